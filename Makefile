@@ -1,0 +1,43 @@
+# make demo   installs, draws a small EmoSet, balances it and shows the result
+# make test   installs and runs the tests
+# make lint   ruff: errors and format
+# make bench  times against plain loops on a dataset of EmoSet's real size; METADATA=folder says where its metadata lie
+# make clean  removes .venv and what make demo wrote
+# PYTHON=     the interpreter that .venv is made with, 3.11 or newer
+
+PYTHON ?= python3
+METADATA ?= ../shared/emoset
+BIN := .venv/bin
+INSTALLED := .venv/installed-with-$(subst /,-,$(PYTHON))
+
+.PHONY: install demo test lint bench clean
+
+install: $(INSTALLED)
+
+# The mark is made last: an interrupted installation starts again.
+$(INSTALLED): requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: no interpreter '$(PYTHON)'; name one with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $$($(PYTHON) --version 2>&1) is too old; this project needs 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	touch $@
+
+demo: install
+	$(BIN)/python emoset/draw.py --config config/demo.yaml
+	$(BIN)/python training/dataset_balance.py --config config/demo.yaml
+	@echo "look at data/drawn/EmoSet/contact_sheet.png and runs/demo/balance/balance.png"
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: install
+	@test -f "$(METADATA)/index.csv.gz" || { echo "error: no published metadata in $(METADATA); make bench METADATA=folder" >&2; exit 1; }
+	$(BIN)/python benchmarks/dataset_balance.py $(METADATA) data/bench
+
+clean:
+	rm -rf .venv data/drawn runs/demo

@@ -1,0 +1,102 @@
+"""Times training/dataset_balance.py on a dataset of EmoSet's real size against plain loops over the same files.
+
+    python benchmarks/dataset_balance.py path/to/published path/to/an/empty/folder
+
+The dataset is rebuilt once from published metadata (real_shape.py). Each round warms the page cache, then times every row
+one after the other; printed are medians over the rounds and ratios within this run. Needs about 1 GB of disk.
+"""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+from PIL import Image
+from real_shape import rebuilt_annotations, write_dataset
+
+ROUNDS = 3
+SCRIPT = Path(__file__).resolve().parent.parent / "training" / "dataset_balance.py"
+
+
+def main(published: Path, work: Path) -> None:
+    emoset, attributes = work / "EmoSet", work / "attributes"
+    if not emoset.exists():
+        print("rebuilding the dataset", flush=True)
+        write_dataset(rebuilt_annotations(published), published / "info.json", emoset)
+    command = [sys.executable, str(SCRIPT), f"data.emoset={emoset}", f"data.attribute_root={attributes}"]
+    command += [f"data.cache={work / 'cache'}", f"run={work / 'run'}"]
+    lists = [json.loads((emoset / f"{split}.json").read_text()) for split in ("train", "val", "test")]
+    rows = [(annotation, image) for rows in lists for _, _, image, annotation in rows]
+    times: dict[str, list[float]] = {}
+    peak = 0.0
+
+    def measure(name: str, action: Callable[[], object]) -> None:
+        start = time.perf_counter()
+        action()
+        times.setdefault(name, []).append(time.perf_counter() - start)
+
+    def run() -> None:
+        nonlocal peak
+        peak = max(peak, peak_memory(command))
+
+    for number in range(ROUNDS):
+        print(f"round {number + 1} of {ROUNDS}", flush=True)
+        for folder in (attributes, work / "cache", work / "run", work / "copy"):
+            shutil.rmtree(folder, ignore_errors=True)
+        for label, image in rows:  # warm the page cache
+            (emoset / label).read_bytes(), (emoset / image).read_bytes()
+        measure("plain loop: json.load of every annotation", lambda: [read_json(emoset / label) for label, _ in rows])
+        measure("plain loop: Image.open of every image", lambda: [read_size(emoset / image) for _, image in rows])
+        measure("first run of dataset_balance.py", run)
+        measure("second run of dataset_balance.py", run)
+        measure(
+            "cp -al of the attribute folders", lambda: subprocess.run(["cp", "-al", attributes, work / "copy"], check=True)
+        )
+
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    plain = sum(median for name, median in medians.items() if "dataset_balance" not in name)
+    print(f"\n{len(rows):,} images, median of {ROUNDS} rounds, {psutil.cpu_count()} cores\n")
+    print("| what | seconds | range | of the plain loops and cp together |\n|---|---:|---:|---:|")
+    for name, median in medians.items():
+        print(f"| {name} | {median:.1f} | {min(times[name]):.1f} to {max(times[name]):.1f} | {median / plain:.2f} |")
+    print(f"| plain loops and cp -al together | {plain:.1f} | | 1.00 |")
+    print(f"\npeak memory of a run, all its processes: {peak / 1e6:.0f} MB")
+
+
+def read_json(path: Path) -> dict:
+    with open(path) as file:
+        return json.load(file)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def peak_memory(command: list[str]) -> float:
+    """Run `command`; return the largest sum of its processes' resident memory, in bytes, seen ten times a second."""
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        memory = 0
+        for each in (process, *process.children(recursive=True)):
+            try:
+                memory += each.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+        peak = max(peak, memory)
+        time.sleep(0.1)
+    if process.returncode:
+        sys.exit(f"error: {' '.join(command)} ended with {process.returncode}")
+    return peak
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,93 @@
+"""What every script does around its algorithm: settings in, a run folder out, one clear line where the user must act."""
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from config.loading import UserError, dump, load
+from config.settings import ROOT, Settings
+
+PACKAGES = ("numpy", "pandas", "pillow", "pyarrow", "pydantic")
+log = logging.getLogger("emotion")
+
+
+def run(main: Callable[[Settings], None], description: str) -> None:
+    """Call `main` with the settings of this command line; a UserError or a full disk ends the process with one line."""
+    try:
+        main(load(sys.argv[1:], description))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        sys.exit(f"error: {error.strerror or error}{where}. Nothing finished before was lost; mend it and run again")
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def open_run_folder(settings: Settings, stage: str) -> Path:
+    """Return `<run>/<stage>/`, with the resolved config and the environment written into it and the log going there."""
+    folder = settings.run / stage
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"run: {folder} cannot be made, a file stands in the way; choose another run folder") from None
+    (folder / "config.yaml").write_text(dump(settings), encoding="utf-8")
+    (folder / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n", encoding="utf-8")
+    log.handlers.clear()
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    to_file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    log.addHandler(to_file)
+    log.addHandler(logging.StreamHandler(sys.stdout))
+    return folder
+
+
+def progress(items: Iterable, description: str, total: int | None = None, unit: str = " images") -> Iterable:
+    """Wrap `items` in a progress bar; where there is no terminal, a plain line about every 20 seconds."""
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        description,
+        total,
+        unit=unit,
+        leave=terminal,
+        mininterval=0.1 if terminal else 20,
+        delay=0 if terminal else 20,
+    )
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make a file beside `path` and rename it into place: readers see the old file or the whole new one."""
+    beside = path.with_name(f".{os.getpid()}.{path.name}")  # the suffix stays, some writers go by it
+    try:
+        write(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _environment() -> dict:
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "packages": versions,
+        "git": commit.stdout.strip() or None,
+    }

@@ -1,0 +1,111 @@
+"""The attribute root: one folder per attribute, named with its number of images, holding links to them.
+
+object/(13094) plant/<image_id>.jpg    scene/(2406) street/<image_id>.jpg
+"""
+
+import errno
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from config.loading import UserError
+from config.script import progress
+from emoset.built_folder import building, is_built, lock
+from emoset.labels import KINDS, folder_name, parse_folder_name
+from emoset.reading import EmoSet
+
+CHUNK = 1000  # images linked by a thread at a time
+
+
+def memberships(index: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
+    """Return a row per image and attribute that it carries: the index's columns but the kinds', `kind` and `attribute`."""
+    others = index.drop(columns=list(KINDS))
+    parts = [others.assign(kind=kind, attribute=index[kind]).explode("attribute") for kind in kinds]
+    return pd.concat(parts, ignore_index=True).dropna(subset="attribute")
+
+
+def build_attribute_root(emoset: EmoSet, root: Path, target: Path, kinds: list[str], link: str) -> str:
+    """Build the attribute root at `target` from the EmoSet at `root`; return how: up to date, or hard, symbolic or copy.
+
+    Raises UserError where `target` holds what this project did not build, or overlaps with the data set.
+    """
+    root, target = root.resolve(), target.resolve()
+    if target.is_relative_to(root) or root.is_relative_to(target):
+        raise UserError(f"data.attribute_root: {target} and data.emoset: {root} overlap; name a folder outside the data set")
+    place = os.path.relpath(root, target.parent)
+    recipe = {"emoset": place, "fingerprint": emoset.fingerprint, "kinds": kinds, "link": link}
+    with lock(target):
+        if is_built(target, recipe) and _is_whole(target):
+            return "up to date"
+        images = memberships(emoset.index, kinds)
+        if images.empty:
+            raise UserError(f"data.kinds: no image has an attribute of the kinds {', '.join(kinds)}")
+        with building(target, recipe) as work:
+            return _fill(work, images, root, link)
+
+
+def read_attribute_root(root: Path) -> pd.DataFrame:
+    """Return a row per attribute folder: kind, attribute, images (by its name), folder (relative to `root`).
+
+    Reads folders as this project names them and as published, `(13094)Plant`; passes over all others.
+    """
+    rows = []
+    for kind in KINDS:
+        for folder in sorted((root / kind).glob("(*)*")):
+            parsed = parse_folder_name(folder.name)
+            if parsed and folder.is_dir():
+                rows.append((kind, *parsed, f"{kind}/{folder.name}"))
+    return pd.DataFrame(rows, columns=["kind", "attribute", "images", "folder"])
+
+
+def _is_whole(root: Path) -> bool:
+    folders = read_attribute_root(root)
+    return all(len(os.listdir(root / row.folder)) == row.images for row in folders.itertuples())
+
+
+def _fill(work: Path, images: pd.DataFrame, root: Path, link: str) -> str:
+    counts = images.groupby(["kind", "attribute"], sort=False).size()
+    folders = {}
+    for (kind, attribute), count in counts.items():
+        folders[kind, attribute] = folder = f"{work}/{kind}/{folder_name(attribute, count)}"
+        os.makedirs(folder)
+    columns = [images[name].tolist() for name in ("kind", "attribute", "image_id", "image")]
+    pairs = [
+        (f"{root}/{image}", f"{folders[kind, attribute]}/{image_id}{os.path.splitext(image)[1]}")
+        for kind, attribute, image_id, image in zip(*columns, strict=True)
+    ]
+    method = _first_link(*pairs[0], link)  # the first image tells what the disk allows
+
+    def link_some(start: int) -> int:
+        for source, destination in pairs[start : start + CHUNK]:
+            _LINK[method](source, destination)
+        return len(pairs[start : start + CHUNK])
+
+    with ThreadPoolExecutor() as pool, progress(None, "linking", len(pairs)) as bar:
+        for done in pool.map(link_some, range(1, len(pairs), CHUNK)):
+            bar.update(done)
+    return method
+
+
+def _symbolic(source: str, destination: str) -> None:
+    os.symlink(os.path.relpath(source, os.path.dirname(destination)), destination)
+
+
+_LINK = {"hard": os.link, "symbolic": _symbolic, "copy": shutil.copyfile}
+
+
+def _first_link(source: str, destination: str, link: str) -> str:
+    """Link one image by the first method that works, and return its name."""
+    methods = list(_LINK) if link == "auto" else [link]
+    for method in methods:
+        try:
+            _LINK[method](source, destination)
+            return method
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            reason = error.strerror
+    raise UserError(f"data.link: {link} does not work from {source} to {destination}: {reason}; auto takes what does")

@@ -1,0 +1,60 @@
+"""Opening the image files that a data set really holds."""
+
+import os
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+from PIL import ExifTags, Image, ImageOps
+
+# Image.open warns of a possible decompression bomb from 89 megapixels on; from twice that it raises, which we report.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+HEAD_BYTES = 16384
+TAIL_BYTES = 64  # some programs write a few bytes behind a JPEG's end
+JPEG_END = b"\xff\xd9"
+
+
+def load_image(path: str | Path) -> Image.Image:
+    """Return the image as RGB, upright by its EXIF orientation, transparency over white, 16-bit grey scaled to 8.
+
+    Raises OSError (PIL.UnidentifiedImageError among them) or Image.DecompressionBombError where it cannot be decoded.
+    """
+    with Image.open(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("RGB")
+
+
+def check_image(path: str | Path, decode: bool = False) -> tuple[int, int]:
+    """Return the upright image's (width, height) in pixels, read from its header.
+
+    A JPEG that does not end as one is decoded, and so is every image with `decode`.
+    Raises ValueError with the reason, in a few words, where the image cannot be used.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            head = tail = file.read(HEAD_BYTES)
+            if not head:
+                raise ValueError("empty file")
+            if len(head) == HEAD_BYTES:
+                file.seek(-TAIL_BYTES, os.SEEK_END)
+                tail = file.read(TAIL_BYTES)
+        try:
+            image = Image.open(BytesIO(head))
+        except Image.UnidentifiedImageError:
+            image = Image.open(path)  # its header is longer than that, or it is no image
+        if decode or (image.format == "JPEG" and JPEG_END not in tail[-TAIL_BYTES:]):
+            load_image(path)
+        turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (image.height, image.width) if turned else image.size
+    except Image.UnidentifiedImageError:
+        raise ValueError("not an image") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or error}".lower()) from None
+    except (SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(f"cannot be decoded: {error}".lower()) from None

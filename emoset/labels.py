@@ -1,0 +1,27 @@
+"""The eight emotions, and one spelling for the attributes that EmoSet spells in several."""
+
+import re
+from urllib.parse import unquote
+
+EMOTIONS = ("amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness")
+KINDS = ("object", "scene", "facial_expression", "human_action")
+SPLITS = ("train", "val", "test")
+
+_UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|[. ]$')
+_FOLDER = re.compile(r"\((\d+)\) ?(.+)", re.DOTALL)
+
+
+def attribute_name(label: str) -> str:
+    """Return the one spelling of an attribute label: lower case, words apart (`Alarm clock`, `alarm_clock`: alarm clock)."""
+    return " ".join(label.lower().replace("_", " ").split())
+
+
+def folder_name(attribute: str, images: int) -> str:
+    """Return an attribute's folder, `(13094) plant`; characters that file systems refuse become %XX (`bakery%2Fshop`)."""
+    return f"({images}) {_UNSAFE.sub(lambda unsafe: f'%{ord(unsafe.group()):02X}', attribute)}"
+
+
+def parse_folder_name(folder: str) -> tuple[str, int] | None:
+    """Return (attribute, images) of a folder named by `folder_name` or as published, `(13094)Plant`; None for any other."""
+    match = _FOLDER.fullmatch(folder)
+    return (attribute_name(unquote(match[2])), int(match[1])) if match else None

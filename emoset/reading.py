@@ -1,0 +1,310 @@
+"""Reads EmoSet as published: split lists, annotations and image headers, in parallel, cached as Parquet.
+
+    info.json                         the vocabulary of every attribute
+    train.json, val.json, test.json   lists of [emotion, image id, image path, annotation path]; the id may be missing
+    annotation/<emotion>/<id>.json    emotion, brightness, colorfulness, scene, object, facial_expression, human_action
+    image/<emotion>/<id>.jpg
+
+Real data is dirty: whatever cannot be used is listed with its reason and left out, and reading goes on.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import connection, parent_process
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from config.loading import UserError
+from config.script import progress, write_atomically
+from config.settings import Data
+from emoset.images import check_image
+from emoset.labels import EMOTIONS, KINDS, SPLITS, attribute_name
+
+INDEX_VERSION = 1  # raise it when the index's columns or the checks change
+CHUNK = 500  # images a worker reads at a time
+PROBLEM_COLUMNS = ["image_id", "file", "problem", "left_out"]
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("image_id", "emotion", "split", "image")]
+    + [("brightness", pa.float32()), ("colorfulness", pa.float32())]
+    + [("object", pa.list_(pa.string()))]
+    + [(name, pa.string()) for name in ("scene", "facial_expression", "human_action")]
+    + [("width", pa.int32()), ("height", pa.int32())]
+)
+
+
+@dataclass(frozen=True)
+class EmoSet:
+    """EmoSet as read.
+
+    index: one row per usable image, by id; columns as in SCHEMA. `image` is relative to the data set's folder, attributes
+        are spelled by `attribute_name`, `object` is a list, absent attributes are missing values.
+    problems: image_id, file, problem, left_out (image | label | nothing).
+    listed: how many images the split lists name.
+    fingerprint: changes with every file of the data set that is added, removed or written.
+    """
+
+    index: pd.DataFrame
+    problems: pd.DataFrame
+    listed: int
+    fingerprint: str
+
+
+def read_emoset(data: Data, folder: Path) -> EmoSet:
+    """Read the data set at `data.emoset`, from the cache where nothing has changed since; write problems.csv into `folder`.
+
+    Raises UserError for a folder that is not EmoSet, broken lists, an id in two splits, and more problems than allowed.
+    """
+    _check_root(data.emoset)
+    vocabulary = read_vocabulary(data.emoset)
+    with ProcessPoolExecutor(data.workers, initializer=end_with_parent) as pool:
+        listings = list(pool.map(partial(_list_files, data.emoset), ("annotation", "image")))
+        fingerprint = _fingerprint(data, [digest for digest, _ in listings])
+        cached = data.cache / f"index-{fingerprint}.parquet"
+        if cached.exists():
+            emoset = _load(cached, fingerprint)
+        else:
+            files = {path for _, paths in listings for path in paths}
+            emoset = _read(data, vocabulary, files, fingerprint, pool)
+            data.cache.mkdir(parents=True, exist_ok=True)
+            _save(emoset, cached)
+    emoset.problems.to_csv(folder / "problems.csv", index=False, errors="backslashreplace")
+    _check_share(emoset, data.problems_allowed)
+    return emoset
+
+
+def read_vocabulary(root: Path) -> dict[str, set[str]]:
+    """Return {kind: attribute names} from info.json, after checking that its emotions are the eight in their order."""
+    info = _read_json(root / "info.json", dict)
+    try:
+        emotions = tuple(sorted(info["emotion"]["label2idx"], key=info["emotion"]["label2idx"].get))
+        vocabulary = {kind: {attribute_name(label) for label in info[kind]["label2idx"]} for kind in KINDS}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{root / 'info.json'}: not EmoSet's: {type(error).__name__} {error}") from None
+    if emotions != EMOTIONS:
+        raise UserError(f"{root / 'info.json'}: its emotions are {', '.join(emotions)}; expected {', '.join(EMOTIONS)}")
+    return vocabulary
+
+
+def _check_root(root: Path) -> None:
+    expected = ["info.json", *(f"{split}.json" for split in SPLITS), "annotation", "image"]
+    missing = [name for name in expected if not (root / name).exists()]
+    if not missing:
+        return
+    if not root.is_dir():
+        raise UserError(f"data.emoset: no folder {root}; set it to EmoSet's folder, or draw a small one: emoset/draw.py")
+    inside = sorted(child.name for child in root.iterdir())
+    near = [folder for folder in (root.parent, *map(root.joinpath, inside)) if (folder / "info.json").is_file()]
+    hint = f"; {near[0]} looks like EmoSet, did you mean that?" if near else ""
+    found = ", ".join(inside[:8]) + (", ..." if len(inside) > 8 else "") or "nothing"
+    raise UserError(f"data.emoset: {root} is not EmoSet: no {', '.join(missing)}; found {found}{hint}")
+
+
+def _read_json(path: Path, kind: type):
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, kind):
+        raise UserError(f"{path}: expected a JSON {kind.__name__}, found {type(content).__name__}")
+    return content
+
+
+def _list_files(root: Path, folder: str) -> tuple[str, list[str]]:
+    """Return a digest of the names, sizes and times of all that stands in `folder`/*/, and their paths below `root`."""
+    listing = {}
+    for emotion in os.scandir(root / folder):
+        if not emotion.is_dir():
+            continue
+        prefix = f"{folder}/{emotion.name}/"
+        for entry in os.scandir(emotion.path):
+            if entry.name[0] == ".":  # what desktops leave behind
+                continue
+            try:
+                stat = entry.stat()
+                listing[prefix + entry.name] = (stat.st_size, stat.st_mtime_ns)
+            except OSError:  # a broken link, a loop of links
+                listing[prefix + entry.name] = None
+    digest = hashlib.blake2b(json.dumps(sorted(listing.items())).encode(), digest_size=16)
+    return digest.hexdigest(), list(listing)
+
+
+def _fingerprint(data: Data, digests: list[str]) -> str:
+    digest = hashlib.blake2b(f"{INDEX_VERSION} {data.decode} {digests}".encode(), digest_size=8)
+    for name in ("info", *SPLITS):
+        path = data.emoset / f"{name}.json"
+        digest.update(path.read_bytes() if path.is_file() else b"")
+    return digest.hexdigest()
+
+
+def _read(data: Data, vocabulary: dict, files: set[str], fingerprint: str, pool: ProcessPoolExecutor) -> EmoSet:
+    entries, problems = _read_splits(data.emoset)
+    chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
+    results = pool.map(partial(_read_images, data.emoset, vocabulary=vocabulary, decode=data.decode), chunks)
+    tables = []
+    with progress(None, "reading EmoSet", len(entries)) as bar:
+        for table, wrong in results:
+            tables.append(table)
+            problems += wrong
+            bar.update(CHUNK)
+    for path in sorted(files.difference(itertools.chain.from_iterable(entry[3:] for entry in entries))):
+        problems.append((_stem(path), path, "in no split list", "nothing"))
+    index = pa.concat_tables(tables).sort_by("image_id").to_pandas()
+    return EmoSet(index, pd.DataFrame(problems, columns=PROBLEM_COLUMNS), len(entries), fingerprint)
+
+
+def _read_splits(root: Path) -> tuple[list[tuple], list[tuple]]:
+    """Return [(id, emotion, split, image path, annotation path)] of all splits, and the problems among them."""
+    entries, problems, split_of = [], [], {}
+    for split in SPLITS:
+        path = root / f"{split}.json"
+        for number, row in enumerate(_read_json(path, list)):
+            if not (isinstance(row, list) and len(row) in (3, 4) and all(isinstance(cell, str) for cell in row)):
+                expected = "[emotion, image id, image path, annotation path]"
+                raise UserError(f"{path}: entry {number} is {json.dumps(row)[:80]}; expected {expected}")
+            image, annotation = (os.path.normpath(cell) if "./" in cell or "//" in cell else cell for cell in row[-2:])
+            image_id = row[1] if len(row) == 4 else _stem(image)
+            if split_of.get(image_id) == split:
+                problems.append((image_id, path.name, f"listed twice in {path.name}", "nothing"))
+            elif image_id in split_of:
+                raise UserError(f"{path}: {image_id} is in {split_of[image_id]}.json too; an image must be in one split")
+            else:
+                split_of[image_id] = split
+                entries.append((image_id, row[0].lower(), split, image, annotation))
+    if not entries:
+        raise UserError(f"{root}: train.json, val.json and test.json list no image")
+    return entries, problems
+
+
+def end_with_parent() -> None:
+    """Let Ctrl-C to the main process, and end this worker when that is killed: the pool itself would leave it waiting."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch():
+        connection.wait([parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _read_images(root: Path, entries: list[tuple], vocabulary: dict, decode: bool) -> tuple[pa.Table, list[tuple]]:
+    """Read some images' annotations and headers: return them as a table by SCHEMA, and the problems met."""
+    records, problems = [], []
+    for image_id, emotion, split, image, annotation in entries:
+        file = annotation
+        try:
+            record = _parse_annotation(root, annotation, image_id, emotion)
+            attributes, unknown = _attributes(record, vocabulary)
+            problems += [(image_id, annotation, problem, "label") for problem in unknown]
+            file = image
+            width, height = check_image(_inside(root, image), decode)
+        except ValueError as error:
+            problems.append((image_id, file, str(error), "image"))
+            continue
+        known = {
+            "image_id": image_id,
+            "emotion": emotion,
+            "split": split,
+            "image": image,
+            "width": width,
+            "height": height,
+        }
+        records.append(known | attributes)
+    return pa.Table.from_pylist(records, SCHEMA), problems
+
+
+def _inside(root: Path, path: str) -> str:
+    path.encode()  # a name that is no UTF-8 raises ValueError here
+    if path.startswith(("/", "../")):  # paths are normalised, so `..` can only lead
+        raise ValueError("its path leaves the data set's folder")
+    return f"{root}/{path}"
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _parse_annotation(root: Path, path: str, image_id: str, emotion: str) -> dict:
+    if os.path.basename(image_id) != image_id or image_id in ("", ".", ".."):
+        raise ValueError(f"its id {image_id!r} is no file name")
+    if emotion not in EMOTIONS:
+        raise ValueError(f"the split list calls it {emotion!r}, which is none of the eight emotions")
+    try:
+        with open(_inside(root, path), "rb", buffering=0) as file:
+            annotation = json.loads(file.readall())
+    except FileNotFoundError:
+        raise ValueError("no annotation") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}".lower()) from None
+    except RecursionError:
+        raise ValueError("not valid JSON: nested too deep") from None
+    except ValueError as error:
+        raise ValueError(f"not valid JSON: {error}".splitlines()[0]) from None
+    if not isinstance(annotation, dict):
+        raise ValueError(f"expected a JSON object, found {type(annotation).__name__}")
+    if annotation.get("image_id", image_id) != image_id:
+        raise ValueError(f"is about another image, {annotation['image_id']!r}")
+    if str(annotation.get("emotion", emotion)).lower() != emotion:
+        raise ValueError(f"says {annotation['emotion']!r}, the split list {emotion!r}")
+    return annotation
+
+
+def _attributes(annotation: dict, vocabulary: dict[str, set[str]]) -> tuple[dict, list[str]]:
+    """Return the attributes that `annotation` rightly holds, and what is wrong with the others."""
+    attributes, problems = {}, []
+    for name in ("brightness", "colorfulness"):
+        value = annotation.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+            attributes[name] = float(value)
+        elif value is not None:
+            problems.append(f"{name} is {value!r}, expected 0 to 1")
+    for kind in KINDS:
+        value = annotation.get(kind)
+        labels = value if isinstance(value, list) else [] if value is None else [value]
+        if kind != "object" and len(labels) > 1:
+            problems.append(f"{kind} is {value!r}, expected one label")
+            continue
+        known = []
+        for label in labels:
+            attribute = attribute_name(label) if isinstance(label, str) else None
+            if attribute not in vocabulary[kind]:
+                problems.append(f"{kind} {label!r} is not in info.json")
+            elif attribute not in known:
+                known.append(attribute)
+        if known:
+            attributes[kind] = known if kind == "object" else known[0]
+    return attributes, problems
+
+
+def _check_share(emoset: EmoSet, allowed: float) -> None:
+    images = emoset.problems["image_id"].nunique()
+    if images > allowed * emoset.listed:
+        kinds = emoset.problems["problem"].str.replace(r"[:\d'\"].*", "", regex=True).str.strip().value_counts()
+        counts = ", ".join(f"{count} x {problem}" for problem, count in kinds.head(6).items())
+        raise UserError(
+            f"{images} of {emoset.listed} images have problems ({images / emoset.listed:.1%}, data.problems_allowed is "
+            f"{allowed:.1%}): {counts}. problems.csv in the run folder lists them"
+        )
+
+
+def _save(emoset: EmoSet, path: Path) -> None:
+    extra = {"problems": json.dumps(emoset.problems.values.tolist()), "listed": str(emoset.listed)}
+    table = pa.Table.from_pandas(emoset.index, SCHEMA, preserve_index=False).replace_schema_metadata(extra)
+    write_atomically(path, lambda beside: pq.write_table(table, beside, compression="zstd"))
+
+
+def _load(path: Path, fingerprint: str) -> EmoSet:
+    table = pq.read_table(path)
+    problems = pd.DataFrame(json.loads(table.schema.metadata[b"problems"]), columns=PROBLEM_COLUMNS)
+    return EmoSet(table.to_pandas(), problems, int(table.schema.metadata[b"listed"]), fingerprint)

@@ -1,0 +1,60 @@
+"""A small drawn EmoSet, drawn once for all tests; a test that changes it takes a copy."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.settings import ROOT
+from emoset.drawn.dataset import write_dataset
+
+METADATA = Path(os.environ.get("EMOSET_METADATA", ROOT / "../shared/emoset"))
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Path:
+    """A drawn EmoSet of 400 images, 32 pixels; not to be changed."""
+    folder = tmp_path_factory.mktemp("drawn") / "EmoSet"
+    write_dataset(folder, images=400, size=32, seed=0, workers=2)
+    return folder
+
+
+@pytest.fixture
+def emoset_copy(drawn, tmp_path) -> Path:
+    """A copy of the drawn EmoSet that a test may change."""
+    return Path(shutil.copytree(drawn, tmp_path / "EmoSet"))
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """The published metadata of the real EmoSet: info.json, index.csv.gz, attribute_counts.csv."""
+    if not (METADATA / "index.csv.gz").is_file():
+        pytest.skip(f"no published metadata in {METADATA} (set EMOSET_METADATA)")
+    return METADATA
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Return a function that runs a script of the project from a foreign folder, as a user would."""
+
+    def run(name: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(ROOT / name), *map(str, arguments)]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert not check or result.returncode == 0, result.stderr
+        return result
+
+    return run
+
+
+@pytest.fixture
+def balance(script, tmp_path):
+    """Return a function that runs training/dataset_balance.py on a data set, everything it writes going to tmp_path."""
+
+    def run(emoset: Path, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
+        places = f"data.attribute_root={tmp_path}/attributes data.cache={tmp_path}/cache run={tmp_path}/run".split()
+        return script("training/dataset_balance.py", f"data.emoset={emoset}", *places, *arguments, check=check)
+
+    return run

@@ -1,0 +1,136 @@
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emoset.images import HEAD_BYTES, check_image, load_image
+
+RED, GREEN = (200, 30, 30), (30, 160, 60)
+
+
+@pytest.fixture
+def two_halves():
+    """60 x 40 pixels, left half red, right half green."""
+    image = Image.new("RGB", (60, 40), RED)
+    image.paste(GREEN, (30, 0, 60, 40))
+    return image
+
+
+def is_near(pixel, colour, tolerance=12):
+    return all(abs(a - b) <= tolerance for a, b in zip(pixel, colour, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [("RGB", "a.jpg"), ("CMYK", "a.jpg"), ("P", "a.png"), ("RGBA", "a.png"), ("RGB", "名 前.png"), ("P", "a.gif")],
+)
+def test_every_mode_becomes_the_same_rgb(two_halves, tmp_path, mode, name):
+    two_halves.convert(mode).save(tmp_path / name)
+    image = load_image(tmp_path / name)
+    assert image.mode == "RGB"
+    assert check_image(tmp_path / name) == image.size == (60, 40)
+    assert is_near(image.getpixel((5, 20)), RED)
+    assert is_near(image.getpixel((55, 20)), GREEN)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA", "I;16"])
+def test_grey(tmp_path, mode):
+    value = 180
+    if mode == "I;16":
+        Image.fromarray(np.full((40, 60), value * 256, np.uint16)).save(tmp_path / "a.png")
+    else:
+        Image.new("L", (60, 40), value if mode != "1" else 255).convert(mode).save(tmp_path / "a.png")
+    assert load_image(tmp_path / "a.png").getpixel((3, 3)) == ((value,) * 3 if mode != "1" else (255,) * 3)
+
+
+def test_transparency_lies_over_white(tmp_path):
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    assert load_image(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation(two_halves, tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    two_halves.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    image = load_image(tmp_path / "a.jpg")
+    assert check_image(tmp_path / "a.jpg") == image.size == ((60, 40) if orientation < 5 else (40, 60))
+    red = {1: (5, 5), 2: (55, 5), 3: (55, 5), 4: (5, 5), 5: (5, 5), 6: (5, 5), 7: (5, 55), 8: (5, 55)}[orientation]
+    assert is_near(image.getpixel(red), RED)
+
+
+def test_a_header_longer_than_the_part_read_first(two_halves, tmp_path):
+    two_halves.save(tmp_path / "a.jpg", icc_profile=os.urandom(3 * HEAD_BYTES))
+    assert check_image(tmp_path / "a.jpg") == (60, 40)
+
+
+def test_bytes_behind_the_end_are_harmless(two_halves, tmp_path):
+    two_halves.save(tmp_path / "a.jpg")
+    with (tmp_path / "a.jpg").open("ab") as file:
+        file.write(b"camera was here" * 20)
+    assert check_image(tmp_path / "a.jpg") == (60, 40)
+
+
+def broken(path, how):
+    noise = Image.effect_noise((300, 300), 80)
+    match how:
+        case "truncated":
+            noise.save(path)
+            os.truncate(path, path.stat().st_size // 2)
+        case "truncated in its header":
+            noise.save(path)
+            os.truncate(path, 100)
+        case "empty file":
+            path.touch()
+        case "no image":
+            path.write_text("<html>404</html>")
+        case "a folder":
+            path.mkdir()
+        case "a loop of links":
+            path.symlink_to(path)
+        case "a bomb":
+            noise.save(path, "PNG")
+            header = bytearray(path.read_bytes())
+            header[16:24] = (60000).to_bytes(4, "big") * 2
+            path.write_bytes(header)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("truncated", "truncated"),
+        ("truncated in its header", "not an image"),
+        ("empty file", "empty file"),
+        ("no image", "not an image"),
+        ("a folder", "cannot be read: is a directory"),
+        ("a loop of links", "cannot be read: too many levels of symbolic links"),
+        ("missing", "cannot be read: no such file or directory"),
+        ("a bomb", ""),
+    ],
+)
+def test_what_cannot_be_used_has_a_reason(tmp_path, how, reason):
+    broken(tmp_path / "a.jpg", how)
+    with pytest.raises(ValueError, match=reason):
+        check_image(tmp_path / "a.jpg")
+
+
+def test_only_decoding_finds_damage_within(tmp_path):
+    """A PNG whose pixels are damaged has a sound header; `decode` finds it."""
+    Image.effect_noise((64, 64), 80).save(tmp_path / "a.png")
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[1000:1400] = bytes(400)
+    (tmp_path / "a.png").write_bytes(content)
+    assert check_image(tmp_path / "a.png") == (64, 64)
+    with pytest.raises(ValueError, match="cannot be"):
+        check_image(tmp_path / "a.png", decode=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable(two_halves, tmp_path):
+    two_halves.save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").chmod(0)
+    with pytest.raises(ValueError, match="permission denied"):
+        check_image(tmp_path / "a.jpg")
+    shutil.rmtree(tmp_path, ignore_errors=True)

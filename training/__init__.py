@@ -1,0 +1,1 @@
+"""The generator. Scripts: dataset_balance.py."""
