@@ -46,7 +46,7 @@ def check_image(path: str | Path, decode: bool = False) -> tuple[int, int]:
                 tail = file.read(TAIL_BYTES)
         try:
             image = Image.open(BytesIO(head))
-        except Image.UnidentifiedImageError:
+        except OSError:
             image = Image.open(path)  # its header is longer than that, or it is no image
         if decode or (image.format == "JPEG" and JPEG_END not in tail[-TAIL_BYTES:]):
             load_image(path)

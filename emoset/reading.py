@@ -77,7 +77,7 @@ def read_emoset(data: Data, folder: Path) -> EmoSet:
             emoset = _read(data, vocabulary, files, fingerprint, pool)
             data.cache.mkdir(parents=True, exist_ok=True)
             _save(emoset, cached)
-    emoset.problems.to_csv(folder / "problems.csv", index=False, errors="backslashreplace")
+    emoset.problems.to_csv(folder / "problems.csv", index=False)
     _check_share(emoset, data.problems_allowed)
     return emoset
 
@@ -160,6 +160,7 @@ def _read(data: Data, vocabulary: dict, files: set[str], fingerprint: str, pool:
             bar.update(CHUNK)
     for path in sorted(files.difference(itertools.chain.from_iterable(entry[3:] for entry in entries))):
         problems.append((_stem(path), path, "in no split list", "nothing"))
+    problems = [[cell.encode(errors="backslashreplace").decode() for cell in problem] for problem in problems]
     index = pa.concat_tables(tables).sort_by("image_id").to_pandas()
     return EmoSet(index, pd.DataFrame(problems, columns=PROBLEM_COLUMNS), len(entries), fingerprint)
 
@@ -236,6 +237,7 @@ def _stem(path: str) -> str:
 
 
 def _parse_annotation(root: Path, path: str, image_id: str, emotion: str) -> dict:
+    image_id.encode()  # as in _inside
     if os.path.basename(image_id) != image_id or image_id in ("", ".", ".."):
         raise ValueError(f"its id {image_id!r} is no file name")
     if emotion not in EMOTIONS:

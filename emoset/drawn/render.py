@@ -27,7 +27,7 @@ LIGHTS = {
     "murky": ((165, 180, 85), 0.7, 0.8),
 }
 # composition: [(left, bottom, width)] of each copy of the object, in hundredths of the image; width before a scene
-PLACES = {
+COMPOSED = {
     "near": ([(9, 97, 82)], [(19, 99, 62)]),
     "far": ([(29, 80, 42)], [(30, 96, 42)]),
     "tilted": ([(14, 95, 72)], [(20, 98, 60)]),
@@ -76,7 +76,7 @@ def _backdrop(pen: Pen, rng: Random) -> None:
 def _place(image: Image.Image, draw: Callable, cues: Cues, rng: Random) -> None:
     look = rng.getrandbits(32)  # copies of an object look alike
     angle = rng.choice((-1, 1)) * rng.uniform(18, 30) if cues.composition == "tilted" else 0
-    for left, bottom, width in PLACES[cues.composition][cues.scene is not None]:
+    for left, bottom, width in COMPOSED[cues.composition][cues.scene is not None]:
         left, bottom = left + rng.uniform(-3, 3), bottom - rng.uniform(0, 3)
         _paste(image, draw, left, bottom, width, angle, Random(look))
 

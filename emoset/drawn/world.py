@@ -36,14 +36,14 @@ def _weights(text: str) -> dict[str, dict[str, int]]:
 
 
 OBJECTS = _weights("""
-    amusement: Balloon 6, Ice cream 4, Teddy bear 4, Pumpkin 2, Kite 2, Cat 1
-    awe: Castle 5, Tree 5, Lighthouse 3, Boat 3, Airplane 3
-    contentment: Flower 6, Tree 6, Cat 4, Coffee cup 3, Boat 1, House 2
-    excitement: Guitar 5, Football 5, Kite 3, Drum 3, Balloon 2, Airplane 2, Car 2
-    anger: Traffic light 4, Car 5, Cannon 2, Knife 3, Tree 1
-    disgust: Toilet 5, Mushroom 4, Fish 3, Worm 2, Snake 2, Spider 1
-    fear: Skull 4, Spider 5, Snake 4, Knife 2, Pumpkin 2, House 1, Tree 1
-    sadness: Umbrella 5, Chair 4, Candle 3, House 3, Tree 2, Teddy bear 1
+    amusement: Balloon 8, Ice cream 5, Teddy bear 4, Pumpkin 2, Kite 2, Cat 1
+    awe: Tree 8, Castle 6, Lighthouse 3, Boat 3, Airplane 2
+    contentment: Tree 8, Flower 7, Cat 4, Coffee cup 2, House 2, Boat 1
+    excitement: Football 7, Guitar 6, Kite 3, Balloon 2, Airplane 2, Car 2, Drum 2
+    anger: Car 8, Traffic light 5, Knife 3, Cannon 1, Tree 1
+    disgust: Toilet 7, Mushroom 5, Fish 2, Snake 2, Worm 1, Spider 1
+    fear: Spider 6, Skull 5, Snake 3, Knife 2, Pumpkin 1, House 1, Tree 1
+    sadness: Umbrella 7, Chair 4, House 3, Candle 2, Tree 2, Teddy bear 1
 """)
 SCENES = _weights("""
     amusement: amusement_park 6, beach 3, park 3

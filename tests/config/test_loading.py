@@ -99,7 +99,7 @@ def test_an_error_in_a_file_is_one_line_with_file_and_key(overlay, text, message
     ],
 )
 def test_an_error_on_the_command_line(argument, message):
-    with pytest.raises(UserError, match="^[^\n]*$") as error:
+    with pytest.raises(UserError, match=r"^[^\n]*$") as error:
         load([argument])
     assert message in str(error.value)
 

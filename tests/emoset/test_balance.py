@@ -1,0 +1,165 @@
+import doctest
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from config.loading import UserError, load
+from emoset import balance
+from emoset.balance import (
+    balanced_set,
+    emogen_pool,
+    flattened_counts,
+    rarest_attribute,
+    recipe_of,
+    tempered,
+    write_balanced_set,
+)
+from emoset.labels import EMOTIONS
+
+
+def index(*rows):
+    """Return an index of (emotion, scene, objects) or (emotion, scene, objects, split)."""
+    rows = [(*row, "train") if len(row) == 3 else row for row in rows]
+    frame = pd.DataFrame(rows, columns=["emotion", "scene", "object", "split"])
+    frame["image_id"] = [f"{emotion}_{number:05d}" for number, emotion in enumerate(frame["emotion"])]
+    return frame.assign(facial_expression=None, human_action=None)
+
+
+# Every emotion has 4 dogs, 1 kite and 2 parks; awe has 6 dogs more.
+SMALL = index(
+    *[(emotion, None, ["dog"]) for emotion in EMOTIONS for _ in range(4)],
+    *[(emotion, None, ["kite", "dog"]) for emotion in EMOTIONS],
+    *[(emotion, "park", None) for emotion in EMOTIONS for _ in range(2)],
+    *[("awe", None, ["dog"]) for _ in range(6)],
+)
+
+
+def test_the_example_in_the_docstring():
+    assert doctest.testmod(balance).attempted == 1
+    assert doctest.testmod(balance).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "total", "temperature", "max_repeats", "expected"),
+    [
+        ([100, 16, 1], 60, 0.5, 2, [41, 17, 2]),  # shares 40, 16, 4; the last takes 2; 58 in proportion 10 : 4
+        ([100, 16, 1], 60, 1, 2, [51, 8, 1]),  # as they are: 60 * 100/117, 60 * 16/117, 60 * 1/117
+        ([100, 16, 1], 60, 0, 2, [29, 29, 2]),  # equal, as far as the last can follow
+        ([3, 3, 3], 10, 0.5, 4, [4, 3, 3]),
+        ([1, 1], 8, 0.5, 4, [4, 4]),  # all that is possible
+        ([5], 7, 0, 2, [7]),
+    ],
+)
+def test_flattened_counts(images, total, temperature, max_repeats, expected):
+    assert flattened_counts(images, total, temperature, max_repeats).tolist() == expected
+
+
+def test_flattened_counts_keep_their_sum_and_their_bound():
+    import random
+
+    rng = random.Random(0)
+    for _ in range(300):
+        images = [rng.randint(1, 50) ** rng.randint(1, 2) for _ in range(rng.randint(1, 20))]
+        repeats = rng.randint(1, 5)
+        total = rng.randint(1, repeats * sum(images))
+        counts = flattened_counts(images, total, rng.choice([0, 0.3, 0.5, 1]), repeats)
+        assert counts.sum() == total
+        assert all(0 <= count <= repeats * image for count, image in zip(counts, images, strict=True))
+
+
+def test_rarest_attribute_takes_each_image_once():
+    rows = balance.memberships(SMALL, ["object", "scene"])
+    pool = rarest_attribute(rows)
+    assert len(rows) == len(SMALL) + 8  # the kites count as dogs too
+    assert sorted(pool["image_id"]) == sorted(SMALL["image_id"])
+    assert Counter(pool["attribute"]) == {"dog": 38, "kite": 8, "park": 16}
+
+
+def test_tempered_by_hand():
+    rows = tempered(rarest_attribute(balance.memberships(SMALL, ["object", "scene"])), 0, 2, None, seed=0)
+    assert rows.groupby("emotion").size().to_dict() == dict.fromkeys(EMOTIONS, 13)  # awe's 13 images, others 7 * 2 at most
+    per = rows.groupby(["emotion", "attribute"]).size()
+    assert per["anger"].to_dict() == {"dog": 7, "kite": 2, "park": 4}  # kite and park at their bounds
+    assert per["awe"].to_dict() == {"dog": 7, "kite": 2, "park": 4}
+    assert rows.groupby("image_id").size().max() == 2
+    assert (rows["weight"] == 1).all()
+
+
+def test_tempered_keeps_the_tail_at_temperature_one():
+    pool = rarest_attribute(balance.memberships(SMALL, ["object", "scene"]))
+    rows = tempered(pool, 1, 2, 7, seed=0)
+    assert rows.query("emotion == 'anger'").groupby("attribute").size().to_dict() == {"dog": 4, "kite": 1, "park": 2}
+    assert rows.query("emotion == 'anger'")["image_id"].is_unique
+
+
+def test_tempered_says_what_is_possible():
+    pool = rarest_attribute(balance.memberships(SMALL, ["object", "scene"]))
+    with pytest.raises(UserError, match=r"15 is too many: amusement has 7 images, times balance\.max_repeats 2 makes 14"):
+        tempered(pool, 0.5, 2, 15, seed=0)
+
+
+def test_the_published_rule():
+    images = index(
+        ("awe", None, ["tree", "plant"]),  # under its first object alone
+        ("awe", "tower", ["clock", "tower"]),  # a scene, and the object that is spelled like it
+        ("awe", "street", ["car"]),  # a scene, so not under its object
+        ("awe", None, None),  # neither
+        ("awe", "bakery/shop", ["bread"]),  # lost: the published code compares with the last part of a path
+    )
+    pool = emogen_pool(images, ["object", "scene"])
+    assert sorted(pool[["image_id", "kind", "attribute"]].itertuples(index=False, name=None)) == [
+        ("awe_00000", "object", "tree"),
+        ("awe_00001", "object", "tower"),
+        ("awe_00001", "scene", "tower"),
+        ("awe_00002", "scene", "street"),
+    ]
+
+
+def test_emogen_repeats_to_the_size_of_the_largest():
+    rows = balance.emogen(SMALL, ["object", "scene"], seed=0)
+    sizes = rows.groupby(["kind", "emotion"]).size()
+    assert set(sizes["object"]) == {11}  # awe: 4 + 1 + 6
+    assert set(sizes["scene"]) == {2}
+    repeats = rows.query("kind == 'object' and emotion == 'fear'").groupby("image_id").size()
+    assert sorted(repeats) == [2, 2, 2, 2, 3]
+
+
+@pytest.mark.parametrize("policy", ["tempered", "emogen"])
+def test_only_the_chosen_splits_are_drawn(policy):
+    held_out = SMALL.assign(split="test", image_id="test_" + SMALL["image_id"])
+    both = pd.concat([SMALL, held_out])
+    rows = balanced_set(both, load([f"balance.policy={policy}"]))
+    assert not rows["image_id"].str.startswith("test_").any()
+    assert (
+        balanced_set(both, load([f"balance.policy={policy}", "balance.splits=test"]))["image_id"]
+        .str.startswith("test_")
+        .all()
+    )
+
+
+@pytest.mark.parametrize("policy", ["tempered", "emogen"])
+def test_the_seed_decides_and_the_order_of_the_index_does_not(policy):
+    once = balanced_set(SMALL, load([f"balance.policy={policy}"]))
+    again = balanced_set(SMALL.sample(frac=1, random_state=1), load([f"balance.policy={policy}"]))
+    other = balanced_set(SMALL, load([f"balance.policy={policy}", "seed=1"]))
+    pd.testing.assert_frame_equal(once, again)
+    assert not once.equals(other)
+    if policy == "tempered":  # which images, not how many of an attribute
+        assert once.groupby(["emotion", "attribute"]).size().equals(other.groupby(["emotion", "attribute"]).size())
+
+
+@pytest.mark.parametrize("policy", ["tempered", "emogen"])
+def test_an_emotion_without_images(policy):
+    with pytest.raises(UserError, match=r"no image of fear, sadness has a .*attribute in the chosen splits"):
+        balanced_set(SMALL[~SMALL["emotion"].isin(["fear", "sadness"])], load([f"balance.policy={policy}"]))
+
+
+def test_written_and_read(tmp_path):
+    rows = balanced_set(SMALL, load([]))
+    assert recipe_of(tmp_path / "balanced.parquet") is None
+    write_balanced_set(rows, tmp_path / "balanced.parquet", "made so")
+    assert recipe_of(tmp_path / "balanced.parquet") == "made so"
+    read = pd.read_parquet(tmp_path / "balanced.parquet")
+    assert list(read.columns) == ["image_id", "emotion", "kind", "attribute", "weight"]
+    pd.testing.assert_frame_equal(read, rows, check_dtype=False)

@@ -1,0 +1,114 @@
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from config.loading import UserError
+from emoset.built_folder import building, is_built, lock
+
+OLD, NEW = {"version": 1}, {"version": 2}
+
+
+def build(folder, recipe, text):
+    with building(folder, recipe) as work:
+        (work / "content").write_text(text)
+
+
+def test_built_and_rebuilt(tmp_path):
+    folder = tmp_path / "below" / "folder"
+    assert not is_built(folder, OLD)
+    build(folder, OLD, "old")
+    assert is_built(folder, OLD)
+    assert not is_built(folder, NEW)
+    build(folder, NEW, "new")
+    assert (folder / "content").read_text() == "new"
+    assert os.listdir(folder.parent) == ["folder"]
+
+
+def test_a_failure_leaves_the_old_folder(tmp_path):
+    build(tmp_path / "folder", OLD, "old")
+
+    def fail():
+        with building(tmp_path / "folder", NEW) as work:
+            (work / "content").write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert (tmp_path / "folder" / "content").read_text() == "old"
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("what", ["folder", "file", "link"])
+def test_what_others_built_is_not_touched(tmp_path, what):
+    place, mine = tmp_path / "place", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    match what:
+        case "folder":
+            mine.rename(place)
+        case "file":
+            place.write_text("years of work")
+        case "link":
+            place.symlink_to(mine)
+    with pytest.raises(UserError, match=r"place exists and was not built by this project"):
+        build(place, NEW, "new")
+    assert "years of work" in (place / "thesis.txt" if place.is_dir() else place).read_text()
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "folder").mkdir()
+    build(tmp_path / "folder", NEW, "new")
+    assert is_built(tmp_path / "folder", NEW)
+
+
+def _build_slowly(folder, ready):
+    with lock(folder), building(folder, NEW) as work:
+        (work / "content").write_text("half")
+        ready.set()
+        time.sleep(60)
+
+
+def test_killed_while_building(tmp_path):
+    folder = tmp_path / "folder"
+    build(folder, OLD, "old")
+    ready = multiprocessing.Event()
+    process = multiprocessing.Process(target=_build_slowly, args=(folder, ready))
+    process.start()
+    ready.wait()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert (folder / "content").read_text() == "old"
+    with lock(folder):  # the killed process holds it no longer
+        build(folder, NEW, "new")
+    assert (folder / "content").read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == [".folder.lock", "folder"]
+
+
+def test_killed_between_the_two_renames(tmp_path):
+    folder = tmp_path / "folder"
+    build(folder, OLD, "old")
+    folder.rename(tmp_path / ".folder.old")
+    build(folder, NEW, "new")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def _build_once(folder, built):
+    with lock(folder):
+        if not is_built(folder, NEW):
+            build(folder, NEW, "new")
+            with built.get_lock():
+                built.value += 1
+
+
+def test_two_at_once_build_it_once(tmp_path):
+    built = multiprocessing.Value("i", 0)
+    processes = [multiprocessing.Process(target=_build_once, args=(tmp_path / "folder", built)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert built.value == 1
+    assert [process.exitcode for process in processes] == [0] * 4

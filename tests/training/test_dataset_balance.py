@@ -1,0 +1,176 @@
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from config.settings import ROOT
+
+
+def state(folder):
+    """Return {path: (inode, size, mtime)} of all files but the log and what describes the run."""
+    skip = {"log.txt", "environment.json", "config.yaml", "problems.csv"}
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in skip)
+    return {str(path): (path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_from_emoset_to_a_balanced_set(drawn, balance, tmp_path):
+    shown = balance(drawn).stdout
+    assert "EmoSet: 400 images listed, 400 usable, 0 problems" in shown
+    assert re.search(r"attribute folders: \d+ object attributes on \d+ images, \d+ scene attributes on \d+ images", shown)
+    rows = pd.read_parquet(tmp_path / "run/balance/balanced.parquet")
+    assert rows.groupby("emotion").size().nunique() == 1
+    assert rows.groupby("image_id").size().max() <= 4
+    per_emotion = len(rows) // 8
+    for emotion, count in rows.groupby("emotion").size().items():
+        assert re.search(rf"{emotion} +\d+ +{count} +\d+ +\d", shown)
+    for row in rows.head(50).itertuples():
+        assert len(list(tmp_path.glob(f"attributes/{row.kind}/(*) {row.attribute}/{row.image_id}.jpg"))) == 1
+    with Image.open(tmp_path / "run/balance/balance.png") as picture:
+        assert picture.width > 1000
+    assert per_emotion > 10
+
+
+def test_the_run_folder_tells_how_it_was_made(drawn, balance, tmp_path):
+    balance(drawn, "seed=5")
+    folder = tmp_path / "run/balance"
+    assert yaml.safe_load((folder / "config.yaml").read_text())["seed"] == 5
+    assert '"python"' in (folder / "environment.json").read_text()
+    assert "400 images listed" in (folder / "log.txt").read_text()
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml", "environment.json", "log.txt", "problems.csv", "balanced.parquet", "balance.png",
+    }  # fmt: skip
+
+
+def test_a_second_run_changes_nothing_and_says_so(drawn, balance, tmp_path):
+    balance(drawn)
+    before = state(tmp_path)
+    shown = balance(drawn).stdout
+    assert "nothing has changed; nothing was written" in shown
+    assert state(tmp_path) == before
+
+
+def test_a_changed_config_or_data_set_is_rebuilt(emoset_copy, balance, tmp_path):
+    def rows():
+        return pd.read_parquet(tmp_path / "run/balance/balanced.parquet")
+
+    balance(emoset_copy)
+    first = rows()
+    assert "nothing has changed" not in balance(emoset_copy, "seed=1").stdout
+    assert not rows().equals(first)
+    balance(emoset_copy, "data.kinds=scene")
+    assert set(rows()["kind"]) == {"scene"}
+    assert not (tmp_path / "attributes/object").exists()
+    gone = first["image_id"].iloc[0]
+    next(emoset_copy.glob(f"image/*/{gone}.jpg")).unlink()
+    balance(emoset_copy)
+    assert gone not in set(rows()["image_id"])
+    assert not list(tmp_path.glob(f"attributes/*/*/{gone}.jpg"))
+
+
+def test_other_splits_come_with_a_warning(drawn, balance):
+    assert "WARNING" not in balance(drawn).stdout
+    assert (
+        "WARNING: the balanced set draws from train, test; do not evaluate"
+        in balance(drawn, "balance.splits=train,test").stdout
+    )
+
+
+def test_the_published_policy_and_all_kinds(drawn, balance, tmp_path):
+    balance(drawn, "balance.policy=emogen")
+    sizes = pd.read_parquet(tmp_path / "run/balance/balanced.parquet").groupby(["kind", "emotion"]).size()
+    assert sizes["object"].nunique() == sizes["scene"].nunique() == 1
+    shown = balance(drawn, "data.kinds=object,scene,facial_expression,human_action").stdout
+    assert "facial_expression attributes on" in shown
+    assert (tmp_path / "attributes/human_action").is_dir()
+
+
+def test_near_duplicates_on_request(emoset_copy, balance, tmp_path):
+    balance(emoset_copy, "data.near_duplicates=0")
+    pairs = pd.read_csv(tmp_path / "run/balance/near_duplicates.csv")
+    assert list(pairs.columns) == ["image_id", "split", "other_id", "other_split", "bits"]
+    assert (pairs["split"] != pairs["other_split"]).all()
+
+
+def test_a_foreign_folder_stays_as_it_is(drawn, balance, tmp_path):
+    (tmp_path / "attributes").mkdir()
+    (tmp_path / "attributes/thesis.txt").write_text("years of work")
+    result = balance(drawn, check=False)
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: .*attributes exists and was not built by this project; .*\n", result.stderr)
+    assert os.listdir(tmp_path / "attributes") == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data.emoset=nowhere"], "error: data.emoset: no folder .*nowhere; set it to EmoSet's folder"),
+        (["balance.temprature=1"], "error: command line: balance.temprature: no such key; did you mean balance.temperature"),
+        (["balance.images_per_emotion=99999"], "error: balance.images_per_emotion: 99999 is too many: .*"),
+        (["run={file}"], "error: .*file.*"),
+    ],
+)
+def test_bad_input_gets_one_line(drawn, balance, tmp_path, arguments, message):
+    (tmp_path / "file").write_text("in the way")
+    result = balance(drawn, *(argument.format(file=tmp_path / "file") for argument in arguments), check=False)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert re.match(message, result.stderr)
+
+
+def _start(emoset, folder):
+    places = f"data.attribute_root={folder}/attributes data.cache={folder}/cache run={folder}/run".split()
+    command = [sys.executable, str(ROOT / "training/dataset_balance.py"), f"data.emoset={emoset}", *places]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_next_run_finishes(drawn, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    start = time.monotonic()
+    assert _start(drawn, whole).wait() == 0
+    duration = time.monotonic() - start
+    rng = random.Random(0)
+    for _ in range(8):
+        process = _start(drawn, killed)
+        time.sleep(rng.uniform(0.3, 1) * duration)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        root = killed / "attributes"
+        assert not root.exists() or contents(root).keys() == contents(whole / "attributes").keys()
+    assert _start(drawn, killed).wait() == 0
+    assert contents(killed / "attributes") == contents(whole / "attributes")
+    for name in ("balanced.parquet", "balance.png"):
+        assert (killed / "run/balance" / name).read_bytes() == (whole / "run/balance" / name).read_bytes()
+    assert {path.name for path in killed.iterdir()} == {".attributes.lock", "attributes", "cache", "run"}
+
+
+def test_interrupted_it_says_that_it_goes_on(drawn, tmp_path):
+    process = _start(drawn, tmp_path)
+    log = tmp_path / "run/balance/log.txt"
+    while not (log.exists() and "usable" in log.read_text()):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert shown.strip().endswith("interrupted; the same command goes on from here")
+    assert "Traceback" not in shown
+
+
+def test_two_at_once_agree(drawn, tmp_path):
+    processes = [_start(drawn, tmp_path) for _ in range(2)]
+    for process in processes:
+        assert process.wait() == 0, process.stderr.read()
+    assert len(pd.read_parquet(tmp_path / "run/balance/balanced.parquet")) > 0
+    assert sorted(os.listdir(tmp_path)) == [".attributes.lock", "attributes", "cache", "run"]
