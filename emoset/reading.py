@@ -206,7 +206,7 @@ def _read_images(root: Path, entries: list[tuple], vocabulary: dict, decode: boo
         file = annotation
         try:
             record = _parse_annotation(root, annotation, image_id, emotion)
-            attributes, unknown = _attributes(record, vocabulary)
+            attributes, unknown = read_attributes(record, vocabulary)
             problems += [(image_id, annotation, problem, "label") for problem in unknown]
             file = image
             width, height = check_image(_inside(root, image), decode)
@@ -262,7 +262,7 @@ def _parse_annotation(root: Path, path: str, image_id: str, emotion: str) -> dic
     return annotation
 
 
-def _attributes(annotation: dict, vocabulary: dict[str, set[str]]) -> tuple[dict, list[str]]:
+def read_attributes(annotation: dict, vocabulary: dict[str, set[str]]) -> tuple[dict, list[str]]:
     """Return the attributes that `annotation` rightly holds, and what is wrong with the others."""
     attributes, problems = {}, []
     for name in ("brightness", "colorfulness"):

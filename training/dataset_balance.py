@@ -50,7 +50,7 @@ def main(settings: Settings) -> None:
     rows = pd.read_parquet(path) if unchanged else balanced_set(emoset.index, settings)
 
     # 4. Show what was done.
-    table = balance_table(emoset.index, rows, balance.splits)
+    table = balance_table(emoset.index, rows, balance.splits, data.kinds)
     title = f"{balance.policy} balance of {', '.join(balance.splits)}: {len(rows):,} draws"
     if not unchanged:
         shares = attribute_shares(emoset.index, rows, balance.splits, data.kinds)

@@ -4,14 +4,12 @@ import csv
 import importlib.util
 from collections import Counter
 
-import pyarrow as pa
 import pytest
 
 from config.settings import ROOT
 from emoset.attribute_folders import memberships
 from emoset.balance import emogen, rarest_attribute, tempered
 from emoset.labels import EMOTIONS
-from emoset.reading import SCHEMA, _attributes, read_vocabulary
 
 OBJECTS = {"amusement": 8739, "contentment": 8483, "excitement": 8057, "anger": 4705, "sadness": 4606, "awe": 4405}
 OBJECTS |= {"fear": 4379, "disgust": 3911}
@@ -29,13 +27,7 @@ def index(published):
     without = [image_id for image_id, facts in annotations.items() if not {"object", "scene"} & facts.keys()]
     for image_id in without[:50]:
         annotations[image_id] |= {"scene": "bakery/shop", "object": ["Bread", "Tree"]}
-    vocabulary = read_vocabulary(published)
-    rows = []
-    for image_id, facts in annotations.items():
-        attributes, problems = _attributes(facts, vocabulary)
-        assert not problems
-        rows.append({"image_id": image_id, "emotion": facts["emotion"], "split": "train"} | attributes)
-    return pa.Table.from_pylist(rows, SCHEMA).to_pandas()
+    return real_shape.index_of(annotations, published / "info.json")
 
 
 def test_the_rebuilt_set_has_the_published_counts(index, published):

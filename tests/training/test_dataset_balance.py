@@ -34,7 +34,7 @@ def test_from_emoset_to_a_balanced_set(drawn, balance, tmp_path):
     assert rows.groupby("image_id").size().max() <= 4
     per_emotion = len(rows) // 8
     for emotion, count in rows.groupby("emotion").size().items():
-        assert re.search(rf"{emotion} +\d+ +{count} +\d+ +\d", shown)
+        assert re.search(rf"{emotion} +\d+ +\d+ +{count} +\d+ +\d", shown)
     for row in rows.head(50).itertuples():
         assert len(list(tmp_path.glob(f"attributes/{row.kind}/(*) {row.attribute}/{row.image_id}.jpg"))) == 1
     with Image.open(tmp_path / "run/balance/balance.png") as picture:
