@@ -7,7 +7,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from config.loading import UserError, dump, load
@@ -24,7 +25,7 @@ def run(main: Callable[[Settings], None], description: str) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
+        where = f": {error.filename2 or error.filename}" if error.filename else ""
         sys.exit(f"error: {error.strerror or error}{where}. Nothing finished before was lost; mend it and run again")
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
@@ -38,8 +39,9 @@ def open_run_folder(settings: Settings, stage: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"run: {folder} cannot be made, a file stands in the way; choose another run folder") from None
-    (folder / "config.yaml").write_text(dump(settings), encoding="utf-8")
-    (folder / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n", encoding="utf-8")
+    with naming(folder):
+        (folder / "config.yaml").write_text(dump(settings), encoding="utf-8")
+        (folder / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n", encoding="utf-8")
     log.handlers.clear()
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -70,10 +72,21 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` make a file beside `path` and rename it into place: readers see the old file or the whole new one."""
     beside = path.with_name(f".{os.getpid()}.{path.name}")  # the suffix stays, some writers go by it
     try:
-        write(beside)
+        with naming(path):
+            write(beside)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError that names no file, as a full disk's often does not, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _environment() -> dict:

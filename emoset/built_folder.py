@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from config.loading import UserError
+from config.script import naming
 
 MARKER = ".built.json"
 
@@ -47,7 +48,8 @@ def building(folder: Path, recipe: dict) -> Iterator[Path]:
             shutil.rmtree(leftover)
     beside.mkdir(parents=True)
     try:
-        yield beside
+        with naming(folder):
+            yield beside
         (beside / MARKER).write_text(json.dumps(recipe, indent=1) + "\n")
         if folder.exists():
             folder.rename(old)
