@@ -19,7 +19,8 @@ import pandas as pd
 import pyarrow as pa
 from PIL import Image
 
-from emoset.reading import SCHEMA, read_attributes, read_vocabulary
+from emoset.annotation import read_attributes
+from emoset.reading import SCHEMA, read_vocabulary
 
 IMAGES = 118_102
 

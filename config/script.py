@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -52,8 +53,8 @@ def open_run_folder(settings: Settings, stage: str) -> Path:
     return folder
 
 
-def progress(items: Iterable, description: str, total: int | None = None, unit: str = " images") -> Iterable:
-    """Wrap `items` in a progress bar; where there is no terminal, a plain line about every 20 seconds."""
+def progress(items: Iterable | None, description: str, total: int):
+    """Wrap `items` in a tqdm bar that counts images; where there is no terminal, a plain line about every 20 seconds."""
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
@@ -61,7 +62,7 @@ def progress(items: Iterable, description: str, total: int | None = None, unit: 
         items,
         description,
         total,
-        unit=unit,
+        unit=" images",
         leave=terminal,
         mininterval=0.1 if terminal else 20,
         delay=0 if terminal else 20,
@@ -85,12 +86,16 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if error.errno and not error.filename:
+            error.filename = str(path)
         raise
 
 
 def _environment() -> dict:
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    commit = ""
+    if shutil.which("git"):
+        describe = ["git", "describe", "--always", "--dirty"]
+        commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     versions = {}
     for package in PACKAGES:
         try:
@@ -102,5 +107,5 @@ def _environment() -> dict:
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "packages": versions,
-        "git": commit.stdout.strip() or None,
+        "git": commit or None,
     }

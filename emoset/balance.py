@@ -18,6 +18,7 @@ from config.settings import Settings
 from emoset.attribute_folders import memberships
 from emoset.labels import EMOTIONS, KINDS
 
+BALANCE_VERSION = 1  # raise it when the policies draw differently
 COLUMNS = ["image_id", "emotion", "kind", "attribute", "weight"]
 
 

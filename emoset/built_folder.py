@@ -29,7 +29,7 @@ def is_built(folder: Path, recipe: dict) -> bool:
     """
     marker = folder / MARKER
     if marker.is_file():
-        return json.loads(marker.read_text()) == recipe
+        return marker.read_text() == _text(recipe)
     if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UserError(f"{folder} exists and was not built by this project; it stays as it is: name another folder")
     return False
@@ -50,13 +50,17 @@ def building(folder: Path, recipe: dict) -> Iterator[Path]:
     try:
         with naming(folder):
             yield beside
-        (beside / MARKER).write_text(json.dumps(recipe, indent=1) + "\n")
+        (beside / MARKER).write_text(_text(recipe))
         if folder.exists():
             folder.rename(old)
         beside.rename(folder)
     finally:
         for leftover in (beside, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _text(recipe: dict) -> str:
+    return json.dumps(recipe, indent=1) + "\n"
 
 
 def _beside(folder: Path, suffix: str) -> Path:

@@ -1,6 +1,5 @@
 """Finds images of different splits that look alike, by perceptual hash."""
 
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import pandas as pd
 from config.script import progress
 from emoset.images import load_image
 from emoset.labels import SPLITS
-from emoset.reading import end_with_parent
+from emoset.workers import worker_pool
 
 BLOCK = 2048  # images compared with all others at a time
 PAIR_COLUMNS = ["image_id", "split", "other_id", "other_split", "bits"]
@@ -21,7 +20,7 @@ def near_duplicates(index: pd.DataFrame, root: Path, bits: int, workers: int | N
     Columns: image_id, split, other_id, other_split, bits; nearest first. Every pair is compared: 118,102 images make three
     thousand million comparisons. An image that cannot be decoded is passed over.
     """
-    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
+    with worker_pool(workers) as pool:
         paths = [root / image for image in index["image"]]
         found = progress(pool.map(_hash, paths, chunksize=64), "hashing", len(paths))
         hashes = pd.Series(list(found), index=index["image_id"].values, dtype="UInt64").dropna()

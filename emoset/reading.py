@@ -12,12 +12,9 @@ import hashlib
 import itertools
 import json
 import os
-import signal
-import threading
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, parent_process
 from pathlib import Path
 
 import pandas as pd
@@ -27,8 +24,10 @@ import pyarrow.parquet as pq
 from config.loading import UserError
 from config.script import progress, write_atomically
 from config.settings import Data
+from emoset.annotation import inside, read_annotation, read_attributes
 from emoset.images import check_image
 from emoset.labels import EMOTIONS, KINDS, SPLITS, attribute_name
+from emoset.workers import worker_pool
 
 INDEX_VERSION = 1  # raise it when the index's columns or the checks change
 CHUNK = 500  # images a worker reads at a time
@@ -66,7 +65,7 @@ def read_emoset(data: Data, folder: Path) -> EmoSet:
     """
     _check_root(data.emoset)
     vocabulary = read_vocabulary(data.emoset)
-    with ProcessPoolExecutor(data.workers, initializer=end_with_parent) as pool:
+    with worker_pool(data.workers) as pool:
         listings = list(pool.map(partial(_list_files, data.emoset), ("annotation", "image")))
         fingerprint = _fingerprint(data, [digest for digest, _ in listings])
         cached = data.cache / f"index-{fingerprint}.parquet"
@@ -114,7 +113,7 @@ def _read_json(path: Path, kind: type):
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(content, kind):
         raise UserError(f"{path}: expected a JSON {kind.__name__}, found {type(content).__name__}")
@@ -154,10 +153,10 @@ def _read(data: Data, vocabulary: dict, files: set[str], fingerprint: str, pool:
     results = pool.map(partial(_read_images, data.emoset, vocabulary=vocabulary, decode=data.decode), chunks)
     tables = []
     with progress(None, "reading EmoSet", len(entries)) as bar:
-        for table, wrong in results:
+        for chunk, (table, wrong) in zip(chunks, results, strict=True):
             tables.append(table)
             problems += wrong
-            bar.update(CHUNK)
+            bar.update(len(chunk))
     for path in sorted(files.difference(itertools.chain.from_iterable(entry[3:] for entry in entries))):
         problems.append((_stem(path), path, "in no split list", "nothing"))
     problems = [[cell.encode(errors="backslashreplace").decode() for cell in problem] for problem in problems]
@@ -188,28 +187,17 @@ def _read_splits(root: Path) -> tuple[list[tuple], list[tuple]]:
     return entries, problems
 
 
-def end_with_parent() -> None:
-    """Let Ctrl-C to the main process, and end this worker when that is killed: the pool itself would leave it waiting."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch():
-        connection.wait([parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _read_images(root: Path, entries: list[tuple], vocabulary: dict, decode: bool) -> tuple[pa.Table, list[tuple]]:
     """Read some images' annotations and headers: return them as a table by SCHEMA, and the problems met."""
     records, problems = [], []
     for image_id, emotion, split, image, annotation in entries:
         file = annotation
         try:
-            record = _parse_annotation(root, annotation, image_id, emotion)
+            record = read_annotation(root, annotation, image_id, emotion)
             attributes, unknown = read_attributes(record, vocabulary)
             problems += [(image_id, annotation, problem, "label") for problem in unknown]
             file = image
-            width, height = check_image(_inside(root, image), decode)
+            width, height = check_image(inside(root, image), decode)
         except ValueError as error:
             problems.append((image_id, file, str(error), "image"))
             continue
@@ -225,74 +213,14 @@ def _read_images(root: Path, entries: list[tuple], vocabulary: dict, decode: boo
     return pa.Table.from_pylist(records, SCHEMA), problems
 
 
-def _inside(root: Path, path: str) -> str:
-    path.encode()  # a name that is no UTF-8 raises ValueError here
-    if path.startswith(("/", "../")):  # paths are normalised, so `..` can only lead
-        raise ValueError("its path leaves the data set's folder")
-    return f"{root}/{path}"
-
-
 def _stem(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
-
-
-def _parse_annotation(root: Path, path: str, image_id: str, emotion: str) -> dict:
-    image_id.encode()  # as in _inside
-    if os.path.basename(image_id) != image_id or image_id in ("", ".", ".."):
-        raise ValueError(f"its id {image_id!r} is no file name")
-    if emotion not in EMOTIONS:
-        raise ValueError(f"the split list calls it {emotion!r}, which is none of the eight emotions")
-    try:
-        with open(_inside(root, path), "rb", buffering=0) as file:
-            annotation = json.loads(file.readall())
-    except FileNotFoundError:
-        raise ValueError("no annotation") from None
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}".lower()) from None
-    except RecursionError:
-        raise ValueError("not valid JSON: nested too deep") from None
-    except ValueError as error:
-        raise ValueError(f"not valid JSON: {error}".splitlines()[0]) from None
-    if not isinstance(annotation, dict):
-        raise ValueError(f"expected a JSON object, found {type(annotation).__name__}")
-    if annotation.get("image_id", image_id) != image_id:
-        raise ValueError(f"is about another image, {annotation['image_id']!r}")
-    if str(annotation.get("emotion", emotion)).lower() != emotion:
-        raise ValueError(f"says {annotation['emotion']!r}, the split list {emotion!r}")
-    return annotation
-
-
-def read_attributes(annotation: dict, vocabulary: dict[str, set[str]]) -> tuple[dict, list[str]]:
-    """Return the attributes that `annotation` rightly holds, and what is wrong with the others."""
-    attributes, problems = {}, []
-    for name in ("brightness", "colorfulness"):
-        value = annotation.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
-            attributes[name] = float(value)
-        elif value is not None:
-            problems.append(f"{name} is {value!r}, expected 0 to 1")
-    for kind in KINDS:
-        value = annotation.get(kind)
-        labels = value if isinstance(value, list) else [] if value is None else [value]
-        if kind != "object" and len(labels) > 1:
-            problems.append(f"{kind} is {value!r}, expected one label")
-            continue
-        known = []
-        for label in labels:
-            attribute = attribute_name(label) if isinstance(label, str) else None
-            if attribute not in vocabulary[kind]:
-                problems.append(f"{kind} {label!r} is not in info.json")
-            elif attribute not in known:
-                known.append(attribute)
-        if known:
-            attributes[kind] = known if kind == "object" else known[0]
-    return attributes, problems
 
 
 def _check_share(emoset: EmoSet, allowed: float) -> None:
     images = emoset.problems["image_id"].nunique()
     if images > allowed * emoset.listed:
-        kinds = emoset.problems["problem"].str.replace(r"[:\d'\"].*", "", regex=True).str.strip().value_counts()
+        kinds = emoset.problems["problem"].str.replace(r"'[^']*'|\d+", "...", regex=True).value_counts()
         counts = ", ".join(f"{count} x {problem}" for problem, count in kinds.head(6).items())
         raise UserError(
             f"{images} of {emoset.listed} images have problems ({images / emoset.listed:.1%}, data.problems_allowed is "

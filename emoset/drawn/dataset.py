@@ -2,7 +2,6 @@
 
 import csv
 import json
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from emoset.drawn.render import measure, render
 from emoset.drawn.scenes import SCENES
 from emoset.drawn.world import PRIOR, Cues, draw_cues, posterior
 from emoset.labels import EMOTIONS, KINDS, SPLITS
-from emoset.reading import end_with_parent
+from emoset.workers import worker_pool
 
 SPLIT_SHARES = (0.75, 0.10, 0.15)
 COLUMNS = 14  # of the contact sheet
@@ -36,7 +35,7 @@ def write_dataset(folder: Path, images: int, size: int, seed: int, workers: int 
             for name in sorted(part):
                 splits[split].append([emotion, name, f"image/{emotion}/{name}.jpg", f"annotation/{emotion}/{name}.json"])
     rows = [row for split in SPLITS for row in splits[split]]
-    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
+    with worker_pool(workers) as pool:
         drawn = pool.map(partial(_write_image, folder, size, seed), rows, chunksize=50)
         cues = list(progress(drawn, "drawing", len(rows)))
     with (folder / "cues.csv").open("w", newline="", encoding="utf-8") as file:

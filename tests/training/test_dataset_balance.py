@@ -159,7 +159,7 @@ def test_killed_at_any_moment_the_next_run_finishes(drawn, tmp_path):
 def test_interrupted_it_says_that_it_goes_on(drawn, tmp_path):
     process = _start(drawn, tmp_path)
     log = tmp_path / "run/balance/log.txt"
-    while not (log.exists() and "usable" in log.read_text()):
+    while process.poll() is None and not (log.exists() and "usable" in log.read_text()):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)

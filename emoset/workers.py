@@ -1,0 +1,23 @@
+"""Processes that share out work on many files."""
+
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import connection, parent_process
+
+
+def worker_pool(workers: int | None) -> ProcessPoolExecutor:
+    """Return a pool of `workers` processes, one for each core if None, that ends when this process does, however it ends."""
+    return ProcessPoolExecutor(workers, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Let Ctrl-C to the main process, and end this worker when that is killed: the pool itself would leave it waiting."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch():
+        connection.wait([parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
