@@ -25,9 +25,16 @@ SCRIPT = Path(__file__).resolve().parent.parent / "training" / "dataset_balance.
 
 def main(published: Path, work: Path) -> None:
     emoset, attributes = work / "EmoSet", work / "attributes"
+    mark = work / ".benchmark"
+    if work.exists() and any(work.iterdir()) and not mark.exists():
+        sys.exit(f"error: {work} is not empty, and not from a benchmark; name another folder")
+    work.mkdir(parents=True, exist_ok=True)
+    mark.touch()
     if not emoset.exists():
         print("rebuilding the dataset", flush=True)
-        write_dataset(rebuilt_annotations(published), published / "info.json", emoset)
+        shutil.rmtree(work / "unfinished", ignore_errors=True)
+        write_dataset(rebuilt_annotations(published), published / "info.json", work / "unfinished")
+        (work / "unfinished").rename(emoset)
     command = [sys.executable, str(SCRIPT), f"data.emoset={emoset}", f"data.attribute_root={attributes}"]
     command += [f"data.cache={work / 'cache'}", f"run={work / 'run'}"]
     lists = [json.loads((emoset / f"{split}.json").read_text()) for split in ("train", "val", "test")]

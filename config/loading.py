@@ -33,7 +33,7 @@ def load(arguments: list[str], description: str = "") -> Settings:
     """
     fields = dict(leaf_fields(Settings))
     parser = _parser(description, fields)
-    known, unknown = parser.parse_known_args([_as_option(argument) for argument in arguments])
+    known, unknown = parser.parse_known_args(_as_options(arguments))
     if unknown and not unknown[0].startswith("-"):
         raise UserError(f"{COMMAND_LINE}: a setting is written key=value, found {unknown[0]!r}")
     if unknown:
@@ -61,11 +61,9 @@ def allowed(field: FieldInfo) -> str:
     for bound in field.metadata:
         match bound:
             case annotated_types.Ge(ge=limit):
-                low = f"{limit:g}"
+                low = f"{limit:.12g}"
             case annotated_types.Le(le=limit):
-                high = f"{limit:g}"
-            case annotated_types.Lt(lt=limit):
-                high = f"{limit - 1:g}" if limit < 1e6 else ""
+                high = f"{limit:.12g}"
     bounds = f", {low} to {high}" if low and high else f", {low} or more" if low else ""
     return _type_words(field.annotation, bounds)
 
@@ -117,8 +115,13 @@ def _argument_error(message: str):
     raise UserError(f"{COMMAND_LINE}: {message}; --help lists every key")
 
 
-def _as_option(argument: str) -> str:
-    return argument if argument.startswith("-") or "=" not in argument else f"--{argument}"
+def _as_options(arguments: list[str]) -> list[str]:
+    """Write key=value as --key=value, but not where it is the value of the option before it."""
+    options = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        is_value = before.startswith("-") and "=" not in before
+        options.append(argument if is_value or argument.startswith("-") or "=" not in argument else f"--{argument}")
+    return options
 
 
 def _name(path: str | os.PathLike) -> str:
@@ -128,10 +131,10 @@ def _name(path: str | os.PathLike) -> str:
 
 def _parse(text: str, field: FieldInfo) -> Any:
     if field.annotation is Path:  # a path on the command line counts from where the user stands
-        return str(Path.cwd() / Path(text).expanduser()) if text else None
+        return os.path.join(os.getcwd(), os.path.expanduser(text)) if text else None
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, TypeError):  # what only looks like a number, a date or a tag
         return text
 
 
@@ -163,7 +166,7 @@ def _read_yaml(path: str | os.PathLike) -> dict:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise UserError(f"{name}, line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(content, dict | None):
         raise UserError(f"{name}: expected lines of `key: value`, found {type(content).__name__}")
@@ -177,7 +180,7 @@ def _nest(key: str, value: Any) -> dict:
 
 
 def _merge(into: dict, new: dict, source: str, origin: dict[str, str], prefix: str = "") -> None:
-    for name, value in new.items():
+    for name, value in ((str(name), value) for name, value in new.items()):
         key = f"{prefix}{name}"
         origin[key] = source
         if isinstance(value, dict):
@@ -192,7 +195,10 @@ def _validate(sources: list[tuple[str, dict]], fields: dict[str, FieldInfo]) -> 
     merged: dict = {name: {} for name, field in Settings.model_fields.items() if name not in fields}
     origin: dict[str, str] = {}
     for source, values in sources:
-        _merge(merged, values, source, origin)
+        try:
+            _merge(merged, values, source, origin)
+        except RecursionError:
+            raise UserError(f"{source}: not valid YAML: an anchor stands within itself") from None
     try:
         return Settings.model_validate(merged)
     except ValidationError as invalid:

@@ -29,7 +29,7 @@ def run(main: Callable[[Settings], None], description: str) -> None:
         where = f": {error.filename2 or error.filename}" if error.filename else ""
         sys.exit(f"error: {error.strerror or error}{where}. Nothing finished before was lost; mend it and run again")
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        print("\ninterrupted; what was finished stays, run the same command again for the rest", file=sys.stderr)
         sys.exit(130)
 
 
@@ -43,6 +43,7 @@ def open_run_folder(settings: Settings, stage: str) -> Path:
     with naming(folder):
         (folder / "config.yaml").write_text(dump(settings), encoding="utf-8")
         (folder / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n", encoding="utf-8")
+    logging.raiseExceptions = False  # a closed pipe or a full disk must not print a traceback for each line
     log.handlers.clear()
     log.setLevel(logging.INFO)
     log.propagate = False

@@ -4,6 +4,7 @@
 into these classes. Paths that are relative count from the project's root, so that a script does the same from any folder.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,10 +17,16 @@ def _relative_to_root(path: Path) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
+def _from_root(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("no path")
+    return ROOT / os.path.expanduser(path)
+
+
 ProjectPath = Annotated[
     Path,
     Field(strict=False),
-    AfterValidator(lambda path: ROOT / path.expanduser()),
+    AfterValidator(_from_root),
     PlainSerializer(_relative_to_root, return_type=str),
 ]
 Kind = Literal["object", "scene", "facial_expression", "human_action"]
@@ -39,7 +46,7 @@ class Data(Section):
     emoset: ProjectPath = Path("data/EmoSet")
     """EmoSet's folder: the one that holds info.json, train.json, val.json, test.json, annotation/ and image/."""
     attribute_root: ProjectPath = Path("data/EmoSet-attributes")
-    """Where the attribute folders are built. A folder that was not built by this project is never touched."""
+    """Where the attribute folders are built, and rebuilt when something changes. A foreign folder is never touched."""
     cache: ProjectPath = Path("data/cache")
     """Where the index of all annotations is kept between runs."""
     kinds: Annotated[list[Kind], SplitAtCommas, Unique] = Field(["object", "scene"], min_length=1)
@@ -65,9 +72,9 @@ class Balance(Section):
     """The splits drawn from. Whatever is drawn from here must not be evaluated on."""
     temperature: float = Field(0.5, ge=0, le=1)
     """tempered: exponent on an attribute's image count; 1 leaves the long tail as it is, 0 makes attributes equal."""
-    max_repeats: int = Field(4, ge=1)
+    max_repeats: int = Field(4, ge=1, le=1000)
     """tempered: the most often that one image may be drawn."""
-    images_per_emotion: int | None = Field(None, ge=1)
+    images_per_emotion: int | None = Field(None, ge=1, le=10**7)
     """tempered: draws for each emotion; null: as many as the largest emotion has images, if max_repeats lets all follow."""
 
 
@@ -83,7 +90,7 @@ class Drawn(Section):
 class Settings(Section):
     """All settings."""
 
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(0, ge=0, le=2**32 - 1)
     """Seed of everything that is random."""
     run: ProjectPath = Path("runs/full")
     """The run folder; each script writes into a folder of its own in it."""

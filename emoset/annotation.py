@@ -13,7 +13,7 @@ def read_annotation(root: Path, path: str, image_id: str, emotion: str) -> dict:
     Raises ValueError with the reason where it cannot be read, is about another image, or names another emotion.
     """
     image_id.encode()  # an id that is no text raises ValueError here, too
-    if os.path.basename(image_id) != image_id or image_id in ("", ".", ".."):
+    if os.path.basename(image_id) != image_id or image_id in ("", ".", "..") or "\0" in image_id:
         raise ValueError(f"its id {image_id!r} is no file name")
     if emotion not in EMOTIONS:
         raise ValueError(f"the split list calls it {emotion!r}, which is none of the eight emotions")
@@ -67,6 +67,6 @@ def read_attributes(annotation: dict, vocabulary: dict[str, set[str]]) -> tuple[
 def inside(root: Path, path: str) -> str:
     """Return `path` below `root`; ValueError where it leaves it or is no text."""
     path.encode()  # a name that is no UTF-8 raises ValueError here
-    if path.startswith(("/", "../")):  # paths are normalised, so `..` can only lead
-        raise ValueError("its path leaves the data set's folder")
+    if not path.startswith(("image/", "annotation/")):  # paths are normalised, so `..` can only lead
+        raise ValueError("its path leads out of image/ and annotation/")
     return f"{root}/{path}"

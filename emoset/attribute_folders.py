@@ -6,6 +6,7 @@ object/(13094) plant/<image_id>.jpg    scene/(2406) street/<image_id>.jpg
 import errno
 import os
 import shutil
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def memberships(index: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
 
 
 def build_attribute_root(emoset: EmoSet, root: Path, target: Path, kinds: list[str], link: str) -> str:
-    """Build the attribute root at `target` from the EmoSet at `root`; return how: up to date, or hard, symbolic or copy.
+    """Build the attribute root at `target` from the EmoSet at `root`; return how: up to date, or the links' kind.
 
     Raises UserError where `target` holds what this project did not build, or overlaps with the data set.
     """
@@ -36,11 +37,11 @@ def build_attribute_root(emoset: EmoSet, root: Path, target: Path, kinds: list[s
     if target.is_relative_to(root) or root.is_relative_to(target):
         raise UserError(f"data.attribute_root: {target} and data.emoset: {root} overlap; name a folder outside the data set")
     place = os.path.relpath(root, target.parent)
-    recipe = {"emoset": place, "fingerprint": emoset.fingerprint, "kinds": kinds, "link": link}
+    recipe = {"what": "attribute root", "emoset": place, "fingerprint": emoset.fingerprint, "kinds": kinds, "link": link}
     with lock(target):
-        if is_built(target, recipe) and _is_whole(target):
-            return "up to date"
         images = memberships(emoset.index, kinds)
+        if is_built(target, recipe) and _is_whole(target, len(images)):
+            return "up to date"
         if images.empty:
             raise UserError(f"data.kinds: no image has an attribute of the kinds {', '.join(kinds)}")
         with building(target, recipe) as work:
@@ -61,12 +62,15 @@ def read_attribute_root(root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "attribute", "images", "folder"])
 
 
-def _is_whole(root: Path) -> bool:
+def _is_whole(root: Path, links: int) -> bool:
     folders = read_attribute_root(root)
-    return all(len(os.listdir(root / row.folder)) == row.images for row in folders.itertuples())
+    return folders["images"].sum() == links and all(
+        len(os.listdir(root / row.folder)) == row.images for row in folders.itertuples()
+    )
 
 
 def _fill(work: Path, images: pd.DataFrame, root: Path, link: str) -> str:
+    """Link all `images` into their folders below `work`; return the methods used."""
     counts = images.groupby(["kind", "attribute"], sort=False).size()
     folders = {}
     for (kind, attribute), count in counts.items():
@@ -77,35 +81,40 @@ def _fill(work: Path, images: pd.DataFrame, root: Path, link: str) -> str:
         (f"{root}/{image}", f"{folders[kind, attribute]}/{image_id}{os.path.splitext(image)[1]}")
         for kind, attribute, image_id, image in zip(*columns, strict=True)
     ]
-    method = _first_link(*pairs[0], link)  # the first image tells what the disk allows
 
-    def link_some(start: int) -> int:
-        for source, destination in pairs[start : start + CHUNK]:
-            _LINK[method](source, destination)
-        return len(pairs[start : start + CHUNK])
+    def link_some(start: int) -> Counter:
+        return Counter(_link(source, destination, link) for source, destination in pairs[start : start + CHUNK])
 
+    used = Counter()
     with ThreadPoolExecutor() as pool, progress(None, "linking", len(pairs)) as bar:
-        for done in pool.map(link_some, range(1, len(pairs), CHUNK)):
-            bar.update(done)
-    return method
+        for done in pool.map(link_some, range(0, len(pairs), CHUNK)):
+            used += done
+            bar.update(done.total())
+    return ", ".join(f"{count:,} {method}" for method, count in used.most_common()) if len(used) > 1 else next(iter(used))
+
+
+def _hard(source: str, destination: str) -> None:
+    # Linking a symbolic link would copy the link, and a relative one would lead nowhere from there.
+    os.link(os.path.realpath(source) if os.path.islink(source) else source, destination)
 
 
 def _symbolic(source: str, destination: str) -> None:
     os.symlink(os.path.relpath(source, os.path.dirname(destination)), destination)
 
 
-_LINK = {"hard": os.link, "symbolic": _symbolic, "copy": shutil.copyfile}
+_LINK = {"hard": _hard, "symbolic": _symbolic, "copy": shutil.copyfile}
+# What a disk answers that has no such links, or none to there.
+_NOT_HERE = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
-def _first_link(source: str, destination: str, link: str) -> str:
-    """Link one image by the first method that works, and return its name."""
-    methods = list(_LINK) if link == "auto" else [link]
-    for method in methods:
+def _link(source: str, destination: str, link: str) -> str:
+    """Link one image by the first method that the disk allows, and return its name."""
+    for method in list(_LINK) if link == "auto" else [link]:
         try:
             _LINK[method](source, destination)
             return method
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if error.errno not in _NOT_HERE:
                 raise
             reason = error.strerror
     raise UserError(f"data.link: {link} does not work from {source} to {destination}: {reason}; auto takes what does")

@@ -134,7 +134,10 @@ def write_balanced_set(rows: pd.DataFrame, path: Path, recipe: str) -> None:
 
 def recipe_of(path: Path) -> str | None:
     """Return the recipe of a balanced set written before; None where there is none."""
-    return pq.read_schema(path).metadata[b"recipe"].decode() if path.exists() else None
+    try:
+        return pq.read_schema(path).metadata[b"recipe"].decode()
+    except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError):  # or a file that is not ours
+        return None
 
 
 def _by_emotion(pool: pd.DataFrame, what: str) -> dict[str, pd.DataFrame]:

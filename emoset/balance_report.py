@@ -31,9 +31,9 @@ def balance_table(index: pd.DataFrame, rows: pd.DataFrame, splits: list[str], ki
 
 
 def attribute_shares(index: pd.DataFrame, rows: pd.DataFrame, splits: list[str], kinds: list[str]) -> pd.DataFrame:
-    """Return `before` and `after` for each (kind, attribute): its share among the images of its kind, most frequent first.
+    """Return `before` and `after` for each (kind, attribute): its share, most frequent first.
 
-    before: of all images in `splits` that carry an attribute of that kind, once for each; after: of the draws.
+    before: of the images in `splits`, each counted once for every attribute of `kinds` that it carries; after: of the draws.
     """
     shares = {}
     before = memberships(index[index["split"].isin(splits)], kinds)

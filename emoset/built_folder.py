@@ -23,13 +23,16 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def is_built(folder: Path, recipe: dict) -> bool:
-    """Tell whether `folder` stands as built by `recipe`.
+    """Tell whether `folder` stands as built by `recipe`, a dictionary whose `what` names the thing built.
 
-    Raises UserError where something stands there that was not built by `building`.
+    Raises UserError where something else stands there than an empty folder or that thing.
     """
     marker = folder / MARKER
     if marker.is_file():
-        return marker.read_text() == _text(recipe)
+        text = marker.read_text()
+        if f'"what": "{recipe["what"]}"' not in text:
+            raise UserError(f"{folder} was built by this project, but is no {recipe['what']}; name another folder")
+        return text == _text(recipe)
     if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UserError(f"{folder} exists and was not built by this project; it stays as it is: name another folder")
     return False
@@ -41,12 +44,13 @@ def building(folder: Path, recipe: dict) -> Iterator[Path]:
 
     Killed at any moment, the old folder or none stands, and what is left beside it is removed by the next call.
     """
-    is_built(folder, recipe)
     beside, old = _beside(folder, "new"), _beside(folder, "old")
-    for leftover in (beside, old):
-        if leftover.exists():
-            shutil.rmtree(leftover)
+    for place in (folder, beside, old):
+        is_built(place, recipe)  # raises for what is not ours
+    _remove(beside)
+    _remove(old)
     beside.mkdir(parents=True)
+    (beside / MARKER).write_text(_text({"what": recipe["what"], "finished": False}))
     try:
         with naming(folder):
             yield beside
@@ -55,8 +59,21 @@ def building(folder: Path, recipe: dict) -> Iterator[Path]:
             folder.rename(old)
         beside.rename(folder)
     finally:
-        for leftover in (beside, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _remove(beside)
+        _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of ours, its marker last: killed meanwhile, it is still known as ours."""
+    if not folder.exists():
+        return
+    for child in folder.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        elif child.name != MARKER:
+            child.unlink()
+    (folder / MARKER).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def _text(recipe: dict) -> str:

@@ -21,11 +21,11 @@ def main(settings: Settings) -> None:
     from emoset.drawn.dataset import contact_sheet, write_dataset
 
     open_run_folder(settings, "draw")
-    folder, drawn = settings.data.emoset, settings.drawn
-    recipe = {"drawn": drawn.model_dump(), "seed": settings.seed, "version": 1}
+    folder, drawn = settings.data.emoset.resolve(), settings.drawn
+    recipe = {"what": "drawn EmoSet", "drawn": drawn.model_dump(), "seed": settings.seed, "version": 1}
     with lock(folder):
         if is_built(folder, recipe):
-            log.info(f"drawn EmoSet: {drawn.images:,} images; nothing has changed, nothing was written")
+            log.info(f"drawn EmoSet: {drawn.images:,} images; nothing has changed, everything stays as it is")
             return
         with building(folder, recipe) as work:
             splits = write_dataset(work, drawn.images, drawn.size, settings.seed, settings.data.workers)

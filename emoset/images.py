@@ -12,6 +12,7 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 HEAD_BYTES = 16384
 TAIL_BYTES = 64  # some programs write a few bytes behind a JPEG's end
+ORIENTATION = ExifTags.Base.Orientation
 JPEG_END = b"\xff\xd9"
 
 
@@ -39,8 +40,6 @@ def check_image(path: str | Path, decode: bool = False) -> tuple[int, int]:
     try:
         with open(path, "rb", buffering=0) as file:
             head = tail = file.read(HEAD_BYTES)
-            if not head:
-                raise ValueError("empty file")
             if len(head) == HEAD_BYTES:
                 file.seek(-TAIL_BYTES, os.SEEK_END)
                 tail = file.read(TAIL_BYTES)
@@ -50,11 +49,11 @@ def check_image(path: str | Path, decode: bool = False) -> tuple[int, int]:
             image = Image.open(path)  # its header is longer than that, or it is no image
         if decode or (image.format == "JPEG" and JPEG_END not in tail[-TAIL_BYTES:]):
             load_image(path)
-        turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        turned = not image.info.keys().isdisjoint({"exif", "xmp"}) and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
         return (image.height, image.width) if turned else image.size
     except Image.UnidentifiedImageError:
-        raise ValueError("not an image") from None
+        raise ValueError("not an image" if os.path.getsize(path) else "empty file") from None
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}".lower()) from None
-    except (SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged files make decoders raise whatever they stumble over
         raise ValueError(f"cannot be decoded: {error}".lower()) from None

@@ -37,7 +37,7 @@ def _hash(path: Path) -> int | None:
 
     try:
         return int(str(phash(load_image(path))), 16)
-    except OSError:
+    except Exception:  # damaged files make decoders raise whatever they stumble over
         return None
 
 

@@ -29,7 +29,7 @@ from emoset.images import check_image
 from emoset.labels import EMOTIONS, KINDS, SPLITS, attribute_name
 from emoset.workers import worker_pool
 
-INDEX_VERSION = 1  # raise it when the index's columns or the checks change
+INDEX_VERSION = 2  # raise it when the index's columns or the checks change
 CHUNK = 500  # images a worker reads at a time
 PROBLEM_COLUMNS = ["image_id", "file", "problem", "left_out"]
 SCHEMA = pa.schema(
@@ -69,9 +69,8 @@ def read_emoset(data: Data, folder: Path) -> EmoSet:
         listings = list(pool.map(partial(_list_files, data.emoset), ("annotation", "image")))
         fingerprint = _fingerprint(data, [digest for digest, _ in listings])
         cached = data.cache / f"index-{fingerprint}.parquet"
-        if cached.exists():
-            emoset = _load(cached, fingerprint)
-        else:
+        emoset = _load(cached, fingerprint)
+        if emoset is None:
             files = {path for _, paths in listings for path in paths}
             emoset = _read(data, vocabulary, files, fingerprint, pool)
             data.cache.mkdir(parents=True, exist_ok=True)
@@ -121,20 +120,20 @@ def _read_json(path: Path, kind: type):
 
 
 def _list_files(root: Path, folder: str) -> tuple[str, list[str]]:
-    """Return a digest of the names, sizes and times of all that stands in `folder`/*/, and their paths below `root`."""
-    listing = {}
-    for emotion in os.scandir(root / folder):
-        if not emotion.is_dir():
-            continue
-        prefix = f"{folder}/{emotion.name}/"
-        for entry in os.scandir(emotion.path):
-            if entry.name[0] == ".":  # what desktops leave behind
-                continue
-            try:
-                stat = entry.stat()
-                listing[prefix + entry.name] = (stat.st_size, stat.st_mtime_ns)
-            except OSError:  # a broken link, a loop of links
-                listing[prefix + entry.name] = None
+    """Return a digest of the names, sizes, times and modes of all files below `folder`, and their paths below `root`."""
+    listing, folders = {}, [folder]
+    while folders:
+        prefix = folders.pop()
+        for entry in os.scandir(root / prefix):
+            path = f"{prefix}/{entry.name}"
+            if entry.is_dir(follow_symlinks=prefix == folder):  # deeper, a linked folder might lead round in a circle
+                folders.append(path)
+            elif entry.name[0] != ".":  # what desktops leave behind
+                try:
+                    stat = entry.stat()
+                    listing[path] = (stat.st_size, stat.st_mtime_ns, stat.st_mode)
+                except OSError:  # a broken link, a loop of links
+                    listing[path] = None
     digest = hashlib.blake2b(json.dumps(sorted(listing.items())).encode(), digest_size=16)
     return digest.hexdigest(), list(listing)
 
@@ -166,7 +165,7 @@ def _read(data: Data, vocabulary: dict, files: set[str], fingerprint: str, pool:
 
 def _read_splits(root: Path) -> tuple[list[tuple], list[tuple]]:
     """Return [(id, emotion, split, image path, annotation path)] of all splits, and the problems among them."""
-    entries, problems, split_of = [], [], {}
+    entries, problems, seen = [], [], {}
     for split in SPLITS:
         path = root / f"{split}.json"
         for number, row in enumerate(_read_json(path, list)):
@@ -175,13 +174,17 @@ def _read_splits(root: Path) -> tuple[list[tuple], list[tuple]]:
                 raise UserError(f"{path}: entry {number} is {json.dumps(row)[:80]}; expected {expected}")
             image, annotation = (os.path.normpath(cell) if "./" in cell or "//" in cell else cell for cell in row[-2:])
             image_id = row[1] if len(row) == 4 else _stem(image)
-            if split_of.get(image_id) == split:
+            entry = (image_id, row[0].lower(), split, image, annotation)
+            before = seen.setdefault(image_id, entry)
+            same = before if before is not entry else seen.setdefault(f"path {image}", entry)
+            if same is entry:
+                entries.append(entry)
+            elif same[2] != split:
+                raise UserError(f"{path}: {image_id} ({image}) is in {same[2]}.json too; an image must be in one split")
+            elif same[3] == image:
                 problems.append((image_id, path.name, f"listed twice in {path.name}", "nothing"))
-            elif image_id in split_of:
-                raise UserError(f"{path}: {image_id} is in {split_of[image_id]}.json too; an image must be in one split")
             else:
-                split_of[image_id] = split
-                entries.append((image_id, row[0].lower(), split, image, annotation))
+                problems.append((image_id, image, f"its id is that of {same[3]}", "image"))
     if not entries:
         raise UserError(f"{root}: train.json, val.json and test.json list no image")
     return entries, problems
@@ -218,9 +221,10 @@ def _stem(path: str) -> str:
 
 
 def _check_share(emoset: EmoSet, allowed: float) -> None:
-    images = emoset.problems["image_id"].nunique()
+    problems = emoset.problems[emoset.problems["left_out"] != "nothing"]
+    images = problems["image_id"].nunique()
     if images > allowed * emoset.listed:
-        kinds = emoset.problems["problem"].str.replace(r"'[^']*'|\d+", "...", regex=True).value_counts()
+        kinds = problems["problem"].str.replace(r"'[^']*'|\d+", "...", regex=True).value_counts()
         counts = ", ".join(f"{count} x {problem}" for problem, count in kinds.head(6).items())
         raise UserError(
             f"{images} of {emoset.listed} images have problems ({images / emoset.listed:.1%}, data.problems_allowed is "
@@ -234,7 +238,12 @@ def _save(emoset: EmoSet, path: Path) -> None:
     write_atomically(path, lambda beside: pq.write_table(table, beside, compression="zstd"))
 
 
-def _load(path: Path, fingerprint: str) -> EmoSet:
-    table = pq.read_table(path)
-    problems = pd.DataFrame(json.loads(table.schema.metadata[b"problems"]), columns=PROBLEM_COLUMNS)
-    return EmoSet(table.to_pandas(), problems, int(table.schema.metadata[b"listed"]), fingerprint)
+def _load(path: Path, fingerprint: str) -> EmoSet | None:
+    """Return what `_save` wrote; None where there is nothing, or nothing whole."""
+    try:
+        table = pq.read_table(path)
+        extra = table.schema.metadata
+        problems = pd.DataFrame(json.loads(extra[b"problems"]), columns=PROBLEM_COLUMNS)
+        return EmoSet(table.to_pandas(), problems, int(extra[b"listed"]), fingerprint)
+    except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError):
+        return None

@@ -34,11 +34,13 @@ def main(settings: Settings) -> None:
         pairs = near_duplicates(emoset.index, data.emoset, data.near_duplicates, data.workers)
         pairs.to_csv(folder / "near_duplicates.csv", index=False)
         log.info(f"near-duplicates across splits: {len(pairs):,} pairs (near_duplicates.csv)")
+    else:
+        (folder / "near_duplicates.csv").unlink(missing_ok=True)
 
     # 2. One folder per attribute, holding links.
     how = build_attribute_root(emoset, data.emoset, data.attribute_root, data.kinds, data.link)
     folders = read_attribute_root(data.attribute_root).groupby("kind", sort=False)["images"]
-    found = ", ".join(f"{len(images)} {kind} attributes on {images.sum():,} images" for kind, images in folders)
+    found = ", ".join(f"{len(images)} of {kind} with {images.sum():,} links" for kind, images in folders)
     log.info(f"attribute folders: {found} ({how})")
 
     # 3. Draw the balanced set.
@@ -58,7 +60,7 @@ def main(settings: Settings) -> None:
         write_balanced_set(rows, path, recipe)
     log.info(f"\n{title}\n{table.to_string(formatters=dict.fromkeys(table, '{:,}'.format))}\n")
     if unchanged and how == "up to date":
-        log.info("nothing has changed; nothing was written")
+        log.info("nothing has changed; everything stays as it is")
     else:
         log.info(f"wrote {', '.join(file.name for file in (path, picture))} in {folder.name}/ of the run folder")
 

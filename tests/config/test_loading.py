@@ -43,6 +43,11 @@ def test_three_ways_to_set_a_key(form):
     assert load(form).data.kinds == ["scene", "object"]
 
 
+def test_a_value_may_hold_an_equals_sign(overlay):
+    assert load(["--run", "/runs/lr=0.1"]).run.name == "lr=0.1"
+    assert load(["--config", overlay("seed: 3", "a=b.yaml")]).seed == 3
+
+
 def test_values_as_people_write_them(overlay):
     settings = load(["--config", overlay("data: {problems_allowed: 1e-3}\nbalance:\ndrawn:\n  # images: 5\n")])
     assert settings.data.problems_allowed == 0.001
@@ -59,7 +64,7 @@ def test_values_as_people_write_them(overlay):
         ),
         ("temperature: 0.1", "mine.yaml: temperature: no such key; did you mean balance.temperature?"),
         ("xyzzy: 1", "mine.yaml: xyzzy: no such key; --help lists every key"),
-        ("seed: many", "mine.yaml: seed: 'many' is not allowed; allowed: whole number, 0 or more"),
+        ("seed: many", "mine.yaml: seed: 'many' is not allowed; allowed: whole number, 0 to 4294967295"),
         ("seed: true", "mine.yaml: seed: True is not allowed"),
         ("seed: 1.5", "mine.yaml: seed: 1.5 is not allowed"),
         ("seed: null", "mine.yaml: seed: null is not allowed"),
@@ -76,6 +81,13 @@ def test_values_as_people_write_them(overlay):
         ("seed: 1\nseed: 2", "mine.yaml, line 2, column 1: not valid YAML: the key 'seed' stands twice"),
         ("[a]: 1", "mine.yaml, line 1, column 1: not valid YAML"),
         ("seed: \x00", "mine.yaml: not valid YAML"),
+        ("seed: !!int abc", "mine.yaml: not valid YAML"),
+        ("seed: 2024-13-45", "mine.yaml: not valid YAML"),
+        ("data: &d {emoset: *d}", "mine.yaml: not valid YAML: an anchor stands within itself"),
+        ("balance: !!map [1]", "mine.yaml: not valid YAML"),
+        ("1: 2", "mine.yaml: 1: no such key"),
+        ('run: "a\\0b"', "mine.yaml: run: 'a\\x00b' is not allowed; allowed: path"),
+        ("balance: {max_repeats: 99999999999999999999}", "is not allowed; allowed: whole number, 1 to 1000"),
     ],
 )
 def test_an_error_in_a_file_is_one_line_with_file_and_key(overlay, text, message):
@@ -90,8 +102,10 @@ def test_an_error_in_a_file_is_one_line_with_file_and_key(overlay, text, message
     [
         ("data.emoset=", "command line: data.emoset: null is not allowed; allowed: path"),
         ("balance.temprature=1", "command line: balance.temprature: no such key; did you mean balance.temperature?"),
-        ("--seed=-1", "command line: seed: -1 is not allowed; allowed: whole number, 0 or more"),
+        ("--seed=-1", "command line: seed: -1 is not allowed; allowed: whole number, 0 to"),
         ("balance.max_repeats=[", "command line: balance.max_repeats: '[' is not allowed"),
+        ("seed=2024-13-45", "command line: seed: '2024-13-45' is not allowed"),
+        ("seed=4294967296", "command line: seed: 4294967296 is not allowed; allowed: whole number, 0 to 4294967295"),
         ("awe", "command line: a setting is written key=value, found 'awe'"),
         ("--config", "command line: argument --config: expected one argument"),
         ("--config=nowhere.yaml", "nowhere.yaml: no such config file"),

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 from collections import Counter
 
 import pytest
@@ -74,6 +75,37 @@ def test_auto_takes_what_the_disk_allows(emoset, drawn, tmp_path, monkeypatch, r
     assert not (tmp_path / "others").exists()
 
 
+def test_one_folder_on_another_disk(emoset, drawn, tmp_path, monkeypatch):
+    def refuse_fear(source, destination):
+        if "/fear/" in source:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        os.link(source, destination)
+
+    monkeypatch.setitem(attribute_folders._LINK, "hard", refuse_fear)
+    how = build_attribute_root(emoset, drawn, tmp_path / "attributes", ["scene"], "auto")
+    links = list(tmp_path.glob("attributes/*/*/*.jpg"))
+    symbolic = [link for link in links if link.is_symlink()]
+    assert {link.name.split("_")[0] for link in symbolic} == {"fear"}
+    assert how == f"{len(links) - len(symbolic)} hard, {len(symbolic)} symbolic"
+
+
+def test_a_vanished_image_is_an_error_not_a_dangling_link(emoset, emoset_copy, tmp_path):
+    for path in emoset_copy.glob("image/fear/*.jpg"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError):
+        build_attribute_root(emoset, emoset_copy, tmp_path / "attributes", ["scene"], "auto")
+
+
+@pytest.mark.parametrize("link", ["hard", "symbolic", "copy"])
+def test_images_that_are_links_themselves(emoset, emoset_copy, tmp_path, link):
+    (tmp_path / "store").mkdir()
+    for path in list(emoset_copy.glob("image/*/*.jpg")):
+        path.rename(tmp_path / "store" / path.name)
+        path.symlink_to(f"../../../store/{path.name}")
+    build_attribute_root(emoset, emoset_copy, tmp_path / "attributes", ["scene"], link)
+    assert all(image.exists() for image in tmp_path.glob("attributes/*/*/*.jpg"))
+
+
 def test_a_full_disk_leaves_what_stood_there(emoset, drawn, tmp_path, monkeypatch):
     root = tmp_path / "attributes"
     build_attribute_root(emoset, drawn, root, ["scene"], "auto")
@@ -103,6 +135,8 @@ def test_a_second_build_changes_nothing_and_a_missing_file_is_noticed(emoset, dr
     assert build_attribute_root(emoset, drawn, root, ["scene"], "auto") != "up to date"
     assert build_attribute_root(emoset, drawn, root, ["object"], "auto") != "up to date"
     assert not (root / "scene").exists()
+    shutil.rmtree(root / "object")
+    assert build_attribute_root(emoset, drawn, root, ["object"], "auto") != "up to date"
 
 
 @pytest.mark.parametrize("place", ["", "image", ".."])

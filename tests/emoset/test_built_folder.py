@@ -8,7 +8,7 @@ import pytest
 from config.loading import UserError
 from emoset.built_folder import building, is_built, lock
 
-OLD, NEW = {"version": 1}, {"version": 2}
+OLD, NEW = {"what": "thing", "version": 1}, {"what": "thing", "version": 2}
 
 
 def build(folder, recipe, text):
@@ -58,6 +58,32 @@ def test_what_others_built_is_not_touched(tmp_path, what):
     assert "years of work" in (place / "thesis.txt" if place.is_dir() else place).read_text()
 
 
+@pytest.mark.parametrize("suffix", ["new", "old"])
+def test_what_others_put_beside_is_not_touched(tmp_path, suffix):
+    beside = tmp_path / f".folder.{suffix}"
+    beside.mkdir()
+    (beside / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match=rf"\.folder\.{suffix} exists and was not built by this project"):
+        build(tmp_path / "folder", NEW, "new")
+    assert (beside / "thesis.txt").read_text() == "years of work"
+
+
+def test_another_thing_of_ours_is_not_touched(tmp_path):
+    build(tmp_path / "folder", OLD, "old")
+    with pytest.raises(UserError, match="was built by this project, but is no data set; name another folder"):
+        build(tmp_path / "folder", {"what": "data set"}, "new")
+    assert (tmp_path / "folder" / "content").read_text() == "old"
+
+
+def test_links_within_are_removed_not_followed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    build(tmp_path / "folder", OLD, "old")
+    (tmp_path / "folder" / "link").symlink_to(tmp_path / "mine")
+    build(tmp_path / "folder", NEW, "new")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "folder").mkdir()
     build(tmp_path / "folder", NEW, "new")
@@ -91,6 +117,7 @@ def test_killed_between_the_two_renames(tmp_path):
     folder = tmp_path / "folder"
     build(folder, OLD, "old")
     folder.rename(tmp_path / ".folder.old")
+    (tmp_path / ".folder.new").mkdir()
     build(folder, NEW, "new")
     assert os.listdir(tmp_path) == ["folder"]
 

@@ -191,6 +191,16 @@ def test_the_script(script, tmp_path):
     assert "drawn EmoSet: 100 images" in script("emoset/draw.py", *arguments, "seed=1").stdout
 
 
+def test_through_a_link(script, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for seed in (0, 1, 2):
+        arguments = [f"data.emoset={tmp_path}/link", f"run={tmp_path}/run", "drawn.images=80", "drawn.size=32"]
+        assert "drawn EmoSet: 80" in script("emoset/draw.py", *arguments, f"seed={seed}").stdout
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real/train.json").exists()
+
+
 def test_a_real_emoset_is_never_drawn_over(script, emoset_copy, tmp_path):
     before = digest(emoset_copy)
     result = script("emoset/draw.py", f"data.emoset={emoset_copy}", f"run={tmp_path}/run", check=False)

@@ -1,5 +1,7 @@
 import os
+import random
 import shutil
+import struct
 import zlib
 
 import numpy as np
@@ -127,6 +129,41 @@ def test_only_decoding_finds_damage_within(tmp_path):
     assert check_image(tmp_path / "a.png") == (64, 64)
     with pytest.raises(ValueError, match="cannot be"):
         check_image(tmp_path / "a.png", decode=True)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 700])
+def test_odd_orientations_turn_nothing(two_halves, tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    two_halves.save(tmp_path / "a.jpg", exif=exif)
+    assert check_image(tmp_path / "a.jpg") == load_image(tmp_path / "a.jpg").size == (60, 40)
+
+
+def test_an_orientation_written_as_text_turns_nothing(two_halves, tmp_path):
+    ascii_six = struct.pack("<HHI4s", 0x0112, 2, 2, b"6\0\0\0")
+    two_halves.save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0" + ascii_six + bytes(4))
+    assert check_image(tmp_path / "a.jpg") == load_image(tmp_path / "a.jpg").size == (60, 40)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_any_byte_may_be_wrong(two_halves, tmp_path):
+    """Whatever is damaged, the image is read or refused with a reason."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    rng, refused = random.Random(0), 0
+    for name in ("a.jpg", "a.png", "a.gif", "a.webp", "a.tiff"):
+        two_halves.save(tmp_path / name, exif=exif)
+        sound = (tmp_path / name).read_bytes()
+        for _ in range(150):
+            content = bytearray(sound)
+            for _ in range(4):
+                content[rng.randrange(len(content))] = rng.randrange(256)
+            (tmp_path / name).write_bytes(content)
+            try:
+                assert all(check_image(tmp_path / name, decode=rng.random() < 0.5))
+            except ValueError:
+                refused += 1
+    assert 20 < refused < 700
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -125,9 +125,11 @@ DIRT = {
     "brightness as text": (_annotation(brightness="high"), "brightness is 'high', expected 0 to 1", "label"),
     "brightness too high": (_annotation(brightness=7), "brightness is 7, expected 0 to 1", "label"),
     "unknown emotion in the list": (_entry(emotion="joy"), "'joy', which is none of the eight", "image"),
-    "path leaves the folder": (_entry(image="../../etc/passwd"), "leaves the data set's folder", "image"),
-    "absolute path": (_entry(annotation="/etc/passwd"), "leaves the data set's folder", "image"),
+    "path leaves the folder": (_entry(image="../../etc/passwd"), "leads out of image/ and annotation/", "image"),
+    "absolute path": (_entry(annotation="/etc/passwd"), "leads out of image/ and annotation/", "image"),
     "id is a path": (_entry(image_id="../x"), "is no file name", "image"),
+    "path outside image/": (_entry(image="info.json"), "leads out of image/ and annotation/", "image"),
+    "id holds a NUL": (_entry(image_id="a\0b"), "is no file name", "image"),
     "id is no text": (_entry(image_id="\udcff"), "surrogates not allowed", "image"),
 }
 
@@ -187,7 +189,6 @@ def test_files_that_no_list_names_are_listed(emoset_copy, read):
     (emoset_copy / "image/awe/stray.jpg").write_bytes(b"x")
     (emoset_copy / "annotation/awe/lonely.json").write_text("{}")
     (emoset_copy / "image/awe/.DS_Store").write_bytes(b"x")
-    (emoset_copy / "image/readme.txt").write_bytes(b"x")
     problems = read(emoset_copy).problems
     assert sorted(problems["file"]) == ["annotation/awe/lonely.json", "image/awe/stray.jpg"]
     assert set(problems["problem"]) == {"in no split list"}
@@ -210,8 +211,32 @@ def test_listed_twice_counts_once(emoset_copy, read):
 def test_an_id_in_two_splits_ends_the_run(emoset_copy, read):
     entry = first(emoset_copy, "train")
     rewrite(emoset_copy / "test.json", lambda rows: [*rows, entry])
-    with pytest.raises(UserError, match=rf"test\.json: {entry[1]} is in train\.json too"):
+    with pytest.raises(UserError, match=rf"test\.json: {entry[1]} \(.*\) is in train\.json too"):
         read(emoset_copy)
+
+
+def test_an_image_in_two_splits_under_two_ids_ends_the_run(emoset_copy, read):
+    emotion, _, image, label = first(emoset_copy, "train")
+    rewrite(emoset_copy / "test.json", lambda rows: [*rows, [emotion, "another_id", image, label]])
+    with pytest.raises(UserError, match=rf"test\.json: another_id \({image}\) is in train\.json too"):
+        read(emoset_copy)
+
+
+def test_an_id_of_two_images(emoset_copy, read):
+    entry, other = json.loads((emoset_copy / "train.json").read_text())[:2]
+    rewrite(emoset_copy / "train.json", lambda rows: [row if row != other else [row[0], entry[1], *row[2:]] for row in rows])
+    problems = read(emoset_copy).problems
+    assert problems["problem"].iloc[0] == f"its id is that of {entry[2]}"
+    assert problems["left_out"].iloc[0] == "image"
+    assert list(problems["file"].iloc[1:]) == [other[3], other[2]]  # in no list now
+
+
+def test_lists_of_a_part_can_be_used(emoset_copy, read):
+    for split in SPLITS:
+        rewrite(emoset_copy / f"{split}.json", lambda rows: rows[::3])
+    emoset = read(emoset_copy, problems_allowed=0)
+    assert 130 <= len(emoset.index) == emoset.listed <= 136
+    assert set(emoset.problems["left_out"]) == {"nothing"}
 
 
 def test_too_many_problems_end_the_run_with_the_counts(emoset_copy, read, tmp_path):
@@ -307,6 +332,35 @@ def test_the_cache_serves_until_something_changes(emoset_copy, read, monkeypatch
 
     Image.new("RGB", (50, 20)).save(emoset_copy / image)
     assert read(emoset_copy).index.set_index("image_id").loc[image_id, "width"] == 50
+
+
+def test_other_layouts_below_image_are_read_and_watched(emoset_copy, read):
+    moved = {}
+    for path in list(emoset_copy.glob("image/*/*.jpg")):
+        place = emoset_copy / "image/all/of/them" / path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(place)
+        moved[str(path.relative_to(emoset_copy))] = str(place.relative_to(emoset_copy))
+    for split in SPLITS:
+        rewrite(emoset_copy / f"{split}.json", lambda rows: [[*row[:2], moved[row[2]], row[3]] for row in rows])
+    before = read(emoset_copy)
+    assert before.problems.empty
+    os.truncate(emoset_copy / moved[next(iter(moved))], 0)
+    assert len(read(emoset_copy).index) == len(before.index) - 1
+
+
+def test_permissions_that_were_mended_are_noticed(emoset_copy, read):
+    label = emoset_copy / first(emoset_copy)[3]
+    before = read(emoset_copy).fingerprint
+    label.chmod(0o400)
+    assert read(emoset_copy).fingerprint != before
+
+
+def test_a_damaged_cache_is_read_anew(emoset_copy, read, tmp_path):
+    before = read(emoset_copy)
+    for cached in (tmp_path / "cache").iterdir():
+        os.truncate(cached, 100)
+    pd.testing.assert_frame_equal(read(emoset_copy).index, before.index)
 
 
 def test_problems_are_kept_with_the_cache(emoset_copy, read, tmp_path):

@@ -1,6 +1,8 @@
+import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +30,9 @@ def contents(folder):
 def test_from_emoset_to_a_balanced_set(drawn, balance, tmp_path):
     shown = balance(drawn).stdout
     assert "EmoSet: 400 images listed, 400 usable, 0 problems" in shown
-    assert re.search(r"attribute folders: \d+ object attributes on \d+ images, \d+ scene attributes on \d+ images", shown)
+    assert re.search(
+        r"attribute folders: \d+ of object with \d+ links, \d+ of scene with \d+ links \((hard|symbolic)\)", shown
+    )
     rows = pd.read_parquet(tmp_path / "run/balance/balanced.parquet")
     assert rows.groupby("emotion").size().nunique() == 1
     assert rows.groupby("image_id").size().max() <= 4
@@ -57,7 +61,7 @@ def test_a_second_run_changes_nothing_and_says_so(drawn, balance, tmp_path):
     balance(drawn)
     before = state(tmp_path)
     shown = balance(drawn).stdout
-    assert "nothing has changed; nothing was written" in shown
+    assert "nothing has changed; everything stays as it is" in shown
     assert state(tmp_path) == before
 
 
@@ -92,15 +96,35 @@ def test_the_published_policy_and_all_kinds(drawn, balance, tmp_path):
     sizes = pd.read_parquet(tmp_path / "run/balance/balanced.parquet").groupby(["kind", "emotion"]).size()
     assert sizes["object"].nunique() == sizes["scene"].nunique() == 1
     shown = balance(drawn, "data.kinds=object,scene,facial_expression,human_action").stdout
-    assert "facial_expression attributes on" in shown
+    assert "of facial_expression with" in shown
     assert (tmp_path / "attributes/human_action").is_dir()
 
 
 def test_near_duplicates_on_request(emoset_copy, balance, tmp_path):
+    one, other = (json.loads((emoset_copy / f"{split}.json").read_text())[0] for split in ("train", "test"))
+    shutil.copyfile(emoset_copy / one[2], emoset_copy / other[2])
     balance(emoset_copy, "data.near_duplicates=0")
     pairs = pd.read_csv(tmp_path / "run/balance/near_duplicates.csv")
-    assert list(pairs.columns) == ["image_id", "split", "other_id", "other_split", "bits"]
+    assert (one[1], "train", other[1], "test", 0) in set(pairs.itertuples(index=False, name=None))
     assert (pairs["split"] != pairs["other_split"]).all()
+    balance(emoset_copy)
+    assert not (tmp_path / "run/balance/near_duplicates.csv").exists()
+
+
+def test_a_damaged_result_is_made_anew(drawn, balance, tmp_path):
+    path = tmp_path / "run/balance/balanced.parquet"
+    balance(drawn)
+    before = path.read_bytes()
+    path.write_bytes(b"")
+    balance(drawn)
+    assert path.read_bytes() == before
+
+
+def test_a_drawn_emoset_is_no_attribute_root(drawn, balance, script, tmp_path):
+    script("emoset/draw.py", f"data.emoset={tmp_path}/mine", f"run={tmp_path}/run", "drawn.images=80", "drawn.size=32")
+    result = balance(drawn, f"data.attribute_root={tmp_path}/mine", check=False)
+    assert "mine was built by this project, but is no attribute root; name another folder" in result.stderr
+    assert (tmp_path / "mine/train.json").exists()
 
 
 def test_a_foreign_folder_stays_as_it_is(drawn, balance, tmp_path):
@@ -164,7 +188,7 @@ def test_interrupted_it_says_that_it_goes_on(drawn, tmp_path):
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert shown.strip().endswith("interrupted; the same command goes on from here")
+    assert shown.strip().endswith("interrupted; what was finished stays, run the same command again for the rest")
     assert "Traceback" not in shown
 
 
