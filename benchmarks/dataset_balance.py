@@ -19,7 +19,7 @@ import psutil
 from PIL import Image
 from real_shape import rebuilt_annotations, write_dataset
 
-ROUNDS = 3
+ROUNDS = 5
 SCRIPT = Path(__file__).resolve().parent.parent / "training" / "dataset_balance.py"
 
 

@@ -82,8 +82,10 @@ def _fill(work: Path, images: pd.DataFrame, root: Path, link: str) -> str:
         for kind, attribute, image_id, image in zip(*columns, strict=True)
     ]
 
+    methods = list(_LINK) if link == "auto" else [link]
+
     def link_some(start: int) -> Counter:
-        return Counter(_link(source, destination, link) for source, destination in pairs[start : start + CHUNK])
+        return Counter(_link(source, destination, methods) for source, destination in pairs[start : start + CHUNK])
 
     used = Counter()
     with ThreadPoolExecutor() as pool, progress(None, "linking", len(pairs)) as bar:
@@ -94,8 +96,9 @@ def _fill(work: Path, images: pd.DataFrame, root: Path, link: str) -> str:
 
 
 def _hard(source: str, destination: str) -> None:
-    # Linking a symbolic link would copy the link, and a relative one would lead nowhere from there.
-    os.link(os.path.realpath(source) if os.path.islink(source) else source, destination)
+    # With a src_dir_fd (an absolute source leaves its value unused) Python links what a symbolic link leads to. Without, it
+    # links the link itself, and a relative one would lead nowhere from there.
+    os.link(source, destination, src_dir_fd=0)
 
 
 def _symbolic(source: str, destination: str) -> None:
@@ -107,9 +110,9 @@ _LINK = {"hard": _hard, "symbolic": _symbolic, "copy": shutil.copyfile}
 _NOT_HERE = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
-def _link(source: str, destination: str, link: str) -> str:
+def _link(source: str, destination: str, methods: list[str]) -> str:
     """Link one image by the first method that the disk allows, and return its name."""
-    for method in list(_LINK) if link == "auto" else [link]:
+    for method in methods:
         try:
             _LINK[method](source, destination)
             return method
@@ -117,4 +120,4 @@ def _link(source: str, destination: str, link: str) -> str:
             if error.errno not in _NOT_HERE:
                 raise
             reason = error.strerror
-    raise UserError(f"data.link: {link} does not work from {source} to {destination}: {reason}; auto takes what does")
+    raise UserError(f"data.link: {method} does not work from {source} to {destination}: {reason}; auto takes what does")
