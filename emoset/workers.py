@@ -14,7 +14,7 @@ def worker_pool(workers: int | None) -> ProcessPoolExecutor:
 
 
 def _start() -> None:
-    """Let Ctrl-C to the main process, and end this worker when that is killed: the pool itself would leave it waiting."""
+    """Leave Ctrl-C to the main process, and end when that is killed: the pool itself would leave its workers waiting."""
     gc.disable()  # a worker makes next to no cycles, and looking for them takes a tenth of its time
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
