@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from config.loading import UserError
 from config.script import progress
 from emoset.images import load_image
 from emoset.labels import SPLITS
 from emoset.workers import worker_pool
 
 BLOCK = 2048  # images compared with all others at a time
+MOST_PAIRS = 1_000_000  # nobody looks through more, and memory ends
 PAIR_COLUMNS = ["image_id", "split", "other_id", "other_split", "bits"]
 
 
@@ -18,7 +20,7 @@ def near_duplicates(index: pd.DataFrame, root: Path, bits: int, workers: int | N
     """Return the pairs of images in different splits whose 64-bit DCT hashes (ImageHash's phash) differ in at most `bits`.
 
     Columns: image_id, split, other_id, other_split, bits; nearest first. Every pair is compared: 118,102 images make three
-    thousand million comparisons. An image that cannot be decoded is passed over.
+    thousand million comparisons. An image that cannot be decoded is passed over. Raises UserError beyond MOST_PAIRS.
     """
     with worker_pool(workers) as pool:
         paths = [root / image for image in index["image"]]
@@ -47,6 +49,9 @@ def _pairs(ones: pd.Series, one: str, others: pd.Series, other: str, bits: int) 
     for start in range(0, len(ones), BLOCK):
         block = ones.iloc[start : start + BLOCK]
         distance = np.bitwise_count(block.to_numpy(dtype=np.uint64)[:, None] ^ right)
-        for i, j in np.argwhere(distance <= bits):
+        near = distance <= bits
+        if len(pairs) + near.sum() > MOST_PAIRS:
+            raise UserError(f"data.near_duplicates: more than {MOST_PAIRS:,} pairs differ in at most {bits} bits; lower it")
+        for i, j in np.argwhere(near):
             pairs.append((block.index[i], one, others.index[j], other, int(distance[i, j])))
     return pairs

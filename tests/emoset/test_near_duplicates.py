@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
 
+from config.loading import UserError
 from emoset.near_duplicates import near_duplicates
 
 
@@ -37,6 +38,12 @@ def test_pairs_across_splits_are_found_and_no_others(images, tmp_path):
     }
     assert pairs["bits"].is_monotonic_increasing
     assert set(zip(pairs["split"], pairs["other_split"], strict=True)) == {("train", "test"), ("train", "val")}
+
+
+def test_too_many_pairs_end_the_search(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("emoset.near_duplicates.MOST_PAIRS", 0)
+    with pytest.raises(UserError, match=r"data\.near_duplicates: more than 0 pairs differ in at most 16 bits; lower it"):
+        near_duplicates(images, tmp_path, bits=16, workers=1)
 
 
 def test_an_exact_copy_differs_in_no_bit(images, tmp_path):
