@@ -18,7 +18,7 @@ def _relative_to_root(path: Path) -> str:
 
 
 def _from_root(path: Path) -> Path:
-    if "\0" in str(path):
+    if b"\0" in str(path).encode():  # which raises ValueError for a name that is no UTF-8
         raise ValueError("no path")
     return ROOT / os.path.expanduser(path)
 

@@ -48,6 +48,7 @@ def building(folder: Path, recipe: dict) -> Iterator[Path]:
     for place in (folder, beside, old):
         is_built(place, recipe)  # raises for what is not ours
     _remove(beside)
+    _put_back(old, folder)  # a kill between the two renames below
     _remove(old)
     beside.mkdir(parents=True)
     (beside / MARKER).write_text(_text({"what": recipe["what"], "finished": False}))
@@ -59,8 +60,14 @@ def building(folder: Path, recipe: dict) -> Iterator[Path]:
             folder.rename(old)
         beside.rename(folder)
     finally:
+        _put_back(old, folder)
         _remove(beside)
         _remove(old)
+
+
+def _put_back(old: Path, folder: Path) -> None:
+    if old.exists() and not folder.exists():
+        old.rename(folder)
 
 
 def _remove(folder: Path) -> None:

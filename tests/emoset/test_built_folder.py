@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,29 @@ def test_a_failure_leaves_the_old_folder(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         fail()
     assert (tmp_path / "folder" / "content").read_text() == "old"
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("moment", ["failed", "killed"])
+def test_the_old_folder_comes_back_from_between_the_two_renames(tmp_path, monkeypatch, moment):
+    folder = tmp_path / "folder"
+    build(folder, OLD, "old")
+    if moment == "killed":
+        folder.rename(tmp_path / ".folder.old")
+        with pytest.raises(OSError, match="disk full"), building(folder, NEW):
+            raise OSError("disk full")
+    else:
+        rename = Path.rename
+
+        def refuse(path, target):
+            if path.name == ".folder.new":
+                raise OSError("refused")
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", refuse)
+        with pytest.raises(OSError, match="refused"):
+            build(folder, NEW, "new")
+    assert (folder / "content").read_text() == "old"
     assert os.listdir(tmp_path) == ["folder"]
 
 
