@@ -76,13 +76,17 @@ def dump(settings: Settings) -> str:
 def _type_words(annotation, bounds: str) -> str:
     arguments = typing.get_args(annotation)
     match typing.get_origin(annotation):
+        case typing.Annotated:
+            return _type_words(arguments[0], bounds)
         case typing.Literal:
             return " | ".join(map(str, arguments))
         case types.UnionType | typing.Union:
             return " or ".join("null" if each is type(None) else _type_words(each, bounds) for each in arguments)
         case origin if origin is list:
             return f"list of {_type_words(arguments[0], '')}"
-    return {bool: "true | false", int: "whole number", float: "number", Path: "path"}[annotation] + bounds
+        case origin if origin is dict:
+            return f"{{{_type_words(arguments[0], '')}: {_type_words(arguments[1], '')}, ...}}"
+    return {bool: "true | false", int: "whole number", float: "number", str: "text", Path: "path"}[annotation] + bounds
 
 
 def _parser(description: str, fields: dict[str, FieldInfo]) -> argparse.ArgumentParser:

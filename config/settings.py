@@ -6,7 +6,7 @@ into these classes. Paths that are relative count from the project's root, so th
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -29,6 +29,11 @@ ProjectPath = Annotated[
     AfterValidator(_from_root),
     PlainSerializer(_relative_to_root, return_type=str),
 ]
+Emotion = Literal["amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness"]
+EMOTIONS = get_args(Emotion)
+ModelName = Annotated[str, Field(pattern=r"\S")]
+OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+Weight = Annotated[float, Field(gt=0, le=1000)]
 Kind = Literal["object", "scene", "facial_expression", "human_action"]
 Split = Literal["train", "val", "test"]
 # A list may be written a,b; what stands in it twice counts once.
@@ -87,6 +92,151 @@ class Drawn(Section):
     """Width and height of an image, in pixels."""
 
 
+class Models(Section):
+    """Pretrained models that the generator builds on: each a name on the Hub or a folder."""
+
+    stable_diffusion: ModelName = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    """The Stable Diffusion whose VAE, text encoder and U-Net are used, frozen."""
+    clip: ModelName = "openai/clip-vit-large-patch14"
+    """The whole CLIP, both towers, whose text tower is Stable Diffusion's text encoder; for the attribute and emotion losses."""
+    backbone: ModelName = "microsoft/resnet-50"
+    """The vision model that the emotion encoder starts from: any with image features, CLIP and DINOv2 among them."""
+    resolution: int = Field(512, ge=32, le=2048, multiple_of=8)
+    """Width and height of training and generated images, in pixels."""
+
+
+class Caches(Section):
+    """Frozen work that is done once: VAE moments and decoded pixels, below data.cache."""
+
+    use: bool = True
+    """Whether to cache; without, every step decodes its images and runs the VAE: slower, less disk, the same losses."""
+    batch_size: int = Field(16, ge=1, le=4096)
+    """Images that the VAE encodes at once."""
+    shard: int = Field(256, ge=1, le=100_000)
+    """Images in one file; a killed run loses at most one file of each process."""
+
+
+class EmotionSpace(Section):
+    """The emotion space: an encoder trained to tell the eight emotions, and a Gaussian of its vectors for each."""
+
+    imported: ProjectPath | None = None
+    """A folder written by training/import_emogen.py, used instead of training an encoder."""
+    dimension: int = Field(768, ge=2, le=65536)
+    """Length of an emotion vector."""
+    image_size: int = Field(224, ge=16, le=2048)
+    """Width and height of the encoder's input, in pixels."""
+    epochs: int = Field(10, ge=1, le=1000)
+    """Passes over the training split; the epoch that is best on the val split is kept."""
+    batch_size: int = Field(64, ge=2, le=65536)
+    """Images for each process and step."""
+    learning_rate: float = Field(1e-4, gt=0, le=1)
+    """Peak learning rate of AdamW, after a warm-up of one twentieth of the steps and before a cosine decay."""
+    weight_decay: float = Field(1e-2, ge=0, le=10)
+    """Weight decay of AdamW."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Dropout before the classifier."""
+    contrastive_weight: float = Field(0.0, ge=0, le=100)
+    """Weight of the supervised contrastive loss (Khosla et al. 2020) beside cross-entropy."""
+    contrastive_temperature: float = Field(0.1, ge=0.001, le=10)
+    """Temperature of the supervised contrastive loss."""
+    covariance: Literal["diagonal", "full"] = "diagonal"
+    """diagonal: a standard deviation for each dimension, as published. full: a covariance matrix, shrunk."""
+    shrinkage: float = Field(0.1, ge=0, le=1)
+    """full: the share of the diagonal in the covariance matrix; 1 is the diagonal alone."""
+
+
+class Mapper(Section):
+    """The mapper from an emotion vector to the embeddings of the placeholder's tokens, and how it is trained."""
+
+    hidden_layers: int = Field(1, ge=0, le=32)
+    """0: one linear layer. 1: linear, ReLU, linear, as published. More: with LayerNorm and dropout after each."""
+    hidden_size: int = Field(1024, ge=1, le=65536)
+    """Width of the hidden layers."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout, with more than one hidden layer."""
+    tokens: int = Field(1, ge=1, le=16)
+    """Placeholder tokens that carry the emotion."""
+    lora_rank: int = Field(0, ge=0, le=1024)
+    """Rank of LoRA on the U-Net's cross-attention, trained with the mapper; 0: none, as published."""
+    epochs: int = Field(1, ge=1, le=10_000)
+    """Passes over the balanced set."""
+    max_train_steps: int | None = Field(None, ge=1, le=10**9)
+    """Updates after which training ends, before its last epoch does; null: no such limit."""
+    batch_size: int = Field(8, ge=1, le=65536)
+    """Images for each process and forward pass."""
+    gradient_accumulation: int = Field(1, ge=1, le=65536)
+    """Forward passes for each update."""
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    """Peak learning rate of AdamW (fused)."""
+    weight_decay: float = Field(1e-2, ge=0, le=10)
+    """Weight decay of AdamW."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Of the learning rate after its warm-up."""
+    warmup_steps: int = Field(100, ge=0, le=10**6)
+    """Updates over which the learning rate rises from zero."""
+    max_gradient_norm: float = Field(1.0, gt=0, le=10**6)
+    """Gradients of an update are scaled down to this norm."""
+    ema: float | None = Field(None, ge=0, lt=1)
+    """Decay of a moving average of the trained weights, which is then what is saved and sampled; null: none."""
+    mixed_precision: Literal["no", "bf16", "fp16"] | None = None
+    """Precision of the frozen models and the forward pass; null: what accelerate's configuration says."""
+    gradient_checkpointing: bool = False
+    """Save memory in the U-Net by computing its activations twice."""
+    content_share: float = Field(0.5, ge=0, le=1)
+    """Share of items whose prompt names the image's attribute beside the placeholder, so that content stays content."""
+    attribute_weight: float = Field(0.01, ge=0, le=100)
+    """Weight of the attribute loss, before alpha."""
+    attribute_temperature: float = Field(0.07, ge=0.001, le=100)
+    """Temperature of the attribute loss; 1 is as published and nearly without a gradient."""
+    emotion_weight: float = Field(0.01, ge=0, le=100)
+    """Weight of the emotion loss; published: 0."""
+    alpha_threshold: float = Field(0.0, ge=0, le=1)
+    """Emotion confidences alpha below this count as 0."""
+    pooled: Literal["end_of_text", "placeholder"] = "end_of_text"
+    """Whose state the attribute and emotion losses see. placeholder: what the published code amounts to."""
+    workers: int = Field(2, ge=0, le=256)
+    """Processes that load batches, for each training process."""
+    log_every: int = Field(10, ge=1, le=10**6)
+    """Updates between two lines of metrics.jsonl."""
+    sample_every: int | None = Field(1000, ge=1, le=10**6)
+    """Updates between two grids of samples; null: none."""
+    samples: int = Field(4, ge=1, le=64)
+    """Images of each emotion in a grid of samples."""
+    checkpoint_every: int = Field(500, ge=1, le=10**6)
+    """Updates between two checkpoints."""
+    checkpoints_kept: int = Field(2, ge=1, le=1000)
+    """The most checkpoints that are kept; older ones are removed."""
+    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
+    """Where curves go beside metrics.jsonl."""
+    push_to_hub: ModelName | None = None
+    """A repository on the Hub that the generator is uploaded to; null: none."""
+
+
+class Generate(Section):
+    """What training/inference.py makes. Every emotion and mix is combined with every prompt."""
+
+    generator: ProjectPath | None = None
+    """The generator's folder; null: generator/ in the run folder."""
+    emotions: Annotated[list[Emotion], SplitAtCommas, Unique] = Field(list(EMOTIONS))
+    """Emotions to make images of."""
+    mixes: list[dict[Emotion, Weight]] = Field([])
+    """Weighted mixes of emotions, for example [{awe: 0.7, fear: 0.3}]."""
+    prompts: Annotated[list[str], OneOrMore, Unique] = Field(["<emotion>"], min_length=1)
+    """Prompts in which <emotion> stands for the emotion, for example a photo of a <emotion> bag."""
+    strength: float = Field(1.0, ge=0, le=4)
+    """How strongly the emotion changes a prompt that has other words; 0: not at all."""
+    images: int = Field(8, ge=1, le=10**6)
+    """Images of each emotion, or mix, and prompt."""
+    batch_size: int = Field(8, ge=1, le=4096)
+    """Images made at once by each process."""
+    steps: int = Field(50, ge=1, le=1000)
+    """Denoising steps."""
+    guidance_scale: float = Field(7.5, ge=1, le=100)
+    """Classifier-free guidance; 1: none."""
+    negative_prompt: str = Field("")
+    """What images should not show."""
+
+
 class Settings(Section):
     """All settings."""
 
@@ -97,6 +247,11 @@ class Settings(Section):
     data: Data = Data()
     balance: Balance = Balance()
     drawn: Drawn = Drawn()
+    models: Models = Models()
+    caches: Caches = Caches()
+    emotion_space: EmotionSpace = EmotionSpace()
+    mapper: Mapper = Mapper()
+    generate: Generate = Generate()
 
     @model_validator(mode="after")
     def _emogen_knows_two_kinds(self):

@@ -3,7 +3,8 @@
 import re
 from urllib.parse import unquote
 
-EMOTIONS = ("amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness")
+from config.settings import EMOTIONS as EMOTIONS
+
 KINDS = ("object", "scene", "facial_expression", "human_action")
 SPLITS = ("train", "val", "test")
 
