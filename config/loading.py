@@ -134,7 +134,9 @@ def _name(path: str | os.PathLike) -> str:
 
 
 def _parse(text: str, field: FieldInfo) -> Any:
-    if field.annotation is Path:  # a path on the command line counts from where the user stands
+    takes = _type_words(field.annotation, "").split(" or ")
+    if "path" in takes and not (text == "null" and "null" in takes):
+        # A path on the command line counts from where the user stands.
         return os.path.join(os.getcwd(), os.path.expanduser(text)) if text else None
     try:
         return yaml.load(text, _Loader)

@@ -15,7 +15,8 @@ from pathlib import Path
 from config.loading import UserError, dump, load
 from config.settings import ROOT, Settings
 
-PACKAGES = ("numpy", "pandas", "pillow", "pyarrow", "pydantic")
+PACKAGES = ("accelerate", "deepspeed", "diffusers", "numpy", "pandas", "peft", "pillow", "pyarrow", "pydantic")
+PACKAGES += ("safetensors", "torch", "transformers")
 log = logging.getLogger("emotion")
 
 

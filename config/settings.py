@@ -32,6 +32,7 @@ ProjectPath = Annotated[
 Emotion = Literal["amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness"]
 EMOTIONS = get_args(Emotion)
 ModelName = Annotated[str, Field(pattern=r"\S")]
+PLACEHOLDER = "<emotion>"  # stands in a prompt for the emotion
 OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 Weight = Annotated[float, Field(gt=0, le=1000)]
 Kind = Literal["object", "scene", "facial_expression", "human_action"]
@@ -98,7 +99,7 @@ class Models(Section):
     stable_diffusion: ModelName = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     """The Stable Diffusion whose VAE, text encoder and U-Net are used, frozen."""
     clip: ModelName = "openai/clip-vit-large-patch14"
-    """The whole CLIP, both towers, whose text tower is Stable Diffusion's text encoder; for the attribute and emotion losses."""
+    """The whole CLIP whose text tower is Stable Diffusion's text encoder, for the attribute and emotion losses."""
     backbone: ModelName = "microsoft/resnet-50"
     """The vision model that the emotion encoder starts from: any with image features, CLIP and DINOv2 among them."""
     resolution: int = Field(512, ge=32, le=2048, multiple_of=8)
@@ -121,6 +122,8 @@ class EmotionSpace(Section):
 
     imported: ProjectPath | None = None
     """A folder written by training/import_emogen.py, used instead of training an encoder."""
+    published: ProjectPath | None = None
+    """import_emogen.py: the folder with EmoGen's published *_mean_v2.pt, *_std_v2.pt and clip_emotion_classifier.pth."""
     dimension: int = Field(768, ge=2, le=65536)
     """Length of an emotion vector."""
     image_size: int = Field(224, ge=16, le=2048)
@@ -219,7 +222,7 @@ class Generate(Section):
     """The generator's folder; null: generator/ in the run folder."""
     emotions: Annotated[list[Emotion], SplitAtCommas, Unique] = Field(list(EMOTIONS))
     """Emotions to make images of."""
-    mixes: list[dict[Emotion, Weight]] = Field([])
+    mixes: list[Annotated[dict[Emotion, Weight], Field(min_length=1)]] = Field([])
     """Weighted mixes of emotions, for example [{awe: 0.7, fear: 0.3}]."""
     prompts: Annotated[list[str], OneOrMore, Unique] = Field(["<emotion>"], min_length=1)
     """Prompts in which <emotion> stands for the emotion, for example a photo of a <emotion> bag."""
@@ -233,8 +236,17 @@ class Generate(Section):
     """Denoising steps."""
     guidance_scale: float = Field(7.5, ge=1, le=100)
     """Classifier-free guidance; 1: none."""
-    negative_prompt: str = Field("")
+    negative_prompt: str = ""
     """What images should not show."""
+
+    @model_validator(mode="after")
+    def _prompts_say_where_the_emotion_stands(self):
+        for prompt in self.prompts:
+            if (times := prompt.count(PLACEHOLDER)) != 1:
+                raise ValueError(
+                    f"generate.prompts: {prompt!r} says {PLACEHOLDER} {times} times; write it once, where the emotion goes"
+                )
+        return self
 
 
 class Settings(Section):

@@ -23,7 +23,7 @@ except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 
 IMAGES = 60_000
-STEPS = dict(backbone=1800, autoencoder=2000, clip=1200, unet=5000, content=2200, judge=1800)
+STEPS = dict(backbone=1800, autoencoder=2000, autoencoder_longer=3500, clip=1000, unet=4500, content=1000, judge=900)
 
 
 def main(settings: Settings) -> None:
@@ -76,6 +76,7 @@ def main(settings: Settings) -> None:
     tokenizer = small.make_tokenizer(seed)
     backbone = fit("backbone", small.make_resnet(small.CONTENTS, (24, 48, 96, 128)), small.content_loss(contents), 64, 2e-3)
     vae = fit("autoencoder", small.make_autoencoder(), small.reconstruction_loss(contents, backbone), 16, 1.5e-3)
+    vae = fit("autoencoder_longer", vae.requires_grad_(True), small.reconstruction_loss(contents, backbone), 8, 1e-3)
     clip = fit("clip", small.make_clip(tokenizer), small.contrastive_loss(contents, tokenizer), 128, 1e-3)
     moments = small.encode_latents(vae, contents, device)
     unet = fit("unet", small.make_unet(), small.denoising_loss(moments, contents, clip, tokenizer), 64, 1.5e-3)

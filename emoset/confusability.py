@@ -1,0 +1,77 @@
+"""Which emotions are taken for which: confusability.json, written by the emotion space, by mining or by hand.
+
+    {"emotions": [the eight, in the order of rows and columns], "source": "emotion_space", "rows": "true emotion",
+     "values": [[0, 0.5, ...], ...]}
+
+values[i][j] is how easily an image of emotion i is taken for emotion j, among the ways in which it is mistaken: the
+diagonal is 0 and a row sums to 1.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from config.loading import UserError
+from config.script import write_atomically
+from emoset.labels import EMOTIONS
+
+ROWS = "true emotion"
+
+
+def confusability(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the (8, 8) matrix of a classifier: mean probabilities (N, 8) of the wrong emotions by true label (N,).
+
+    Raises UserError where an emotion has no image.
+    """
+    missing = [emotion for label, emotion in enumerate(EMOTIONS) if not (labels == label).any()]
+    if missing:
+        raise UserError(f"no image of {', '.join(missing)} to see what it is taken for; the split needs all eight emotions")
+    means = np.stack([probabilities[labels == label].mean(0) for label in range(len(EMOTIONS))]).astype(float)
+    return _normalised(means)
+
+
+def write_confusability(path: Path, matrix: np.ndarray, source: str) -> None:
+    """Write a matrix in the order of EMOTIONS; source: what it was measured with."""
+    content = {"emotions": EMOTIONS, "source": source, "rows": ROWS, "values": np.round(matrix, 6).tolist()}
+    write_atomically(path, lambda beside: beside.write_text(json.dumps(content, indent=1) + "\n"))
+
+
+def read_confusability(path: Path) -> np.ndarray:
+    """Return the (8, 8) matrix of a file in the order of EMOTIONS, its rows scaled to sum to 1.
+
+    Raises UserError, naming the file, for anything but the eight emotions with eight rows of eight numbers, none negative,
+    zero on the diagonal, and in each row one above zero.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        emotions, values = content["emotions"], np.array(content["values"], dtype=float)
+        order = [emotions.index(emotion) for emotion in EMOTIONS]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: expected JSON with emotions ({', '.join(EMOTIONS)}) and values, 8 x 8 numbers: {error}"
+        ) from None
+    size = len(EMOTIONS)
+    wrong = ""
+    if len(emotions) != size:
+        wrong = f"there are {len(emotions)} emotions, expected {size}"
+    elif content.get("rows", ROWS) != ROWS:
+        wrong = f"rows are {content['rows']!r}, expected {ROWS!r}"
+    elif values.shape != (size, size):
+        wrong = f"values have the shape {values.shape}, expected {(size, size)}"
+    elif not (np.isfinite(values) & (values >= 0)).all():
+        wrong = "a value is negative or no number"
+    elif values.diagonal().any():
+        wrong = "the diagonal is not 0; an emotion is not taken for itself"
+    elif not values.any(1).all():
+        wrong = "a row is all zeros; say what its emotion is taken for"
+    if wrong:
+        raise UserError(f"{path}: {wrong}")
+    return _normalised(values[np.ix_(order, order)])
+
+
+def _normalised(matrix: np.ndarray) -> np.ndarray:
+    matrix = matrix * (1 - np.eye(len(matrix)))
+    return matrix / matrix.sum(1, keepdims=True)

@@ -1,0 +1,85 @@
+"""Models with random weights, of Stable Diffusion's architecture and tiny; made once, not to be changed."""
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> Path:
+    """A folder with stable_diffusion/ (32 pixels, 4 x 8 x 8 latents), clip/ and backbone/ (a ResNet)."""
+    import torch
+    from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPConfig, CLIPModel, ResNetConfig, ResNetModel
+
+    from demo.small_models import make_tokenizer, text_tower
+
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer(0)
+    size = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2)
+    ids = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    text = dict(vocab_size=len(tokenizer), max_position_embeddings=tokenizer.model_max_length, **size, **ids)
+    clip = CLIPModel(
+        CLIPConfig(text_config=text, vision_config=dict(image_size=32, patch_size=8, **size), projection_dim=24)
+    )
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 16),
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=32,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        cross_attention_dim=32,
+        attention_head_dim=2,
+        norm_num_groups=8,
+    )
+    schedule = DDPMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
+    )
+    StableDiffusionPipeline(
+        vae, text_tower(clip), tokenizer, unet, schedule, None, None, requires_safety_checker=False
+    ).save_pretrained(folder / "stable_diffusion")
+    clip.save_pretrained(folder / "clip")
+    tokenizer.save_pretrained(folder / "clip")
+    backbone = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    ResNetModel(backbone).save_pretrained(folder / "backbone")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def generator(models, tmp_path_factory) -> Path:
+    """A generator's folder with a random mapper and eight Gaussians far apart."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    from emoset.labels import EMOTIONS
+    from training.emotion_space import EmotionSpace
+    from training.mapper import EmotionMapper
+    from training.pipeline import GENERATOR
+    from training.processes import fingerprints
+
+    folder = tmp_path_factory.mktemp("generator")
+    torch.manual_seed(Random(1).randrange(1000))
+    stable = StableDiffusionPipeline.from_pretrained(models / "stable_diffusion")
+    mapper = EmotionMapper(dimension=12, width=32, tokens=2, hidden_size=16)
+    mapper.start_from(stable.text_encoder.get_input_embeddings().weight.detach())
+    mapper.save_pretrained(folder / "mapper")
+    EmotionSpace.of(torch.randn(8, 12) * 4, torch.rand(8, 12)).save_pretrained(folder / "emotion_space")
+    about = {
+        "base": str(models / "stable_diffusion"),
+        "base_hashes": fingerprints(stable.unet, stable.text_encoder),
+        "resolution": 32,
+        "emotions": list(EMOTIONS),
+    }
+    (folder / GENERATOR).write_text(json.dumps(about))
+    return folder

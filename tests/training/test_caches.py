@@ -1,0 +1,191 @@
+import json
+import pickle
+from collections import namedtuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from config.loading import UserError
+from config.settings import Caches, Data, Models, Settings
+from emoset.reading import read_emoset
+from training import caches
+from training.caches import TensorCache, encode_moments, load_pixels, moments_of, pixels_of
+from training.processes import start
+
+
+@pytest.fixture
+def accelerator():
+    return start()
+
+
+@pytest.fixture
+def settings(drawn, tmp_path):
+    data = Data(emoset=drawn, cache=tmp_path / "cache", workers=2)
+    return Settings(data=data, caches=Caches(shard=16, batch_size=5), models=Models(resolution=32))
+
+
+@pytest.fixture(scope="session")
+def index(drawn, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("index")
+    return read_emoset(Data(emoset=drawn, cache=folder, workers=2), folder).index.head(40)
+
+
+@pytest.fixture
+def vae(models):
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL.from_pretrained(models / "stable_diffusion", subfolder="vae")
+
+
+def states(cache):
+    return {path.name: path.stat().st_mtime_ns for path in cache.folder.glob("*.safetensors")}
+
+
+def test_pixels_are_the_centre_at_the_asked_size(tmp_path):
+    image = np.zeros((40, 100, 3), np.uint8)
+    image[:, 30:70] = (200, 100, 50)
+    Image.fromarray(image).save(tmp_path / "wide.png")
+    pixels = load_pixels(tmp_path / "wide.png", 20)
+    assert pixels.shape == (3, 20, 20)
+    assert pixels.dtype == torch.uint8
+    assert pixels[:, 5:15, 5:15].flatten(1).float().mean(1).tolist() == pytest.approx([200, 100, 50], abs=1)
+    # Scaled to 80, then cut to 40: the half of what is seen at 80.
+    assert torch.equal(load_pixels(tmp_path / "wide.png", 40, 80), load_pixels(tmp_path / "wide.png", 80)[:, 20:60, 20:60])
+
+
+def test_a_picture_narrower_than_its_rounded_side_is_still_whole(tmp_path):
+    Image.new("RGB", (33, 71)).save(tmp_path / "odd.png")
+    assert load_pixels(tmp_path / "odd.png", 17).shape == (3, 17, 17)
+
+
+def test_cached_pixels_are_the_decoded_ones(settings, index, accelerator):
+    cached = pixels_of(index, settings.data.emoset, 24, 28, settings, accelerator, "data")
+    decoding = settings.model_copy(update={"caches": Caches(use=False)})
+    decoded = pixels_of(index, settings.data.emoset, 24, 28, decoding, accelerator, "data")
+    assert isinstance(cached, TensorCache)
+    assert not isinstance(decoded, TensorCache)
+    assert len(cached) == len(decoded) == 40
+    for row in (0, 15, 16, 39):
+        assert torch.equal(cached[row]["pixels"], decoded[row]["pixels"])
+    recipe = json.loads((cached.folder / "recipe.json").read_text())
+    assert recipe["size"] == 24
+    assert recipe["images"] == 40
+
+
+def test_a_second_run_writes_nothing_and_a_damaged_shard_is_written_again(settings, index, accelerator):
+    def fill():
+        return pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "data")
+
+    cache = fill()
+    before = states(cache)
+    assert len(before) == 3
+    wanted = cache[20]["pixels"].clone()
+    assert states(fill()) == before
+    whole = cache.path(1).read_bytes()
+    for damaged in (whole[:-100], whole[:5], b"", cache.path(2).read_bytes()):
+        cache.path(1).write_bytes(damaged)
+        again = fill()
+        assert cache.path(1).read_bytes() == whole
+        assert torch.equal(again[20]["pixels"], wanted)
+    assert {name: time for name, time in states(cache).items() if "1" not in name} == {
+        name: time for name, time in before.items() if "1" not in name
+    }
+
+
+def test_a_killed_run_keeps_whole_shards(settings, index, accelerator, monkeypatch):
+    decode, calls = caches.load_pixels, []
+
+    def killed(*arguments):
+        calls.append(arguments)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return decode(*arguments)
+
+    monkeypatch.setattr(caches, "load_pixels", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "data")
+    pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "data")
+    assert len(calls) == 20 + 40 - 16
+
+
+def test_what_changes_the_content_changes_the_folder(settings, index, accelerator, caplog, monkeypatch):
+    def folder(index=index, size=16, shorter_side=None, fingerprint="data", settings=settings):
+        return pixels_of(index, settings.data.emoset, size, shorter_side, settings, accelerator, fingerprint).folder
+
+    monkeypatch.setattr(caches.log, "propagate", True)
+    with caplog.at_level("INFO", "emotion"):
+        first = folder()
+        assert not caplog.messages
+        assert folder(fingerprint="other") != first
+        assert len(caplog.messages) == 1
+        assert first.name in caplog.text
+    others = [
+        folder(size=8),
+        folder(shorter_side=20),
+        folder(index.head(39)),
+        folder(settings=settings.model_copy(update={"caches": Caches(shard=8)})),
+    ]
+    assert len({first, *others}) == 5
+    assert first.is_dir()
+
+
+def test_other_processes_read_the_cache(settings, index, accelerator):
+    cache = pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "data")
+    wanted = torch.stack([cache[row]["pixels"] for row in range(40)])
+    for copy in (cache, pickle.loads(pickle.dumps(cache))):  # as forked and as spawned processes get it
+        loader = DataLoader(copy, batch_size=8, num_workers=2)
+        assert torch.equal(torch.cat([batch["pixels"] for batch in loader]), wanted)
+    assert len(pickle.dumps(cache)) < 5000
+    assert len(pickle.dumps(cache[0])) < 5000
+
+
+def test_decoding_in_other_processes_gives_the_same_and_the_same_error(settings, index, accelerator, monkeypatch, tmp_path):
+    here = pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "here")
+    monkeypatch.setattr(caches, "FEW", 0)
+    there = pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "there")
+    assert all(torch.equal(here[row]["pixels"], there[row]["pixels"]) for row in range(40))
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    broken = pd.DataFrame({"image_id": ["a"], "image": ["broken.jpg"]})
+    with pytest.raises(UserError, match=r"^\S*broken.jpg: cannot be decoded .*; data.decode=true finds [^\n]*$"):
+        pixels_of(broken, tmp_path, 16, None, settings, accelerator, "broken")
+
+
+def test_moments_are_those_of_the_image_and_of_its_flip(settings, index, vae, accelerator):
+    cache = moments_of(index, settings.data.emoset, vae, "vae", settings, accelerator, "data")
+    row = cache[17]
+    assert {name: (tensor.shape, tensor.dtype) for name, tensor in row.items()} == {
+        name: ((2, 4, 8, 8), torch.float16) for name in ("mean", "std")
+    }
+    pixels = load_pixels(settings.data.emoset / index["image"].iloc[17], 32)[None]
+    for entry, image in enumerate((pixels, pixels.flip(-1))):
+        with torch.no_grad():
+            latents = vae.encode(image.float() / 127.5 - 1).latent_dist
+        torch.testing.assert_close(row["mean"][entry], latents.mean[0].half(), rtol=2e-3, atol=1e-3)
+        torch.testing.assert_close(row["std"][entry], latents.std[0].half(), rtol=2e-3, atol=1e-3)
+    live = encode_moments(vae, pixels)
+    torch.testing.assert_close(row["mean"], live["mean"][0], rtol=2e-3, atol=1e-3)
+    other = moments_of(index, settings.data.emoset, vae, "other vae", settings, accelerator, "data")
+    assert other.folder != cache.folder
+
+
+def test_a_half_precision_vae_is_refused(vae):
+    with pytest.raises(TypeError, match="half precision"):
+        encode_moments(vae.half(), torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_a_full_disk_is_told_before_the_work_starts(settings, index, vae, accelerator, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    needed = 40 * 2 * 2 * 2 * 4 * 8 * 8
+    decoded = []
+    monkeypatch.setattr(caches, "load_pixels", lambda *asked: decoded.append(asked) or load_pixels(*asked))
+    monkeypatch.setattr(caches.shutil, "disk_usage", lambda _: usage(0, 0, needed - 1))
+    with pytest.raises(UserError, match=r"needs 0\.00 GB more .* set caches\.use=false"):
+        moments_of(index, settings.data.emoset, vae, "vae", settings, accelerator, "data")
+    assert not decoded
+    monkeypatch.setattr(caches.shutil, "disk_usage", lambda _: usage(0, 0, needed))
+    moments_of(index, settings.data.emoset, vae, "vae", settings, accelerator, "data")
+    assert len(decoded) == 40

@@ -1,0 +1,249 @@
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from config.loading import UserError, dump
+from config.settings import ROOT, EmotionSpace, Mapper, Models, Settings
+from emoset.labels import EMOTIONS
+from training import encoder_training
+from training.emotion_encoder import EmotionEncoder, encode_images, new_encoder
+from training.encoder_training import best_epoch, fit_encoder, read_metrics, supervised_contrastive
+from training.processes import start
+
+SIZE = 32
+
+
+class Coloured(Dataset):
+    """Noisy images whose colour and brightness tell the emotion; mirror images differ."""
+
+    def __init__(self, emotions):
+        generator = torch.Generator().manual_seed(1)
+        self.pixels = torch.randint(0, 80, (len(emotions), 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+        for image, emotion in zip(self.pixels, emotions, strict=True):
+            label = EMOTIONS.index(emotion)
+            for channel in range(3):
+                image[channel, :, : SIZE // 2] += 150 * (label >> channel & 1)
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def __getitem__(self, row):
+        return {"pixels": self.pixels[row]}
+
+
+@pytest.fixture
+def accelerator():
+    return start()
+
+
+@pytest.fixture(scope="session")
+def index():
+    emotions = [EMOTIONS[place % 8] for place in range(72)]
+    splits = ["train"] * 48 + ["val"] * 16 + ["test"] * 8
+    ids = [f"{emotion}_{place:05d}" for place, emotion in enumerate(emotions)]
+    return pd.DataFrame({"image_id": ids, "emotion": emotions, "split": splits})
+
+
+@pytest.fixture
+def pixels(index):
+    return Coloured(index["emotion"])
+
+
+@pytest.fixture
+def make(models):
+    """Return a function that makes settings of the emotion space, over the tiny ResNet unless told otherwise."""
+
+    def settings(backbone=models / "backbone", **changes):
+        space = {"dimension": 12, "image_size": SIZE, "epochs": 3, "batch_size": 8, "learning_rate": 3e-3} | changes
+        return Settings(models=Models(backbone=str(backbone)), emotion_space=EmotionSpace(**space), mapper=Mapper(workers=0))
+
+    return settings
+
+
+def fit(settings, index, pixels, folder, accelerator):
+    encoder = new_encoder(settings)
+    folder.mkdir(exist_ok=True)
+    return fit_encoder(encoder, index, pixels, settings, folder, accelerator, {"of": "this test"})
+
+
+def same(one, other):
+    return all(torch.equal(weight, other.state_dict()[name]) for name, weight in one.state_dict().items())
+
+
+@pytest.fixture(scope="session")
+def backbones(models, tmp_path_factory):
+    from transformers import Dinov2Config, Dinov2Model
+
+    folder = tmp_path_factory.mktemp("backbones")
+    size = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    Dinov2Model(Dinov2Config(image_size=SIZE, patch_size=8, **size)).save_pretrained(folder / "dinov2")
+    return {"resnet": models / "backbone", "clip": models / "clip", "dinov2": folder / "dinov2"}
+
+
+@pytest.mark.parametrize("name", ["resnet", "clip", "dinov2"])
+def test_any_vision_backbone_encodes_and_reloads_without_the_original(name, backbones, make, pixels, tmp_path):
+    backbone = shutil.copytree(backbones[name], tmp_path / "original")
+    (backbone / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]}')
+    encoder = new_encoder(make(backbone)).eval()
+    images = pixels.pixels[:5]
+    vectors, logits = encoder(images)
+    assert vectors.shape == (5, 12)
+    assert logits.shape == (5, 8)
+    assert vectors.std(0).min() > 0
+    encoder.save_pretrained(tmp_path / "saved")
+    shutil.rmtree(backbone)
+    again = EmotionEncoder.from_pretrained(tmp_path / "saved")
+    assert torch.equal(again(images)[1], logits)
+    # Normalised by the backbone's own preprocessor: its mean colour is seen as zero.
+    grey = again.mean.expand(3, SIZE, SIZE)
+    assert grey[:, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("name", ["resnet", "clip", "dinov2"])
+def test_it_learns_the_emotions(name, backbones, make, index, pixels, tmp_path, accelerator):
+    settings = make(backbones[name], epochs=12, dropout=0.1)
+    encoder = fit(settings, index, pixels, tmp_path / "space", accelerator)
+    metrics = read_metrics(tmp_path / "space")
+    assert len(metrics) == 12
+    assert metrics[-1]["train_loss"] < metrics[0]["train_loss"]
+    assert best_epoch(metrics)["val_accuracy"] > 0.4
+    test = np.flatnonzero(index["split"] == "test")
+    _, probabilities = encode_images(encoder, pixels, test, accelerator, flip=False)
+    assert (probabilities.argmax(1) == torch.arange(8)).double().mean() > 0.4
+
+
+def test_the_best_epoch_by_val_is_kept(make, index, pixels, tmp_path, accelerator):
+    encoder = fit(make(epochs=6, learning_rate=0.03), index, pixels, tmp_path / "space", accelerator)
+    metrics = read_metrics(tmp_path / "space")
+    best = max(epoch["val_accuracy"] for epoch in metrics)
+    val = np.flatnonzero(index["split"] == "val")
+    _, probabilities = encode_images(encoder, pixels, val, accelerator, flip=False)
+    accuracy = (probabilities.argmax(1) == torch.arange(16) % 8).double().mean().item()
+    assert accuracy == best
+    assert best_epoch(metrics)["val_accuracy"] == best
+
+
+def test_of_equal_accuracies_the_lower_loss_wins():
+    results = ((0.5, 2), (0.6, 1.5), (0.6, 1.2), (0.6, 1.4))
+    epochs = [{"val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in results]
+    assert best_epoch(epochs) is epochs[2]
+
+
+def test_the_test_split_has_no_influence(make, index, pixels, tmp_path, accelerator):
+    one = fit(make(epochs=1), index, pixels, tmp_path / "one", accelerator)
+    pixels.pixels[64:] = 0
+    other = fit(make(epochs=1), index, pixels, tmp_path / "other", accelerator)
+    assert same(one, other)
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_killed_training_goes_on_to_the_same_weights(
+    make, index, pixels, tmp_path, accelerator, monkeypatch, killed_after
+):
+    settings = make(contrastive_weight=0.1)
+    whole = fit(settings, index, pixels, tmp_path / "whole", accelerator)
+    save, saved = encoder_training._save, []
+
+    def killed(folder, state, recipe, metrics):
+        save(folder, state, recipe, metrics)
+        saved.append(metrics)
+        if len(saved) == killed_after:
+            (folder / "metrics.jsonl").write_text('{"epoch": 1}\n' * 9)  # as if more had been written than is kept
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(encoder_training, "_save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(settings, index, pixels, tmp_path / "killed", accelerator)
+    monkeypatch.undo()
+    torch.manual_seed(99)  # whatever random state the process is in
+    resumed = fit(settings, index, pixels, tmp_path / "killed", accelerator)
+    assert same(whole, resumed)
+    assert read_metrics(tmp_path / "killed") == read_metrics(tmp_path / "whole")
+
+
+def test_a_checkpoint_of_other_settings_is_not_resumed(make, index, pixels, tmp_path, accelerator):
+    fit(make(epochs=1), index, pixels, tmp_path / "space", accelerator)
+    fresh = fit(make(epochs=1, batch_size=12), index, pixels, tmp_path / "fresh", accelerator)
+    again = fit(make(epochs=1, batch_size=12), index, pixels, tmp_path / "space", accelerator)
+    assert same(fresh, again)
+
+
+def test_vectors_come_in_the_order_of_rows_and_flips_are_of_the_image(make, pixels, accelerator):
+    encoder = new_encoder(make()).eval()
+    rows = np.array([5, 3, 3, 60, 0])
+    vectors, probabilities = encode_images(encoder, pixels, rows, accelerator, flip=False)
+    flipped, _ = encode_images(encoder, pixels, rows, accelerator, flip=True)
+    with torch.no_grad():
+        wanted, logits = encoder(pixels.pixels[rows])
+        mirrored, _ = encoder(pixels.pixels[rows].flip(-1))
+    torch.testing.assert_close(vectors, wanted)
+    torch.testing.assert_close(probabilities, logits.softmax(1))
+    torch.testing.assert_close(flipped, mirrored)
+    assert not torch.allclose(vectors, flipped)
+
+
+def test_batch_norm_keeps_its_pretrained_statistics(make, index, pixels, tmp_path, accelerator):
+    before = {name: value.clone() for name, value in new_encoder(make()).named_buffers() if "running" in name}
+    after = dict(fit(make(epochs=1), index, pixels, tmp_path / "space", accelerator).named_buffers())
+    assert before
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_supervised_contrastive_is_the_papers():
+    vectors, labels = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 0, 1, 1, 1, 2])
+    normal = vectors / vectors.norm(dim=1, keepdim=True)
+    losses = []
+    for anchor in range(5):  # the sixth has no positive
+        others = [place for place in range(6) if place != anchor]
+        total = sum(math.exp(normal[anchor] @ normal[other] / 0.3) for other in others)
+        positives = [place for place in others if labels[place] == labels[anchor]]
+        shares = [math.log(math.exp(normal[anchor] @ normal[place] / 0.3) / total) for place in positives]
+        losses.append(-sum(shares) / len(shares))
+    assert supervised_contrastive(vectors, labels, 0.3).item() == pytest.approx(sum(losses) / 5, rel=1e-5)
+    assert supervised_contrastive(vectors, torch.arange(6), 0.3) == 0
+
+
+def test_a_backbone_that_does_not_fit_gets_one_line(make, models, tmp_path):
+    for settings, message in (
+        (make(models / "clip", image_size=40), "image_size 40: .*40"),
+        (make(models / "stable_diffusion/text_encoder"), "gives no features of images"),
+        (make(tmp_path), "models.backbone: .* is neither a folder with such a model nor a name on the Hub"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            new_encoder(settings)
+        assert "\n" not in str(error.value)
+
+
+def test_two_processes_learn_what_one_with_twice_the_batch_does(make, backbones, index, pixels, tmp_path, accelerator):
+    changes = {"epochs": 2, "dropout": 0.0, "contrastive_weight": 0.5, "learning_rate": 1e-3}
+    alone = fit(make(backbones["dinov2"], batch_size=12, **changes), index, pixels, tmp_path / "alone", accelerator)
+    (tmp_path / "settings.yaml").write_text(dump(make(backbones["dinov2"], batch_size=6, **changes)))
+    index.to_parquet(tmp_path / "index.parquet")
+    torch.save(pixels.pixels, tmp_path / "pixels.pt")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, str(ROOT / "tests/training/two_processes_encoder.py"), str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=200)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert (tmp_path / "processes.txt").read_text() == "2 MULTI_CPU"
+    together = EmotionEncoder.from_pretrained(tmp_path / "together/encoder")
+    for name, weight in alone.state_dict().items():
+        torch.testing.assert_close(together.state_dict()[name], weight, rtol=1e-3, atol=2e-4, msg=name)
+    one, two = read_metrics(tmp_path / "alone"), read_metrics(tmp_path / "together")
+    assert [epoch["train_loss"] for epoch in two] == pytest.approx([epoch["train_loss"] for epoch in one], rel=1e-3)
+    # Rows shared out over processes come back in order, and so do the shards of a cache.
+    rows = np.arange(0, 71)
+    wanted = encode_images(together, pixels, rows, accelerator, flip=True)
+    for encoded, expected in zip(torch.load(tmp_path / "encoded.pt", weights_only=True), wanted, strict=True):
+        torch.testing.assert_close(encoded, expected, rtol=1e-4, atol=1e-5)
+    cached = torch.load(tmp_path / "cached.pt", weights_only=True)
+    assert torch.equal(cached, pixels.pixels)
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) == 8

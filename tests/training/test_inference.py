@@ -1,0 +1,251 @@
+"""training/inference.py makes every image that is asked for, once, the same for any batch size and number of processes."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from config.loading import UserError, load
+from config.script import run
+from config.settings import EMOTIONS
+from training.generation import plan_images, read_parameters
+from training.inference import main
+
+PROMPT = "generate.prompts=a photo of a <emotion> bag"
+TWO_BY_THREE = ("generate.emotions=awe,fear", "generate.images=3")
+
+
+@pytest.fixture
+def images(generator, tmp_path):
+    """Return a function that makes images in this process and returns their folder."""
+
+    def make(*arguments: str):
+        main(load([f"run={tmp_path}", f"generate.generator={generator}", "generate.steps=2", *arguments]))
+        return tmp_path / "images"
+
+    return make
+
+
+def pngs(folder) -> dict[str, np.ndarray]:
+    return {str(path.relative_to(folder)): np.asarray(Image.open(path)) for path in sorted(folder.glob("*/*.png"))}
+
+
+def plan(*arguments: str) -> dict[str, dict]:
+    return plan_images(load([*arguments]))
+
+
+def last_log(folder, word: str) -> str:
+    return [line for line in (folder / "log.txt").read_text().splitlines() if word in line][-1]
+
+
+def test_emotions_and_mixes_in_every_prompt(images):
+    prompts = "generate.prompts=[<emotion>, a photo of a <emotion> bag]"
+    folder = images(prompts, "generate.emotions=awe", "generate.mixes=[{fear: 3, awe: 7}]", "generate.images=2")
+    bag = "a-photo-of-a-EMOTION-bag-"
+    names = [f"{each}/{stem}0000{n}.png" for each in ("awe", "awe-0.7+fear-0.3") for stem in ("", bag) for n in range(2)]
+    made = pngs(folder)
+    assert sorted(made) == sorted(names)
+    assert len({image.tobytes() for image in made.values()}) == len(names)
+    assert made[names[0]].shape == (32, 32, 3)  # of generator.json
+
+    manifest = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert [line.pop("path") for line in manifest] == names
+    for name, line in zip(names, manifest, strict=True):
+        assert json.loads(Image.open(folder / name).info["emotion_images"]) == line
+    asked = {"emotion": "awe-0.7+fear-0.3", "weights": {"awe": 0.7, "fear": 0.3}, "prompt": "a photo of a <emotion> bag"}
+    asked |= {"number": 1, "steps": 2, "guidance_scale": 7.5, "strength": 1.0, "negative_prompt": "", "dtype": "float32"}
+    assert asked.items() <= manifest[-1].items()
+    assert manifest[-1]["scheduler"] == "UniPCMultistepScheduler"
+    assert manifest[-1]["base_hashes"]
+    assert not any(os.sep in str(line["generator"]) for line in manifest)  # no path of this machine
+
+    for sheet in ("awe.png", "awe-0.7+fear-0.3.png"):
+        assert Image.open(folder / sheet).height > 2 * 128
+
+
+def test_an_image_does_not_depend_on_batches_or_on_what_else_is_made(images):
+    folder = images(*TWO_BY_THREE, "generate.batch_size=4", "generate.strength=0.7", PROMPT)
+    four = pngs(folder)
+    shutil.rmtree(folder)
+    one = pngs(
+        images("generate.emotions=fear", "generate.images=2", "generate.batch_size=1", "generate.strength=0.7", PROMPT)
+    )
+    assert sorted(one) == [f"fear/a-photo-of-a-EMOTION-bag-0000{number}.png" for number in range(2)]
+    assert max(np.abs(one[name].astype(int) - four[name]).max() for name in one) <= 1
+
+
+TWO_PROCESSES = """
+import sys
+import training.generation  # loaded once, before the two are forked
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from config.loading import load
+from training.inference import main
+launch = LaunchConfig(1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork")  # 0: a free port
+elastic_launch(launch, main)(load(sys.argv[1:]))
+"""
+
+
+def test_two_processes_make_the_same_images(images, generator, tmp_path):
+    alone = pngs(images(*TWO_BY_THREE))
+    arguments = [f"run={tmp_path}/two", f"generate.generator={generator}", "generate.steps=2", *TWO_BY_THREE]
+    command = [sys.executable, "-c", TWO_PROCESSES, *arguments, "generate.batch_size=2"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "two/images"
+    assert "6 images, 2 processes: 6 to make" in last_log(folder, "processes")
+    assert len((folder / "manifest.jsonl").read_text().splitlines()) == 6
+    together = pngs(folder)
+    assert together.keys() == alone.keys()
+    assert max(np.abs(together[name].astype(int) - alone[name]).max() for name in alone) <= 1
+
+
+def test_the_same_command_makes_what_is_missing_or_damaged(images):
+    folder = images(*TWO_BY_THREE)
+    before = pngs(folder)
+    gone, torn, kept = folder / "awe/00001.png", folder / "fear/00000.png", folder / "fear/00002.png"
+    gone.unlink()
+    torn.write_bytes(torn.read_bytes()[:-40])
+    (folder / "awe/.123.00001.png").write_bytes(b"half")
+    untouched = kept.stat().st_mtime_ns
+    images(*TWO_BY_THREE)
+    assert "2 to make, 4 kept as they are, 1 replaced" in last_log(folder, "kept")
+    assert kept.stat().st_mtime_ns == untouched
+    after = pngs(folder)
+    assert after.keys() == before.keys()
+    assert max(np.abs(after[name].astype(int) - before[name]).max() for name in before) <= 1
+
+
+@pytest.mark.parametrize("change", ["seed=1", "generate.guidance_scale=3", "generate.negative_prompt=a dark bag"])
+def test_other_parameters_make_other_images(images, change):
+    folder = images("generate.emotions=awe", "generate.images=1")
+    before = pngs(folder)
+    images("generate.emotions=awe", "generate.images=1", change)
+    assert "1 to make, 0 kept as they are, 1 replaced" in last_log(folder, "kept")
+    assert not np.array_equal(pngs(folder)["awe/00000.png"], before["awe/00000.png"])
+
+
+def test_another_generator_of_the_same_name_makes_its_own_images(images, generator, tmp_path):
+    import torch
+
+    from training.mapper import EmotionMapper
+
+    folder = images("generate.emotions=awe", "generate.images=1")
+    other = tmp_path / generator.name
+    shutil.copytree(generator, other)
+    mapper = EmotionMapper.from_pretrained(other / "mapper")
+    with torch.no_grad():
+        for weight in mapper.parameters():
+            weight.mul_(1.5)
+    mapper.save_pretrained(other / "mapper")
+    images("generate.emotions=awe", "generate.images=1", f"generate.generator={other}")
+    assert "1 to make" in last_log(folder, "kept")
+
+
+def test_fewer_images_leave_the_others_and_say_so(images):
+    folder = images(*TWO_BY_THREE)
+    images("generate.emotions=awe", "generate.images=1")
+    assert len(pngs(folder)) == 6
+    assert len((folder / "manifest.jsonl").read_text().splitlines()) == 1
+    assert "2 images of earlier runs" in last_log(folder, "earlier")
+
+
+def test_a_full_disk_loses_nothing_that_was_finished(generator, tmp_path, monkeypatch):
+    save, done = Image.Image.save, []
+
+    def full(image, path, **options):
+        if len(done) == 3:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        done.append(path)
+        save(image, path, **options)
+
+    arguments = [f"run={tmp_path}", f"generate.generator={generator}", "generate.steps=2", *TWO_BY_THREE]
+    monkeypatch.setattr(sys, "argv", ["inference.py", *arguments])
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full)
+        with pytest.raises(SystemExit, match=r"No space left on device: .*00000\.png\. Nothing finished before was lost"):
+            run(main, "")
+    folder = tmp_path / "images"
+    assert sorted(pngs(folder)) == [f"awe/0000{number}.png" for number in range(3)]
+    assert all(read_parameters(folder / name) for name in pngs(folder))
+    run(main, "")
+    assert "3 to make, 3 kept" in last_log(folder, "kept")
+    assert len(pngs(folder)) == 6
+
+
+def test_seeds_are_fixed_and_all_different():
+    planned = plan("generate.mixes=[{awe: 1, fear: 1}]", "generate.prompts=[<emotion>, <emotion> bag]")
+    seeds = [parameters["seed"] for parameters in planned.values()]
+    assert len(set(seeds)) == len(seeds) == 9 * 2 * 8
+    assert planned["awe/00000.png"]["seed"] == 273837991844002
+
+
+def test_a_mix_has_one_name():
+    mixes = "generate.mixes=[{fear: 3, awe: 7}, {awe: 0.7, fear: 0.3}, {anger: 2}, {awe: 1, fear: 2}]"
+    planned = plan("generate.emotions=anger", mixes, "generate.images=1")
+    assert list(planned) == [f"{name}/00000.png" for name in ("anger", "awe-0.7+fear-0.3", "awe-0.3333+fear-0.6667")]
+
+
+def test_every_prompt_has_files_of_its_own():
+    prompts = ["a <emotion> bag", "a-<emotion> bag", "A <emotion> bag", "a <emotion> bag!", "<emotion> 雪", "<emotion> 雨"]
+    prompts += ["a <emotion> EMOTION bag", "../<emotion>", "a <emotion> " + "very " * 20 + "red bag"]
+    prompts += [prompts[-1] + "s", "<emotion>"]
+    planned = plan(f"generate.prompts={json.dumps(prompts)}", "generate.emotions=awe", "generate.images=1")
+    assert len(planned) == len(prompts)
+    names = [path.removeprefix("awe/") for path in planned]
+    assert all("/" not in name and not name.startswith(".") and len(name.encode()) < 200 for name in names)
+    assert names[0] == "a-EMOTION-bag-00000.png"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["generate.prompts=a photo of a bag"],
+            "generate.prompts: 'a photo of a bag' says <emotion> 0 times; write it once",
+        ),
+        (["generate.prompts=<emotion> and <emotion>"], "says <emotion> 2 times"),
+        (["generate.emotions=[]"], "neither emotions nor mixes"),
+        (["generate.mixes=[{}]"], "a mix without an emotion; choose from amusement, awe"),
+    ],
+)
+def test_what_cannot_be_planned_ends_before_a_model_is_loaded(tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message) as error:
+        main(load([f"run={tmp_path / 'run'}", *arguments]))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_generator_that_cannot_be_loaded(images, generator, tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: no generator there; train one with training/main.py"):
+        images(f"generate.generator={tmp_path}/nowhere")
+    shutil.copytree(generator, tmp_path / "lost")
+    about = json.loads((tmp_path / "lost/generator.json").read_text())
+    (tmp_path / "lost/generator.json").write_text(json.dumps(about | {"base": "no/such/folder"}))
+    with pytest.raises(UserError, match=r"generator.json: base: 'no/such/folder' is neither a folder") as error:
+        images(f"generate.generator={tmp_path}/lost")
+    assert "\n" not in str(error.value)
+
+
+def test_a_prompt_that_is_too_long_ends_before_an_image_is_made(images, tmp_path):
+    with pytest.raises(UserError, match="would be cut off"):
+        images(f"generate.prompts=[<emotion>, {'red ' * 100} <emotion>]")
+    assert not pngs(tmp_path / "images")
+
+
+def test_a_bad_emotion_lists_the_eight(script):
+    result = script("training/inference.py", "generate.emotions=awe,joy", check=False)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "generate.emotions" in result.stderr
+    assert "joy" in result.stderr
+    assert all(emotion in result.stderr for emotion in EMOTIONS)
+    mixed = script("training/inference.py", "generate.mixes=[{awe: 1, joy: 1}]", check=False)
+    assert mixed.stderr.count("\n") == 1
+    assert all(emotion in mixed.stderr for emotion in EMOTIONS)

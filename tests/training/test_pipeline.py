@@ -1,0 +1,167 @@
+"""EmotionPipeline behaves as diffusers' users expect, and does with emotions what it says."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UniPCMultistepScheduler
+
+from config.loading import UserError
+from training.pipeline import EmotionPipeline
+
+QUICK = dict(num_inference_steps=2, output_type="np")
+
+
+@pytest.fixture(scope="module")
+def pipe(generator):
+    pipe = EmotionPipeline.from_pretrained(generator)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+    return pipe
+
+
+def seeded(*seeds: int):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def images(pipe, **arguments):
+    return pipe(**QUICK | arguments).images
+
+
+def test_an_emotion_makes_an_image(pipe):
+    made = images(pipe, emotion="awe")
+    assert made.shape == (1, 32, 32, 3)
+    assert made.std() > 0
+
+
+def test_emotions_differ_and_seeds_repeat(pipe):
+    awe, again, fear = (images(pipe, emotion=name, generator=seeded(1)) for name in ("awe", "awe", "fear"))
+    assert np.array_equal(awe, again)
+    assert not np.allclose(awe, fear, atol=1e-3)
+
+
+def test_an_image_does_not_depend_on_the_batch_it_is_made_in(pipe):
+    together = images(pipe, emotion=["awe", "fear", "awe"], generator=seeded(1, 2, 3))
+    alone = images(pipe, emotion="fear", generator=seeded(2))
+    assert np.allclose(together[1], alone[0], atol=1e-5)
+
+
+def test_every_image_of_a_prompt_has_its_own_emotion_vector(pipe):
+    noise = torch.zeros(2, pipe.emotion_space.config.dimension)
+    latents = torch.randn(1, 4, 8, 8).repeat(2, 1, 1, 1)
+    same = images(pipe, emotion="awe", num_images_per_prompt=2, latents=latents, emotion_noise=noise)
+    own = images(pipe, emotion="awe", num_images_per_prompt=2, latents=latents)
+    assert np.allclose(same[0], same[1], atol=1e-5)
+    assert not np.allclose(own[0], own[1], atol=1e-3)
+
+
+def test_a_mix_of_one_emotion_is_that_emotion(pipe):
+    mix = images(pipe, emotion={"awe": 3.0, "fear": 0.0}, generator=seeded(5))
+    assert np.allclose(mix, images(pipe, emotion="awe", generator=seeded(5)), atol=1e-5)
+
+
+def test_strength_0_is_the_prompt_without_emotion_and_1_is_plain_guidance(pipe):
+    latents = torch.randn(1, 4, 8, 8)
+    prompt = dict(prompt="a photo of a <emotion> tree", latents=latents, emotion_noise=torch.zeros(1, 12))
+    plain = images(pipe, prompt="a photo of a tree", latents=latents)
+    assert np.allclose(images(pipe, emotion="fear", emotion_strength=0.0, **prompt), plain, atol=1e-5)
+    one = images(pipe, emotion="fear", emotion_strength=1.0, **prompt)
+    assert np.allclose(images(pipe, emotion="fear", emotion_strength=0.99999, **prompt), one, atol=1e-3)
+    assert not np.allclose(one, plain, atol=1e-3)
+
+
+def test_strength_without_guidance(pipe):
+    arguments = dict(prompt="a <emotion> tree", emotion="awe", guidance_scale=1.0, generator=seeded(1))
+    assert not np.allclose(images(pipe, **arguments), images(pipe, emotion_strength=0.3, **arguments), atol=1e-4)
+
+
+def test_without_an_emotion_it_is_stable_diffusion(pipe, models):
+    stable = StableDiffusionPipeline.from_pretrained(models / "stable_diffusion", scheduler=pipe.scheduler)
+    stable.set_progress_bar_config(disable=True)
+    arguments = dict(prompt="a photo of a tree", generator=torch.Generator().manual_seed(3))
+    theirs = images(stable, **arguments)
+    assert np.allclose(images(pipe, **arguments | dict(generator=seeded(3))), theirs, atol=1e-5)
+
+
+def test_diffusers_options(pipe):
+    seen = []
+
+    def look(pipe, step, timestep, tensors):
+        seen.append(tensors["latents"].shape[0])
+        return tensors
+
+    images(pipe, emotion=["awe", "fear"], num_images_per_prompt=2, negative_prompt="dark", callback_on_step_end=look)
+    assert seen == [4] * len(seen)
+    assert seen
+    latents = pipe(emotion="awe", num_inference_steps=1, output_type="latent", return_dict=False)[0]
+    assert latents.shape == (1, 4, 8, 8)
+    pictures = pipe(emotion="awe", num_inference_steps=1, height=48, width=40).images
+    assert pictures[0].size == (40, 48)
+    assert len(images(pipe, emotion=["awe", "fear"], negative_prompt=["dark", "red"])) == 2
+
+
+def test_one_generator_for_a_whole_batch(pipe):
+    made = [images(pipe, emotion=["awe", "fear"], generator=torch.Generator().manual_seed(4)) for _ in range(2)]
+    assert np.array_equal(*made)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(generator, dtype):
+    pipe = EmotionPipeline.from_pretrained(generator, dtype=dtype)
+    assert pipe.mapper.dtype == pipe.emotion_space.dtype == pipe.unet.dtype == dtype
+    pipe.set_progress_bar_config(disable=True)
+    assert np.isfinite(images(pipe, emotion="awe")).all()
+
+
+def test_save_pretrained_writes_a_folder_that_needs_no_base(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "whole")
+    again = EmotionPipeline.from_pretrained(tmp_path / "whole")
+    again.set_progress_bar_config(disable=True)
+    assert isinstance(again.scheduler, UniPCMultistepScheduler)
+    made = [images(each, emotion="awe", generator=seeded(1)) for each in (pipe, again)]
+    assert np.allclose(*made, atol=1e-5)
+
+
+def test_another_scheduler(pipe, generator):
+    other = EmotionPipeline.from_pretrained(generator)
+    other.set_progress_bar_config(disable=True)
+    other.scheduler = DDIMScheduler.from_config(other.scheduler.config)
+    assert images(other, emotion="awe", eta=0.5).shape == (1, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(emotion="joy"), "'joy': choose from amusement, awe"),
+        (dict(emotion={"awe": 1, "joy": 1}), "'joy'"),
+        (dict(emotion={"awe": -1}), "0 or more"),
+        (dict(emotion={"awe": 0}), "more than 0"),
+        (dict(emotion={"awe": float("nan")}), "0 or more"),
+        (dict(emotion={}), "missing"),
+        (dict(emotion="awe", prompt="a tree"), "has no <emotion>"),
+        (dict(emotion="awe", prompt="<emotion> and <emotion>"), "2 times"),
+        (dict(emotion="awe", prompt="tree " * 30 + "<emotion>"), "would be cut off"),
+        (dict(prompt="a <emotion> tree"), "no emotion is given"),
+        (dict(emotion=["awe", "fear"], prompt=["<emotion>"] * 3), "3 prompts and 2 emotions"),
+    ],
+)
+def test_what_cannot_be_made_says_why(pipe, arguments, message):
+    with pytest.raises(UserError, match=message):
+        images(pipe, **arguments)
+
+
+def test_a_folder_that_is_no_generator(tmp_path, generator, models):
+    with pytest.raises(UserError, match="no generator"):
+        EmotionPipeline.from_pretrained(tmp_path)
+    with pytest.raises(UserError, match="no generator there"):
+        EmotionPipeline.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="neither a folder"):
+        EmotionPipeline.from_pretrained(generator, base=str(tmp_path))
+
+
+def test_another_base_model_is_refused(generator, models, tmp_path):
+    stable = StableDiffusionPipeline.from_pretrained(models / "stable_diffusion")
+    with torch.no_grad():
+        stable.unet.conv_in.bias.add_(0.1)
+    stable.save_pretrained(tmp_path / "other")
+    with pytest.raises(UserError, match="another Stable Diffusion"):
+        EmotionPipeline.from_pretrained(generator, base=str(tmp_path / "other"))

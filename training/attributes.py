@@ -1,0 +1,74 @@
+"""What the frozen CLIP says of attribute names: their text features, and a classifier of emotions on text features."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from transformers import CLIPModel, CLIPTokenizer
+
+from emoset.labels import EMOTIONS
+from training.caches import write_tensors
+from training.conditioning import encode, pooled, tokenize
+from training.processes import fingerprint, load_model
+
+
+@dataclass(frozen=True)
+class AttributeTexts:
+    """features: (A, d) projected text features of `names`. projection: (d, width), from pooled states to features."""
+
+    names: list[str]
+    features: torch.Tensor
+    projection: torch.Tensor
+
+
+def attribute_texts(names: list[str], clip: str, cache: Path) -> AttributeTexts:
+    """Return the text features of attribute names by the CLIP named `clip`, from `cache` if they are there."""
+    model = load_model(CLIPModel, clip, "models.clip")
+    key = blake2b(f"{fingerprint(model)} {names}".encode(), digest_size=8).hexdigest()
+    path = cache / f"attribute-texts-{key}.safetensors"
+    if not path.exists():
+        tokenizer = load_model(CLIPTokenizer, clip, "models.clip")
+        with torch.no_grad():
+            prompts = tokenize(tokenizer, names, tokens=1)
+            features = model.text_projection(pooled(encode(model.text_model, prompts), prompts))
+        tensors = {"features": features, "projection": model.text_projection.weight.detach()}
+        cache.mkdir(parents=True, exist_ok=True)
+        write_tensors(path, tensors)
+    return AttributeTexts(names, **load_file(path))
+
+
+def fit_emotion_classifier(texts: AttributeTexts, confidence: pd.DataFrame) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weight (8, d) and bias (8,) of a linear classifier of text features, for the emotion loss.
+
+    It is softmax regression onto the emotion confidences of the attributes (soft targets, each attribute counted by the
+    square root of its images), with a little weight decay: so it is fitted on texts, to be used on texts.
+    """
+    means = confidence.groupby("attribute")[[*EMOTIONS, "images"]].mean().loc[texts.names]
+    targets = torch.tensor(means[list(EMOTIONS)].to_numpy(), dtype=torch.float32)
+    counts = torch.tensor(means["images"].to_numpy(), dtype=torch.float32).sqrt()
+    scale = texts.features.norm(dim=1).mean()
+    weight = torch.zeros(len(EMOTIONS), texts.features.shape[1], requires_grad=True)
+    bias = torch.zeros(len(EMOTIONS), requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        each = F.cross_entropy(texts.features / scale @ weight.T + bias, targets, reduction="none")
+        value = (each * counts).sum() / counts.sum() + 1e-4 * weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return (weight / scale).detach(), bias.detach()
+
+
+def alpha_of(rows: pd.DataFrame, confidence: pd.DataFrame, threshold: float) -> np.ndarray:
+    """Return alpha (rows,), the confidence of each draw's emotion given its attribute; below `threshold` it counts as 0."""
+    table = confidence.set_index(["kind", "attribute"])[list(EMOTIONS)].stack()
+    alpha = table.reindex(pd.MultiIndex.from_frame(rows[["kind", "attribute", "emotion"]])).fillna(0.0).to_numpy()
+    return np.where(alpha < threshold, 0.0, alpha)

@@ -1,0 +1,80 @@
+"""Checkpoints of the mapper's training: written beside, renamed when whole, and found again by the same command.
+
+Nothing random is kept: it follows from (seed, epoch, position), and the learning rate from the step.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from safetensors.torch import load_file
+
+from config.script import naming
+from training.caches import write_tensors
+
+_NAME = re.compile(r"step-(\d+)")
+
+
+def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator, trained, optimizer, average) -> None:
+    """Write `folder/step-<step>`, on all processes, then remove all but the newest `kept`.
+
+    With DeepSpeed it is DeepSpeed's own checkpoint of the weights that are trained.
+    """
+    beside, final = folder / f".step-{step}", folder / f"step-{step:07d}"
+    if accelerator.is_main_process:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    with naming(beside):
+        if accelerator.distributed_type == DistributedType.DEEPSPEED:
+            trained.save_checkpoint(str(beside), "deepspeed", exclude_frozen_parameters=True)
+        elif accelerator.is_main_process:
+            scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
+            weights = accelerator.unwrap_model(trained).trained_weights()
+            write_tensors(beside / "weights.safetensors", {name: weight.detach() for name, weight in weights.items()})
+            torch.save({"optimizer": optimizer.state_dict(), "scaler": scaler}, beside / "optimizer.pt")
+    if accelerator.is_main_process:
+        if average:
+            write_tensors(beside / "average.safetensors", average)
+        (beside / "state.json").write_text(json.dumps({"step": step}))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        shutil.rmtree(final, ignore_errors=True)
+        beside.rename(final)
+        for old in checkpoints(folder)[:-kept]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def load_checkpoint(folder: Path, accelerator: Accelerator, trained, optimizer, average) -> int:
+    """Load the newest checkpoint into all of these, on all processes; return its step, or 0 where there is none."""
+    found = checkpoints(folder)
+    if not found:
+        return 0
+    newest = found[-1]
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        trained.load_checkpoint(str(newest), "deepspeed", load_module_strict=False)
+    else:
+        weights = accelerator.unwrap_model(trained).trained_weights()
+        saved = load_file(newest / "weights.safetensors")
+        assert saved.keys() == weights.keys(), f"{newest} holds other weights than are trained"
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.copy_(saved[name])
+        state = torch.load(newest / "optimizer.pt", weights_only=True, map_location="cpu")
+        optimizer.load_state_dict(state["optimizer"])
+        if accelerator.scaler:
+            accelerator.scaler.load_state_dict(state["scaler"])
+    if average:
+        for name, value in load_file(newest / "average.safetensors").items():
+            average[name].copy_(value)
+    return json.loads((newest / "state.json").read_text())["step"]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the whole checkpoints in `folder`, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if _NAME.fullmatch(path.name))

@@ -1,0 +1,88 @@
+"""How an emotion gets into a prompt: as the embeddings of placeholder tokens, through the frozen text encoder.
+
+Training and inference use the same two functions. The tokenizer never learns the placeholder: a prompt is cut at it, its
+parts are tokenized as ever, and `tokens` positions are left between them. A hook on the encoder's token embedding fills
+these positions, and only these, with the mapper's vectors; position embeddings, end of text and padding stay.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from config.loading import UserError
+from config.settings import PLACEHOLDER
+
+
+@dataclass(frozen=True)
+class TokenizedPrompts:
+    """Prompts of which each holds the placeholder once or not at all.
+
+    input_ids: (B, L). At the placeholder stands 0, a low id: encoders that look for the largest id find the end of text.
+    placeholder: (B, L) bool, the positions that the emotion fills: none, or as many as it has tokens.
+    end: (B,) the position of the end of text.
+    """
+
+    input_ids: torch.Tensor
+    placeholder: torch.Tensor
+    end: torch.Tensor
+
+
+def tokenize(tokenizer: CLIPTokenizer, prompts: list[str], tokens: int) -> TokenizedPrompts:
+    """Tokenize prompts, with `tokens` positions where a prompt says <emotion>; pad and cut to the tokenizer's length.
+
+    Raises UserError where a prompt holds the placeholder twice, or so late that it would be cut off.
+    """
+    length = tokenizer.model_max_length
+    rows, where, ends = [], [], []
+    for prompt in prompts:
+        parts = [tokenizer(part, add_special_tokens=False).input_ids for part in prompt.split(PLACEHOLDER)]
+        if len(parts) > 2:
+            raise UserError(f"prompt {prompt!r}: {PLACEHOLDER} stands in it {len(parts) - 1} times; write it once")
+        first = 1 + len(parts[0])
+        count = tokens * (len(parts) - 1)
+        if count and first + count > length - 1:
+            raise UserError(
+                f"prompt {prompt!r}: {PLACEHOLDER} comes after {length - 2 - tokens} tokens and would be cut off"
+            )
+        ids = [tokenizer.bos_token_id, *parts[0], *[0] * count, *(parts[1] if count else [])][: length - 1]
+        ends.append(len(ids))
+        ids.append(tokenizer.eos_token_id)
+        rows.append(ids + [tokenizer.pad_token_id] * (length - len(ids)))
+        where.append([first <= position < first + count for position in range(length)])
+    return TokenizedPrompts(torch.tensor(rows), torch.tensor(where), torch.tensor(ends))
+
+
+def encode(text_encoder: CLIPTextModel, prompts: TokenizedPrompts, embeddings: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the encoder's states (B, L, width), with `embeddings` (B, tokens, width) as those of the placeholders.
+
+    Gradients flow into `embeddings`. Prompts without a placeholder are left as they are, whatever their row holds.
+    """
+    device = text_encoder.get_input_embeddings().weight.device
+    where = prompts.placeholder.to(device)
+
+    def fill(module, arguments, output):
+        assert where.shape == output.shape[:2], "the prompts reach the encoder in another shape than they were tokenized in"
+        has_one = where.any(1)
+        assert (where.sum(1)[has_one] == embeddings.shape[1]).all(), "one position for each vector"
+        return output.masked_scatter(where[..., None], embeddings[has_one.to(embeddings.device)].to(output))
+
+    handle = text_encoder.get_input_embeddings().register_forward_hook(fill) if embeddings is not None else None
+    try:
+        return text_encoder(prompts.input_ids.to(device)).last_hidden_state
+    finally:
+        if handle:
+            handle.remove()
+
+
+def pooled(states: torch.Tensor, prompts: TokenizedPrompts, position: str = "end_of_text") -> torch.Tensor:
+    """Return the states (B, width) at the end of text, as CLIP pools, or at the last token of the placeholder.
+
+    The published code adds its placeholder to the vocabulary, above the end-of-text id, and pools at the largest id: at the
+    placeholder. Prompts without one are pooled at the end of text.
+    """
+    at = prompts.end
+    if position == "placeholder":
+        positions = torch.arange(prompts.placeholder.shape[1]) * prompts.placeholder
+        at = torch.where(prompts.placeholder.any(1), positions.amax(1), at)
+    return states[torch.arange(len(states), device=states.device), at.to(states.device)]

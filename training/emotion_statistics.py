@@ -1,0 +1,209 @@
+"""The stage `emotion space`: an encoder, one Gaussian per emotion, the emotion confidence of attributes, confusability."""
+
+import json
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from config.loading import UserError
+from config.script import log, write_atomically
+from config.settings import Settings
+from emoset.attribute_folders import memberships
+from emoset.confusability import confusability, write_confusability
+from emoset.labels import EMOTIONS
+from training.caches import write_tensors
+from training.emotion_encoder import encode_images, new_encoder
+from training.encoder_training import best_epoch, fit_encoder, read_metrics
+from training.processes import fingerprint
+
+STAGE_VERSION = 1  # raise it when the encoder is trained, or its statistics are computed, differently
+COLOURS = ("#e3a008", "#2f7ed8", "#3fa66b", "#e8590c", "#c92a2a", "#7a5c3e", "#5f3dc4", "#5c6b7a")
+POINTS = 4000  # of a plot
+JITTER = 1e-6  # of the mean variance, so that a covariance of few images has a Cholesky factor
+
+
+@dataclass(frozen=True)
+class EmotionStatistics:
+    """What the stage leaves behind.
+
+    vectors: (N, 2, dimension) float32, emotion vectors of each image and of its flip. ids: their N image ids.
+    mean, factor: of the Gaussians, as `emotion_gaussians` gives them. confidence: as `emotion_confidence` does.
+    summary: val_accuracy, val_images, best_epoch, epochs, seed and counts.
+    """
+
+    vectors: Tensor
+    ids: list[str]
+    mean: Tensor
+    factor: Tensor
+    confidence: pd.DataFrame
+    summary: dict
+
+
+def build_emotion_space(
+    settings: Settings, index: pd.DataFrame, pixels: Dataset, folder: Path, accelerator: Accelerator, data_fingerprint: str
+) -> EmotionStatistics:
+    """Train the emotion encoder and write what follows from it into `folder`; or read it, where it is there and unchanged.
+
+    index: images with their split; train is learned from, val chooses the epoch and gives confusability. pixels: by row of
+    `index`. Writes encoder/, metrics.jsonl, vectors.safetensors, gaussians.safetensors, emotion_confidence.csv,
+    confusability.json, emotion_space.png, summary.json, and recipe.json when all of these are whole.
+    """
+    encoder = new_encoder(settings)
+    learned = settings.emotion_space.model_dump(exclude={"imported", "published", "covariance", "shrinkage"})
+    images = json.dumps(index[["image_id", "emotion", "split", "image"]].values.tolist())
+    recipe = {"version": STAGE_VERSION, "seed": settings.seed, "data set": data_fingerprint} | learned
+    recipe |= {"images": blake2b(images.encode(), digest_size=8).hexdigest(), "backbone": fingerprint(encoder)}
+    space = settings.emotion_space
+    whole = recipe | {"covariance": space.covariance, "shrinkage": space.shrinkage, "kinds": settings.data.kinds}
+    text, marker = json.dumps(whole, indent=1) + "\n", folder / "recipe.json"
+    unchanged = marker.is_file() and marker.read_text() == text
+    accelerator.wait_for_everyone()  # all have looked before one writes
+    if unchanged:
+        statistics = _read(folder, index)
+        log.info(f"emotion space: unchanged, {_accuracy(statistics.summary)}")
+        return statistics
+
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
+    encoder = fit_encoder(encoder, index, pixels, settings, folder, accelerator, recipe)
+    log.info(f"emotion space: encoding {len(index):,} images and their flips")
+    rows, workers = np.arange(len(index)), settings.mapper.workers
+    vectors, probabilities = encode_images(encoder, pixels, rows, accelerator, flip=False, workers=workers)
+    flipped, _ = encode_images(encoder, pixels, rows, accelerator, flip=True, workers=workers)
+    if accelerator.is_main_process:
+        _write(folder, settings, index, torch.stack([vectors, flipped], 1), probabilities)
+        write_atomically(marker, lambda beside: beside.write_text(text))
+    accelerator.wait_for_everyone()
+    statistics = _read(folder, index)
+    log.info(f"emotion space: {_accuracy(statistics.summary)}; see {folder.name}/emotion_space.png")
+    return statistics
+
+
+def emotion_gaussians(vectors: Tensor, labels: Tensor, covariance: str, shrinkage: float) -> tuple[Tensor, Tensor]:
+    """Return mean (8, d) and factor of one Gaussian per emotion, of vectors (N, d) with labels (N,), float32.
+
+    diagonal: factor (8, d) holds standard deviations, as EmoGen's. full: factor (8, d, d) holds the lower Cholesky factors
+    of (1 - shrinkage) * covariance + shrinkage * its diagonal. Raises UserError for an emotion with fewer than two images.
+    """
+    few = [emotion for label, emotion in enumerate(EMOTIONS) if (labels == label).sum() < 2]
+    if few:
+        raise UserError(f"train split: fewer than two images of {', '.join(few)}; a Gaussian needs more: check data.emoset")
+    means, factors = [], []
+    for label in range(len(EMOTIONS)):
+        own = vectors[labels == label].double()
+        means.append(own.mean(0))
+        if covariance == "diagonal":
+            factors.append(own.std(0))
+            continue
+        matrix = own.T.cov()
+        variances = matrix.diagonal()
+        jitter = JITTER * variances.mean() + torch.finfo(torch.float32).tiny
+        shrunk = (1 - shrinkage) * matrix + torch.diag(shrinkage * variances + jitter)
+        factors.append(torch.linalg.cholesky(shrunk))
+    return torch.stack(means).float(), torch.stack(factors).float()
+
+
+def emotion_confidence(index: pd.DataFrame, probabilities: Tensor, kinds: list[str]) -> pd.DataFrame:
+    """Return EmoGen's alpha: for each attribute the mean probabilities of the train images that carry it.
+
+    A row per attribute: kind, attribute, images, then the eight emotions, which sum to 1. probabilities: (N, 8), by row of
+    `index`.
+    """
+    rows = index.assign(**dict(zip(EMOTIONS, probabilities.double().numpy().T, strict=True)))
+    groups = memberships(rows[rows["split"] == "train"], kinds).groupby(["kind", "attribute"], sort=True)
+    table = groups[list(EMOTIONS)].mean()
+    table.insert(0, "images", groups.size())
+    return table.reset_index()
+
+
+def plot_emotion_space(vectors: Tensor, labels: Tensor, mean: Tensor, factor: Tensor, path: Path) -> None:
+    """Draw vectors (N, d) by emotion, and the Gaussians with ellipses of one standard deviation, on the vectors' two
+    principal components, into a PNG at `path`."""
+    shown = np.random.default_rng(0).permutation(len(vectors))[:POINTS]  # mixed, so that no emotion covers another
+    points, labels = vectors[shown].double().numpy(), labels[shown].numpy()
+    centre = points.mean(0)
+    _, spread, directions = np.linalg.svd(points - centre, full_matrices=False)
+    shares = spread[:2] ** 2 / (spread**2).sum()
+    plane = directions[:2].T  # (d, 2)
+    places, means = (points - centre) @ plane, (mean.double().numpy() - centre) @ plane
+    factor = factor.double().numpy()
+
+    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(*places.T, s=11, c=np.array(COLOURS)[labels], alpha=0.55, linewidths=0)
+    for label, (emotion, colour) in enumerate(zip(EMOTIONS, COLOURS, strict=True)):
+        flat = plane.T @ (factor[label] if factor.ndim == 3 else np.diag(factor[label]))
+        values, axis = np.linalg.eigh(flat @ flat.T)
+        angle = np.degrees(np.arctan2(axis[1, 1], axis[0, 1]))
+        width, height = 2 * np.sqrt(values[::-1].clip(min=0))
+        axes.add_patch(Ellipse(means[label], width, height, angle=angle, fill=False, edgecolor=colour, lw=2, zorder=3))
+        axes.scatter(*means[label], s=130, color=colour, edgecolors="white", linewidths=1.5, zorder=4, label=emotion)
+    axes.set_title("Emotion vectors of training images; each emotion's mean and one standard deviation", loc="left")
+    axes.set_xlabel(f"first principal component ({shares[0]:.0%} of the variance)")
+    axes.set_ylabel(f"second principal component ({shares[1]:.0%})")
+    axes.set_aspect("equal", "datalim")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=11)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _write(folder: Path, settings: Settings, index: pd.DataFrame, vectors: Tensor, probabilities: Tensor) -> None:
+    space = settings.emotion_space
+    labels = torch.tensor(index["emotion"].map(EMOTIONS.index).to_numpy())
+    train, val = (torch.tensor((index["split"] == split).to_numpy()) for split in ("train", "val"))
+    mean, factor = emotion_gaussians(vectors[train, 0], labels[train], space.covariance, space.shrinkage)
+    about = {"covariance": space.covariance, "emotions": ",".join(EMOTIONS)}
+    confidence = emotion_confidence(index, probabilities, settings.data.kinds)
+    matrix = confusability(probabilities[val].double().numpy(), labels[val].numpy())
+    best = best_epoch(read_metrics(folder))
+    summary = {
+        "val_accuracy": (probabilities[val].argmax(1) == labels[val]).double().mean().item(),
+        "val_images": int(val.sum()),
+        "train_images": int(train.sum()),
+        "best_epoch": best["epoch"],
+        "epochs": space.epochs,
+        "seed": settings.seed,
+        "backbone": settings.models.backbone,
+        "dimension": space.dimension,
+        "covariance": space.covariance,
+    }
+    write_tensors(folder / "vectors.safetensors", {"vectors": vectors.contiguous()})
+    write_tensors(folder / "gaussians.safetensors", {"mean": mean, "factor": factor}, about)
+    for name, write in {
+        "emotion_confidence.csv": lambda path: confidence.to_csv(path, index=False, float_format="%.6g"),
+        "emotion_space.png": lambda path: plot_emotion_space(vectors[train, 0], labels[train], mean, factor, path),
+        "summary.json": lambda path: path.write_text(json.dumps(summary, indent=1) + "\n"),
+    }.items():
+        write_atomically(folder / name, write)
+    write_confusability(folder / "confusability.json", matrix, "emotion_space")
+
+
+def _read(folder: Path, index: pd.DataFrame) -> EmotionStatistics:
+    gaussians = load_file(folder / "gaussians.safetensors")
+    with safe_open(folder / "vectors.safetensors", "pt") as file:
+        vectors = file.get_tensor("vectors")
+    return EmotionStatistics(
+        vectors=vectors,
+        ids=index["image_id"].tolist(),
+        mean=gaussians["mean"],
+        factor=gaussians["factor"],
+        confidence=pd.read_csv(folder / "emotion_confidence.csv", keep_default_na=False),
+        summary=json.loads((folder / "summary.json").read_text()),
+    )
+
+
+def _accuracy(summary: dict) -> str:
+    return f"val accuracy {summary['val_accuracy']:.1%} of {summary['val_images']:,}, epoch {summary['best_epoch']}"

@@ -1,0 +1,194 @@
+"""Trains the emotion encoder: cross-entropy over the eight emotions, best epoch by the val split, resumable by epoch.
+
+All that is random follows from (seed, epoch, position), so that no random state has to be kept.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Dataset
+
+from config.loading import UserError
+from config.script import log, write_atomically
+from config.settings import Settings
+from emoset.labels import EMOTIONS
+from training.caches import read_batches
+from training.emotion_encoder import EmotionEncoder, encode_images
+from training.seeds import derived_seed
+
+
+def fit_encoder(
+    encoder: EmotionEncoder,
+    index: pd.DataFrame,
+    pixels: Dataset,
+    settings: Settings,
+    folder: Path,
+    accelerator: Accelerator,
+    recipe: dict,
+) -> EmotionEncoder:
+    """Train the encoder on the rows of `index` in the train split; return that of the epoch which is best on val.
+
+    pixels: by row of `index`. folder: gets encoder/, metrics.jsonl, and checkpoint.pt after every epoch, from which the same
+    command goes on to the same weights. recipe: a checkpoint of another one is not resumed.
+    Cross-entropy, plus contrastive_weight times the supervised contrastive loss over the batches of all processes.
+    """
+    space = settings.emotion_space
+    labels = torch.tensor(index["emotion"].map(EMOTIONS.index).to_numpy())
+    train, val = (np.flatnonzero(index["split"] == split) for split in ("train", "val"))
+    for split, rows in {"train": train, "val": val}.items():
+        if len(rows) < accelerator.num_processes:
+            raise UserError(f"data.emoset: {len(rows)} images in the {split} split; the emotion encoder needs more")
+    batch_size = min(space.batch_size, len(train) // accelerator.num_processes) * accelerator.num_processes
+    steps = len(train) // batch_size  # in an epoch; what is left over is other images in each
+    encoder.to(accelerator.device)
+    model = _distributed(encoder, accelerator)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=space.learning_rate, weight_decay=space.weight_decay)
+    scaler = torch.amp.GradScaler(accelerator.device.type, enabled=accelerator.scaler is not None)
+    state = {"model": encoder, "optimizer": optimizer, "scaler": scaler}
+    recipe = recipe | {"batch_size": batch_size}
+    metrics = _resume(folder, state, recipe)
+    accelerator.wait_for_everyone()  # all have read the checkpoint before one writes the next
+    if accelerator.is_main_process:
+        _write_metrics(folder, metrics)
+
+    for epoch in range(len(metrics), space.epochs):
+        encoder.train()
+        total = 0.0
+        rows, flips = (
+            part[: steps * batch_size].reshape(steps, accelerator.num_processes, -1)[:, accelerator.process_index]
+            for part in _order(train, settings.seed, epoch)
+        )
+        for step, batch in enumerate(read_batches(pixels, rows.tolist(), settings.mapper.workers)):
+            torch.manual_seed(derived_seed(settings.seed, "dropout", epoch, step, accelerator.process_index))
+            for group in optimizer.param_groups:
+                group["lr"] = space.learning_rate * _schedule(epoch * steps + step, space.epochs * steps)
+            images, target = batch["pixels"].to(accelerator.device), labels[rows[step]].to(accelerator.device)
+            images = torch.where(flips[step].to(accelerator.device)[:, None, None, None], images.flip(-1), images)
+            with accelerator.autocast():
+                vectors, logits = model(images)
+            loss, contrastive = functional.cross_entropy(logits.float(), target), 0.0
+            if space.contrastive_weight:
+                contrastive = space.contrastive_weight * _contrastive(vectors, target, accelerator, settings)
+            # Each process has its own part of the contrastive loss's gradient, and averaging divides the sum of these.
+            scaler.scale(loss + accelerator.num_processes * contrastive).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            total += (loss + contrastive).detach()
+
+        encoder.eval()
+        _, probabilities = encode_images(encoder, pixels, val, accelerator, flip=False, workers=settings.mapper.workers)
+        metrics.append(
+            {
+                "epoch": epoch + 1,
+                "train_loss": accelerator.reduce(total / steps, "mean").item(),
+                "val_loss": functional.nll_loss(probabilities.clamp(min=1e-12).log(), labels[val]).item(),
+                "val_accuracy": (probabilities.argmax(1) == labels[val]).double().mean().item(),
+                "val_images": len(val),
+                "learning_rate": optimizer.param_groups[0]["lr"],
+            }
+        )
+        if accelerator.is_main_process:
+            if best_epoch(metrics) is metrics[-1]:
+                encoder.save_pretrained(folder / "encoder")
+            _save(folder, state, recipe, metrics)
+            _write_metrics(folder, metrics)
+        accelerator.wait_for_everyone()
+        log.info(
+            f"emotion encoder: epoch {epoch + 1} of {space.epochs}, train loss {metrics[-1]['train_loss']:.3f}, val loss "
+            f"{metrics[-1]['val_loss']:.3f}, val accuracy {metrics[-1]['val_accuracy']:.1%} of {len(val):,}"
+        )
+    if accelerator.is_main_process:
+        _save(folder, {}, recipe, metrics)  # nothing is left to go on from: that it is done is enough
+    accelerator.wait_for_everyone()
+    return EmotionEncoder.from_pretrained(folder / "encoder").to(accelerator.device)
+
+
+def supervised_contrastive(vectors: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Return the loss L_out of Khosla et al. 2020, equation 2, of vectors (B, d), normalised here, with labels (B,).
+
+    The mean is over images whose label another image shares; 0 where there are none.
+    """
+    normal = functional.normalize(vectors.float(), dim=1)
+    itself = torch.eye(len(normal), dtype=torch.bool, device=normal.device)
+    log_share = (normal @ normal.T / temperature).masked_fill(itself, -math.inf).log_softmax(1)
+    positive = (labels[:, None] == labels) & ~itself
+    positives = positive.sum(1)
+    losses = -log_share.masked_fill(~positive, 0).sum(1) / positives.clamp(min=1)
+    return losses.sum() / (positives > 0).sum().clamp(min=1)
+
+
+def best_epoch(metrics: list[dict]) -> dict:
+    """Return the epoch's metrics with the highest val accuracy, of equals that with the lowest val loss."""
+    return max(metrics, key=lambda epoch: (epoch["val_accuracy"], -epoch["val_loss"]))
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    """Return the metrics of each epoch that `fit_encoder` wrote into `folder`."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def _distributed(encoder: EmotionEncoder, accelerator: Accelerator) -> nn.Module:
+    if accelerator.num_processes == 1:
+        return encoder
+    # Not accelerator.prepare: with DeepSpeed that prepares one model, the mapper. Some backbones hold weights that no
+    # image uses, DINOv2 its mask token.
+    devices = [accelerator.device] if accelerator.device.type == "cuda" else None
+    return DistributedDataParallel(encoder, devices, broadcast_buffers=False, find_unused_parameters=True)
+
+
+def _contrastive(vectors: Tensor, target: Tensor, accelerator: Accelerator, settings: Settings) -> Tensor:
+    """Return the loss over all processes' vectors, of which only this one's have a gradient."""
+    everyone = list(accelerator.gather(vectors.detach()).float().chunk(accelerator.num_processes))
+    everyone[accelerator.process_index] = vectors.float()
+    labels = accelerator.gather(target)
+    temperature = settings.emotion_space.contrastive_temperature
+    return supervised_contrastive(torch.cat(everyone), labels, temperature)
+
+
+def _order(rows: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, Tensor]:
+    """Return the rows in this epoch's order, and for each place whether its image is flipped."""
+    generator = torch.Generator().manual_seed(derived_seed(seed, "order", epoch))
+    order = torch.randperm(len(rows), generator=generator).numpy()
+    return rows[order], torch.rand(len(rows), generator=generator) < 0.5
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate: linear over the first twentieth of the steps, then cosine to 0."""
+    warmup = max(1, steps // 20)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _save(folder: Path, state: dict, recipe: dict, metrics: list[dict]) -> None:
+    content = {name: part.state_dict() for name, part in state.items()} | {"metrics": metrics, "recipe": json.dumps(recipe)}
+    write_atomically(folder / "checkpoint.pt", lambda beside: torch.save(content, beside))
+
+
+def _resume(folder: Path, state: dict, recipe: dict) -> list[dict]:
+    """Load the checkpoint into `state` and return the metrics of the epochs so far; without one of this recipe, none."""
+    path = folder / "checkpoint.pt"
+    content = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {"recipe": None}
+    metrics = []
+    if content["recipe"] == json.dumps(recipe) and (folder / "encoder" / "model.safetensors").is_file():
+        for name in state.keys() & content.keys():
+            state[name].load_state_dict(content[name])
+        metrics = content["metrics"]
+        log.info(f"emotion encoder: {len(metrics)} epochs are done")
+    elif content["recipe"]:
+        log.info(f"emotion encoder: starts anew, {path} is of other settings")
+    return metrics
+
+
+def _write_metrics(folder: Path, metrics: list[dict]) -> None:
+    text = "".join(json.dumps(epoch) + "\n" for epoch in metrics)
+    write_atomically(folder / "metrics.jsonl", lambda beside: beside.write_text(text))

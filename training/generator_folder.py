@@ -1,0 +1,88 @@
+"""Writes the generator's folder: the mapper, the emotion space, what they belong to, and a model card."""
+
+import json
+from pathlib import Path
+
+from diffusers import StableDiffusionPipeline
+from diffusers.utils import convert_state_dict_to_diffusers
+from peft import get_peft_model_state_dict
+
+from config.settings import Settings
+from emoset.built_folder import building
+from emoset.labels import EMOTIONS
+from training.emotion_space import EmotionSpace
+from training.mapper import EmotionMapper
+from training.pipeline import GENERATOR
+
+CARD = """---
+license: other
+license_name: emoset-terms
+license_link: https://vcc.tech/EmoSet
+library_name: diffusers
+tags: [emotion, text-to-image, stable-diffusion, affective-computing]
+---
+# An emotion-conditioned generator
+
+A mapper from emotion vectors to token embeddings of `{base}`, trained on EmoSet. It holds no weights of that model.
+
+```python
+from training.pipeline import EmotionPipeline
+
+pipe = EmotionPipeline.from_pretrained("path/to/this/folder")
+pipe(emotion="awe").images[0]
+pipe(emotion={{"awe": 0.7, "fear": 0.3}}).images[0]
+pipe(prompt="a photo of a <emotion> bag", emotion="sadness", emotion_strength=0.6).images[0]
+```
+
+## Training
+- Data: {images:,} images of EmoSet ({splits}), drawn {rows:,} times by the policy `{policy}`; seed {seed}.
+- {steps:,} updates of {total} images{lora}.
+- Last losses: {losses}.
+- Emotion space: {space}.
+
+## Limits
+- It knows the eight emotions {emotions}, as the annotators of EmoSet saw them in photographs from the web, and their
+  stereotypes. An image of an emotion is not evidence of what anybody feels.
+- EmoSet may be used for research that is not commercial, by its terms (https://vcc.tech/EmoSet); what was trained on it
+  should not be used otherwise. The base model has terms of its own.
+- The losses above say how well it learned, not how good its images are: evaluate it.
+"""
+
+
+def save_generator(
+    folder: Path, settings: Settings, mapper: EmotionMapper, space: EmotionSpace, unet, base_hashes: list[str], facts: dict
+) -> None:
+    """Write the folder whole, in place of an older one. facts: what the model card tells."""
+    about = {
+        "base": settings.models.stable_diffusion,
+        "base_hashes": base_hashes,
+        "resolution": settings.models.resolution,
+        "emotions": list(EMOTIONS),
+        "trained": facts,
+    }
+    with building(folder, {"what": "generator", **about}) as work:
+        mapper.save_pretrained(work / "mapper")
+        space.save_pretrained(work / "emotion_space")
+        if settings.mapper.lora_rank:
+            layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+            StableDiffusionPipeline.save_lora_weights(work / "unet_lora", unet_lora_layers=layers)
+        (work / GENERATOR).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        (work / "README.md").write_text(_card(settings, facts), encoding="utf-8")
+
+
+def _card(settings: Settings, facts: dict) -> str:
+    rank = settings.mapper.lora_rank
+    return CARD.format(
+        base=settings.models.stable_diffusion,
+        splits=", ".join(settings.balance.splits),
+        policy=settings.balance.policy,
+        seed=settings.seed,
+        lora=f", with LoRA of rank {rank} on the U-Net's cross-attention" if rank else "",
+        emotions=", ".join(EMOTIONS),
+        images=facts["images"],
+        rows=facts["rows"],
+        steps=facts["steps"],
+        total=facts["batch"],
+        losses=", ".join(f"{name} {value:.4f}" for name, value in facts["losses"].items()),
+        space=", ".join(f"{name} {value}" for name, value in facts["emotion_space"].items()),
+    )

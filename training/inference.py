@@ -1,0 +1,97 @@
+"""Make images with a generator: every emotion and every mix of emotions, in every prompt.
+
+    python training/inference.py generate.emotions=awe,fear generate.images=16
+    python training/inference.py "generate.prompts=a photo of a <emotion> bag" "generate.mixes=[{awe: 0.7, fear: 0.3}]"
+    accelerate launch training/inference.py generate.generator=path/to/generator       # as accelerate is configured
+
+Everything goes to `<run>/images/`: a folder for each emotion and mix, a contact sheet beside it, and manifest.jsonl. A PNG
+holds the parameters that it was made with. The same command again makes what is missing, or was made otherwise. An image
+has a seed of its own, so it does not depend on the batch size or on how many processes there are.
+"""
+
+import sys
+
+try:
+    from config.script import log, open_run_folder, progress, run
+    from config.settings import Settings
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+
+
+def main(settings: Settings) -> None:
+    # Imported here, so that --help and an error in the config answer at once.
+    import torch
+    from accelerate.utils import gather_object
+
+    from training.conditioning import tokenize
+    from training.generation import (
+        load_generator,
+        plan_images,
+        read_parameters,
+        save_image,
+        write_contact_sheets,
+        write_manifest,
+    )
+    from training.processes import start
+
+    # 1. Every image that is to be, by its path.
+    generate = settings.generate
+    planned = plan_images(settings)
+    folder = open_run_folder(settings, "images")
+    accelerator = start()
+    rank, processes = accelerator.process_index, accelerator.num_processes
+
+    # 2. The generator.
+    pipe, about = load_generator(generate.generator or settings.run / "generator", accelerator.device)
+    tokenize(pipe.tokenizer, generate.prompts, pipe.mapper.config.tokens)  # refuses a prompt that is too long
+    planned = {path: parameters | about for path, parameters in planned.items()}
+
+    # 3. What is not there yet. Nobody writes before all have looked, and then all get as many to make: a killed run may
+    # have left one process's share done and another's not.
+    folders = sorted({folder / parameters["emotion"] for parameters in planned.values()})
+    if rank == 0:
+        for left_by_a_killed_run in [path for each in folders for path in each.glob(".*.png")]:
+            left_by_a_killed_run.unlink()
+    looked_at = list(planned)[rank::processes]
+    missing = [path for path in looked_at if read_parameters(folder / path) != planned[path]]
+    missing = gather_object([(path, (folder / path).exists()) for path in missing])
+    log.info(
+        f"{len(planned):,} images, {processes} processes: {len(missing):,} to make, {len(planned) - len(missing):,} kept as "
+        f"they are, {sum(exists for _, exists in missing):,} replaced (damaged, or of other parameters)"
+    )
+
+    # 4. Make them.
+    share = [path for path, _ in missing][rank::processes]
+    bar = progress(None, "images", len(missing)) if rank == 0 else None
+    for first in range(0, len(share), generate.batch_size):
+        batch = {path: planned[path] for path in share[first : first + generate.batch_size]}
+        images = pipe(
+            prompt=[parameters["prompt"] for parameters in batch.values()],
+            emotion=[parameters["weights"] for parameters in batch.values()],
+            emotion_strength=generate.strength,
+            negative_prompt=generate.negative_prompt,
+            generator=[torch.Generator().manual_seed(parameters["seed"]) for parameters in batch.values()],
+            num_inference_steps=generate.steps,
+            guidance_scale=generate.guidance_scale,
+            height=about["resolution"],
+            width=about["resolution"],
+        ).images
+        for (path, parameters), image in zip(batch.items(), images, strict=True):
+            save_image(folder / path, image, parameters)
+        if bar is not None:
+            bar.update(min(len(batch) * processes, len(missing) - bar.n))  # the others are about as far
+    accelerator.wait_for_everyone()
+
+    # 5. Show what there is.
+    if rank == 0:
+        bar.close()
+        write_manifest(folder, planned)
+        write_contact_sheets(folder, planned)
+        others = sum(path.relative_to(folder).as_posix() not in planned for each in folders for path in each.glob("*.png"))
+        if others:
+            log.info(f"{others:,} images of earlier runs lie beside these; manifest.jsonl lists those of this run alone")
+        log.info(f"wrote {', '.join(each.name for each in folders)}, a sheet of each and manifest.jsonl in images/")
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

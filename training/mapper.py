@@ -1,0 +1,47 @@
+"""The mapper: from an emotion vector to the embeddings of the placeholder's tokens."""
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+
+
+class EmotionMapper(ModelMixin, ConfigMixin):
+    """Maps emotion vectors (B, dimension) to token embeddings (B, tokens, width).
+
+    hidden_layers 0 is one linear layer and 1 is linear, ReLU, linear, both as published (EmoGen); more have LayerNorm,
+    ReLU and dropout after each. Unlike the published one it works in the units of the text encoder's vocabulary: what
+    its last layer gives is multiplied by `scale`, the standard deviation of the vocabulary's embeddings, and added to
+    their mean, so that training starts among words and not far outside of them.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        dimension: int = 768,
+        width: int = 768,
+        tokens: int = 1,
+        hidden_layers: int = 1,
+        hidden_size: int = 1024,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        layers, size = [], dimension
+        for _ in range(hidden_layers):
+            layers.append(nn.Linear(size, hidden_size))
+            layers += [nn.LayerNorm(hidden_size)] if hidden_layers > 1 else []
+            layers.append(nn.ReLU())
+            layers += [nn.Dropout(dropout)] if hidden_layers > 1 else []
+            size = hidden_size
+        self.layers = nn.Sequential(*layers, nn.Linear(size, tokens * width))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def start_from(self, vocabulary: torch.Tensor) -> None:
+        """Take the mean and standard deviation of token embeddings (words, width)."""
+        self.mean.copy_(vocabulary.float().mean(0))
+        self.scale.copy_(vocabulary.float().std(0))
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        out = self.layers(vectors.to(self.layers[0].weight.dtype)).unflatten(1, (self.config.tokens, self.config.width))
+        return self.mean + self.scale * out

@@ -1,0 +1,175 @@
+"""The items that the mapper is trained on. All that is random about an item follows from (seed, epoch, position)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from config.settings import PLACEHOLDER
+from emoset.labels import EMOTIONS
+from training.conditioning import TokenizedPrompts, tokenize
+from training.emotion_space import EmotionSpace
+from training.seeds import derived_seed
+
+CONTENT_PROMPT = f"a photo of a {PLACEHOLDER} {{}}"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of B items.
+
+    latents: (B, C, h, w) scaled; or, without a cache, None, and pixels (B, 3, H, W) uint8, posterior_noise (B, C, h, w).
+    noise: (B, C, h, w). timesteps: (B,). vectors: (B, dimension) emotion vectors. prompts: with a placeholder each.
+    attributes: (B,) rows of attribute names. emotions: (B,) labels. alpha: (B,) emotion confidences.
+    """
+
+    latents: torch.Tensor | None
+    pixels: torch.Tensor | None
+    posterior_noise: torch.Tensor
+    noise: torch.Tensor
+    timesteps: torch.Tensor
+    vectors: torch.Tensor
+    prompts: TokenizedPrompts
+    attributes: torch.Tensor
+    emotions: torch.Tensor
+    alpha: torch.Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in vars(self).items()}
+        return Batch(**moved)
+
+
+class MapperItems(Dataset):
+    """The balanced set as items for training; an item is asked for by (epoch, position in that epoch's order)."""
+
+    def __init__(
+        self,
+        recipe: str,
+        rows: pd.DataFrame,
+        images: Sequence[dict[str, torch.Tensor]],
+        image_ids: list[str],
+        vectors: torch.Tensor | None,
+        space: EmotionSpace,
+        names: list[str],
+        alpha: np.ndarray,
+        latent_shape: tuple[int, int, int],
+        content_share: float,
+        seed: int,
+    ):
+        """recipe: a text that changes with the data. rows: the balanced set.
+
+        images[i]: the moments, or the pixels, of image_ids[i] (training/caches.py).
+        vectors: (images, 2, dimension), each image's own emotion vector and that of its mirror image; None: vectors are
+        drawn from the emotion's Gaussian in `space` instead. names: all attributes. alpha: (rows,) emotion confidences.
+        latent_shape: (C, h, w).
+        """
+        place = {image_id: number for number, image_id in enumerate(image_ids)}
+        self.images, self.vectors, self.space = images, vectors, space
+        self.alpha, self.latent_shape, self.content_share, self.seed = alpha, latent_shape, content_share, seed
+        self.image_of_row = [place[image_id] for image_id in rows["image_id"]]
+        self.emotions = [EMOTIONS.index(emotion) for emotion in rows["emotion"]]
+        self.attributes = [names.index(attribute) for attribute in rows["attribute"]]
+        self.names, self.recipe = names, recipe
+
+    def __len__(self) -> int:
+        return len(self.emotions)
+
+    def order(self, epoch: int) -> torch.Tensor:
+        """Return the rows in the order in which `epoch` takes them."""
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(derived_seed(self.seed, "order", epoch)))
+
+    def __getitem__(self, key: tuple[int, int, int]) -> dict:
+        epoch, position, row = key
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "item", epoch, position))
+        mirrored = int(torch.rand((), generator=generator) < 0.5)
+        names_content = bool(torch.rand((), generator=generator) < self.content_share)
+        timestep = torch.rand((), generator=generator)
+        posterior_noise, noise = torch.randn((2, *self.latent_shape), generator=generator)
+        emotion, image, attribute = self.emotions[row], self.image_of_row[row], self.attributes[row]
+        if names_content or self.vectors is None:
+            # Not the image's own vector: what the words say must not have to be said by the emotion as well.
+            weights = torch.eye(len(EMOTIONS))[emotion][None]
+            vector = self.space.sample(weights, torch.randn((1, self.space.config.dimension), generator=generator))[0]
+        else:
+            vector = self.vectors[image, mirrored]
+        item = self.images[image]
+        if "mean" in item:
+            seen = {"latents": item["mean"][mirrored].float() + item["std"][mirrored].float() * posterior_noise}
+        else:
+            seen = {"pixels": item["pixels"].flip(2) if mirrored else item["pixels"]}
+        return seen | {
+            "posterior_noise": posterior_noise,
+            "noise": noise,
+            "timesteps": timestep,
+            "vectors": vector,
+            "prompt": CONTENT_PROMPT.format(self.names[attribute]) if names_content else PLACEHOLDER,
+            "attributes": torch.tensor(attribute),
+            "emotions": torch.tensor(emotion),
+            "alpha": torch.tensor(0.0 if names_content else self.alpha[row], dtype=torch.float32),
+        }
+
+
+@dataclass(frozen=True)
+class Share:
+    """How a global batch is shared out: update u takes the positions from u times `total` on, in micro-batches."""
+
+    batch_size: int
+    accumulation: int
+    processes: int
+    process: int
+
+    @property
+    def total(self) -> int:
+        return self.batch_size * self.accumulation * self.processes
+
+    def micro_batches(self, update: int) -> Iterator[range]:
+        """Yield the positions of this process's micro-batches of an update."""
+        for turn in range(self.accumulation):
+            start = update * self.total + (turn * self.processes + self.process) * self.batch_size
+            yield range(start, start + self.batch_size)
+
+
+def batches(
+    items: MapperItems,
+    share: Share,
+    first: int,
+    last: int,
+    tokenizer,
+    tokens: int,
+    timesteps: int,
+    scaling: float,
+    workers: int,
+) -> Iterator[Batch]:
+    """Yield this process's micro-batches of the updates `first` to `last` - 1; epochs follow each other.
+
+    timesteps: how many the noise schedule has. scaling: the VAE's scaling factor.
+    """
+    per_epoch = len(items) // share.total
+
+    def keys():
+        epoch, order = None, None
+        for update in range(first, last):
+            if epoch != update // per_epoch:
+                epoch = update // per_epoch
+                order = items.order(epoch).tolist()
+            for positions in share.micro_batches(update % per_epoch):
+                yield [(epoch, position, order[position]) for position in positions]
+
+    collate = partial(_collate, tokenizer=tokenizer, tokens=tokens, timesteps=timesteps, scaling=scaling)
+    own = torch.Generator()  # else the loader draws from the global one, which dropout uses
+    return iter(DataLoader(items, batch_sampler=keys(), collate_fn=collate, num_workers=workers, generator=own))
+
+
+def _collate(items: list[dict], tokenizer, tokens: int, timesteps: int, scaling: float) -> Batch:
+    stacked = {name: torch.stack([item[name] for item in items]) for name in items[0] if name != "prompt"}
+    latents = stacked.pop("latents", None)
+    return Batch(
+        **stacked | {"timesteps": (stacked["timesteps"] * timesteps).long()},
+        **({} if "pixels" in stacked else {"pixels": None}),
+        latents=None if latents is None else latents * scaling,
+        prompts=tokenize(tokenizer, [item["prompt"] for item in items], tokens),
+    )

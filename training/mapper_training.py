@@ -1,0 +1,235 @@
+"""The training of the mapper, from the frozen models to the generator's folder."""
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from diffusers import DDPMScheduler, StableDiffusionPipeline, UniPCMultistepScheduler
+from torch.nn import Parameter
+
+from config.loading import UserError
+from config.script import log, progress, write_atomically
+from config.settings import Settings
+from emoset.labels import EMOTIONS
+from training.attributes import AttributeTexts
+from training.checkpoints import load_checkpoint, save_checkpoint
+from training.emotion_space import EmotionSpace
+from training.generator_folder import save_generator
+from training.mapper import EmotionMapper
+from training.mapper_data import MapperItems, Share, batches
+from training.pipeline import GENERATOR, EmotionPipeline
+from training.processes import fingerprints, prepare
+from training.samples import grid
+from training.seeds import derived_seed
+from training.tracking import Metrics
+from training.trained import TrainedGenerator, latents_of
+
+# What changes how a training is watched, and not its result.
+WATCHING = {"workers", "log_every", "sample_every", "samples", "checkpoint_every", "checkpoints_kept", "tracker"}
+WATCHING |= {"push_to_hub"}
+RECIPE, FINISHED = "recipe.json", "finished"
+
+
+def train_mapper(
+    settings: Settings,
+    folder: Path,
+    items: MapperItems,
+    stable: StableDiffusionPipeline,
+    texts: AttributeTexts,
+    classifier: tuple[torch.Tensor, torch.Tensor],
+    space: EmotionSpace,
+    summary: dict,
+    accelerator: Accelerator,
+) -> None:
+    """Train the mapper, with its checkpoints, curves and samples in `folder`, and write `<run>/generator/`.
+
+    classifier: of emotions, on text features: weight, bias. summary: what the model card tells of the emotion space.
+    Raises UserError where an epoch has fewer images than an update takes, or the CLIP does not fit Stable Diffusion.
+    """
+    options, width = settings.mapper, stable.text_encoder.config.hidden_size
+    share = Share(options.batch_size, options.gradient_accumulation, accelerator.num_processes, accelerator.process_index)
+    steps = _steps(settings, len(items), share)
+    if texts.projection.shape[1] != width:
+        raise UserError(f"models.clip: its text tower is {texts.projection.shape[1]} wide, Stable Diffusion's {width}")
+    hashes = fingerprints(stable.unet, stable.text_encoder)
+    recipe = _recipe(settings, accelerator, share, items.recipe, hashes)
+    if not _open(folder, recipe, settings.run / "generator", accelerator):
+        log.info("mapper: trained before, and nothing has changed")
+        return
+
+    # The one trained module, on frozen models in the precision of the forward pass.
+    torch.manual_seed(settings.seed)
+    mapper = EmotionMapper(
+        space.config.dimension, width, options.tokens, options.hidden_layers, options.hidden_size, options.dropout
+    )
+    mapper.start_from(stable.text_encoder.get_input_embeddings().weight.detach())
+    precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
+    stable.unet.to(dtype=precision)
+    stable.text_encoder.to(dtype=precision)
+    schedule = DDPMScheduler.from_config(stable.scheduler.config)
+    trained = TrainedGenerator(mapper, stable.text_encoder, stable.unet, schedule, texts, classifier, options)
+    weights = trained.trained_weights()
+    optimizer = torch.optim.AdamW(weights.values(), options.learning_rate, weight_decay=options.weight_decay, fused=True)
+    model, optimizer = prepare(accelerator, trained, optimizer, share, options.max_gradient_norm)
+    average = {name: weight.detach().clone() for name, weight in weights.items()} if options.ema else {}
+    first = load_checkpoint(folder / "checkpoints", accelerator, model, optimizer, average)
+    if first:
+        log.info(f"mapper: goes on after update {first:,} of {steps:,}")
+    metrics = Metrics(folder, first, options.tracker, accelerator)
+    bar = progress(None, "mapper", steps * share.total) if accelerator.is_main_process else None
+
+    scaling, rows = stable.vae.config.scaling_factor, len(schedule.betas)
+    loader = batches(items, share, first, steps, stable.tokenizer, options.tokens, rows, scaling, options.workers)
+    model.train()
+    for step in range(first, steps):
+        torch.manual_seed(derived_seed(settings.seed, "dropout", step, share.process))
+        for group in optimizer.param_groups:
+            group["lr"] = options.learning_rate * rate_at(step, steps, options.warmup_steps, options.schedule)
+        terms = []
+        for _ in range(options.gradient_accumulation):
+            batch = next(loader).to(accelerator.device)
+            if batch.latents is None:
+                batch = replace(batch, latents=latents_of(batch, stable.vae))
+            with accelerator.accumulate(model):
+                losses = model(batch)
+                accelerator.backward(losses["loss"])
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(weights.values(), options.max_gradient_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+            terms.append(torch.stack([value.detach().float() for value in losses.values()]))
+        for name, value in average.items():
+            value.lerp_(weights[name].detach(), 1 - options.ema)
+        done = step + 1
+        if bar:
+            bar.update(share.total)
+        if done % options.log_every == 0 or done == steps:
+            means = accelerator.reduce(torch.stack(terms).mean(0), "mean").tolist()
+            numbers = dict(zip(losses, means, strict=True))
+            metrics.log(done, numbers | {"learning_rate": group["lr"], "epoch": done * share.total / len(items)})
+        if done % options.checkpoint_every == 0 or done == steps:
+            save_checkpoint(folder / "checkpoints", done, options.checkpoints_kept, accelerator, model, optimizer, average)
+        if options.sample_every and (done % options.sample_every == 0 or done == steps) and not _is_zero3(accelerator):
+            with whole(weights, average, accelerator):
+                if accelerator.is_main_process:
+                    _save_samples(folder / "samples" / f"{done:07d}.png", settings, stable, trained, space)
+            accelerator.wait_for_everyone()
+    accelerator.end_training()
+
+    with whole(weights, average, accelerator):
+        if accelerator.is_main_process:
+            facts = {
+                "images": len(items.images),
+                "rows": len(items),
+                "steps": steps,
+                "batch": share.total,
+                "losses": metrics.last(),
+                "emotion_space": summary,
+            }
+            save_generator(settings.run / "generator", settings, trained.mapper, space, trained.unet, hashes, facts)
+            (folder / FINISHED).touch()
+    accelerator.wait_for_everyone()
+    log.info(f"mapper: trained for {steps:,} updates; the generator is in {settings.run / 'generator'}")
+
+
+def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:
+    """Return the share of the peak learning rate at update `step` (from 0) of `steps`."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, steps - warmup)) if schedule == "cosine" else 1.0
+
+
+@contextmanager
+def whole(weights: dict[str, Parameter], average: dict[str, torch.Tensor], accelerator: Accelerator) -> Iterator[None]:
+    """Let the trained weights be whole on every process, and be their moving average where there is one."""
+    gathered = nullcontext()
+    if _is_zero3(accelerator):
+        from deepspeed.zero import GatheredParameters
+
+        gathered = GatheredParameters(list(weights.values()))
+    with gathered, torch.no_grad():
+        trained = {name: weights[name].detach().clone() for name in average}
+        for name, value in average.items():
+            weights[name].copy_(value)
+        try:
+            yield
+        finally:
+            for name, value in trained.items():
+                weights[name].copy_(value)
+
+
+def _steps(settings: Settings, rows: int, share: Share) -> int:
+    per_epoch = rows // share.total
+    if not per_epoch:
+        raise UserError(
+            f"mapper.batch_size: an update takes {share.total} images ({share.batch_size} x {share.accumulation} accumulated"
+            f" x {share.processes} processes), the balanced set has {rows}; lower one of these"
+        )
+    steps = min(settings.mapper.epochs * per_epoch, settings.mapper.max_train_steps or sys.maxsize)
+    log.info(f"mapper: {steps:,} updates of {share.total} images; an epoch has {per_epoch:,}")
+    return steps
+
+
+def _recipe(settings: Settings, accelerator: Accelerator, share: Share, data: str, base: list[str]) -> str:
+    """Return what the weights depend on, as text; the number of processes only where DeepSpeed shares out its state."""
+    kept = settings.mapper.model_dump(exclude=WATCHING | {"batch_size", "gradient_accumulation"})
+    kept |= dict(batch=share.total, precision=accelerator.mixed_precision, seed=settings.seed, data=data, base=base)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        kept |= dict(processes=share.processes, zero=accelerator.state.deepspeed_plugin.zero_stage)
+    return json.dumps(kept | settings.models.model_dump(), indent=1)
+
+
+def _open(folder: Path, recipe: str, result: Path, accelerator: Accelerator) -> bool:
+    """Make `folder` ready for a training by `recipe` and tell whether it is still to be done.
+
+    What another recipe left there is moved aside, to `<folder>.old`.
+    """
+    is_same = (folder / RECIPE).exists() and (folder / RECIPE).read_text() == recipe
+    finished = is_same and (folder / FINISHED).exists() and (result / GENERATOR).exists()
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process and not is_same:
+        if folder.exists():
+            old = folder.with_name(f"{folder.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+            log.info(f"mapper: the settings or data have changed; the training before them is in {old.name}/")
+        folder.mkdir(parents=True)
+        write_atomically(folder / RECIPE, lambda path: path.write_text(recipe))
+    accelerator.wait_for_everyone()
+    return not finished
+
+
+def _is_zero3(accelerator: Accelerator) -> bool:
+    plugin = accelerator.state.deepspeed_plugin
+    return plugin is not None and plugin.zero_stage == 3
+
+
+def _save_samples(path: Path, settings: Settings, stable, trained: TrainedGenerator, space: EmotionSpace) -> None:
+    """Save a grid of images, a row for each emotion, from the same noise every time."""
+    parts = stable.components | dict(mapper=trained.mapper, emotion_space=space)
+    pipe = EmotionPipeline(**parts)
+    pipe.scheduler = UniPCMultistepScheduler.from_config(stable.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    options, rows = settings.generate, {}
+    trained.eval()
+    for number, emotion in enumerate(EMOTIONS):
+        seeds = range(number * settings.mapper.samples, (number + 1) * settings.mapper.samples)
+        rows[emotion] = pipe(
+            emotion=[emotion] * settings.mapper.samples,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            num_inference_steps=min(options.steps, 25),
+            guidance_scale=options.guidance_scale,
+            height=settings.models.resolution,
+            width=settings.models.resolution,
+        ).images
+    trained.train()
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, grid(rows).save)

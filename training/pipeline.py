@@ -1,0 +1,206 @@
+"""EmotionPipeline: Stable Diffusion that takes an emotion, an emotion on a content, or a weighted mix of emotions."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.utils.torch_utils import randn_tensor
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+from config.loading import UserError
+from config.settings import PLACEHOLDER
+from training.conditioning import encode, tokenize
+from training.emotion_space import EmotionSpace, emotion_weights
+from training.mapper import EmotionMapper
+from training.processes import fingerprints, load_model
+
+GENERATOR = "generator.json"
+Emotion = str | Mapping[str, float]
+
+
+class EmotionPipeline(StableDiffusionPipeline):
+    """Makes images of an emotion.
+
+        pipe = EmotionPipeline.from_pretrained("runs/full/generator").to("cuda")
+        pipe(emotion="awe")
+        pipe(emotion={"awe": 0.7, "fear": 0.3})
+        pipe(prompt="a photo of a <emotion> bag", emotion="sadness", emotion_strength=0.6)
+
+    All else is as in StableDiffusionPipeline.
+    """
+
+    model_cpu_offload_seq = "emotion_space->mapper->text_encoder->image_encoder->unet->vae"
+
+    def __init__(
+        self,
+        vae,
+        text_encoder,
+        tokenizer,
+        unet,
+        scheduler,
+        safety_checker,
+        feature_extractor,
+        mapper: EmotionMapper,
+        emotion_space: EmotionSpace,
+        image_encoder=None,
+        requires_safety_checker: bool = False,
+    ):
+        super().__init__(
+            vae,
+            text_encoder,
+            tokenizer,
+            unet,
+            scheduler,
+            safety_checker,
+            feature_extractor,
+            image_encoder,
+            requires_safety_checker,
+        )
+        self.register_modules(mapper=mapper, emotion_space=emotion_space)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, base: str | None = None, safety_checker: bool = False, **options):
+        """Load a generator's folder, or what `save_pretrained` wrote; either may be the name of a repository on the Hub.
+
+        A generator's folder names the Stable Diffusion it was trained on; `base` names another place of the same one.
+        safety_checker: load that of the base, if it has one. `options`, such as dtype, go to diffusers.
+        Raises UserError where there is no generator, or where the base is not the one that the mapper was trained on.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            try:
+                folder = Path(snapshot_download(str(folder)))
+            except (OSError, HFValidationError, RepositoryNotFoundError, ValueError):
+                raise UserError(f"{folder}: no generator there; train one with training/main.py") from None
+        if not (folder / GENERATOR).exists():
+            if not (folder / "model_index.json").exists():
+                raise UserError(f"{folder}: holds no {GENERATOR}, so it is no generator; train one with training/main.py")
+            return super().from_pretrained(folder, **options)
+        about = json.loads((folder / GENERATOR).read_text(encoding="utf-8"))
+        if not safety_checker:
+            options |= dict(safety_checker=None, requires_safety_checker=False)
+        stable = load_model(StableDiffusionPipeline, base or about["base"], f"{folder / GENERATOR}: base", **options)
+        if set(about["base_hashes"]).isdisjoint(fingerprints(stable.unet, stable.text_encoder)):
+            raise UserError(f"{folder / GENERATOR}: was trained on another Stable Diffusion than {base or about['base']}")
+        parts = {
+            "mapper": EmotionMapper.from_pretrained(folder / "mapper", dtype=stable.unet.dtype),
+            "emotion_space": EmotionSpace.from_pretrained(folder / "emotion_space", dtype=stable.unet.dtype),
+        }
+        pipe = cls(**stable.components, **parts, requires_safety_checker=stable.config.requires_safety_checker)
+        if (folder / "unet_lora").is_dir():
+            pipe.load_lora_weights(folder / "unet_lora")
+        return pipe
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        emotion: Emotion | Sequence[Emotion] | None = None,
+        emotion_strength: float = 1.0,
+        negative_prompt: str | Sequence[str] | None = None,
+        num_images_per_prompt: int = 1,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        emotion_noise: torch.Tensor | None = None,
+        **options,
+    ):
+        """Make num_images_per_prompt images of each prompt and emotion.
+
+        prompt: with <emotion> where the emotion stands; default "<emotion>". One prompt or emotion serves all of the other.
+        emotion: a name, or weights by name. None: plain Stable Diffusion.
+        emotion_strength: scales what the emotion adds to the guidance of the prompt without it; 0 leaves the prompt
+        alone, 1 is plain guidance, more exaggerates. Other values than 0 and 1 cost half as much time again.
+        generator: one, or one for each image, which then does not depend on what else is made beside it.
+        emotion_noise: (images, dimension) standard normal, whence the emotion vectors; drawn from `generator` if None.
+        Raises UserError for an unknown emotion, a prompt without <emotion>, and other prompts that cannot be.
+        """
+        if emotion is None:
+            if any(PLACEHOLDER in each for each in _listed(prompt)):
+                raise UserError(f"prompt {prompt!r}: says {PLACEHOLDER}, but no emotion is given")
+            shared = dict(negative_prompt=negative_prompt, num_images_per_prompt=num_images_per_prompt, generator=generator)
+            return super().__call__(prompt, **shared, **options)
+
+        prompts, emotions = _paired(_listed(PLACEHOLDER if prompt is None else prompt), _listed(emotion))
+        for each in prompts:
+            if PLACEHOLDER not in each:
+                raise UserError(f"prompt {each!r}: has no {PLACEHOLDER}; write it where the emotion should stand")
+        prompts = [each for each in prompts for _ in range(num_images_per_prompt)]
+        weights = torch.stack([emotion_weights(each) for each in emotions]).repeat_interleave(num_images_per_prompt, 0)
+        negatives = _listed(negative_prompt or "")
+        negatives = negatives * len(prompts) if len(negatives) == 1 else negatives
+        negatives = (
+            negatives if len(negatives) == len(prompts) else [n for n in negatives for _ in range(num_images_per_prompt)]
+        )
+
+        if any(PLACEHOLDER in each for each in negatives):
+            raise UserError(f"negative prompt: cannot say {PLACEHOLDER}; name what images should not show")
+        device, tokens = self._execution_device, self.mapper.config.tokens
+        if emotion_noise is None:
+            shape = (len(prompts), self.emotion_space.config.dimension)
+            emotion_noise = randn_tensor(shape, generator, device, torch.float32)
+        vectors = self.emotion_space.to(device).sample(weights.to(device), emotion_noise.to(device))
+        embeddings = self.mapper.to(device)(vectors)
+        conditioned = encode(self.text_encoder, tokenize(self.tokenizer, prompts, tokens), embeddings)
+        conditions = [(1.0, conditioned)]
+        if emotion_strength != 1:
+            contents = [" ".join(each.replace(PLACEHOLDER, " ").split()) for each in prompts]
+            content = encode(self.text_encoder, tokenize(self.tokenizer, contents, tokens))
+            conditions = [(emotion_strength, conditioned), (1 - emotion_strength, content)]
+        negative = encode(self.text_encoder, tokenize(self.tokenizer, negatives, tokens))
+        with _composed(self.unet, conditions):
+            return super().__call__(
+                prompt_embeds=conditions[0][1], negative_prompt_embeds=negative, generator=generator, **options
+            )
+
+
+def _listed(value) -> list:
+    return [] if value is None else [value] if isinstance(value, str | Mapping) else list(value)
+
+
+def _paired(prompts: list, emotions: list) -> tuple[list, list]:
+    if len(prompts) == 1:
+        prompts = prompts * len(emotions)
+    if len(emotions) == 1:
+        emotions = emotions * len(prompts)
+    if len(prompts) != len(emotions) or not prompts:
+        raise UserError(f"{len(prompts)} prompts and {len(emotions)} emotions: give as many of one as of the other, or one")
+    return prompts, emotions
+
+
+@contextmanager
+def _composed(unet: torch.nn.Module, conditions: list[tuple[float, torch.Tensor]]) -> Iterator[None]:
+    """Let the U-Net predict, for the conditioned half of a guided batch, the weighted sum over several conditions.
+
+    conditions: [(weight, states (B, L, width))], the first of which the pipeline passes in. One condition changes nothing.
+    """
+    if len(conditions) == 1:
+        yield
+        return
+    weights, images = [weight for weight, _ in conditions], len(conditions[0][1])
+
+    def spread(module, arguments, keywords):
+        sample, *rest = arguments
+        states = keywords["encoder_hidden_states"]
+        more = [states_of.to(states) for _, states_of in conditions[1:]]
+        sample = torch.cat([sample, *[sample[-images:]] * len(more)])
+        return (sample, *rest), keywords | {"encoder_hidden_states": torch.cat([states, *more])}
+
+    def gather(module, arguments, keywords, output):
+        predicted = output[0]
+        *unconditional, first = predicted[: len(predicted) - images * (len(conditions) - 1)].split(images)
+        others = predicted[len(predicted) - images * (len(conditions) - 1) :].split(images)
+        mixed = sum(weight * each for weight, each in zip(weights, (first, *others), strict=True))
+        return (torch.cat([*unconditional, mixed]), *output[1:])
+
+    handles = [
+        unet.register_forward_pre_hook(spread, with_kwargs=True),
+        unet.register_forward_hook(gather, with_kwargs=True),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

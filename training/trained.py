@@ -1,0 +1,81 @@
+"""The one module that is trained and prepared for many processes: the mapper, within the frozen models it works on."""
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from peft import LoraConfig
+from torch import nn
+from transformers import CLIPTextModel
+
+from config.settings import Mapper
+from training.attributes import AttributeTexts
+from training.conditioning import encode, pooled
+from training.losses import attribute_loss, diffusion_loss, emotion_loss, total_loss
+from training.mapper import EmotionMapper
+from training.mapper_data import Batch
+
+
+class TrainedGenerator(nn.Module):
+    """Computes the losses of a batch. Only the mapper, and LoRA if there is any, have gradients of weights."""
+
+    def __init__(
+        self,
+        mapper: EmotionMapper,
+        text_encoder: CLIPTextModel,
+        unet: UNet2DConditionModel,
+        schedule: DDPMScheduler,
+        texts: AttributeTexts,
+        classifier: tuple[torch.Tensor, torch.Tensor],
+        settings: Mapper,
+    ):
+        super().__init__()
+        self.mapper = mapper
+        self.text_encoder = text_encoder.requires_grad_(False).eval()
+        self.unet = unet.requires_grad_(False).eval()
+        self.schedule, self.settings = schedule, settings
+        if settings.lora_rank:
+            targets = [f"attn2.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0")]
+            self.unet.add_adapter(LoraConfig(settings.lora_rank, lora_alpha=settings.lora_rank, target_modules=targets))
+            for weight in self.unet.parameters():
+                weight.data = weight.data.float() if weight.requires_grad else weight.data
+        if settings.gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
+        # Frozen, and float32 whatever the others are: not parameters, which DeepSpeed would cast or share out.
+        self.constants = (texts.features, texts.projection, *classifier)
+
+    def train(self, mode: bool = True) -> "TrainedGenerator":
+        """Switch the mapper's dropout alone; the U-Net checkpoints gradients only in training mode and has no dropout."""
+        super().train(False)
+        self.mapper.train(mode)
+        self.unet.train(mode and self.settings.gradient_checkpointing)
+        return self
+
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return the loss and, detached, each of its terms: means over the batch."""
+        settings, device = self.settings, batch.noise.device
+        self.constants = tuple(constant.to(device) for constant in self.constants)
+        features, projection, weight, bias = self.constants
+        states = encode(self.text_encoder, batch.prompts, self.mapper(batch.vectors))
+        noisy = self.schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
+        predicted = self.unet(noisy.to(self.unet.dtype), batch.timesteps, states.to(self.unet.dtype)).sample
+        if self.schedule.config.prediction_type == "v_prediction":
+            target = self.schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
+        else:
+            target = batch.noise
+        texts = nn.functional.linear(pooled(states, batch.prompts, settings.pooled).float(), projection)
+        diffusion = diffusion_loss(predicted, target)
+        attribute = attribute_loss(texts, features, batch.attributes, settings.attribute_temperature)
+        emotion = emotion_loss(texts, weight, bias, batch.emotions)
+        loss = total_loss(diffusion, attribute, emotion, batch.alpha, settings.attribute_weight, settings.emotion_weight)
+        terms = dict(diffusion=diffusion, attribute=attribute, emotion=emotion, alpha=batch.alpha)
+        return {"loss": loss.mean()} | {name: term.detach().float().mean() for name, term in terms.items()}
+
+    def trained_weights(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that are trained, by name."""
+        return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+
+
+@torch.no_grad()
+def latents_of(batch: Batch, vae: AutoencoderKL) -> torch.Tensor:
+    """Return the latents (B, C, h, w) of a batch that holds pixels: what the cache would have given."""
+    moments = vae.encode(batch.pixels.to(vae.dtype) / 127.5 - 1).latent_dist
+    return (moments.mean + moments.std * batch.posterior_noise) * vae.config.scaling_factor
