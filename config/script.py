@@ -35,19 +35,25 @@ def run(main: Callable[[Settings], None], description: str) -> None:
 
 
 def open_run_folder(settings: Settings, stage: str) -> Path:
-    """Return `<run>/<stage>/`, with the resolved config and the environment written into it and the log going there."""
+    """Return `<run>/<stage>/`, with the resolved config and the environment written into it and the log going there.
+
+    Of many processes only the first, by the launcher's RANK, writes and logs.
+    """
     folder = settings.run / stage
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"run: {folder} cannot be made, a file stands in the way; choose another run folder") from None
+    log.handlers.clear()
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    if os.environ.get("RANK", "0") != "0":
+        log.addHandler(logging.NullHandler())
+        return folder
     with naming(folder):
         (folder / "config.yaml").write_text(dump(settings), encoding="utf-8")
         (folder / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n", encoding="utf-8")
     logging.raiseExceptions = False  # a closed pipe or a full disk must not print a traceback for each line
-    log.handlers.clear()
-    log.setLevel(logging.INFO)
-    log.propagate = False
     to_file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log.addHandler(to_file)

@@ -25,6 +25,13 @@ except ModuleNotFoundError as missing:
 
 
 def main(settings: Settings) -> None:
+    from training.mapper_training import train_mapper
+
+    train_mapper(settings, settings.run / "training" / "mapper", **prepare(settings))
+
+
+def prepare(settings: Settings) -> dict:
+    """Run the stages before the mapper's training; return what that takes (training.mapper_training.train_mapper)."""
     # Imported here, so that --help and an error in the config answer at once.
     import pandas as pd
     import torch
@@ -38,7 +45,6 @@ def main(settings: Settings) -> None:
     from training.emotion_statistics import build_emotion_space
     from training.imported import read_imported, read_imported_classifier
     from training.mapper_data import MapperItems
-    from training.mapper_training import train_mapper
     from training.processes import fingerprint, load_model, start
 
     data, models = settings.data, settings.models
@@ -88,19 +94,15 @@ def main(settings: Settings) -> None:
     else:
         classifier = fit_emotion_classifier(texts, emotions.confidence)
 
-    # 4. The mapper.
+    # 4. The items that the mapper is trained on.
+    own = torch.tensor(index["image_id"].isin(used["image_id"]).tolist())
     side = models.resolution // stable.vae_scale_factor
-    vectors = (
-        None
-        if emotions.vectors is None
-        else emotions.vectors[torch.tensor(index["image_id"].isin(used["image_id"]).tolist())]
-    )
     items = MapperItems(
         f"{recipe_of(path)} {fingerprint(space)}",
         rows,
         images,
         used["image_id"].tolist(),
-        vectors,
+        None if emotions.vectors is None else emotions.vectors[own],
         space,
         texts.names,
         alpha_of(rows, emotions.confidence, settings.mapper.alpha_threshold),
@@ -108,7 +110,15 @@ def main(settings: Settings) -> None:
         settings.mapper.content_share,
         settings.seed,
     )
-    train_mapper(settings, folder / "mapper", items, stable, texts, classifier, space, emotions.summary, accelerator)
+    return {
+        "items": items,
+        "stable": stable,
+        "texts": texts,
+        "classifier": classifier,
+        "space": space,
+        "summary": emotions.summary,
+        "accelerator": accelerator,
+    }
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ from accelerate.utils import DistributedType
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from config.loading import UserError
-from config.script import log
 from config.settings import ROOT
 from training.mapper_data import Share
 
 
 def start(mixed_precision: str | None = None, gradient_accumulation: int = 1) -> Accelerator:
-    """Return the accelerator of this process; only the first process goes on logging.
+    """Return the accelerator of this process.
 
     Without a GPU the process group is started first: Accelerator() alone would then see one process on each rank, and
     Accelerator(cpu=True) would drop DeepSpeed.
@@ -32,8 +31,6 @@ def start(mixed_precision: str | None = None, gradient_accumulation: int = 1) ->
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         # Frozen models are loaded whole; ZeRO-3 shares them out when the one trained module is prepared.
         accelerator.state.deepspeed_plugin.zero3_init_flag = False
-    if not accelerator.is_main_process:
-        log.handlers.clear()
     return accelerator
 
 

@@ -78,4 +78,5 @@ class TrainedGenerator(nn.Module):
 def latents_of(batch: Batch, vae: AutoencoderKL) -> torch.Tensor:
     """Return the latents (B, C, h, w) of a batch that holds pixels: what the cache would have given."""
     moments = vae.encode(batch.pixels.to(vae.dtype) / 127.5 - 1).latent_dist
-    return (moments.mean + moments.std * batch.posterior_noise) * vae.config.scaling_factor
+    mean, std = moments.mean.half().float(), moments.std.half().float()  # as the cache keeps them
+    return (mean + std * batch.posterior_noise) * vae.config.scaling_factor

@@ -1,0 +1,213 @@
+"""How good the demo's generators are, by a judge and a content classifier that training never saw.
+
+    python training/main.py --config config/demo.yaml --config config/emogen.yaml run=runs/demo-emogen
+    python benchmarks/generation_quality.py --config config/demo.yaml
+
+The run folder's generator is compared with that of `<run>-emogen`, with the prompt "an image of {emotion}", and with the
+prompt "a photo of {attribute}", its attribute drawn from p(attribute | emotion) of the training images. Then: what strength
+does to content and emotion, and what the weight of a mix does to the judge. Results go to `<run>/quality/`.
+"""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
+from matplotlib.figure import Figure
+from transformers import ResNetForImageClassification
+
+from config.loading import UserError
+from config.script import log, open_run_folder, progress, run, write_atomically
+from config.settings import EMOTIONS, ROOT, Settings
+from emoset.attribute_folders import memberships
+from emoset.images import load_image
+from emoset.labels import attribute_name
+from emoset.reading import read_emoset
+from training.pipeline import EmotionPipeline
+from training.processes import load_model, start
+from training.samples import grid
+from training.seeds import derived_seed
+
+IMAGES = 64  # of each emotion, and of each point of a curve for each emotion
+BATCH = 64
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+PAIRS = (("awe", "fear"), ("contentment", "anger"), ("amusement", "sadness"), ("excitement", "disgust"))
+
+
+def main(settings: Settings) -> None:
+    folder = open_run_folder(settings, "quality")
+    emoset = read_emoset(settings.data, folder)
+    start()
+    judge, content = (Classifier(ROOT / "demo/models" / name) for name in ("judge", "content"))
+    train = emoset.index[emoset.index["split"] == "train"]
+    attributes = memberships(train, settings.data.kinds)
+    rng = np.random.default_rng(settings.seed)
+    shown = {e: rng.choice(train.loc[train["emotion"] == e, "image"], IMAGES, replace=False) for e in EMOTIONS}
+    real = {e: [load_image(settings.data.emoset / path) for path in shown[e]] for e in EMOTIONS}
+    base = load_model(
+        StableDiffusionPipeline, settings.models.stable_diffusion, "models.stable_diffusion",
+        safety_checker=None, requires_safety_checker=False,
+    )  # fmt: skip
+    make = Maker(settings, base)
+    ours = make.pipeline(EmotionPipeline.from_pretrained(settings.run / "generator"))
+    published = Path(f"{settings.run}-emogen") / "generator"
+    if not published.exists():
+        raise UserError(f"{published}: not there; the docstring of this script holds the command that trains it")
+    published = make.pipeline(EmotionPipeline.from_pretrained(published))
+
+    # 1. Emotions.
+    drawn = {each: rng.choice(attributes[attributes["emotion"] == each]["attribute"], IMAGES) for each in EMOTIONS}
+    made = {
+        "prompt: an image of {emotion}": make(base, {e: [dict(prompt=f"an image of {e}")] * IMAGES for e in EMOTIONS}),
+        "prompt: a photo of {attribute}": make(
+            base, {e: [dict(prompt=f"a photo of {a}") for a in drawn[e]] for e in EMOTIONS}
+        ),
+        "emogen preset": make(published, {e: [dict(emotion=e, prompt="<emotion>")] * IMAGES for e in EMOTIONS}),
+        "default": make(ours, {e: [dict(emotion=e, prompt="<emotion>")] * IMAGES for e in EMOTIONS}),
+        "training images": real,
+    }
+    results, entropies = {}, {}
+    for name, images in made.items():
+        right = {e: judge(images[e]).argmax(1) == EMOTIONS.index(e) for e in EMOTIONS}
+        results[name] = interval(np.concatenate(list(right.values()))) | {
+            "by_emotion": {e: r.mean() for e, r in right.items()}
+        }
+        entropies[name] = {e: entropy(content.attributes(images[e])) for e in EMOTIONS}
+        if name != "training images":
+            write_atomically(folder / f"{name.split('{')[0].strip(': ').replace(' ', '-').replace(':', '')}-{len(name)}.png",
+                             grid({e: images[e][:12] for e in EMOTIONS}, 96).save)  # fmt: skip
+    share = {n: np.mean([entropies[n][e] / entropies["training images"][e] for e in EMOTIONS]) for n in made}
+    table = pd.DataFrame({
+        "emotion accuracy": {n: f"{r['value']:.3f} ({r['low']:.3f} to {r['high']:.3f})" for n, r in results.items()},
+        "n": {n: r["n"] for n, r in results.items()},
+        "attribute entropy, of that of training images": share,
+    })  # fmt: skip
+    log.info(f"\n{table.to_markdown(floatfmt='.2f')}\n")
+
+    # 2. Strength: is the content still there, and the emotion?
+    things = [f"object: {name}" for name in ("Tree", "Car", "House", "Chair", "Cat", "Boat", "Umbrella", "Balloon")]
+    prompts = [f"a photo of a <emotion> {attribute_name(thing.split(': ')[1])}" for thing in things]
+    strength = {}
+    for value in STRENGTHS:
+        jobs = {e: [dict(emotion=e, prompt=p) for p in prompts for _ in range(IMAGES // len(prompts))] for e in EMOTIONS}
+        images = make(ours, jobs, emotion_strength=value)
+        wanted = np.repeat([content.place[thing] for thing in things], IMAGES // len(prompts))
+        strength[value] = {
+            "content": interval(np.concatenate([content.objects(images[e]) == wanted for e in EMOTIONS])),
+            "emotion": interval(np.concatenate([judge(images[e]).argmax(1) == EMOTIONS.index(e) for e in EMOTIONS])),
+        }
+        log.info(f"strength {value}: content {strength[value]['content']['value']:.3f}, "
+                 f"emotion {strength[value]['emotion']['value']:.3f}, n {strength[value]['emotion']['n']}")  # fmt: skip
+        write_atomically(
+            folder / f"strength-{value}.png", grid({e: images[e][:: IMAGES // len(prompts)] for e in EMOTIONS}, 96).save
+        )
+
+    # 3. Fusion: the judge's probability of the second emotion, as the weight moves to it.
+    fusion = {}
+    for first, second in PAIRS:
+        name = f"{first} to {second}"
+        jobs = {w: [dict(emotion={first: 1 - w, second: w}, prompt="<emotion>")] * IMAGES for w in WEIGHTS}
+        images = make(ours, jobs, key=name)
+        fusion[name] = [judge(images[w])[:, EMOTIONS.index(second)].mean() for w in WEIGHTS]
+        log.info(f"{name}: " + ", ".join(f"{w}: {p:.3f}" for w, p in zip(WEIGHTS, fusion[name], strict=True)))
+    plot(strength, fusion, folder / "curves.png")
+    summary = {"seed": settings.seed, "emotions": results, "entropy": share, "strength": strength, "fusion": fusion}
+    write_atomically(folder / "quality.json", lambda path: path.write_text(json.dumps(summary, indent=1, default=float)))
+
+
+class Maker:
+    """Makes images with seeds of their own, so that every method starts from the same noise."""
+
+    def __init__(self, settings: Settings, base: StableDiffusionPipeline):
+        self.settings = settings
+        self.pipeline(base)
+
+    def pipeline(self, pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
+        pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def __call__(self, pipe, jobs: dict, key: str = "", **options) -> dict[object, list]:
+        """Return {name: images} for {name: [arguments of each image]}."""
+        made = {}
+        for name, each in progress(jobs.items(), "making", len(jobs)):
+            made[name] = []
+            for first in range(0, len(each), BATCH):
+                batch = each[first : first + BATCH]
+                # In a curve all points start from the same noise, those of a mix and those of a strength.
+                seeds = [derived_seed(self.settings.seed, key or str(name), first + i) for i in range(len(batch))]
+                made[name] += pipe(
+                    **{argument: [one[argument] for one in batch] for argument in batch[0]},
+                    generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                    num_inference_steps=self.settings.generate.steps,
+                    guidance_scale=self.settings.generate.guidance_scale,
+                    **options,
+                ).images
+        return made
+
+
+class Classifier:
+    """A ResNet of the demo: the judge of emotions, or the classifier of content."""
+
+    def __init__(self, folder: Path):
+        self.model = ResNetForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
+        self.place = {name: number for number, name in self.model.config.id2label.items()}
+
+    @torch.no_grad()
+    def __call__(self, images: list) -> np.ndarray:
+        """Return probabilities (N, labels) of PIL images."""
+        pixels = torch.stack([torch.from_numpy(np.asarray(image).copy()) for image in images]).permute(0, 3, 1, 2)
+        batches = (pixels.float() / 127.5 - 1).split(256)
+        return torch.cat([self.model(batch).logits for batch in batches]).softmax(1).numpy()
+
+    def attributes(self, images: list) -> np.ndarray:
+        """Return the likeliest object or scene of each image."""
+        return self._likeliest(images, ("object: ", "scene: "))
+
+    def objects(self, images: list) -> np.ndarray:
+        """Return the likeliest object of each image."""
+        return self._likeliest(images, ("object: ",))
+
+    def _likeliest(self, images: list, kinds: tuple[str, ...]) -> np.ndarray:
+        names = [number for name, number in self.place.items() if name.startswith(kinds)]
+        return np.array(names)[self(images)[:, names].argmax(1)]
+
+
+def interval(right: np.ndarray, resamples: int = 2000) -> dict:
+    """Return the mean of (N,) with its 95 % bootstrap interval."""
+    rng = np.random.default_rng(0)
+    means = right[rng.integers(len(right), size=(resamples, len(right)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"value": right.mean(), "low": low, "high": high, "n": len(right)}
+
+
+def entropy(names: np.ndarray) -> float:
+    """Return the entropy of a sample of names, in nats."""
+    shares = np.array(list(Counter(names.tolist()).values())) / len(names)
+    return float(-(shares * np.log(shares)).sum())
+
+
+def plot(strength: dict, fusion: dict, path: Path) -> None:
+    figure = Figure((11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, style in (("content", "o-"), ("emotion", "s--")):
+        values = [strength[s][name] for s in STRENGTHS]
+        left.plot(STRENGTHS, [v["value"] for v in values], style, label=f"{name} accuracy")
+        left.fill_between(STRENGTHS, [v["low"] for v in values], [v["high"] for v in values], alpha=0.2)
+    left.set(xlabel="emotion_strength", ylim=(0, 1), title="A photo of a <emotion> thing")
+    for name, values in fusion.items():
+        right.plot(WEIGHTS, values, "o-", label=name)
+    right.set(xlabel="weight of the second emotion", ylabel="the judge's probability of it", ylim=(0, 1), title="Mixes")
+    for axis in (left, right):
+        axis.legend(frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+    write_atomically(path, lambda beside: figure.savefig(beside, dpi=110))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, __doc__))
