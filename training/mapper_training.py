@@ -122,8 +122,6 @@ def train_mapper(
                 if accelerator.is_main_process:
                     _save_samples(folder / "samples" / f"{done:07d}.png", settings, stable, trained, space)
             accelerator.wait_for_everyone()
-    accelerator.end_training()
-
     with whole(weights, average, accelerator):
         if accelerator.is_main_process:
             facts = {
@@ -137,6 +135,7 @@ def train_mapper(
             save_generator(settings.run / "generator", settings, trained.mapper, space, trained.unet, hashes, facts)
             (folder / FINISHED).touch()
     accelerator.wait_for_everyone()
+    accelerator.end_training()  # closes the tracker, and the process group
     log.info(f"mapper: trained for {steps:,} updates; the generator is in {settings.run / 'generator'}")
 
 
@@ -152,9 +151,9 @@ def whole(weights: dict[str, Parameter], average: dict[str, torch.Tensor], accel
     """Let the trained weights be whole on every process, and be their moving average where there is one."""
     gathered = nullcontext()
     if _is_zero3(accelerator):
-        from deepspeed.zero import GatheredParameters
+        import deepspeed
 
-        gathered = GatheredParameters(list(weights.values()))
+        gathered = deepspeed.zero.GatheredParameters(list(weights.values()))
     with gathered, torch.no_grad():
         trained = {name: weights[name].detach().clone() for name in average}
         for name, value in average.items():
@@ -174,7 +173,7 @@ def _steps(settings: Settings, rows: int, share: Share) -> int:
             f" x {share.processes} processes), the balanced set has {rows}; lower one of these"
         )
     steps = min(settings.mapper.epochs * per_epoch, settings.mapper.max_train_steps or sys.maxsize)
-    log.info(f"mapper: {steps:,} updates of {share.total} images; an epoch has {per_epoch:,}")
+    log.info(f"mapper: {steps:,} updates of {share.total} images, {per_epoch:,} to an epoch")
     return steps
 
 

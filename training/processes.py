@@ -10,6 +10,7 @@ import transformers
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from config.loading import UserError
 from config.settings import ROOT
@@ -29,8 +30,9 @@ def start(mixed_precision: str | None = None, gradient_accumulation: int = 1) ->
         PartialState(cpu=True)
     accelerator = Accelerator(mixed_precision=mixed_precision, gradient_accumulation_steps=gradient_accumulation)
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        # Frozen models are loaded whole; ZeRO-3 shares them out when the one trained module is prepared.
-        accelerator.state.deepspeed_plugin.zero3_init_flag = False
+        # Else transformers would load every model shared out, also those that are never prepared. ZeRO-3 shares out the
+        # one trained module, with the frozen models in it, when that is prepared.
+        unset_hf_deepspeed_config()
     return accelerator
 
 

@@ -34,7 +34,7 @@ class TrainedGenerator(nn.Module):
         self.schedule, self.settings = schedule, settings
         if settings.lora_rank:
             targets = [f"attn2.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0")]
-            self.unet.add_adapter(LoraConfig(settings.lora_rank, lora_alpha=settings.lora_rank, target_modules=targets))
+            self.unet.add_adapter(LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_rank, target_modules=targets))
             for weight in self.unet.parameters():
                 weight.data = weight.data.float() if weight.requires_grad else weight.data
         if settings.gradient_checkpointing:

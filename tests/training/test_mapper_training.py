@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from config.loading import UserError, load
@@ -60,6 +61,7 @@ def run(prepared, tmp_path):
         folder = tmp_path / name
         if not folder.exists():
             shutil.copytree(prepared["run"], folder)
+        AcceleratorState._reset_state(reset_partial_state=True)  # else the first run's precision is that of all
         script.main(load(arguments(prepared, run=folder, **changed)))
         return folder
 
