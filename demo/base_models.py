@@ -23,7 +23,7 @@ except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 
 IMAGES = 60_000
-STEPS = dict(backbone=1800, autoencoder=2000, autoencoder_longer=3500, clip=1000, unet=4500, content=1000, judge=900)
+STEPS = dict(backbone=1800, autoencoder=2000, autoencoder_longer=3500, clip=1000, unet=3800, content=800, judge=700)
 
 
 def main(settings: Settings) -> None:
