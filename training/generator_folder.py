@@ -5,8 +5,11 @@ from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
+from huggingface_hub import create_repo, upload_folder
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from peft import get_peft_model_state_dict
 
+from config.loading import UserError
 from config.settings import Settings
 from emoset.built_folder import building
 from emoset.labels import EMOTIONS
@@ -52,7 +55,10 @@ pipe(prompt="a photo of a <emotion> bag", emotion="sadness", emotion_strength=0.
 def save_generator(
     folder: Path, settings: Settings, mapper: EmotionMapper, space: EmotionSpace, unet, base_hashes: list[str], facts: dict
 ) -> None:
-    """Write the folder whole, in place of an older one. facts: what the model card tells."""
+    """Write the folder whole, in place of an older one, and upload it where mapper.push_to_hub says so.
+
+    facts: what the model card tells.
+    """
     about = {
         "base": settings.models.stable_diffusion,
         "base_hashes": base_hashes,
@@ -68,6 +74,19 @@ def save_generator(
             StableDiffusionPipeline.save_lora_weights(work / "unet_lora", unet_lora_layers=layers)
         (work / GENERATOR).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         (work / "README.md").write_text(_card(settings, facts), encoding="utf-8")
+    if settings.mapper.push_to_hub:
+        upload_folder(repo_id=settings.mapper.push_to_hub, folder_path=folder, commit_message="A generator")
+
+
+def check_repository(name: str) -> None:
+    """Raise UserError where nothing can be uploaded to the repository `name`: known before hours of training, not after."""
+    try:
+        create_repo(name, exist_ok=True)
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"mapper.push_to_hub: {name!r} cannot be uploaded to ({reason}); log in with `hf auth login`"
+        ) from None
 
 
 def _card(settings: Settings, facts: dict) -> str:

@@ -22,7 +22,7 @@ from emoset.labels import EMOTIONS
 from training.attributes import AttributeTexts
 from training.checkpoints import load_checkpoint, save_checkpoint
 from training.emotion_space import EmotionSpace
-from training.generator_folder import save_generator
+from training.generator_folder import check_repository, save_generator
 from training.mapper import EmotionMapper
 from training.mapper_data import MapperItems, Share, batches
 from training.pipeline import GENERATOR, EmotionPipeline
@@ -64,6 +64,9 @@ def train_mapper(
     if not _open(folder, recipe, settings.run / "generator", accelerator):
         log.info("mapper: trained before, and nothing has changed")
         return
+
+    if options.push_to_hub and accelerator.is_main_process:
+        check_repository(options.push_to_hub)
 
     # The one trained module, on frozen models in the precision of the forward pass.
     torch.manual_seed(settings.seed)

@@ -297,3 +297,21 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(run, prepared, t
     subprocess.run(command, check=True, timeout=300)
     first, second = weights(whole), weights(tmp_path / "killed")
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_generator_is_uploaded_where_the_config_says_so(run, monkeypatch):
+    from training import generator_folder
+
+    uploaded = []
+    monkeypatch.setattr(generator_folder, "create_repo", lambda name, exist_ok: uploaded.append(name))
+    monkeypatch.setattr(
+        generator_folder, "upload_folder", lambda **given: uploaded.append(sorted(os.listdir(given["folder_path"])))
+    )
+    run("shared", mapper__push_to_hub="somebody/emotions")
+    assert uploaded == ["somebody/emotions", [".built.json", "README.md", "emotion_space", "generator.json", "mapper"]]
+
+
+def test_a_repository_that_cannot_be_uploaded_to_is_refused_before_training(run, tmp_path):
+    with pytest.raises(UserError, match=r"mapper\.push_to_hub: 'no such name' cannot be uploaded to"):
+        run("shared", mapper__push_to_hub="no such name")
+    assert not (tmp_path / "shared/training/mapper/metrics.jsonl").exists()
