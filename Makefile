@@ -1,4 +1,4 @@
-# make demo   installs, draws a small EmoSet, balances it and shows the result
+# make demo   installs, draws a small EmoSet, balances it, trains a generator on it and makes images of the eight emotions
 # make test   installs and runs the tests
 # make lint   ruff: errors and format
 # make bench  times against plain loops on a dataset of EmoSet's real size; METADATA=folder says where its metadata lie
@@ -26,7 +26,9 @@ $(INSTALLED): requirements.txt pyproject.toml
 demo: install
 	$(BIN)/python emoset/draw.py --config config/demo.yaml
 	$(BIN)/python training/dataset_balance.py --config config/demo.yaml
-	@echo "look at data/drawn/EmoSet/contact_sheet.png and runs/demo/balance/balance.png"
+	$(BIN)/python training/main.py --config config/demo.yaml
+	$(BIN)/python training/inference.py --config config/demo.yaml
+	@echo "look at data/drawn/EmoSet/contact_sheet.png, runs/demo/balance/balance.png and the sheets in runs/demo/images/"
 
 test: install
 	$(BIN)/python -m pytest

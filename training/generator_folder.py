@@ -75,7 +75,9 @@ def save_generator(
         (work / GENERATOR).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         (work / "README.md").write_text(_card(settings, facts), encoding="utf-8")
     if settings.mapper.push_to_hub:
-        upload_folder(repo_id=settings.mapper.push_to_hub, folder_path=folder, commit_message="A generator")
+        upload_folder(
+            repo_id=settings.mapper.push_to_hub, folder_path=folder, commit_message="A generator", ignore_patterns=".*"
+        )
 
 
 def check_repository(name: str) -> None:
@@ -84,9 +86,7 @@ def check_repository(name: str) -> None:
         create_repo(name, exist_ok=True)
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"mapper.push_to_hub: {name!r} cannot be uploaded to ({reason}); log in with `hf auth login`"
-        ) from None
+        raise UserError(f"mapper.push_to_hub: {name!r} cannot be uploaded to ({reason}); see `hf auth login`") from None
 
 
 def _card(settings: Settings, facts: dict) -> str:
