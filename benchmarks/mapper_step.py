@@ -16,7 +16,7 @@ import torch
 from diffusers import DDPMScheduler
 from torch.nn.functional import interpolate
 
-from config.script import log, run
+from config.script import log, open_run_folder, run
 from config.settings import Settings
 from training import main as training
 from training.emotion_encoder import EmotionEncoder
@@ -31,8 +31,9 @@ PLAIN = "plain: JPEG, VAE and encoder in each step, batch 1 x 8"
 
 
 def main(settings: Settings) -> None:
-    inputs = training.prepare(settings.model_copy(update={"caches": settings.caches.model_copy(update={"use": True})}))
-    live = training.prepare(settings.model_copy(update={"caches": settings.caches.model_copy(update={"use": False})}))
+    folder = open_run_folder(settings, "training")
+    inputs = training.prepare(with_caches(settings, True), folder)
+    live = training.prepare(with_caches(settings, False), folder)
     encoder = EmotionEncoder.from_pretrained(settings.run / "training" / "emotion_space" / "encoder").eval()
     encoder.requires_grad_(False)
     size = settings.emotion_space.image_size
@@ -97,6 +98,11 @@ def main(settings: Settings) -> None:
     )
     log.info(f"\n{device.type}, median of {ROUNDS} rounds of {UPDATES} updates of {IMAGES} images")
     log.info(table.to_markdown(floatfmt=".2f"))
+
+
+def with_caches(settings: Settings, use: bool) -> Settings:
+    """Return the settings with caches.use."""
+    return settings.model_copy(update={"caches": settings.caches.model_copy(update={"use": use})})
 
 
 def _finish(device: torch.device) -> None:

@@ -47,7 +47,7 @@ def open_run_folder(settings: Settings, stage: str) -> Path:
     log.handlers.clear()
     log.setLevel(logging.INFO)
     log.propagate = False
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first_process():
         log.addHandler(logging.NullHandler())
         return folder
     with naming(folder):
@@ -59,6 +59,11 @@ def open_run_folder(settings: Settings, stage: str) -> Path:
     log.addHandler(to_file)
     log.addHandler(logging.StreamHandler(sys.stdout))
     return folder
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the only process, or the first of those that a launcher such as accelerate started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def progress(items: Iterable | None, description: str, total: int):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from config.loading import UserError
 from config.script import naming
@@ -15,11 +15,21 @@ MARKER = ".built.json"
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Keep a second process from building `folder` at the same time; it waits. A killed process holds nothing back."""
+def lock(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Keep a second process from building `folder` at the same time. A killed process holds nothing back.
+
+    The second process waits; or, without `wait`, it gets a UserError.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(_beside(folder, "lock")):
+    held = FileLock(_beside(folder, "lock"))
+    try:
+        held.acquire(timeout=None if wait else 0)
+    except Timeout:
+        raise UserError(f"{folder}: another process is at work there; wait for it or choose another folder") from None
+    try:
         yield
+    finally:
+        held.release()
 
 
 def is_built(folder: Path, recipe: dict) -> bool:

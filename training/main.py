@@ -15,23 +15,28 @@ emotion learns to leave content alone; the attribute loss has a temperature, and
 """
 
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 try:
     from config.loading import UserError
-    from config.script import log, open_run_folder, run
+    from config.script import is_first_process, log, open_run_folder, run
     from config.settings import Settings
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 
 
 def main(settings: Settings) -> None:
+    from emoset.built_folder import lock
     from training.mapper_training import train_mapper
 
-    train_mapper(settings, settings.run / "training" / "mapper", **prepare(settings))
+    folder = open_run_folder(settings, "training")
+    with lock(folder, wait=False) if is_first_process() else nullcontext():
+        train_mapper(settings, folder / "mapper", **prepare(settings, folder))
 
 
-def prepare(settings: Settings) -> dict:
-    """Run the stages before the mapper's training; return what that takes (training.mapper_training.train_mapper)."""
+def prepare(settings: Settings, folder: Path) -> dict:
+    """Run the stages before the mapper's training in `folder`; return what that takes (train_mapper)."""
     # Imported here, so that --help and an error in the config answer at once.
     import pandas as pd
     import torch
@@ -48,7 +53,6 @@ def prepare(settings: Settings) -> dict:
     from training.processes import fingerprint, load_model, start
 
     data, models = settings.data, settings.models
-    folder = open_run_folder(settings, "training")
 
     # 1. The images, and the balanced set drawn from them.
     path = settings.run / "balance" / "balanced.parquet"
