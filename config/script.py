@@ -66,8 +66,11 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def progress(items: Iterable | None, description: str, total: int):
-    """Wrap `items` in a tqdm bar that counts images; where there is no terminal, a plain line about every 20 seconds."""
+def progress(items: Iterable | None, description: str, total: int, initial: int = 0):
+    """Wrap `items` in a tqdm bar that counts images; where there is no terminal, a plain line about every 20 seconds.
+
+    initial: how many were done before this run.
+    """
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
@@ -75,6 +78,7 @@ def progress(items: Iterable | None, description: str, total: int):
         items,
         description,
         total,
+        initial=initial,
         unit=" images",
         leave=terminal,
         mininterval=0.1 if terminal else 20,

@@ -27,6 +27,10 @@ class TokenizedPrompts:
     placeholder: torch.Tensor
     end: torch.Tensor
 
+    def to(self, device: torch.device) -> "TokenizedPrompts":
+        """Return them on `device`, which is where they must be to be encoded."""
+        return TokenizedPrompts(self.input_ids.to(device), self.placeholder.to(device), self.end.to(device))
+
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: list[str], tokens: int) -> TokenizedPrompts:
     """Tokenize prompts, with `tokens` positions where a prompt says <emotion>; pad and cut to the tokenizer's length.
@@ -58,18 +62,17 @@ def encode(text_encoder: CLIPTextModel, prompts: TokenizedPrompts, embeddings: t
 
     Gradients flow into `embeddings`. Prompts without a placeholder are left as they are, whatever their row holds.
     """
-    device = text_encoder.get_input_embeddings().weight.device
-    where = prompts.placeholder.to(device)
+    where = prompts.placeholder
 
     def fill(module, arguments, output):
         assert where.shape == output.shape[:2], "the prompts reach the encoder in another shape than they were tokenized in"
         has_one = where.any(1)
         assert (where.sum(1)[has_one] == embeddings.shape[1]).all(), "one position for each vector"
-        return output.masked_scatter(where[..., None], embeddings[has_one.to(embeddings.device)].to(output))
+        return output.masked_scatter(where[..., None], embeddings[has_one].to(output))
 
     handle = text_encoder.get_input_embeddings().register_forward_hook(fill) if embeddings is not None else None
     try:
-        return text_encoder(prompts.input_ids.to(device)).last_hidden_state
+        return text_encoder(prompts.input_ids).last_hidden_state
     finally:
         if handle:
             handle.remove()
@@ -83,6 +86,6 @@ def pooled(states: torch.Tensor, prompts: TokenizedPrompts, position: str = "end
     """
     at = prompts.end
     if position == "placeholder":
-        positions = torch.arange(prompts.placeholder.shape[1]) * prompts.placeholder
+        positions = torch.arange(prompts.placeholder.shape[1], device=at.device) * prompts.placeholder
         at = torch.where(prompts.placeholder.any(1), positions.amax(1), at)
-    return states[torch.arange(len(states), device=states.device), at.to(states.device)]
+    return states[torch.arange(len(states), device=at.device), at]

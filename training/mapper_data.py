@@ -39,8 +39,7 @@ class Batch:
     alpha: torch.Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in vars(self).items()}
-        return Batch(**moved)
+        return Batch(**{name: value if value is None else value.to(device) for name, value in vars(self).items()})
 
 
 class MapperItems(Dataset):

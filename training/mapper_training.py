@@ -87,7 +87,7 @@ def train_mapper(
     if first:
         log.info(f"mapper: goes on after update {first:,} of {steps:,}")
     metrics = Metrics(folder, first, options.tracker, accelerator)
-    bar = progress(None, "mapper", steps * share.total) if accelerator.is_main_process else None
+    bar = progress(None, "mapper", steps * share.total, first * share.total) if accelerator.is_main_process else None
 
     scaling, rows = stable.vae.config.scaling_factor, len(schedule.betas)
     loader = batches(items, share, first, steps, stable.tokenizer, options.tokens, rows, scaling, options.workers)

@@ -123,51 +123,57 @@ class EmotionPipeline(StableDiffusionPipeline):
             shared = dict(negative_prompt=negative_prompt, num_images_per_prompt=num_images_per_prompt, generator=generator)
             return super().__call__(prompt, **shared, **options)
 
-        prompts, emotions = _paired(_listed(PLACEHOLDER if prompt is None else prompt), _listed(emotion))
+        prompts, emotions, negatives = _aligned(
+            prompts=_listed(PLACEHOLDER if prompt is None else prompt),
+            emotions=_listed(emotion),
+            negative_prompts=_listed(negative_prompt or ""),
+        )
         for each in prompts:
             if PLACEHOLDER not in each:
                 raise UserError(f"prompt {each!r}: has no {PLACEHOLDER}; write it where the emotion should stand")
-        prompts = [each for each in prompts for _ in range(num_images_per_prompt)]
-        weights = torch.stack([emotion_weights(each) for each in emotions]).repeat_interleave(num_images_per_prompt, 0)
-        negatives = _listed(negative_prompt or "")
-        negatives = negatives * len(prompts) if len(negatives) == 1 else negatives
-        negatives = (
-            negatives if len(negatives) == len(prompts) else [n for n in negatives for _ in range(num_images_per_prompt)]
-        )
-
         if any(PLACEHOLDER in each for each in negatives):
             raise UserError(f"negative prompt: cannot say {PLACEHOLDER}; name what images should not show")
-        device, tokens = self._execution_device, self.mapper.config.tokens
+        prompts, emotions, negatives = (
+            [each for each in listed for _ in range(num_images_per_prompt)] for listed in (prompts, emotions, negatives)
+        )
+
+        device = self._execution_device
+        weights = torch.stack([emotion_weights(each) for each in emotions]).to(device)
         if emotion_noise is None:
             shape = (len(prompts), self.emotion_space.config.dimension)
             emotion_noise = randn_tensor(shape, generator, device, torch.float32)
-        vectors = self.emotion_space.to(device).sample(weights.to(device), emotion_noise.to(device))
-        embeddings = self.mapper.to(device)(vectors)
-        conditioned = encode(self.text_encoder, tokenize(self.tokenizer, prompts, tokens), embeddings)
+        # Moved by hand: offloading moves a module when it is called, and the emotion space never is.
+        vectors = self.emotion_space.to(device).sample(weights, emotion_noise.to(device))
+        conditioned = self._encode(prompts, self.mapper(vectors))
         conditions = [(1.0, conditioned)]
         if emotion_strength != 1:
             contents = [" ".join(each.replace(PLACEHOLDER, " ").split()) for each in prompts]
-            content = encode(self.text_encoder, tokenize(self.tokenizer, contents, tokens))
-            conditions = [(emotion_strength, conditioned), (1 - emotion_strength, content)]
-        negative = encode(self.text_encoder, tokenize(self.tokenizer, negatives, tokens))
+            conditions = [(emotion_strength, conditioned), (1 - emotion_strength, self._encode(contents))]
         with _composed(self.unet, conditions):
             return super().__call__(
-                prompt_embeds=conditions[0][1], negative_prompt_embeds=negative, generator=generator, **options
+                prompt_embeds=conditioned,
+                negative_prompt_embeds=self._encode(negatives),
+                generator=generator,
+                **options,
             )
+
+    def _encode(self, prompts: list[str], embeddings: torch.Tensor | None = None) -> torch.Tensor:
+        tokenized = tokenize(self.tokenizer, prompts, self.mapper.config.tokens).to(self._execution_device)
+        return encode(self.text_encoder, tokenized, embeddings)
 
 
 def _listed(value) -> list:
     return [] if value is None else [value] if isinstance(value, str | Mapping) else list(value)
 
 
-def _paired(prompts: list, emotions: list) -> tuple[list, list]:
-    if len(prompts) == 1:
-        prompts = prompts * len(emotions)
-    if len(emotions) == 1:
-        emotions = emotions * len(prompts)
-    if len(prompts) != len(emotions) or not prompts:
-        raise UserError(f"{len(prompts)} prompts and {len(emotions)} emotions: give as many of one as of the other, or one")
-    return prompts, emotions
+def _aligned(**lists: list) -> list[list]:
+    """Repeat what is there once as often as the others have items; raise UserError where that does not make them equal."""
+    length = max(map(len, lists.values()))
+    repeated = [each * length if len(each) == 1 else each for each in lists.values()]
+    if {len(each) for each in repeated} != {length} or not length:
+        counts = ", ".join(f"{len(each)} {name.replace('_', ' ')}" for name, each in lists.items())
+        raise UserError(f"{counts}: give as many of one as of the others, or one")
+    return repeated
 
 
 @contextmanager

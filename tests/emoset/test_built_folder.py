@@ -163,3 +163,14 @@ def test_two_at_once_build_it_once(tmp_path):
         process.join()
     assert built.value == 1
     assert [process.exitcode for process in processes] == [0] * 4
+
+
+def test_a_second_process_need_not_wait(tmp_path):
+    with (
+        lock(tmp_path / "run"),
+        pytest.raises(UserError, match="another process is at work there"),
+        lock(tmp_path / "run", wait=False),
+    ):
+        pass
+    with lock(tmp_path / "run", wait=False):
+        pass

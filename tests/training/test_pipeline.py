@@ -97,6 +97,7 @@ def test_diffusers_options(pipe):
     pictures = pipe(emotion="awe", num_inference_steps=1, height=48, width=40).images
     assert pictures[0].size == (40, 48)
     assert len(images(pipe, emotion=["awe", "fear"], negative_prompt=["dark", "red"])) == 2
+    assert len(images(pipe, emotion="awe", negative_prompt=["dark", "red"])) == 2
 
 
 def test_one_generator_for_a_whole_batch(pipe):
@@ -141,7 +142,10 @@ def test_another_scheduler(pipe, generator):
         (dict(emotion="awe", prompt="<emotion> and <emotion>"), "2 times"),
         (dict(emotion="awe", prompt="tree " * 30 + "<emotion>"), "would be cut off"),
         (dict(prompt="a <emotion> tree"), "no emotion is given"),
-        (dict(emotion=["awe", "fear"], prompt=["<emotion>"] * 3), "3 prompts and 2 emotions"),
+        (dict(emotion=["awe", "fear"], prompt=["<emotion>"] * 3), "3 prompts, 2 emotions, 1 negative prompts"),
+        (dict(emotion=["awe", "fear"], negative_prompt=["dark"] * 3), "1 prompts, 2 emotions, 3 negative prompts"),
+        (dict(emotion="awe", negative_prompt="<emotion>"), "negative prompt: cannot say <emotion>"),
+        (dict(emotion=[]), "0 emotions"),
     ],
 )
 def test_what_cannot_be_made_says_why(pipe, arguments, message):

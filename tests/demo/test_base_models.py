@@ -1,0 +1,86 @@
+"""The tiny models know content and no emotions, and are small enough to be committed."""
+
+import json
+from random import Random
+
+import pytest
+
+from config.settings import ROOT
+from demo.captions import caption, draw_content
+from emoset.drawn.render import LIGHTS
+from emoset.labels import EMOTIONS
+
+MODELS = ROOT / "demo" / "models"
+SCENES_WITH_AN_EMOTIONS_NAME = ("amusement park",)
+
+
+def test_captions_name_no_emotion():
+    rng = Random(0)
+    for _ in range(3000):
+        text = caption(draw_content(rng), rng)
+        for place in SCENES_WITH_AN_EMOTIONS_NAME:
+            text = text.replace(place, "")
+        assert not set(text.split()) & set(EMOTIONS), text
+
+
+def test_captions_say_what_is_there():
+    rng = Random(1)
+    for _ in range(500):
+        cues = draw_content(rng)
+        text = caption(cues, rng, detail=1.0)
+        assert cues.light in text
+        for name in (cues.object, cues.scene):
+            assert name is None or name.lower().replace("_", " ") in text
+
+
+def test_content_and_light_are_drawn_apart():
+    """So that a model of these captions learns nothing of which light an emotion's things are shown in."""
+    rng, pairs = Random(2), {}
+    for _ in range(40_000):
+        cues = draw_content(rng)
+        if cues.object:
+            pairs[cues.object, cues.light] = pairs.get((cues.object, cues.light), 0) + 1
+    counts = sorted(pairs.values())
+    assert len(pairs) == 31 * len(LIGHTS)
+    assert counts[-1] < 2 * counts[0]
+
+
+def test_the_committed_models_are_small_and_half_precision():
+    from safetensors import safe_open
+
+    files = list(MODELS.rglob("*.safetensors"))
+    base = [path for path in files if {"stable_diffusion", "clip"} & set(path.parts)]
+    assert len(base) == 4
+    assert sum(path.stat().st_size for path in base) <= 10e6
+    for path in files:
+        with safe_open(path, "pt") as file:
+            floats = {str(file.get_slice(name).get_dtype()) for name in file.keys()} - {"I64"}  # noqa: SIM118
+        assert floats <= {"F16"}, path
+
+
+def test_stable_diffusions_text_encoder_is_clips_text_tower():
+    import torch
+    from transformers import CLIPModel, CLIPTextModel
+
+    clip = CLIPModel.from_pretrained(MODELS / "clip")
+    tower = CLIPTextModel.from_pretrained(MODELS / "stable_diffusion", subfolder="text_encoder")
+    theirs = clip.text_model.state_dict()
+    assert all(torch.equal(weight, theirs[name]) for name, weight in tower.state_dict().items())
+
+
+@pytest.mark.parametrize(("folder", "labels"), [("judge", list(EMOTIONS)), ("content", None), ("backbone", None)])
+def test_the_classifiers_name_their_labels(folder, labels):
+    names = json.loads((MODELS / folder / "config.json").read_text())["id2label"]
+    names = [names[str(number)] for number in range(len(names))]
+    assert names == labels if labels else {"object: Tree", "scene: park", "light: night"} <= set(names)
+
+
+def test_an_emotion_is_no_content_of_the_base(tmp_path):
+    """The tokenizer splits or knows the emotions' names, and the prompt of the baseline fits."""
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(MODELS / "clip")
+    for emotion in EMOTIONS:
+        ids = tokenizer(f"an image of {emotion}").input_ids
+        assert len(ids) <= tokenizer.model_max_length
+        assert tokenizer.decode(ids, skip_special_tokens=True) == f"an image of {emotion}"
