@@ -1,5 +1,6 @@
 """How good the demo's generators are, by a judge and a content classifier that training never saw.
 
+    python training/dataset_balance.py --config config/demo.yaml --config config/emogen.yaml run=runs/demo-emogen
     python training/main.py --config config/demo.yaml --config config/emogen.yaml run=runs/demo-emogen
     python benchmarks/generation_quality.py --config config/demo.yaml
 

@@ -31,7 +31,8 @@ PLAIN = "plain: JPEG, VAE and encoder in each step, batch 1 x 8"
 
 
 def main(settings: Settings) -> None:
-    folder = open_run_folder(settings, "training")
+    open_run_folder(settings, "mapper_step")
+    folder = settings.run / "training"
     inputs = training.prepare(with_caches(settings, True), folder)
     live = training.prepare(with_caches(settings, False), folder)
     encoder = EmotionEncoder.from_pretrained(settings.run / "training" / "emotion_space" / "encoder").eval()

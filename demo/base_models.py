@@ -34,7 +34,8 @@ def main(settings: Settings) -> None:
     from emoset.labels import EMOTIONS
 
     folder = open_run_folder(settings, "models")
-    work, seed = settings.run / "work", settings.seed
+    seed = settings.seed
+    work = settings.run / f"work-{seed}"
     work.mkdir(exist_ok=True)
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -35,6 +35,11 @@ def balanced_set(index: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     return tempered(pool, balance.temperature, balance.max_repeats, balance.images_per_emotion, settings.seed)
 
 
+def balance_recipe(settings: Settings, fingerprint: str) -> str:
+    """Return what a balanced set follows from; fingerprint: of the data set it is drawn from."""
+    return f"{BALANCE_VERSION} {fingerprint} {settings.data.kinds} {settings.balance!r} seed={settings.seed}"
+
+
 def emogen_pool(index: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
     """Return the images that the published rule takes, a row each: image_id, emotion, kind, attribute.
 

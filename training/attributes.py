@@ -19,16 +19,20 @@ from training.processes import fingerprint, load_model
 
 @dataclass(frozen=True)
 class AttributeTexts:
-    """features: (A, d) projected text features of `names`. projection: (d, width), from pooled states to features."""
+    """features: (A, d) projected text features of `names`. projection: (d, width), from pooled states to features.
+
+    key: a hash of the CLIP and the names.
+    """
 
     names: list[str]
     features: torch.Tensor
     projection: torch.Tensor
+    key: str
 
 
 def attribute_texts(names: list[str], clip: str, cache: Path) -> AttributeTexts:
     """Return the text features of attribute names by the CLIP named `clip`, from `cache` if they are there."""
-    model = load_model(CLIPModel, clip, "models.clip")
+    model = load_model(CLIPModel, clip, "models.clip", dtype=torch.float32)
     key = blake2b(f"{fingerprint(model)} {names}".encode(), digest_size=8).hexdigest()
     path = cache / f"attribute-texts-{key}.safetensors"
     if not path.exists():
@@ -39,7 +43,7 @@ def attribute_texts(names: list[str], clip: str, cache: Path) -> AttributeTexts:
         tensors = {"features": features, "projection": model.text_projection.weight.detach()}
         cache.mkdir(parents=True, exist_ok=True)
         write_tensors(path, tensors)
-    return AttributeTexts(names, **load_file(path))
+    return AttributeTexts(names, **load_file(path), key=key)
 
 
 def fit_emotion_classifier(texts: AttributeTexts, confidence: pd.DataFrame) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,17 +52,19 @@ def fit_emotion_classifier(texts: AttributeTexts, confidence: pd.DataFrame) -> t
     It is softmax regression onto the emotion confidences of the attributes (soft targets, each attribute counted by the
     square root of its images), with a little weight decay: so it is fitted on texts, to be used on texts.
     """
-    means = confidence.groupby("attribute")[[*EMOTIONS, "images"]].mean().loc[texts.names]
+    means = confidence.groupby("attribute")[[*EMOTIONS, "images"]].mean()
+    known = [place for place, name in enumerate(texts.names) if name in means.index]  # has training images
+    means, features = means.loc[[texts.names[place] for place in known]], texts.features[known]
     targets = torch.tensor(means[list(EMOTIONS)].to_numpy(), dtype=torch.float32)
     counts = torch.tensor(means["images"].to_numpy(), dtype=torch.float32).sqrt()
-    scale = texts.features.norm(dim=1).mean()
-    weight = torch.zeros(len(EMOTIONS), texts.features.shape[1], requires_grad=True)
+    scale = features.norm(dim=1).mean()
+    weight = torch.zeros(len(EMOTIONS), features.shape[1], requires_grad=True)
     bias = torch.zeros(len(EMOTIONS), requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=300, line_search_fn="strong_wolfe")
 
     def loss():
         optimizer.zero_grad()
-        each = F.cross_entropy(texts.features / scale @ weight.T + bias, targets, reduction="none")
+        each = F.cross_entropy(features / scale @ weight.T + bias, targets, reduction="none")
         value = (each * counts).sum() / counts.sum() + 1e-4 * weight.square().sum()
         value.backward()
         return value

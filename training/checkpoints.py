@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
+from config.loading import UserError
 from config.script import naming
 from training.caches import write_tensors
 
@@ -22,7 +23,8 @@ _NAME = re.compile(r"step-(\d+)")
 def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator, trained, optimizer, average) -> None:
     """Write `folder/step-<step>`, on all processes, then remove all but the newest `kept`.
 
-    With DeepSpeed it is DeepSpeed's own checkpoint of the weights that are trained.
+    With DeepSpeed it is DeepSpeed's own checkpoint of the weights that are trained; it holds pickles, the one exception to
+    the rule that none are loaded, in our own run folder.
     """
     beside, final = folder / f".step-{step}", folder / f"step-{step:07d}"
     if accelerator.is_main_process:
@@ -36,7 +38,8 @@ def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator
             scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
             weights = accelerator.unwrap_model(trained).trained_weights()
             write_tensors(beside / "weights.safetensors", {name: weight.detach() for name, weight in weights.items()})
-            torch.save({"optimizer": optimizer.state_dict(), "scaler": scaler}, beside / "optimizer.pt")
+            with open(beside / "optimizer.pt", "wb") as file:  # given a name, torch.save hides a full disk in a RuntimeError
+                torch.save({"optimizer": optimizer.state_dict(), "scaler": scaler}, file)
     if accelerator.is_main_process:
         if average:
             write_tensors(beside / "average.safetensors", average)
@@ -57,7 +60,8 @@ def load_checkpoint(folder: Path, accelerator: Accelerator, trained, optimizer, 
         return 0
     newest = found[-1]
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        trained.load_checkpoint(str(newest), "deepspeed", load_module_strict=False)
+        if trained.load_checkpoint(str(newest), "deepspeed", load_module_strict=False)[0] is None:
+            raise UserError(f"{newest}: cannot be loaded; remove it to go on from the one before")
     else:
         weights = accelerator.unwrap_model(trained).trained_weights()
         saved = load_file(newest / "weights.safetensors")

@@ -18,7 +18,7 @@ def main(settings: Settings) -> None:
     import pandas as pd
 
     from emoset.attribute_folders import build_attribute_root, read_attribute_root
-    from emoset.balance import BALANCE_VERSION, balanced_set, recipe_of, write_balanced_set
+    from emoset.balance import balance_recipe, balanced_set, recipe_of, write_balanced_set
     from emoset.balance_report import attribute_shares, balance_table, plot_balance
     from emoset.near_duplicates import near_duplicates
     from emoset.reading import read_emoset
@@ -47,7 +47,7 @@ def main(settings: Settings) -> None:
     if "test" in balance.splits or "val" in balance.splits:
         log.info(f"WARNING: the balanced set draws from {', '.join(balance.splits)}; do not evaluate on what it holds")
     path, picture = folder / "balanced.parquet", folder / "balance.png"
-    recipe = f"{BALANCE_VERSION} {emoset.fingerprint} {data.kinds} {balance!r} seed={settings.seed}"
+    recipe = balance_recipe(settings, emoset.fingerprint)
     unchanged = recipe_of(path) == recipe and picture.exists()
     rows = pd.read_parquet(path) if unchanged else balanced_set(emoset.index, settings)
 

@@ -171,7 +171,12 @@ def _schedule(step: int, steps: int) -> float:
 
 def _save(folder: Path, state: dict, recipe: dict, metrics: list[dict]) -> None:
     content = {name: part.state_dict() for name, part in state.items()} | {"metrics": metrics, "recipe": json.dumps(recipe)}
-    write_atomically(folder / "checkpoint.pt", lambda beside: torch.save(content, beside))
+
+    def write(beside: Path) -> None:
+        with open(beside, "wb") as file:  # given a name, torch.save hides a full disk in a RuntimeError
+            torch.save(content, file)
+
+    write_atomically(folder / "checkpoint.pt", write)
 
 
 def _resume(folder: Path, state: dict, recipe: dict) -> list[dict]:

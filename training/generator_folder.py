@@ -55,10 +55,7 @@ pipe(prompt="a photo of a <emotion> bag", emotion="sadness", emotion_strength=0.
 def save_generator(
     folder: Path, settings: Settings, mapper: EmotionMapper, space: EmotionSpace, unet, base_hashes: list[str], facts: dict
 ) -> None:
-    """Write the folder whole, in place of an older one, and upload it where mapper.push_to_hub says so.
-
-    facts: what the model card tells.
-    """
+    """Write the folder whole, in place of an older one. facts: what the model card tells."""
     about = {
         "base": settings.models.stable_diffusion,
         "base_hashes": base_hashes,
@@ -74,10 +71,11 @@ def save_generator(
             StableDiffusionPipeline.save_lora_weights(work / "unet_lora", unet_lora_layers=layers)
         (work / GENERATOR).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         (work / "README.md").write_text(_card(settings, facts), encoding="utf-8")
-    if settings.mapper.push_to_hub:
-        upload_folder(
-            repo_id=settings.mapper.push_to_hub, folder_path=folder, commit_message="A generator", ignore_patterns=".*"
-        )
+
+
+def upload(folder: Path, repository: str) -> None:
+    """Upload a generator's folder to a repository on the Hub."""
+    upload_folder(repo_id=repository, folder_path=folder, commit_message="A generator", ignore_patterns=".*")
 
 
 def check_repository(name: str) -> None:

@@ -42,7 +42,8 @@ def prepare(settings: Settings, folder: Path) -> dict:
     import torch
     from diffusers import StableDiffusionPipeline
 
-    from emoset.balance import recipe_of
+    from emoset.balance import balance_recipe, recipe_of
+    from emoset.built_folder import lock
     from emoset.reading import read_emoset
     from training.attributes import alpha_of, attribute_texts, fit_emotion_classifier
     from training.caches import moments_of, pixels_of
@@ -61,10 +62,12 @@ def prepare(settings: Settings, folder: Path) -> dict:
             f"{path} is not there; draw the balanced set first: training/dataset_balance.py with the same config"
         )
     rows = pd.read_parquet(path)
-    emoset = read_emoset(data, folder)  # before torch starts its threads: it forks
-    strangers = set(rows["image_id"]) - set(emoset.index["image_id"])
-    if strangers:
-        raise UserError(f"{path}: {len(strangers):,} of its images, {min(strangers)} among them, are not in {data.emoset}")
+    with lock(data.cache / "index"):  # the first process reads, the others find it read
+        emoset = read_emoset(data, folder)  # before torch starts its threads: it forks
+    if recipe_of(path) != balance_recipe(settings, emoset.fingerprint):
+        raise UserError(
+            f"{path}: was drawn with other settings or data; run training/dataset_balance.py again with the same config"
+        )
     taken = emoset.index["split"].isin(["train", "val"]) | emoset.index["image_id"].isin(rows["image_id"])
     index = emoset.index[taken].reset_index(drop=True)
     accelerator = start(settings.mapper.mixed_precision, settings.mapper.gradient_accumulation)
@@ -102,7 +105,7 @@ def prepare(settings: Settings, folder: Path) -> dict:
     own = torch.tensor(index["image_id"].isin(used["image_id"]).tolist())
     side = models.resolution // stable.vae_scale_factor
     items = MapperItems(
-        f"{recipe_of(path)} {fingerprint(space)}",
+        f"{recipe_of(path)} {fingerprint(space, stable.vae)} {texts.key}",
         rows,
         images,
         used["image_id"].tolist(),

@@ -18,11 +18,12 @@ from torch.nn import Parameter
 from config.loading import UserError
 from config.script import log, progress, write_atomically
 from config.settings import Settings
+from emoset.built_folder import is_built
 from emoset.labels import EMOTIONS
 from training.attributes import AttributeTexts
 from training.checkpoints import load_checkpoint, save_checkpoint
 from training.emotion_space import EmotionSpace
-from training.generator_folder import check_repository, save_generator
+from training.generator_folder import check_repository, save_generator, upload
 from training.mapper import EmotionMapper
 from training.mapper_data import MapperItems, Share, batches
 from training.pipeline import GENERATOR, EmotionPipeline
@@ -59,14 +60,23 @@ def train_mapper(
     steps = _steps(settings, len(items), share)
     if texts.projection.shape[1] != width:
         raise UserError(f"models.clip: its text tower is {texts.projection.shape[1]} wide, Stable Diffusion's {width}")
-    hashes = fingerprints(stable.unet, stable.text_encoder)
-    recipe = _recipe(settings, accelerator, share, items.recipe, hashes)
-    if not _open(folder, recipe, settings.run / "generator", accelerator):
-        log.info("mapper: trained before, and nothing has changed")
-        return
-
+    result = settings.run / "generator"
+    is_built(result, {"what": "generator"})  # raises for what is not ours, before hours of training
     if options.push_to_hub and accelerator.is_main_process:
         check_repository(options.push_to_hub)
+    hashes = fingerprints(stable.unet, stable.text_encoder)
+    recipe = _recipe(settings, accelerator, share, items.recipe, hashes)
+    if not _open(folder, recipe, result, accelerator):
+        log.info("mapper: trained before, and nothing has changed")
+        if options.push_to_hub and accelerator.is_main_process:
+            upload(result, options.push_to_hub)
+        return
+
+    is_deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
+    if options.ema and is_deepspeed:
+        raise UserError("mapper.ema: not under DeepSpeed, which keeps weights in half precision or shared out; use null")
+    if options.sample_every and _is_zero3(accelerator):
+        log.info("mapper: no samples under ZeRO-3, which shares the U-Net out")
 
     # The one trained module, on frozen models in the precision of the forward pass.
     torch.manual_seed(settings.seed)
@@ -132,14 +142,16 @@ def train_mapper(
                 "rows": len(items),
                 "steps": steps,
                 "batch": share.total,
-                "losses": metrics.last(),
-                "emotion_space": summary,
+                "losses": {name: metrics.last()[name] for name in ("loss", "diffusion", "attribute", "emotion")},
+                "emotion_space": {name: value for name, value in summary.items() if not isinstance(value, dict)},
             }
-            save_generator(settings.run / "generator", settings, trained.mapper, space, trained.unet, hashes, facts)
+            save_generator(result, settings, trained.mapper, space, trained.unet, hashes, facts)
             (folder / FINISHED).touch()
+            if options.push_to_hub:
+                upload(result, options.push_to_hub)
     accelerator.wait_for_everyone()
     accelerator.end_training()  # closes the tracker, and the process group
-    log.info(f"mapper: trained for {steps:,} updates; the generator is in {settings.run / 'generator'}")
+    log.info(f"mapper: trained for {steps:,} updates; the generator is in {result}")
 
 
 def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:
@@ -216,7 +228,8 @@ def _is_zero3(accelerator: Accelerator) -> bool:
 
 def _save_samples(path: Path, settings: Settings, stable, trained: TrainedGenerator, space: EmotionSpace) -> None:
     """Save a grid of images, a row for each emotion, from the same noise every time."""
-    parts = stable.components | dict(mapper=trained.mapper, emotion_space=space)
+    # A copy of the space: the pipeline moves it to the device, and the items are made on the CPU.
+    parts = stable.components | dict(mapper=trained.mapper, emotion_space=EmotionSpace.of(space.mean, space.factor))
     pipe = EmotionPipeline(**parts)
     pipe.scheduler = UniPCMultistepScheduler.from_config(stable.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
@@ -224,14 +237,18 @@ def _save_samples(path: Path, settings: Settings, stable, trained: TrainedGenera
     trained.eval()
     for number, emotion in enumerate(EMOTIONS):
         seeds = range(number * settings.mapper.samples, (number + 1) * settings.mapper.samples)
-        rows[emotion] = pipe(
+        latents = pipe(
             emotion=[emotion] * settings.mapper.samples,
+            output_type="latent",
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             num_inference_steps=min(options.steps, 25),
             guidance_scale=options.guidance_scale,
             height=settings.models.resolution,
             width=settings.models.resolution,
         ).images
+        with torch.no_grad():  # the VAE stays in float32, whatever the others are in
+            images = stable.vae.decode(latents.float() / stable.vae.config.scaling_factor).sample
+        rows[emotion] = pipe.image_processor.postprocess(images)
     trained.train()
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, grid(rows).save)

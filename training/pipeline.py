@@ -93,6 +93,8 @@ class EmotionPipeline(StableDiffusionPipeline):
         pipe = cls(**stable.components, **parts, requires_safety_checker=stable.config.requires_safety_checker)
         if (folder / "unet_lora").is_dir():
             pipe.load_lora_weights(folder / "unet_lora")
+            pipe.fuse_lora()  # into the U-Net's own weights, so that save_pretrained writes an ordinary one
+            pipe.unload_lora_weights()
         return pipe
 
     @torch.no_grad()
@@ -148,10 +150,12 @@ class EmotionPipeline(StableDiffusionPipeline):
         conditions = [(1.0, conditioned)]
         if emotion_strength != 1:
             contents = [" ".join(each.replace(PLACEHOLDER, " ").split()) for each in prompts]
-            conditions = [(emotion_strength, conditioned), (1 - emotion_strength, self._encode(contents))]
+            content = self._encode(contents)
+            conditions = [(1 - emotion_strength, content)]
+            conditions += [(emotion_strength, conditioned)] if emotion_strength else []
         with _composed(self.unet, conditions):
             return super().__call__(
-                prompt_embeds=conditioned,
+                prompt_embeds=conditions[0][1],
                 negative_prompt_embeds=self._encode(negatives),
                 generator=generator,
                 **options,

@@ -29,6 +29,8 @@ def start(mixed_precision: str | None = None, gradient_accumulation: int = 1) ->
     if not torch.cuda.is_available():
         PartialState(cpu=True)
     accelerator = Accelerator(mixed_precision=mixed_precision, gradient_accumulation_steps=gradient_accumulation)
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise UserError("mapper.mixed_precision: fp16 needs a GPU; choose no or bf16")
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         # Else transformers would load every model shared out, also those that are never prepared. ZeRO-3 shares out the
         # one trained module, with the frozen models in it, when that is prepared.

@@ -61,10 +61,11 @@ class TrainedGenerator(nn.Module):
             target = self.schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
         else:
             target = batch.noise
-        texts = nn.functional.linear(pooled(states, batch.prompts, settings.pooled).float(), projection)
-        diffusion = diffusion_loss(predicted, target)
-        attribute = attribute_loss(texts, features, batch.attributes, settings.attribute_temperature)
-        emotion = emotion_loss(texts, weight, bias, batch.emotions)
+        with torch.autocast(device.type, enabled=False):  # a temperature makes rounding errors large
+            texts = nn.functional.linear(pooled(states, batch.prompts, settings.pooled).float(), projection)
+            diffusion = diffusion_loss(predicted, target)
+            attribute = attribute_loss(texts, features, batch.attributes, settings.attribute_temperature)
+            emotion = emotion_loss(texts, weight, bias, batch.emotions)
         loss = total_loss(diffusion, attribute, emotion, batch.alpha, settings.attribute_weight, settings.emotion_weight)
         terms = dict(diffusion=diffusion, attribute=attribute, emotion=emotion, alpha=batch.alpha)
         return {"loss": loss.mean()} | {name: term.detach().float().mean() for name, term in terms.items()}

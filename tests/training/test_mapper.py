@@ -167,7 +167,7 @@ def test_the_text_classifier_learns_the_confidences():
     features = torch.randn(16, 24, generator=torch.Generator().manual_seed(0)) * 7
     columns = {e: np.where(np.arange(16) % 8 == i, 0.93, 0.01) for i, e in enumerate(EMOTIONS)}
     confidence = pd.DataFrame({"kind": "object", "attribute": names, "images": 50} | columns)
-    weight, bias = fit_emotion_classifier(AttributeTexts(names, features, torch.eye(24)), confidence)
+    weight, bias = fit_emotion_classifier(AttributeTexts(names, features, torch.eye(24), ""), confidence)
     probabilities = (features @ weight.T + bias).softmax(1)
     assert probabilities.argmax(1).tolist() == [number % 8 for number in range(16)]
     assert probabilities.amax(1).mean() > 0.7
