@@ -28,6 +28,7 @@ STEPS = dict(backbone=1800, autoencoder=2000, autoencoder_longer=3500, clip=1000
 
 def main(settings: Settings) -> None:
     import torch
+    from transformers import ResNetForImageClassification
 
     from demo import small_models as small
     from demo.small_models import draw_images
@@ -41,7 +42,11 @@ def main(settings: Settings) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def fit(name: str, module: torch.nn.Module, loss_of, batch: int, rate: float) -> torch.nn.Module:
-        """Minimise `loss_of(module, generator)` with AdamW, warm-up and cosine decay; return the moving average."""
+        """Minimise `loss_of(module, rows)` with AdamW, warm-up and cosine decay; return what is to be saved.
+
+        That is the moving average of the weights, but for the classifiers: they train too shortly for one, and their
+        batch norms' statistics are not those of averaged weights.
+        """
         average = torch.optim.swa_utils.AveragedModel(
             module, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
         )
@@ -71,7 +76,8 @@ def main(settings: Settings) -> None:
                 state = dict(module=module.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict())
                 write_atomically(saved, lambda path, state=state | {"step": step + 1}: torch.save(state, path))
                 log.info(f"{name}: step {step + 1:,} of {steps:,}, loss {mean:.4f}")
-        return average.module.eval().requires_grad_(False)
+        kept = module if isinstance(module, ResNetForImageClassification) else average.module
+        return kept.eval().requires_grad_(False)
 
     contents = draw_images(work / "contents", IMAGES, small.SIZE, seed, False, settings.data.workers)
     tokenizer = small.make_tokenizer(seed)
