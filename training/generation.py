@@ -121,8 +121,6 @@ def write_contact_sheets(folder: Path, planned: dict[str, dict]) -> None:
 
 def _named(mix: dict[str, float]) -> tuple[str, dict[str, float]]:
     """Return the name of a mix and its weights, which sum to 1, to the four digits of the name."""
-    if not mix:
-        raise UserError(f"generate.mixes: a mix without an emotion; choose from {', '.join(EMOTIONS)}")
     total = sum(mix.values())
     weights = {emotion: float(f"{mix[emotion] / total:.4g}") for emotion in EMOTIONS if emotion in mix}
     if len(weights) == 1:
