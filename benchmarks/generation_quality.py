@@ -52,7 +52,7 @@ def main(settings: Settings) -> None:
     real = {e: [load_image(settings.data.emoset / path) for path in shown[e]] for e in EMOTIONS}
     base = load_model(
         StableDiffusionPipeline, settings.models.stable_diffusion, "models.stable_diffusion",
-        safety_checker=None, requires_safety_checker=False,
+        safety_checker=None, requires_safety_checker=False, dtype=torch.float32,
     )  # fmt: skip
     make = Maker(settings, base)
     ours = make.pipeline(EmotionPipeline.from_pretrained(settings.run / "generator"))

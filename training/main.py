@@ -85,7 +85,7 @@ def prepare(settings: Settings, folder: Path) -> dict:
     space = EmotionSpace.of(emotions.mean, emotions.factor)
 
     # 3. The frozen models, and what they say of images and attributes.
-    checker = dict(safety_checker=None, requires_safety_checker=False)
+    checker = dict(safety_checker=None, requires_safety_checker=False, dtype=torch.float32)
     stable = load_model(StableDiffusionPipeline, models.stable_diffusion, "models.stable_diffusion", **checker)
     stable.to(accelerator.device)
     used = index[index["image_id"].isin(rows["image_id"])].reset_index(drop=True)

@@ -70,6 +70,8 @@ class EmotionPipeline(StableDiffusionPipeline):
         safety_checker: load that of the base, if it has one. `options`, such as dtype, go to diffusers.
         Raises UserError where there is no generator, or where the base is not the one that the mapper was trained on.
         """
+        # Told, for transformers would load its part of a pipeline in the precision that it was saved in.
+        options["dtype"] = options.pop("torch_dtype", options.get("dtype", torch.float32))
         folder = Path(folder)
         if not folder.is_dir():
             try:

@@ -169,3 +169,13 @@ def test_another_base_model_is_refused(generator, models, tmp_path):
     stable.save_pretrained(tmp_path / "other")
     with pytest.raises(UserError, match="another Stable Diffusion"):
         EmotionPipeline.from_pretrained(generator, base=str(tmp_path / "other"))
+
+
+def test_a_base_that_was_saved_in_half_precision_is_loaded_whole(generator, models, tmp_path):
+    StableDiffusionPipeline.from_pretrained(models / "stable_diffusion", dtype=torch.float16).save_pretrained(
+        tmp_path / "half"
+    )
+    pipe = EmotionPipeline.from_pretrained(generator, base=str(tmp_path / "half"))
+    assert pipe.text_encoder.dtype == pipe.unet.dtype == pipe.vae.dtype == torch.float32
+    pipe.set_progress_bar_config(disable=True)
+    assert np.isfinite(images(pipe, emotion="awe")).all()
