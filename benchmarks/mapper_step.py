@@ -50,6 +50,7 @@ def main(settings: Settings) -> None:
     def trainer(frozen_gradients: bool):
         torch.manual_seed(0)
         mapper = EmotionMapper(inputs["space"].config.dimension, inputs["stable"].text_encoder.config.hidden_size)
+        mapper.start_from(inputs["space"], inputs["stable"].text_encoder.get_input_embeddings().weight.detach())
         schedule = DDPMScheduler.from_config(inputs["stable"].scheduler.config)
         parts = (inputs["stable"].text_encoder, inputs["stable"].unet, schedule, inputs["texts"], inputs["classifier"])
         module = TrainedGenerator(mapper, *parts, settings.mapper).to(device).train()

@@ -32,6 +32,11 @@ class EmotionSpace(ModelMixin, ConfigMixin):
         space.factor.copy_(factor)
         return space
 
+    def variance(self) -> torch.Tensor:
+        """Return the variances (8, dimension) of each emotion's vectors."""
+        squares = self.factor.square()
+        return squares.sum(2) if self.config.full else squares
+
     def sample(self, weights: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Return emotion vectors (B, dimension) for weights (B, 8) that sum to 1 and standard normal noise (B, dimension).
 

@@ -5,14 +5,17 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from training.emotion_space import EmotionSpace
+
 
 class EmotionMapper(ModelMixin, ConfigMixin):
     """Maps emotion vectors (B, dimension) to token embeddings (B, tokens, width).
 
     hidden_layers 0 is one linear layer and 1 is linear, ReLU, linear, both as published (EmoGen); more have LayerNorm,
-    ReLU and dropout after each. Unlike the published one it works in the units of the text encoder's vocabulary: what
-    its last layer gives is multiplied by `scale`, the standard deviation of the vocabulary's embeddings, and added to
-    their mean, so that training starts among words and not far outside of them.
+    ReLU and dropout after each. Unlike the published one it works on standardised vectors (those of an encoder may have
+    a norm of 30) and in the units of the text encoder's vocabulary: what its last layer gives is multiplied by the
+    standard deviation of the vocabulary's embeddings and added to their mean, so that training starts among words and
+    not far outside of them.
     """
 
     @register_to_config
@@ -34,14 +37,18 @@ class EmotionMapper(ModelMixin, ConfigMixin):
             layers += [nn.Dropout(dropout)] if hidden_layers > 1 else []
             size = hidden_size
         self.layers = nn.Sequential(*layers, nn.Linear(size, tokens * width))
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("vector_mean", torch.zeros(dimension))
+        self.register_buffer("vector_scale", torch.ones(dimension))
+        self.register_buffer("word_mean", torch.zeros(width))
+        self.register_buffer("word_scale", torch.ones(width))
 
-    def start_from(self, vocabulary: torch.Tensor) -> None:
-        """Take the mean and standard deviation of token embeddings (words, width)."""
-        self.mean.copy_(vocabulary.float().mean(0))
-        self.scale.copy_(vocabulary.float().std(0))
+    def start_from(self, space: EmotionSpace, vocabulary: torch.Tensor) -> None:
+        """Take the means and standard deviations of the space's vectors and of token embeddings (words, width)."""
+        self.vector_mean.copy_(space.mean.mean(0))
+        self.vector_scale.copy_((space.variance().mean(0) + space.mean.var(0, correction=0)).sqrt().clamp(min=1e-6))
+        self.word_mean.copy_(vocabulary.float().mean(0))
+        self.word_scale.copy_(vocabulary.float().std(0))
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
-        out = self.layers(vectors.to(self.layers[0].weight.dtype)).unflatten(1, (self.config.tokens, self.config.width))
-        return self.mean + self.scale * out
+        standard = (vectors.to(self.vector_mean) - self.vector_mean) / self.vector_scale
+        return self.word_mean + self.word_scale * self.layers(standard).unflatten(1, (self.config.tokens, self.config.width))

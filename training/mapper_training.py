@@ -83,7 +83,7 @@ def train_mapper(
     mapper = EmotionMapper(
         space.config.dimension, width, options.tokens, options.hidden_layers, options.hidden_size, options.dropout
     )
-    mapper.start_from(stable.text_encoder.get_input_embeddings().weight.detach())
+    mapper.start_from(space, stable.text_encoder.get_input_embeddings().weight.detach())
     precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
     stable.unet.to(dtype=precision)
     stable.text_encoder.to(dtype=precision)

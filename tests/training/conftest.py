@@ -72,9 +72,10 @@ def generator(models, tmp_path_factory) -> Path:
     torch.manual_seed(Random(1).randrange(1000))
     stable = StableDiffusionPipeline.from_pretrained(models / "stable_diffusion")
     mapper = EmotionMapper(dimension=12, width=32, tokens=2, hidden_size=16)
-    mapper.start_from(stable.text_encoder.get_input_embeddings().weight.detach())
+    space = EmotionSpace.of(torch.randn(8, 12) * 4, torch.rand(8, 12))
+    mapper.start_from(space, stable.text_encoder.get_input_embeddings().weight.detach())
     mapper.save_pretrained(folder / "mapper")
-    EmotionSpace.of(torch.randn(8, 12) * 4, torch.rand(8, 12)).save_pretrained(folder / "emotion_space")
+    space.save_pretrained(folder / "emotion_space")
     about = {
         "base": str(models / "stable_diffusion"),
         "base_hashes": fingerprints(stable.unet, stable.text_encoder),

@@ -31,26 +31,40 @@ def test_the_published_mappers(hidden_layers, kinds):
 def test_the_mapper_starts_among_words():
     torch.manual_seed(0)
     vocabulary = torch.randn(200, 24) * 0.02 + 0.5
+    space = EmotionSpace.of(torch.randn(8, 16) * 20 + 50, torch.rand(8, 16) + 5)
+    vectors = space.sample(torch.eye(8).repeat(50, 1), torch.randn(400, 16))
     mapper = EmotionMapper(16, 24)
-    mapper.start_from(vocabulary)
-    out = mapper(torch.randn(64, 16))
+    mapper.start_from(space, vocabulary)
+    out = mapper(vectors)
     assert (out.mean(0) - vocabulary.mean(0)).abs().max() < 0.02
     assert out.std() < 0.05
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_the_mapper_standardises_vectors(full):
+    torch.manual_seed(0)
+    factor = torch.randn(8, 6, 6).tril() * 3 if full else torch.rand(8, 6) * 9
+    space = EmotionSpace.of(torch.randn(8, 6) * 20 + 50, factor)
+    mapper = EmotionMapper(6, 24)
+    mapper.start_from(space, torch.randn(10, 24))
+    vectors = space.sample(torch.eye(8).repeat(5000, 1), torch.randn(40_000, 6))
+    assert torch.allclose(mapper.vector_mean, vectors.mean(0), atol=0.3)
+    assert torch.allclose(mapper.vector_scale, vectors.std(0), rtol=0.02)
+
+
 def test_a_mapper_comes_back_from_disk(tmp_path):
     mapper = EmotionMapper(16, 24, tokens=2, hidden_layers=2, hidden_size=8)
-    mapper.start_from(torch.randn(10, 24))
+    mapper.start_from(gaussians(False, 16), torch.randn(10, 24))
     mapper.save_pretrained(tmp_path)
     again = EmotionMapper.from_pretrained(tmp_path)
     vectors = torch.randn(3, 16)
     assert torch.equal(mapper.eval()(vectors), again.eval()(vectors))
 
 
-def gaussians(full: bool) -> EmotionSpace:
+def gaussians(full: bool, dimension: int = 6) -> EmotionSpace:
     torch.manual_seed(0)
-    factor = torch.randn(8, 6, 6).tril() if full else torch.rand(8, 6) + 0.1
-    return EmotionSpace.of(torch.randn(8, 6), factor)
+    factor = torch.randn(8, dimension, dimension).tril() if full else torch.rand(8, dimension) + 0.1
+    return EmotionSpace.of(torch.randn(8, dimension), factor)
 
 
 @pytest.mark.parametrize("full", [False, True])
