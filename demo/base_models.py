@@ -3,10 +3,10 @@
     python demo/base_models.py run=runs/base_models
 
 Everything learns from images of uniformly drawn content with captions of it (demo/captions.py); only the judge sees
-emotions. The same command again goes on where it stopped. About two hours on 2 cores. The result,
+emotions. The same command again goes on where it stopped. About an hour and a half on 2 cores. The result,
 `<run>/models/`, is committed as demo/models/:
 
-    stable_diffusion/  StableDiffusionPipeline: CLIP text tower, KL autoencoder, U-Net (predicts epsilon), tokenizer
+    stable_diffusion/  StableDiffusionPipeline: CLIP text tower, KL autoencoder, U-Net (predicts velocity), tokenizer
     clip/              the CLIP with both towers and projections
     backbone/          a ResNet that knows content: what ImageNet's ResNet-50 is to the full job
     content/           a ResNet that names what an image shows, for measuring; training never sees it
@@ -23,7 +23,7 @@ except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 
 IMAGES = 60_000
-STEPS = dict(backbone=1800, autoencoder=2000, autoencoder_longer=3500, clip=1000, unet=3800, content=800, judge=700)
+STEPS = dict(backbone=1800, autoencoder=3000, clip=1000, unet=2000, content=1600, judge=1600)
 
 
 def main(settings: Settings) -> None:
@@ -52,7 +52,7 @@ def main(settings: Settings) -> None:
         )
         module, average, steps, start = module.to(device), average.to(device), STEPS[name], 0
         optimizer = torch.optim.AdamW(module.parameters(), rate, weight_decay=0.01, fused=True)
-        saved = work / f"{name}.pt"
+        saved = work / f"{name}-{steps}.pt"
         if saved.exists():
             state = torch.load(saved, weights_only=True, map_location=device)
             module.load_state_dict(state["module"])
@@ -82,8 +82,7 @@ def main(settings: Settings) -> None:
     contents = draw_images(work / "contents", IMAGES, small.SIZE, seed, False, settings.data.workers)
     tokenizer = small.make_tokenizer(seed)
     backbone = fit("backbone", small.make_resnet(small.CONTENTS, (24, 48, 96, 128)), small.content_loss(contents), 64, 2e-3)
-    vae = fit("autoencoder", small.make_autoencoder(), small.reconstruction_loss(contents, backbone), 16, 1.5e-3)
-    vae = fit("autoencoder_longer", vae.requires_grad_(True), small.reconstruction_loss(contents, backbone), 8, 1e-3)
+    vae = fit("autoencoder", small.make_autoencoder(), small.reconstruction_loss(contents, backbone), 8, 1.5e-3)
     clip = fit("clip", small.make_clip(tokenizer), small.contrastive_loss(contents, tokenizer), 128, 1e-3)
     moments = small.encode_latents(vae, contents, device)
     unet = fit("unet", small.make_unet(), small.denoising_loss(moments, contents, clip, tokenizer), 64, 1.5e-3)
