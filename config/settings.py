@@ -249,6 +249,54 @@ class Generate(Section):
         return self
 
 
+class Questions(Section):
+    """The questions that the understanding model is trained on, each about one image."""
+
+    count: int = Field(12000, ge=32, le=10**7)
+    """Questions in all, shared out by the next three; rounded down to an equal number of every case."""
+    binary: float = Field(1.0, ge=0, le=1000)
+    """Share of questions whether an image belongs to an emotion; half of the time it does. 0: none."""
+    multiple: float = Field(1.0, ge=0, le=1000)
+    """Share of questions which of the eight emotions it is."""
+    misleading: float = Field(1.0, ge=0, le=1000)
+    """Share of questions how much, from 0 to 100, it belongs to an emotion; half of the time it does."""
+    confusable_share: float = Field(0.5, ge=0, le=1)
+    """Among questions about a wrong emotion, the share of images that are easily taken for it."""
+    confusability: ProjectPath | None = None
+    """A confusability.json, which says what is taken for what; null: that of the run folder's emotion space."""
+    answer_by: Literal["name", "letter"] = "name"
+    """How a multiple-choice question is answered."""
+    reasoning: bool = True
+    """Ask for <think>...</think><answer>...</answer>; else for the answer alone."""
+
+    @model_validator(mode="after")
+    def _asks_something(self):
+        if not self.binary + self.multiple + self.misleading:
+            raise ValueError("questions: binary, multiple and misleading are all 0; give one of them a share")
+        return self
+
+
+class Rewards(Section):
+    """What answers earn. The total is the sum of those that apply, each times its weight."""
+
+    binary: float = Field(1.0, ge=0, le=1000)
+    """Weight of 1 for the right one of yes and no."""
+    multiple: float = Field(1.0, ge=0, le=1000)
+    """Weight of 1 for the right emotion."""
+    misleading: float = Field(1.0, ge=0, le=1000)
+    """Weight of what a score from 0 to 100 earns."""
+    format: float = Field(0.2, ge=0, le=1000)
+    """Weight of 1 for an answer in the right format."""
+    scoring: Literal["brier", "published"] = "brier"
+    """brier: 1 - 2 (s / 100 - t)^2, a proper score. published: linear in s."""
+    graded: bool = False
+    """Let a wrong emotion earn up to a half, by how easily the true one is taken for it."""
+    length: float = Field(0.0, ge=0, le=1000)
+    """Weight of a penalty for completions longer than length_limit, up to 1 at twice as long. 0: none."""
+    length_limit: int = Field(256, ge=1, le=100000)
+    """Tokens of a completion that cost nothing."""
+
+
 class Settings(Section):
     """All settings."""
 
@@ -264,6 +312,8 @@ class Settings(Section):
     emotion_space: EmotionSpace = EmotionSpace()
     mapper: Mapper = Mapper()
     generate: Generate = Generate()
+    questions: Questions = Questions()
+    rewards: Rewards = Rewards()
 
     @model_validator(mode="after")
     def _emogen_knows_two_kinds(self):

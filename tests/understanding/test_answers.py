@@ -1,0 +1,163 @@
+"""The parser: strict about the format, generous about the rest, and never an exception."""
+
+from random import Random
+
+import pytest
+
+from emoset.labels import EMOTIONS
+from understanding.answers import LONGEST, extract_answer, read_binary, read_emotion, read_score
+
+
+def answered(answer: str) -> str:
+    return f"<think>It is dark.</think><answer>{answer}</answer>"
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer"),
+    [
+        (answered("awe"), "awe"),
+        (answered("  awe \n"), "awe"),
+        ("\n <think>a < b > c</think>\n\n<answer>awe</answer>\n", "awe"),
+        ("<think></think><answer>awe</answer>", "awe"),
+        ("awe", None),
+        ("<answer>awe</answer>", None),
+        ("<think>x</think>awe", None),
+        ("<think>x</think><answer>awe", None),
+        ("<think>x<answer>awe</answer>", None),
+        ("<think>x</think> so <answer>awe</answer>", None),
+        ("Well, <think>x</think><answer>awe</answer>", None),
+        ("<think>x</think><answer>awe</answer>!", None),
+        ("<answer>awe</answer><think>x</think>", None),
+        ("<think>x</think><answer>awe</answer><answer>fear</answer>", None),
+        ("<think>x<think></think><answer>awe</answer>", None),
+        ("<think>the <answer>fear</answer></think><answer>awe</answer>", None),
+        ("<THINK>x</THINK><ANSWER>awe</ANSWER>", None),
+        (answered(""), None),
+        (answered("   "), None),
+        (answered("a" * LONGEST), "a" * LONGEST),
+        (answered("a" * (LONGEST + 1)), None),
+        ("", None),
+    ],
+)
+def test_the_format_with_reasoning(completion, answer):
+    assert extract_answer(completion, reasoning=True) == answer
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer"),
+    [(" awe\n", "awe"), ("", None), ("  ", None), (answered("awe"), None), ("</answer>", None), ("a" * 100_000, None)],
+)
+def test_the_format_without_reasoning(completion, answer):
+    assert extract_answer(completion, reasoning=False) == answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ("yes", True),
+        ("Yes.", True),
+        ("**YES**", True),
+        ('"no"', False),
+        ("No!", False),
+        ("- no", False),
+        ("yes and no", None),
+        ("yes no", None),
+        ("yes, it does", None),
+        ("yesno", None),
+        ("not", None),
+        ("1", None),
+        ("да", None),
+        ("", None),
+    ],
+)
+def test_binary_answers(answer, value):
+    assert read_binary(answer) is value
+
+
+@pytest.mark.parametrize(
+    ("answer", "emotion"),
+    [
+        ("awe", "awe"),
+        ("Awe.", "awe"),
+        ("  **FEAR**", "fear"),
+        ("awe, fear", None),
+        ("awe fear", None),
+        ("awesome", None),
+        ("the emotion is awe", None),
+        ("joy", None),
+        ("A", None),
+        ("", None),
+    ],
+)
+def test_emotions_by_name(answer, emotion):
+    assert read_emotion(answer, EMOTIONS, "name") == emotion
+
+
+@pytest.mark.parametrize(
+    ("answer", "emotion"),
+    [
+        ("A", "sadness"),
+        ("b", "fear"),
+        ("(B)", "fear"),
+        ("B.", "fear"),
+        ("(b) fear", "fear"),
+        ("B: fear", "fear"),
+        ("b: awe", None),
+        ("I", None),
+        ("AB", None),
+        ("A B", None),
+        ("fear", None),
+        ("", None),
+    ],
+)
+def test_emotions_by_letter(answer, emotion):
+    assert read_emotion(answer, tuple(reversed(EMOTIONS)), "letter") == emotion
+
+
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        ("0", 0),
+        ("100", 100),
+        ("70.5", 70.5),
+        (" 70 % ", 70),
+        ("70/100", 70),
+        ("**70**.", 70),
+        ("007", 7),
+        ("101", None),
+        ("999", None),
+        ("-5", None),
+        ("- 5", None),
+        (".5", None),
+        ("1e3", None),
+        ("0x10", None),
+        ("nan", None),
+        ("inf", None),
+        ("70 or 80", None),
+        ("70-80", None),
+        ("7 0", None),
+        ("70/10", None),
+        ("٧٠", None),
+        ("1" * 90, None),
+        ("seventy", None),
+        ("", None),
+    ],
+)
+def test_scores(answer, score):
+    assert read_score(answer) == score
+
+
+def test_nothing_is_an_exception():
+    rng = Random(0)
+    pieces = ["<think>", "</think>", "<answer>", "</answer>", "yes", "no", "awe", "50", "-", "\0", "\ud800", "é", " ", "(A)", "1e9"]
+    completions = ["".join(rng.choices(pieces, k=rng.randrange(12))) for _ in range(3000)]
+    completions += ["<think>" * 20_000, "(" * 100_000, answered("9" * 100_000), "<" * 100_000]
+    for completion in completions:
+        for reasoning in (True, False):
+            answer = extract_answer(completion, reasoning)
+            for text in {completion, answer or ""}:
+                assert read_binary(text) in (True, False, None)
+                assert read_emotion(text, EMOTIONS, "name") in (*EMOTIONS, None)
+                assert read_emotion(text, EMOTIONS, "letter") in (*EMOTIONS, None)
+                score = read_score(text)
+                assert score is None or 0 <= score <= 100
