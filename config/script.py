@@ -15,8 +15,8 @@ from pathlib import Path
 from config.loading import UserError, dump, load
 from config.settings import ROOT, Settings
 
-PACKAGES = ("accelerate", "deepspeed", "diffusers", "numpy", "pandas", "peft", "pillow", "pyarrow", "pydantic")
-PACKAGES += ("safetensors", "torch", "transformers")
+PACKAGES = ("accelerate", "datasets", "deepspeed", "diffusers", "numpy", "pandas", "peft", "pillow", "pyarrow", "pydantic")
+PACKAGES += ("safetensors", "torch", "transformers", "trl")
 log = logging.getLogger("emotion")
 
 

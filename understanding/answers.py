@@ -23,7 +23,7 @@ def extract_answer(completion: str, reasoning: bool) -> str | None:
         return text if 0 < len(text) <= LONGEST and not any(tag in text for tag in TAGS) else None
     if [text.count(tag) for tag in TAGS] != [1, 1, 1, 1]:
         return None
-    start, thought, rest = text.partition("</think>")
+    start, _, rest = text.partition("</think>")
     between, opened, rest = rest.partition("<answer>")
     answer, closed, after = rest.partition("</answer>")
     whole = opened and closed and start.startswith("<think>") and not between.strip() and not after
@@ -39,7 +39,7 @@ def read_binary(answer: str) -> bool | None:
 def read_emotion(answer: str, options: tuple[str, ...], answer_by: str) -> str | None:
     """Return the one emotion that an answer names, or gives the letter of, or None.
 
-    options: the emotions in the order of their letters. By letter "B", "(b)" and "B: awe" are read, the last where they agree.
+    options: the emotions in the order of their letters. By letter, "B", "(b)" and, where they agree, "B: awe" are read.
     """
     plain = answer.strip(_AROUND).casefold()
     if answer_by == "name":

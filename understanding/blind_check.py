@@ -2,8 +2,8 @@
 
     python understanding/blind_check.py --config config/demo.yaml
 
-The questions are those that a training with the same config would be asked. The best blind policy is fitted on one drawing of
-them and tried on another. Writes `<run>/blind_check/blind.csv`, and ends with an error where one earns more than chance.
+The questions are those that a training with the same config would be asked. The best blind policy is fitted on one drawing
+of them and tried on another. Writes `<run>/blind_check/blind.csv`, and ends with an error where one earns more than chance.
 """
 
 import sys
@@ -43,7 +43,8 @@ def main(settings: Settings) -> None:
     if len(caught):
         worst = caught.iloc[0]
         raise UserError(
-            f"{worst['policy']} earns {worst['reward']:.3f} on {worst['kind']} without looking, chance is {worst['chance']:.3f}"
+            f"{worst['policy']} earns {worst['reward']:.3f} on {worst['kind']} without looking,"
+            f" chance is {worst['chance']:.3f}"
         )
     log.info("no policy earns more than chance without looking")
 

@@ -40,7 +40,7 @@ PHRASINGS = dict(
         "How sure are you, from 0 to 100, that the emotion of this image is {asked}? Answer with a number.",
     ),
 )
-REASONING = "First think about what the image shows, between <think> and </think>, then give the answer between <answer> and </answer>."
+REASONING = "First think about what is to be seen, between <think> and </think>, then answer between <answer> and </answer>."
 ANSWER_ALONE = "Give nothing but the answer."
 
 
@@ -89,8 +89,8 @@ def draw_questions(images: pd.DataFrame, settings: Questions, confusability: np.
         rounds = int(settings.count * share / sum(shares.values())) // cells
         if not rounds:
             raise UserError(
-                f"questions.count: {settings.count} leave {kind} with fewer than {cells}, an equal number for each emotion and"
-                f" phrasing; raise it, or set questions.{kind}=0"
+                f"questions.count: {settings.count} leave {kind} with fewer than {cells}, an equal number for each emotion"
+                f" and phrasing; raise it, or set questions.{kind}=0"
             )
         for phrasing in range(len(PHRASINGS[kind])):
             for emotion in EMOTIONS:

@@ -1,7 +1,7 @@
 """The rewards, as pure functions of a question and a completion; None where a reward does not apply.
 
-Right answers to binary and multiple-choice questions earn 1, others 0. A misleading question's score s, of an emotion that is
-(t = 1) or is not (t = 0) the image's, earns
+Right answers to binary and multiple-choice questions earn 1, others 0. A misleading question's score s, of an emotion that
+is (t = 1) or is not (t = 0) the image's, earns
 
     brier       1 - 2 (s / 100 - t)^2       a proper score (Brier 1950), from -1 to 1; 50 earns 1/2
     published   s / 100 where t = 1, else 1 - s / 100, from 0 to 1; 50 earns 1/2

@@ -137,7 +137,7 @@ def test_emotions_by_letter(answer, emotion):
         ("70-80", None),
         ("7 0", None),
         ("70/10", None),
-        ("٧٠", None),
+        ("\u0667\u0660", None),
         ("1" * 90, None),
         ("seventy", None),
         ("", None),
@@ -149,7 +149,23 @@ def test_scores(answer, score):
 
 def test_nothing_is_an_exception():
     rng = Random(0)
-    pieces = ["<think>", "</think>", "<answer>", "</answer>", "yes", "no", "awe", "50", "-", "\0", "\ud800", "é", " ", "(A)", "1e9"]
+    pieces = [
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "yes",
+        "no",
+        "awe",
+        "50",
+        "-",
+        "\0",
+        "\ud800",
+        "é",
+        " ",
+        "(A)",
+        "1e9",
+    ]
     completions = ["".join(rng.choices(pieces, k=rng.randrange(12))) for _ in range(3000)]
     completions += ["<think>" * 20_000, "(" * 100_000, answered("9" * 100_000), "<" * 100_000]
     for completion in completions:

@@ -1,0 +1,183 @@
+"""How fast a whole GRPO step is (sampling, scoring, update) when a group shares its image and prompt, against TRL's trainer.
+
+    python benchmarks/grpo_step.py
+
+Both train the same LoRA on the same Qwen2.5-VL with random weights, on the same questions, with KL to the reference: groups
+of 8, prompts of 350 tokens, 64 of them of the image, and answers of a fixed length. The rounds take the two in turn. The
+tokens that run bound what sharing can give: G·(P + R) to P + G·R; answers are sampled token by token in both.
+"""
+
+import tempfile
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    PreTrainedTokenizerFast,
+    ProcessorMixin,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from trl import GRPOConfig
+
+from understanding.shared_prefix import SharedPrefixGRPOTrainer
+
+QUESTIONS, GROUP, PROMPT = 2, 8, 350
+ANSWERS = (8, 32)
+ROUNDS = 5
+PIXELS = 224  # patches of 14, merged by 2 x 2: 64 image tokens
+SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+class Processor(ProcessorMixin):
+    """Qwen2.5-VL's, without its video part, which needs torchvision."""
+
+    return_mm_token_type_ids = True
+
+    def __init__(self, image_processor=None, tokenizer=None, chat_template=None):
+        self.image_token, self.image_token_id = "<|image_pad|>", tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+
+    def replace_image_token(self, image_inputs: dict, image_idx: int, **_) -> str:
+        return self.image_token * (image_inputs["image_grid_thw"][image_idx].prod() // self.image_processor.merge_size**2)
+
+
+def main() -> None:
+    rows = {}
+    for answer in ANSWERS:
+        steps = {name: Step(share, answer) for name, share in (("plain", False), ("shared", True))}
+        seconds = {name: [] for name in steps}
+        for step in steps.values():
+            step()  # to warm up, and to compare both ways of scoring
+        for _ in range(ROUNDS):
+            for name, step in steps.items():
+                seconds[name].append(step())
+        assert steps["shared"].trainer.shares_prefix, "the model was found unable to share"
+        for name, each in seconds.items():
+            ratio = np.median(np.sum(seconds["plain"], 1)) / np.median(np.sum(each, 1))
+            rows[f"answers of {answer}, {name}"] = [*np.median(each, 0), np.median(np.sum(each, 1)), ratio]
+        rows[f"answers of {answer}, bound"] = [np.nan] * 4 + [GROUP * (PROMPT + answer) / (PROMPT + GROUP * answer)]
+    table = pd.DataFrame(rows, ["sampling s", "scoring s", "update s", "step s", "speed-up"]).T
+    device = "cuda" if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
+    print(f"\n{device}, median of {ROUNDS} steps of {QUESTIONS} questions x {GROUP} answers, prompts of {PROMPT} tokens")
+    print(table.to_markdown(floatfmt=".2f"))
+
+
+class Step:
+    """A trainer, and its step."""
+
+    def __init__(self, share: bool, answer: int):
+        torch.manual_seed(0)
+        processor = make_processor()
+        options = {
+            "per_device_train_batch_size": QUESTIONS * GROUP,
+            "num_generations": GROUP,
+            "max_completion_length": answer,
+            "generation_kwargs": {"min_new_tokens": answer},
+            "beta": 0.01,
+            "gradient_checkpointing": False,
+            "bf16": False,
+            "report_to": "none",
+        }
+        questions = make_questions(processor)
+        self.rows = [question for question in questions for _ in range(GROUP)]
+        self.trainer = SharedPrefixGRPOTrainer(
+            make_model(processor.tokenizer),
+            lambda completions, **_: [float(len(each[0]["content"])) for each in completions],
+            GRPOConfig(tempfile.mkdtemp(), **options),
+            Dataset.from_list(questions),
+            processing_class=processor,
+            peft_config=LoraConfig(r=8, target_modules=r".*language_model.*_proj", task_type="CAUSAL_LM"),
+            share_prefix=share,
+        )
+        self.trainer.model.train()
+        self.trainer.current_gradient_accumulation_steps = 1
+        trained = [weight for weight in self.trainer.model.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, 1e-5)
+        self.sampling, sample = 0.0, self.trainer._generate_single_turn
+
+        def timed(*args, **kwargs):
+            start = now()
+            result = sample(*args, **kwargs)
+            self.sampling = now() - start
+            return result
+
+        self.trainer._generate_single_turn = timed
+
+    def __call__(self) -> tuple[float, float, float]:
+        """Return the seconds of sampling, of scoring (with the processor and the rewards) and of the update."""
+        start = now()
+        batch = self.trainer._prepare_inputs(self.rows)
+        middle = now()
+        self.trainer.compute_loss(self.trainer.model, batch).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return self.sampling, middle - start - self.sampling, now() - middle
+
+
+def make_processor() -> Processor:
+    """Return a processor whose tokens are bytes."""
+    letters = {letter: i for i, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    made = Tokenizer(models.BPE(letters, []))
+    made.pre_tokenizer, made.decoder = ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = {"pad_token": "<|pad|>", "eos_token": "<|im_end|>", "additional_special_tokens": SPECIAL}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, padding_side="left", **special)
+    images = Qwen2VLImageProcessorPil(patch_size=14, merge_size=2, min_pixels=28**2, max_pixels=PIXELS**2)
+    return Processor(images, tokenizer, chat_template=TEMPLATE)
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
+    """Return a Qwen2.5-VL of about a million random weights, its vision tower frozen by the LoRA's targets."""
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 4}
+    text = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "vocab_size": 272} | heads
+    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}}
+    vision = {"depth": 4, "hidden_size": 64, "intermediate_size": 192, "num_heads": 4, "out_hidden_size": 128}
+    vision |= {"fullatt_block_indexes": [3]}
+    names = {"image_token_id": "<|image_pad|>", "vision_start_token_id": "<|vision_start|>"}
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids))
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    return model
+
+
+def make_questions(processor: Processor) -> list[dict]:
+    """Return questions of PROMPT tokens each, about random images."""
+    rng = np.random.default_rng(0)
+
+    def question(letters: int) -> dict:
+        image = Image.fromarray(rng.integers(0, 256, (PIXELS, PIXELS, 3), dtype=np.uint8))
+        content = [{"type": "image", "image": image}, {"type": "text", "text": "a" * letters}]
+        return {"prompt": [{"role": "user", "content": content}]}
+
+    def length(row: dict) -> int:
+        arguments = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
+        return len(processor.apply_chat_template([row["prompt"]], **arguments)["input_ids"][0])
+
+    rows = [question(PROMPT - length(question(0))) for _ in range(QUESTIONS)]
+    assert {length(row) for row in rows} == {PROMPT}
+    for row in rows:  # the image apart, as in a dataset
+        row["image"] = row["prompt"][0]["content"].pop(0)["image"]
+        row["prompt"][0]["content"] = row["prompt"][0]["content"][0]["text"]
+    return rows
+
+
+def now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    main()
