@@ -25,11 +25,12 @@ from config.loading import UserError
 from config.script import log, open_run_folder, progress, run, write_atomically
 from config.settings import EMOTIONS, ROOT, Settings
 from emoset.attribute_folders import memberships
+from emoset.hub import load_model
 from emoset.images import load_image
 from emoset.labels import attribute_name
 from emoset.reading import read_emoset
 from training.pipeline import EmotionPipeline
-from training.processes import load_model, start
+from training.processes import start
 from training.samples import grid
 from training.seeds import derived_seed
 

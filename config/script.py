@@ -66,8 +66,8 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def progress(items: Iterable | None, description: str, total: int, initial: int = 0):
-    """Wrap `items` in a tqdm bar that counts images; where there is no terminal, a plain line about every 20 seconds.
+def progress(items: Iterable | None, description: str, total: int, initial: int = 0, unit: str = " images"):
+    """Wrap `items` in a tqdm bar that counts what `unit` says; where there is no terminal, a line about every 20 seconds.
 
     initial: how many were done before this run.
     """
@@ -79,7 +79,7 @@ def progress(items: Iterable | None, description: str, total: int, initial: int 
         description,
         total,
         initial=initial,
-        unit=" images",
+        unit=unit,
         leave=terminal,
         mininterval=0.1 if terminal else 20,
         delay=0 if terminal else 20,

@@ -297,6 +297,150 @@ class Rewards(Section):
     """Tokens of a completion that cost nothing."""
 
 
+class Understanding(Section):
+    """The vision-language model that is fine-tuned to tell emotions, and what of it is trained."""
+
+    model: ModelName = "Qwen/Qwen2.5-VL-3B-Instruct"
+    """A chat model that takes an image and text, by name on the Hub or as a folder."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Precision of the weights that are not trained, and of the forward pass; with LoRA the adapter stays float32."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """The attention kernel; with flash_attention_2 the answers of a group cannot share their image and prompt."""
+    four_bit: bool = False
+    """Load the frozen weights in 4 bits (bitsandbytes, a GPU): QLoRA."""
+    max_pixels: int = Field(256 * 28 * 28, ge=1, le=10**8)
+    """Images with more pixels are shrunk to so many before the processor; 28 x 28 are one token of Qwen2.5-VL."""
+    lora_rank: int = Field(16, ge=0, le=1024)
+    """Rank of the adapter; 0 trains all weights."""
+    lora_alpha: int = Field(32, ge=1, le=4096)
+    """Scale of the adapter, divided by its rank."""
+    lora_targets: Annotated[list[str], SplitAtCommas, Unique] = Field(
+        ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], min_length=1
+    )
+    """Linear layers that get an adapter, by the end of their names."""
+    train_vision: bool = False
+    """Train the vision tower too, with the adapter or wholly; else it is frozen."""
+    reference: Literal["base", "step_one"] = "base"
+    """Whose mistakes make an image hard for Step II: those of the model before Step I, or after it."""
+    push_to_hub: ModelName | None = None
+    """A repository on the Hub that the result is uploaded to; null: none."""
+
+    @model_validator(mode="after")
+    def _trains_what_can_be_trained(self):
+        if self.four_bit and not self.lora_rank:
+            raise ValueError("understanding.four_bit: weights of 4 bits cannot be trained; set understanding.lora_rank")
+        return self
+
+
+class Warmup(Section):
+    """Supervised fine-tuning on right answers to the questions, before GRPO."""
+
+    steps: int = Field(0, ge=0, le=10**7)
+    """Updates; 0: none."""
+    batch_size: int = Field(4, ge=1, le=65536)
+    """Questions for each process and update."""
+    learning_rate: float = Field(1e-5, gt=0, le=1)
+    """Peak learning rate, with a cosine decay."""
+
+
+class Grpo(Section):
+    """Group relative policy optimisation (Shao et al. 2024): of Step I, and of Step II."""
+
+    group: int = Field(8, ge=2, le=1024)
+    """Answers sampled to each question; they are compared with one another."""
+    questions_per_step: int = Field(32, ge=1, le=10**6)
+    """Questions of one update, over all processes."""
+    batch_size: int = Field(2, ge=1, le=65536)
+    """Questions, each with its group, in one forward pass of one process; the rest of an update is accumulated."""
+    steps_one: int | None = Field(None, ge=0, le=10**8)
+    """Updates of Step I; null: one pass over the questions, 0: none."""
+    steps_two: int | None = Field(None, ge=0, le=10**8)
+    """Updates of Step II; null: one pass over the questions about hard images, 0: neither mining nor Step II."""
+    answer_tokens: int = Field(256, ge=1, le=32768)
+    """The most tokens of an answer, its reasoning with it."""
+    temperature: float = Field(1.0, gt=0, le=10)
+    """Of sampling, in training and in mining."""
+    beta: float = Field(0.02, ge=0, le=100)
+    """Weight of the KL divergence from the model that the step started from."""
+    learning_rate: float = Field(1e-5, gt=0, le=1)
+    """Peak learning rate of AdamW."""
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """Of the learning rate after its warm-up."""
+    warmup_steps: int = Field(10, ge=0, le=10**6)
+    """Updates over which the learning rate rises from zero."""
+    max_gradient_norm: float = Field(1.0, gt=0, le=10**6)
+    """Gradients of an update are scaled down to this norm."""
+    share_prefix: bool = True
+    """Let the answers of a group share their image and prompt: the same numbers, faster."""
+    gradient_checkpointing: bool = True
+    """Save memory by computing activations twice."""
+    vllm: bool = False
+    """Sample with vLLM in the same processes, once it has given the same greedy answers as transformers."""
+    workers: int = Field(2, ge=0, le=256)
+    """Processes that decode images, for each training process."""
+    log_every: int = Field(5, ge=1, le=10**6)
+    """Updates between two lines of metrics.jsonl."""
+    evaluate_every: int | None = Field(200, ge=1, le=10**6)
+    """Updates between two evaluations on the val split; null: none."""
+    evaluated_questions: int = Field(600, ge=192, le=10**6)
+    """Questions about images of the val split in such an evaluation, of the kinds that are trained on."""
+    checkpoint_every: int = Field(100, ge=1, le=10**6)
+    """Updates between two checkpoints."""
+    checkpoints_kept: int = Field(2, ge=1, le=1000)
+    """The most checkpoints that are kept; older ones are removed."""
+    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
+    """Where curves go beside metrics.jsonl."""
+
+
+class Mining(Section):
+    """Finding the images that are hard for the reference model, and choosing those of Step II."""
+
+    images: int | None = Field(None, ge=8, le=10**8)
+    """Training images that are asked about, equally many of each emotion; null: all."""
+    answers: int = Field(4, ge=1, le=1024)
+    """Multiple-choice answers sampled about each image; the share of wrong ones is its error rate."""
+    lowest: float = Field(0.5, ge=0, le=1)
+    """An image is hard from this error rate on,"""
+    highest: float = Field(1.0, ge=0, le=1)
+    """and up to this one: what is always answered wrong may be labelled wrong."""
+    easy_share: float = Field(0.2, ge=0, lt=1)
+    """Share of other images mixed in, so that what is known stays known."""
+
+    @model_validator(mode="after")
+    def _has_a_range(self):
+        if self.lowest > self.highest:
+            raise ValueError(f"mining.lowest: {self.lowest} is more than mining.highest, {self.highest}")
+        return self
+
+
+class Evaluate(Section):
+    """What evaluation/evaluate.py measures."""
+
+    models: Annotated[list[ModelName], SplitAtCommas, Unique] = Field([])
+    """Models, adapters or merged weights, by name or folder; []: the one trained from, and the result in the run folder."""
+    split: Literal["val", "test"] = "val"
+    """The split of EmoSet that is asked about."""
+    folder: ProjectPath | None = None
+    """Instead of EmoSet, a folder with a subfolder of images for each emotion, of another data set say."""
+    images: int | None = Field(None, ge=1, le=10**8)
+    """Images that are asked about, equally many of each emotion; null: all."""
+    batch_size: int = Field(16, ge=1, le=4096)
+    """Questions, or images, that each process runs at once."""
+    blind: bool = True
+    """Ask the last model about a grey image too: what the text alone gives away."""
+    baselines: bool = True
+    """Measure CLIP beside it, models.clip: zero-shot, and a linear probe on EmoSet's training split."""
+
+
+class Predict(Section):
+    """What understanding/predict.py says of a user's own images."""
+
+    images: Annotated[list[ProjectPath], SplitAtCommas] = Field([])
+    """Images, and folders of images."""
+    model: ModelName | None = None
+    """A model, an adapter or merged weights, by name or folder; null: the result in the run folder."""
+
+
 class Settings(Section):
     """All settings."""
 
@@ -314,6 +458,12 @@ class Settings(Section):
     generate: Generate = Generate()
     questions: Questions = Questions()
     rewards: Rewards = Rewards()
+    understanding: Understanding = Understanding()
+    warmup: Warmup = Warmup()
+    grpo: Grpo = Grpo()
+    mining: Mining = Mining()
+    evaluate: Evaluate = Evaluate()
+    predict: Predict = Predict()
 
     @model_validator(mode="after")
     def _emogen_knows_two_kinds(self):

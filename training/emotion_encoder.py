@@ -17,9 +17,9 @@ from transformers.utils import cached_file
 
 from config.loading import UserError
 from config.settings import Settings
+from emoset.hub import load_model, resolve_model
 from emoset.labels import EMOTIONS
 from training.caches import read_batches, write_tensors
-from training.processes import load_model, resolve_model
 
 ENCODED_AT_ONCE = 64
 

@@ -21,11 +21,11 @@ from config.script import log, write_atomically
 from config.settings import Settings
 from emoset.attribute_folders import memberships
 from emoset.confusability import confusability, write_confusability
+from emoset.hub import fingerprint
 from emoset.labels import EMOTIONS
 from training.caches import write_tensors
 from training.emotion_encoder import encode_images, new_encoder
 from training.encoder_training import best_epoch, fit_encoder, read_metrics
-from training.processes import fingerprint
 
 STAGE_VERSION = 1  # raise it when the encoder is trained, or its statistics are computed, differently
 COLOURS = ("#e3a008", "#2f7ed8", "#3fa66b", "#e8590c", "#c92a2a", "#7a5c3e", "#5f3dc4", "#5c6b7a")

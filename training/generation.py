@@ -21,8 +21,8 @@ from PIL.PngImagePlugin import PngInfo
 from config.loading import UserError
 from config.script import write_atomically
 from config.settings import EMOTIONS, PLACEHOLDER, ROOT, Settings
+from emoset.hub import fingerprint
 from training.pipeline import GENERATOR, EmotionPipeline
-from training.processes import fingerprint
 from training.samples import grid
 from training.seeds import derived_seed
 

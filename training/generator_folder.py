@@ -5,11 +5,8 @@ from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
-from huggingface_hub import create_repo, upload_folder
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from peft import get_peft_model_state_dict
 
-from config.loading import UserError
 from config.settings import Settings
 from emoset.built_folder import building
 from emoset.labels import EMOTIONS
@@ -71,20 +68,6 @@ def save_generator(
             StableDiffusionPipeline.save_lora_weights(work / "unet_lora", unet_lora_layers=layers)
         (work / GENERATOR).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         (work / "README.md").write_text(_card(settings, facts), encoding="utf-8")
-
-
-def upload(folder: Path, repository: str) -> None:
-    """Upload a generator's folder to a repository on the Hub."""
-    upload_folder(repo_id=repository, folder_path=folder, commit_message="A generator", ignore_patterns=".*")
-
-
-def check_repository(name: str) -> None:
-    """Raise UserError where nothing can be uploaded to the repository `name`: known before hours of training, not after."""
-    try:
-        create_repo(name, exist_ok=True)
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"mapper.push_to_hub: {name!r} cannot be uploaded to ({reason}); see `hf auth login`") from None
 
 
 def _card(settings: Settings, facts: dict) -> str:

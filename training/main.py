@@ -44,6 +44,7 @@ def prepare(settings: Settings, folder: Path) -> dict:
 
     from emoset.balance import balance_recipe, recipe_of
     from emoset.built_folder import lock
+    from emoset.hub import fingerprint, load_model
     from emoset.reading import read_emoset
     from training.attributes import alpha_of, attribute_texts, fit_emotion_classifier
     from training.caches import moments_of, pixels_of
@@ -51,7 +52,7 @@ def prepare(settings: Settings, folder: Path) -> dict:
     from training.emotion_statistics import build_emotion_space
     from training.imported import read_imported, read_imported_classifier
     from training.mapper_data import MapperItems
-    from training.processes import fingerprint, load_model, start
+    from training.processes import start
 
     data, models = settings.data, settings.models
 

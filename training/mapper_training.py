@@ -19,15 +19,16 @@ from config.loading import UserError
 from config.script import log, progress, write_atomically
 from config.settings import Settings
 from emoset.built_folder import is_built
+from emoset.hub import check_repository, fingerprints, upload
 from emoset.labels import EMOTIONS
 from training.attributes import AttributeTexts
 from training.checkpoints import load_checkpoint, save_checkpoint
 from training.emotion_space import EmotionSpace
-from training.generator_folder import check_repository, save_generator, upload
+from training.generator_folder import save_generator
 from training.mapper import EmotionMapper
 from training.mapper_data import MapperItems, Share, batches
 from training.pipeline import GENERATOR, EmotionPipeline
-from training.processes import fingerprints, prepare
+from training.processes import prepare
 from training.samples import grid
 from training.seeds import derived_seed
 from training.tracking import Metrics
@@ -63,7 +64,7 @@ def train_mapper(
     result = settings.run / "generator"
     is_built(result, {"what": "generator"})  # raises for what is not ours, before hours of training
     if options.push_to_hub and accelerator.is_main_process:
-        check_repository(options.push_to_hub)
+        check_repository(options.push_to_hub, "mapper.push_to_hub")
     hashes = fingerprints(stable.unet, stable.text_encoder)
     recipe = _recipe(settings, accelerator, share, items.recipe, hashes)
     if not _open(folder, recipe, result, accelerator):

@@ -13,10 +13,10 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from config.loading import UserError
 from config.settings import PLACEHOLDER
+from emoset.hub import fingerprints, load_model
 from training.conditioning import encode, tokenize
 from training.emotion_space import EmotionSpace, emotion_weights
 from training.mapper import EmotionMapper
-from training.processes import fingerprints, load_model
 
 GENERATOR = "generator.json"
 Emotion = str | Mapping[str, float]

@@ -1,19 +1,13 @@
-"""One process or many: the accelerator, and models named in the config."""
-
-import hashlib
-import os
-from pathlib import Path
+"""One process or many: the accelerator."""
 
 import diffusers
 import torch
 import transformers
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from config.loading import UserError
-from config.settings import ROOT
 from training.mapper_data import Share
 
 
@@ -47,37 +41,3 @@ def prepare(accelerator: Accelerator, module: torch.nn.Module, optimizer: torch.
             "gradient_clipping": clip,
         }
     return accelerator.prepare(module, optimizer)
-
-
-def resolve_model(name: str) -> str:
-    """Return the folder that `name` is, counted from here or from the project's root, or else the name, for the Hub."""
-    for folder in (Path(os.path.expanduser(name)), ROOT / name):
-        if folder.is_dir():
-            return str(folder)
-    return name
-
-
-def load_model(kind, name: str, setting: str, **options):
-    """Return `kind.from_pretrained` of a model that the setting `setting` names; raises UserError where there is none."""
-    try:
-        return kind.from_pretrained(resolve_model(name), **options)
-    except (OSError, HFValidationError, RepositoryNotFoundError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{setting}: {name!r} is neither a folder with such a model nor a name on the Hub ({reason})"
-        ) from None
-
-
-def fingerprint(*modules: torch.nn.Module, dtype: torch.dtype = torch.float16) -> str:
-    """Return a hash of the names and shapes of all weights and the first 64 numbers of each, rounded to `dtype`."""
-    digest = hashlib.blake2b(digest_size=8)
-    for module in modules:
-        for name, weight in module.state_dict().items():
-            digest.update(f"{name} {tuple(weight.shape)}".encode())
-            digest.update(weight.detach().flatten()[:64].to("cpu", dtype).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def fingerprints(*modules: torch.nn.Module) -> list[str]:
-    """Return the fingerprints in float16 and bfloat16: of the same model, whatever it was loaded as, one agrees."""
-    return [fingerprint(*modules, dtype=dtype) for dtype in (torch.float16, torch.bfloat16)]

@@ -4,8 +4,41 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
+
+PER_TOKEN = {"mm_token_type_ids", "token_type_ids"}  # a processor's fields that have a value for each token
+
+
+def backbone(model: nn.Module) -> PreTrainedModel:
+    """Return the model without its LM head, adapters kept."""
+    return (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
+
+
+def sharing_obstacle(model: PreTrainedModel) -> str | None:
+    """Return what is known to keep the model from running packed rows, or None."""
+    config = model.config.get_text_config()
+    layers = set(getattr(config, "layer_types", None) or []) - {"full_attention"}
+    if config._attn_implementation not in ("sdpa", "eager"):
+        return f"the attention kernel {config._attn_implementation} takes no mask of blocks"
+    return f"the model has layers of {', '.join(sorted(layers))}" if layers else None
+
+
+def mask_for(model: PreTrainedModel, visible: Tensor) -> Tensor:
+    """Return a mask as the model's attention takes it: the eager kernel adds numbers to the scores."""
+    if model.config.get_text_config()._attn_implementation == "eager":
+        return torch.where(visible, 0.0, torch.finfo(model.dtype).min)
+    return visible
+
+
+def prompt_positions(model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+    """Return the prompts' position ids: (3, B, P) of a model with positions in time, height and width, else (B, P)."""
+    own = getattr(backbone(model), "get_rope_index", None)
+    if own and "pixel_values" in inputs:
+        return own(**inputs)[0]
+    return (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
 
 
 def pack(ids: Tensor, mask: Tensor, positions: Tensor, group: int, answer: int) -> dict[str, Tensor]:
@@ -28,9 +61,10 @@ def pack(ids: Tensor, mask: Tensor, positions: Tensor, group: int, answer: int) 
     block = (place - prefix).clamp(min=-1) // answer  # -1: the prefix, seen by all
     visible = (place <= place[:, None]) & ((block == -1) | (block == block[:, None]))
     visible = visible & packed(mask)[:, None, None, :].bool()
+    visible = visible | (place == place[:, None])  # padding sees itself: a softmax over nothing is NaN
     return {
         "input_ids": packed(ids),
-        "attention_mask": visible | (place == place[:, None]),  # padding sees itself: a softmax over nothing is NaN
+        "attention_mask": visible,
         "position_ids": torch.cat([positions[..., :-1], answered], dim=-1),
         "shift_labels": nn.functional.pad(labels, (prefix, 0), value=-100),
     }

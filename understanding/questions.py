@@ -116,6 +116,19 @@ def multiple_choice(images: pd.DataFrame, settings: Questions, seed: int) -> lis
     ]
 
 
+def evaluation_questions(images: pd.DataFrame, settings: Questions, seed: int) -> list[Question]:
+    """Return the questions of an evaluation: multiple choice about each image, and about as many of the other two kinds.
+
+    Wrong emotions are asked about uniformly, whatever is confusable. Where the images are too few for an equal number of
+    every case, or not of all eight emotions, only multiple choice is asked.
+    """
+    questions = multiple_choice(images, settings, seed)
+    if len(images) < 64 or images["emotion"].nunique() < len(EMOTIONS):
+        return questions
+    rest = {"binary": 1.0, "multiple": 0.0, "misleading": 1.0, "confusable_share": 0.0, "count": 2 * len(images)}
+    return questions + draw_questions(images, settings.model_copy(update=rest), None, seed)
+
+
 def _wrong_emotions(asked: str, count: int, share: float, confusability: np.ndarray | None, rng: Random) -> list[str]:
     """Return the true emotions of `count` images for which `asked` is wrong, a share of them confusable with it."""
     others = [emotion for emotion in EMOTIONS if emotion != asked]

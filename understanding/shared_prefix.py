@@ -16,18 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import ProcessorMixin
 from trl import GRPOTrainer
 from trl.extras.profiling import profiling_context
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from config.script import log
-from understanding.packing import pack, take, take_rows
-
-PER_TOKEN = ("mm_token_type_ids", "token_type_ids")  # a processor's fields that have a value for each token
+from understanding.packing import PER_TOKEN, backbone, mask_for, pack, prompt_positions, sharing_obstacle, take, take_rows
 
 
 class SharedPrefixGRPOTrainer(GRPOTrainer):
@@ -148,11 +145,11 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
 
         The cache holds all but the last token of the prompts, which run once here, through the backbone alone.
         """
-        positions = self._positions(inputs)
+        positions = prompt_positions(self.model, inputs)
         prefix = {name: each for name, each in inputs.items() if name not in PER_TOKEN}
         prefix |= {name: inputs[name][:, :-1] for name in ("input_ids", "attention_mask")}
         with self.accelerator.autocast():  # which prepares the whole model's forward, not the backbone's
-            cache = _backbone(model)(**prefix, position_ids=positions[..., :-1], use_cache=True).past_key_values
+            cache = backbone(model)(**prefix, position_ids=positions[..., :-1], use_cache=True).past_key_values
         cache.batch_repeat_interleave(group)
         return {
             "input_ids": inputs["input_ids"].repeat_interleave(group, 0),
@@ -200,9 +197,8 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
             prompts = {name: firsts.pop(name)[:, :-answer] for name in names}
             firsts.pop("num_tiles", None)
             ids, mask = rows["input_ids"][start:end], rows["attention_mask"][start:end]
-            packed = pack(ids, mask, self._positions(prompts | firsts), group, answer)
-            if self._kernel == "eager":  # it adds its mask to the scores
-                packed["attention_mask"] = torch.where(packed["attention_mask"], 0.0, torch.finfo(self.model.dtype).min)
+            packed = pack(ids, mask, prompt_positions(self.model, prompts | firsts), group, answer)
+            packed["attention_mask"] = mask_for(self.model, packed["attention_mask"])
             with self.accelerator.autocast():
                 outputs.append(model(**packed, **firsts, fused_lm_head=True))
 
@@ -211,22 +207,11 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
 
         return answers("log_probs"), answers("entropy") if entropies else None
 
-    def _positions(self, inputs: dict[str, Any]) -> Tensor:
-        """Return the prompts' position ids: (3, B, P) of a model with positions in time, height and width, else (B, P)."""
-        own = getattr(_backbone(self.model), "get_rope_index", None)
-        if own and "pixel_values" in inputs:
-            return own(**inputs)[0]
-        return (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)
-
     # Whether it may be done.
 
     @property
     def _group(self) -> int:
         return self.num_generations if self.model.training else self.num_generations_eval
-
-    @property
-    def _kernel(self) -> str:
-        return self.model.config.get_text_config()._attn_implementation
 
     def _stop_sharing(self, obstacle: str) -> None:
         self.shares_prefix = False
@@ -235,11 +220,8 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
 
     def _obstacle(self) -> str | None:
         """Return what is known to stand against sharing before anything has run, or None."""
-        layers = set(getattr(self.model.config.get_text_config(), "layer_types", None) or []) - {"full_attention"}
-        if self._kernel not in ("sdpa", "eager"):
-            return f"the attention kernel {self._kernel} takes no mask of blocks"
-        if layers:
-            return f"the model has layers of {', '.join(sorted(layers))}"
+        if known := sharing_obstacle(self.model):
+            return known
         if self.aux_loss_enabled:
             return "the experts' load is balanced over all tokens"
         if self.tools or self.rollout_func is not None:
@@ -288,8 +270,3 @@ class _Processed:
 
 def _counts(images: list | None, rows: int) -> list[int]:
     return [len(each or []) for each in images] if images else [0] * rows
-
-
-def _backbone(model: nn.Module) -> PreTrainedModel:
-    """Return the model without its LM head, adapters kept."""
-    return (model.get_base_model() if isinstance(model, PeftModel) else model).base_model

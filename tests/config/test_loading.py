@@ -62,7 +62,7 @@ def test_values_as_people_write_them(overlay):
             "data: {problem_allowed: 0.1}",
             "mine.yaml: data.problem_allowed: no such key; did you mean data.problems_allowed?",
         ),
-        ("temperature: 0.1", "mine.yaml: temperature: no such key; did you mean balance.temperature?"),
+        ("max_repeats: 1", "mine.yaml: max_repeats: no such key; did you mean balance.max_repeats?"),
         ("xyzzy: 1", "mine.yaml: xyzzy: no such key; --help lists every key"),
         ("seed: many", "mine.yaml: seed: 'many' is not allowed; allowed: whole number, 0 to 4294967295"),
         ("seed: true", "mine.yaml: seed: True is not allowed"),

@@ -62,11 +62,11 @@ def generator(models, tmp_path_factory) -> Path:
     import torch
     from diffusers import StableDiffusionPipeline
 
+    from emoset.hub import fingerprints
     from emoset.labels import EMOTIONS
     from training.emotion_space import EmotionSpace
     from training.mapper import EmotionMapper
     from training.pipeline import GENERATOR
-    from training.processes import fingerprints
 
     folder = tmp_path_factory.mktemp("generator")
     torch.manual_seed(Random(1).randrange(1000))

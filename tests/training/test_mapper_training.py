@@ -318,13 +318,11 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(run, prepared, t
 
 
 def test_the_generator_is_uploaded_where_the_config_says_so(run, monkeypatch):
-    from training import generator_folder
+    from emoset import hub
 
     uploaded = []
-    monkeypatch.setattr(generator_folder, "create_repo", lambda name, exist_ok: uploaded.append(name))
-    monkeypatch.setattr(
-        generator_folder, "upload_folder", lambda **given: uploaded.append(sorted(os.listdir(given["folder_path"])))
-    )
+    monkeypatch.setattr(hub, "create_repo", lambda name, exist_ok: uploaded.append(name))
+    monkeypatch.setattr(hub, "upload_folder", lambda **given: uploaded.append(sorted(os.listdir(given["folder_path"]))))
     run("shared", mapper__push_to_hub="somebody/emotions")
     assert uploaded == ["somebody/emotions", [".built.json", "README.md", "emotion_space", "generator.json", "mapper"]]
 

@@ -1,0 +1,165 @@
+"""Asking a vision-language model: answers as it generates them, and how likely it finds each of the eight emotions."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedModel, ProcessorMixin
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from understanding.loading import load_processor
+
+from config.settings import Settings
+from emoset.hub import fingerprint, resolve_model
+from emoset.images import load_image
+from emoset.labels import EMOTIONS
+from understanding.model import bounded, conversation, load_whole
+from understanding.packing import PER_TOKEN, mask_for, pack, prompt_positions, sharing_obstacle, take_rows
+from understanding.questions import LETTERS, Question
+
+GREY = Image.new("RGB", (224, 224), (128, 128, 128))  # what the blind see
+
+
+def load_asker(settings: Settings, name: str | Path, setting: str) -> "Asker":
+    """Return what asks a model by name or folder, on this process's device; `setting` names it in errors."""
+    device = PartialState(cpu=not torch.cuda.is_available()).device
+    unset_hf_deepspeed_config()  # else ZeRO-3 would share out the weights, and every process asks for itself
+    model = load_whole(settings.understanding, name, setting)
+    return Asker(model.to(device), load_processor(resolve_model(str(name))), settings)
+
+
+class Asker:
+    """A model and its processor, ready to be asked the questions of `settings`.
+
+    recipe: what the answers depend on beside the questions.
+    """
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, settings: Settings):
+        self.model, self.processor, self.settings = model.eval(), processor, settings
+        self.recipe = [fingerprint(model), settings.grpo.answer_tokens, settings.understanding.max_pixels]
+        self._pixels = settings.understanding.max_pixels
+        self._load = lru_cache(maxsize=256)(lambda path: bounded(load_image(path), self._pixels))
+        self._shares = sharing_obstacle(model) is None
+        self._compared = False
+
+    def answers(
+        self, questions: Sequence[Question], images: Sequence[Path | Image.Image], count: int = 1, temperature: float = 0.0
+    ) -> list[list[str]]:
+        """Return `count` completions to each question; greedy ones where the temperature is 0."""
+        inputs = self._inputs(questions, images)
+        sampling = {"do_sample": False} if not temperature else {"do_sample": True, "temperature": temperature}
+        with torch.no_grad():
+            ids = self.model.generate(
+                **inputs,
+                **sampling,
+                top_k=None,
+                top_p=None,
+                repetition_penalty=1.0,
+                max_new_tokens=self.settings.grpo.answer_tokens,
+                num_return_sequences=count,
+                pad_token_id=self.processor.tokenizer.pad_token_id,
+            )[:, inputs["input_ids"].size(1) :]
+        texts = self.processor.batch_decode(ids, skip_special_tokens=True)
+        return [texts[first : first + count] for first in range(0, len(texts), count)]
+
+    def likelihoods(
+        self, questions: Sequence[Question], images: Sequence[Path | Image.Image], completions: Sequence[str]
+    ) -> Tensor:
+        """Return the probabilities (n, 8) of the eight emotions as answers to multiple-choice questions, rows sum to 1.
+
+        An emotion's is that of its name, or letter, and the end of the answer, after the model's own reasoning in
+        `completions`; where that kept to no format, after none.
+        """
+        starts, ends = zip(*(self._around(completion) for completion in completions), strict=True)
+        choices = [[said + end for said in self._said(question)] for question, end in zip(questions, ends, strict=True)]
+        inputs = self._inputs(questions, images, starts)
+        tokens = [[self._tokens(start, choice) for choice in row] for start, row in zip(starts, choices, strict=True)]
+        if self._shares and not self._compared:
+            plain, packed = self._plain(inputs, tokens), self._packed(inputs, tokens)
+            exact = self.model.dtype == torch.float32
+            self._compared, self._shares = True, bool((plain - packed).abs().max() < (1e-3 if exact else 0.5))
+            return plain.softmax(1)
+        return (self._packed if self._shares else self._plain)(inputs, tokens).softmax(1)
+
+    def _inputs(self, questions, images, starts: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Return the model's inputs for some questions; starts: how the answer to each begins."""
+        chats = [conversation(question.prompt) for question in questions]
+        prompts = [self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats]
+        texts = [prompt + start for prompt, start in zip(prompts, starts or [""] * len(prompts), strict=True)]
+        shown = [[self._load(image) if isinstance(image, Path) else bounded(image, self._pixels)] for image in images]
+        inputs = self.processor(
+            images=shown, text=texts, padding=True, padding_side="left", add_special_tokens=False, return_tensors="pt"
+        )
+        return {
+            name: each.to(self.model.device, self.model.dtype if each.is_floating_point() else None)
+            for name, each in inputs.items()
+        }
+
+    def _around(self, completion: str) -> tuple[str, str]:
+        """Return what comes before and after the answer's text, in the format of the questions."""
+        if not self.settings.questions.reasoning:
+            return "", self.processor.tokenizer.eos_token
+        thought, opened, _ = completion.partition("<answer>")
+        kept = opened and thought.startswith("<think>") and thought.count("</think>") == 1
+        return f"{thought if kept else '<think></think>'}<answer>", "</answer>"
+
+    def _said(self, question: Question) -> list[str]:
+        """Return how each of the eight emotions is said."""
+        by_letter = self.settings.questions.answer_by == "letter"
+        return [LETTERS[question.options.index(emotion)] if by_letter else emotion for emotion in EMOTIONS]
+
+    def _tokens(self, start: str, choice: str) -> list[int]:
+        """Return the tokens of a choice as they are after `start`, whose last token may not change with it."""
+        tokenizer = self.processor.tokenizer
+        before = tokenizer(start, add_special_tokens=False).input_ids
+        whole = tokenizer(start + choice, add_special_tokens=False).input_ids
+        return (
+            whole[len(before) :] if whole[: len(before)] == before else tokenizer(choice, add_special_tokens=False).input_ids
+        )
+
+    @torch.no_grad()
+    def _packed(self, inputs: dict[str, Tensor], tokens: list[list[list[int]]]) -> Tensor:
+        """Return log-probabilities (n, 8); the choices of a question are one row and share its image and prompt."""
+        ids, mask, longest = self._rows(inputs, tokens)
+        packed = pack(ids, mask, prompt_positions(self.model, inputs), len(EMOTIONS), longest)
+        packed["attention_mask"] = mask_for(self.model, packed["attention_mask"])
+        labels = packed.pop("shift_labels")
+        rest = {name: each for name, each in inputs.items() if name not in (*packed, *PER_TOKEN)}
+        kept = len(EMOTIONS) * longest
+        logits = self.model(**packed, **rest, logits_to_keep=kept).logits
+        return _log_probabilities(logits, labels[:, -kept:]).view(len(tokens), len(EMOTIONS), longest).sum(-1)
+
+    @torch.no_grad()
+    def _plain(self, inputs: dict[str, Tensor], tokens: list[list[list[int]]]) -> Tensor:
+        """Return the same from a row for each choice, the image repeated, one question after the other."""
+        ids, mask, longest = self._rows(inputs, tokens)
+        totals = []
+        for question in range(len(tokens)):
+            row = slice(question * len(EMOTIONS), (question + 1) * len(EMOTIONS))
+            rest = take_rows(inputs, [1] * len(tokens), [question] * len(EMOTIONS))
+            for name in PER_TOKEN & rest.keys():
+                rest[name] = torch.nn.functional.pad(rest[name], (0, longest))
+            rest |= {"input_ids": ids[row], "attention_mask": mask[row]}
+            logits = self.model(**rest, logits_to_keep=longest + 1).logits[:, :-1]
+            labels = ids[row, -longest:].masked_fill(mask[row, -longest:] == 0, -100)
+            totals.append(_log_probabilities(logits, labels).sum(-1))
+        return torch.stack(totals)
+
+    def _rows(self, inputs: dict[str, Tensor], tokens: list[list[list[int]]]) -> tuple[Tensor, Tensor, int]:
+        """Return ids and mask (n * 8, P + R), a row for each choice, and R, the most tokens of one."""
+        choices = [torch.tensor(choice, device=self.model.device) for row in tokens for choice in row]
+        ids, mask = (
+            torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            for rows in (choices, [torch.ones_like(c) for c in choices])
+        )
+        prompt, prompt_mask = (inputs[name].repeat_interleave(len(EMOTIONS), 0) for name in ("input_ids", "attention_mask"))
+        return torch.cat([prompt, ids], 1), torch.cat([prompt_mask, mask], 1), ids.size(1)
+
+
+def _log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return log p of each label (..., T) under logits (..., T, V); 0 where the label is -100."""
+    chosen = logits.float().log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+    return chosen.masked_fill(labels == -100, 0.0)

@@ -1,0 +1,265 @@
+"""One step of GRPO: a model, questions about images, rewards; Step I and Step II differ only in their images.
+
+Only what TRL leaves open stands here: the questions as its data set, the rewards, checkpoints that are whole or not there,
+full weights that resume, and curves. TRL's checkpoints hold pickles (training_args.bin, rng_state.pth), the one exception to
+the rule that none are loaded, in our own run folder.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from torch import nn
+from transformers import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
+from trl import GRPOConfig
+
+from config.loading import UserError
+from config.script import log
+from config.settings import Settings
+from emoset.hub import resolve_model
+from emoset.images import load_image
+from emoset.labels import EMOTIONS
+from understanding.curves import Curves
+from understanding.loading import load_processor
+from understanding.model import bounded, conversation, freeze_vision, load_whole, lora_config
+from understanding.questions import Question
+from understanding.rewards import length_reward, rewards_of
+from understanding.shared_prefix import SharedPrefixGRPOTrainer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the questions of a step are shared out. accumulation: forward passes of a process for each update."""
+
+    processes: int
+    accumulation: int
+    steps: int
+
+
+def plan(settings: Settings, questions: int, limit: int | None) -> Plan:
+    """Return how `questions` are shared out, in at most `limit` updates; more than a pass over them begins a new one.
+
+    Raises UserError for what cannot be, with the nearest that can.
+    """
+    grpo, processes = settings.grpo, int(os.environ.get("WORLD_SIZE", "1"))
+    at_once = grpo.batch_size * processes
+    if grpo.questions_per_step % at_once:
+        nearest = max(at_once, round(grpo.questions_per_step / at_once) * at_once)
+        raise UserError(
+            f"grpo.questions_per_step: {grpo.questions_per_step} cannot be shared out over {processes} processes of"
+            f" grpo.batch_size {grpo.batch_size}; the nearest that can is {nearest}"
+        )
+    if questions < grpo.questions_per_step:
+        nearest = questions // at_once * at_once
+        hint = f"the most that can be is {nearest}" if nearest else "ask more questions: questions.count"
+        raise UserError(f"grpo.questions_per_step: {grpo.questions_per_step}, but there are {questions} questions; {hint}")
+    whole = questions // grpo.questions_per_step
+    return Plan(processes, grpo.questions_per_step // at_once, whole if limit is None else limit)
+
+
+def train(
+    settings: Settings,
+    name: str,
+    start: str | Path,
+    questions: list[Question],
+    asked_on_val: list[Question],
+    images: dict[str, Path],
+    confusability,
+    steps: int,
+    folder: Path,
+) -> "Trainer":
+    """Train the model `start`, by name or folder, for `steps` updates; go on from the newest checkpoint in `folder`.
+
+    name: of the step, for the log. images: the file of every image id. confusability: (8, 8), for the graded reward.
+    """
+    arguments = training_arguments(
+        settings, len(questions), steps, folder
+    )  # before the model: ZeRO-3 shares it out as it loads
+    model, processor = load_trainable(settings, start)
+    newest = get_last_checkpoint(arguments.output_dir) if os.path.isdir(arguments.output_dir) else None
+    adapter = {"peft_config": lora_config(settings.understanding)}
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        processing_class=processor,
+        train_dataset=question_data(questions, images, settings.understanding.max_pixels),
+        reward_funcs=list(reward_functions(settings, questions, confusability).values()),
+        share_prefix=settings.grpo.share_prefix,
+        callbacks=[curves := Curves(settings, folder, asked_on_val, images, processor)],
+        **adapter if settings.understanding.lora_rank and not isinstance(model, PeftModel) else {},
+    )
+    curves.trainer = trainer
+    for noisy in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(noisy)
+    trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+    resumed = f", going on from {Path(newest).name}" if newest else ""
+    log.info(f"{name}: {trained:,} weights are trained, {steps:,} updates{resumed}")
+    trainer.train(resume_from_checkpoint=newest)
+    return trainer
+
+
+def load_trainable(settings: Settings, start: str | Path):
+    """Return the model to be trained, without a new adapter, and its processor."""
+    options = settings.understanding
+    whole = options if options.lora_rank else options.model_copy(update={"dtype": "float32"})  # which AdamW's updates need
+    model = load_whole(whole, start, "understanding.model", trainable=True)
+    if not options.lora_rank and not options.train_vision:
+        freeze_vision(model)
+    return model.train(), load_processor(resolve_model(str(start)))
+
+
+def training_arguments(settings: Settings, questions: int, steps: int, folder: Path) -> GRPOConfig:
+    """Return TRL's settings; its batch sizes count answers."""
+    grpo, rewards = settings.grpo, settings.rewards
+    shared = plan(settings, questions, steps)
+    return GRPOConfig(
+        output_dir=str(folder / "checkpoints"),
+        per_device_train_batch_size=grpo.batch_size * grpo.group,
+        gradient_accumulation_steps=shared.accumulation,
+        steps_per_generation=shared.accumulation,  # one sampling for each update, without which no run resumes exactly
+        num_generations=grpo.group,
+        max_completion_length=grpo.answer_tokens,
+        temperature=grpo.temperature,
+        beta=grpo.beta,
+        reward_weights=list(reward_weights(rewards).values()),
+        max_steps=steps,
+        use_vllm=grpo.vllm,
+        vllm_mode="colocate",
+        **common_arguments(settings),
+    )
+
+
+def common_arguments(settings: Settings) -> dict:
+    """Return the settings that every trainer of transformers takes."""
+    grpo, dtype = settings.grpo, settings.understanding.dtype
+    return dict(
+        learning_rate=grpo.learning_rate,
+        lr_scheduler_type=grpo.schedule if grpo.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=grpo.warmup_steps,
+        max_grad_norm=grpo.max_gradient_norm,
+        gradient_checkpointing=grpo.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        dataloader_num_workers=grpo.workers,
+        logging_steps=grpo.log_every,
+        report_to=grpo.tracker,
+        save_steps=grpo.checkpoint_every,
+        save_total_limit=grpo.checkpoints_kept,
+        seed=settings.seed,
+        bf16=dtype == "bfloat16",
+        fp16=dtype == "float16",
+        use_cpu=not torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        remove_unused_columns=False,
+    )
+
+
+def question_data(
+    questions: list[Question], images: dict[str, Path], max_pixels: int, answers: list[str] | None = None
+) -> Dataset:
+    """Return the questions as TRL reads them, a row each: prompt, image, question (its number) and, if given, the answer."""
+
+    @lru_cache(maxsize=64)  # a question's row is read once for every answer
+    def load(image_id: str):
+        return bounded(load_image(images[image_id]), max_pixels)
+
+    def shown(rows: dict) -> dict:
+        return rows | {"image": [load(questions[number].image_id) for number in rows["question"]]}
+
+    rows = [{"prompt": conversation(question.prompt), "question": number} for number, question in enumerate(questions)]
+    if answers:
+        rows = [
+            row | {"completion": [{"role": "assistant", "content": answer}]}
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+    return Dataset.from_list(rows).with_transform(shown)
+
+
+def reward_weights(rewards) -> dict[str, float]:
+    """Return the weights of the rewards that are in use, by name."""
+    named = {name: getattr(rewards, name) for name in ("binary", "multiple", "misleading", "format")}
+    return named | ({"length": rewards.length} if rewards.length else {})
+
+
+def reward_functions(settings: Settings, questions: list[Question], confusability) -> dict:
+    """Return TRL's reward functions by name; the share of right answers for each emotion is logged beside them."""
+    asked = settings.questions
+
+    def all_rewards(completions: list, numbers: list[int]) -> list[dict]:
+        return [
+            rewards_of(
+                questions[number],
+                completion[0]["content"],
+                asked.reasoning,
+                asked.answer_by,
+                settings.rewards,
+                confusability,
+            )
+            for completion, number in zip(completions, numbers, strict=True)
+        ]
+
+    def function(name: str):
+        def reward(completions, question, log_metric, **_):
+            rewards = [each[name] for each in all_rewards(completions, question)]
+            if name == "multiple":
+                for emotion in EMOTIONS:
+                    own = [
+                        r
+                        for r, n in zip(rewards, question, strict=True)
+                        if r is not None and questions[n].emotion == emotion
+                    ]
+                    if own:
+                        log_metric(f"accuracy/{emotion}", sum(r == 1 for r in own) / len(own))
+            return rewards
+
+        reward.__name__ = name
+        return reward
+
+    def length(completion_ids, **_):
+        return [length_reward(len(ids), settings.rewards.length_limit) for ids in completion_ids]
+
+    functions = {name: function(name) for name in ("binary", "multiple", "misleading", "format")}
+    return functions | ({"length": length} if settings.rewards.length else {})
+
+
+class Trainer(SharedPrefixGRPOTrainer):
+    """`SharedPrefixGRPOTrainer` whose checkpoints are whole or not there, and whose full weights resume."""
+
+    _beside: Path | None = None  # where a checkpoint is being written
+
+    def _get_output_dir(self, trial) -> str:
+        return str(self._beside or self.args.output_dir)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """Write the checkpoint beside and rename it, when all processes have written their parts."""
+        final = Path(self.args.output_dir)
+        self._beside = final / ".unfinished"
+        if self.accelerator.is_main_process:
+            shutil.rmtree(self._beside, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.accelerator.is_main_process:
+                (written,) = self._beside.glob("checkpoint-*")
+                shutil.rmtree(final / written.name, ignore_errors=True)
+                written.rename(final / written.name)
+                rotate_checkpoints(output_dir=str(final), save_total_limit=self.args.save_total_limit)
+            self.accelerator.wait_for_everyone()
+        finally:
+            self._beside = None
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Load a checkpoint; full weights by the names that they were saved under, few of which Trainer knows."""
+        if isinstance(self.model, PeftModel):
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(saved.state_dict())
+
+    def create_model_card(self, *_, **__) -> None:
+        """The result has a card of its own."""

@@ -1,0 +1,26 @@
+"""Loading the processor of a vision-language model, with torchvision or without."""
+
+import transformers
+from transformers import PROCESSOR_MAPPING, AutoConfig, AutoProcessor, ProcessorMixin
+
+
+def load_processor(name: str) -> ProcessorMixin:
+    """Return the processor of the model `name`, by name on the Hub or as a folder; it pads on the left, as sampling needs.
+
+    A processor that also takes videos does not load at all without torchvision, and the CPU builds of torch have none that
+    fits. Nothing here shows videos, so then it is loaded without its video part.
+    """
+    try:
+        return AutoProcessor.from_pretrained(name, padding_side="left")
+    except (ImportError, OSError) as missing:  # OSError: saved without its video part
+        if not any(part in str(missing) for part in ("torchvision", "Torchvision", "video processor")):
+            raise
+    named = ProcessorMixin.get_processor_dict(name)[0].get("processor_class")
+    whole = getattr(transformers, named) if named else PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(name))]
+    return without_video(whole).from_pretrained(name, padding_side="left")
+
+
+def without_video(processor: type[ProcessorMixin]) -> type[ProcessorMixin]:
+    """Return a processor class of the same name that has all parts but the video processor."""
+    parts = [part for part in processor.get_attributes() if part != "video_processor"]
+    return type(processor.__name__, (processor,), {"get_attributes": classmethod(lambda cls: parts)})

@@ -1,0 +1,130 @@
+"""Find the training images that are hard for the reference model: it answers each several times, the wrong are counted.
+
+    python understanding/mining.py --config config/demo.yaml
+    accelerate launch understanding/mining.py data.emoset=path/to/EmoSet            # as accelerate is configured
+
+Writes to `<run>/mining/`: errors.parquet, the error rate of every image and what it was taken for; confusability.json;
+and errors.png, the error rates by emotion. understanding.py does the same between its Step I and Step II.
+"""
+
+import sys
+from pathlib import Path
+
+try:
+    from config.loading import UserError
+    from config.script import log, open_run_folder, run, write_atomically
+    from config.settings import Mining, Settings
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+
+import numpy as np
+import pandas as pd
+
+from emoset.chosen import equal_emotions
+from emoset.labels import EMOTIONS
+
+
+def main(settings: Settings) -> None:
+    from emoset.reading import read_emoset
+    from understanding.asking import load_asker
+
+    folder = open_run_folder(settings, "mining")
+    index = read_emoset(settings.data, folder).index  # before torch starts its threads: it forks
+    name = settings.understanding.model
+    if settings.understanding.reference == "step_one":
+        name = settings.run / "understanding" / "step_one"
+        if not name.is_dir():
+            raise UserError(f"{name} is not there; understanding.py makes it, or set understanding.reference=base")
+    mine(load_asker(settings, name, "understanding.model"), index[index["split"] == "train"], folder, settings)
+
+
+def mine(asker, images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame:
+    """Ask about the images (columns image_id, emotion, image) and return a row for each: error, from 0 to 1, and emotion.
+
+    Also a column for each emotion: the share of answers that named it. Written into `folder`, with a plot.
+    """
+    from accelerate import PartialState
+
+    from emoset.confusability import confusability, write_confusability
+    from understanding.answering import answer_all
+    from understanding.questions import multiple_choice
+    from understanding.scoring import read_answers
+
+    images = equal_emotions(images, settings.mining.images, settings.seed)
+    questions = multiple_choice(images, settings.questions, settings.seed)
+    paths = {
+        image_id: settings.data.emoset / path for image_id, path in zip(images["image_id"], images["image"], strict=True)
+    }
+    sampled = dict(count=settings.mining.answers, temperature=settings.grpo.temperature)
+    answers = answer_all(asker, questions, paths, folder, settings.evaluate.batch_size, **sampled)
+    answers = read_answers(answers, settings.questions.reasoning, settings.questions.answer_by)
+    said = pd.crosstab(answers["image_id"], answers["said_emotion"].fillna("none"), normalize="index")
+    said = said.reindex(columns=list(EMOTIONS), fill_value=0.0)
+    errors = images[["image_id", "emotion"]].merge(said, left_on="image_id", right_index=True)
+    own = errors["emotion"].map(EMOTIONS.index).to_numpy()
+    shares = errors[list(EMOTIONS)].to_numpy()
+    errors.insert(2, "error", 1 - shares[np.arange(len(errors)), own])
+    if PartialState().is_main_process:
+        write_atomically(folder / "errors.parquet", errors.to_parquet)
+        mistaken = shares * (1 - np.eye(len(EMOTIONS)))[own]
+        if all(mistaken[own == emotion].any() for emotion in range(len(EMOTIONS))):
+            write_confusability(folder / "confusability.json", confusability(mistaken, own), "mining")
+        _plot(errors, folder / "errors.png")
+    log.info(
+        f"{len(errors):,} images: {errors['error'].mean():.1%} of answers wrong; {(errors['error'] > 0.5).sum():,} mostly"
+    )
+    return errors
+
+
+def hard_images(errors: pd.DataFrame, mining: Mining, seed: int) -> pd.DataFrame:
+    """Return the images of Step II (columns image_id, emotion): hard ones, equally many of each emotion, and some others.
+
+    An emotion gives as many as that with the fewest hard images has, drawn at random.
+    Raises UserError where an emotion has no hard image.
+    """
+    is_hard = errors["error"].between(mining.lowest, mining.highest)
+    counts = errors.loc[is_hard, "emotion"].value_counts().reindex(list(EMOTIONS), fill_value=0)
+    if not counts.min():
+        none = ", ".join(counts.index[counts == 0])
+        raise UserError(
+            f"mining: no image of {none} has an error rate from {mining.lowest:g} to {mining.highest:g};"
+            " lower mining.lowest, or set grpo.steps_two=0"
+        )
+    hard = equal_emotions(errors[is_hard], int(counts.min()) * len(EMOTIONS), seed)
+    easy = round(len(hard) * mining.easy_share / (1 - mining.easy_share))
+    others = errors[~is_hard]
+    chosen = [hard, others.sample(min(easy, len(others)), random_state=seed)]
+    log.info(
+        f"{len(hard):,} hard images, {counts.min():,} of each emotion, and {len(chosen[1]):,} others; there are hard ones of"
+        f" {', '.join(f'{emotion} {count:,}' for emotion, count in counts.items())}"
+    )
+    return pd.concat(chosen)[["image_id", "emotion"]].reset_index(drop=True)
+
+
+def _plot(errors: pd.DataFrame, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rates = sorted(errors["error"].round(3).unique())
+    shares = pd.crosstab(errors["emotion"], errors["error"].round(3), normalize="index").reindex(list(EMOTIONS)).fillna(0)
+    figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained")
+    left = np.zeros(len(EMOTIONS))
+    colours = plt.get_cmap("cividis_r")(np.linspace(0.05, 1, max(len(rates), 2)))
+    for rate, colour in zip(rates, colours, strict=False):
+        width = shares[rate].to_numpy()
+        axes.barh(EMOTIONS, width, left=left, color=colour, label=f"{rate:.0%}" if len(rates) <= 9 else None)
+        left += width
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="share of the emotion's images", title="Error rate of the reference model, image by image")
+    axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(rates) <= 9:
+        axes.legend(title="wrong answers", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    write_atomically(path, lambda beside: figure.savefig(beside, dpi=130))
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

@@ -1,0 +1,88 @@
+"""Vision-language models: the base that the config names, an adapter on it, and what a result's folder holds."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel
+from PIL import Image
+from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
+
+from config.loading import UserError
+from config.settings import Understanding
+from emoset.hub import load_model, resolve_model
+
+ADAPTER = "adapter_config.json"
+
+
+def check_four_bit() -> None:
+    """Raise UserError where no weights of 4 bits can be had."""
+    if not torch.cuda.is_available():
+        raise UserError("understanding.four_bit: needs a GPU, and there is none here; set it to false")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            "understanding.four_bit: bitsandbytes is not installed; pip install bitsandbytes, or set it to false"
+        )
+
+
+def load_base(settings: Understanding, name: str, setting: str = "understanding.model") -> PreTrainedModel:
+    """Return the model `name`, on the CPU but for 4 bits; raises UserError where there is none, naming `setting`."""
+    options = dict(dtype=getattr(torch, settings.dtype), attn_implementation=settings.attention)
+    if settings.four_bit:
+        check_four_bit()
+        options["device_map"] = {"": torch.cuda.current_device()}
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=options["dtype"],
+        )
+    return load_model(AutoModelForImageTextToText, name, setting, **options)
+
+
+def load_whole(
+    settings: Understanding, name: str | Path, setting: str, trainable: bool = False
+) -> PreTrainedModel | PeftModel:
+    """Return a model by name or folder; where the folder holds an adapter, its base with the adapter on it."""
+    folder = Path(resolve_model(str(name)))
+    if not (folder / ADAPTER).is_file():
+        return load_base(settings, str(name), setting)
+    base = json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"]
+    model = load_base(settings, base, f"{folder.name}/{ADAPTER}: base_model_name_or_path")
+    return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+
+
+def lora_config(settings: Understanding) -> LoraConfig:
+    """Return the adapter: on the language model alone, whose layers' names the vision tower's may share."""
+    names = "|".join(map(re.escape, settings.lora_targets))
+    where = "" if settings.train_vision else r"(?=.*\blanguage_model\b)"
+    return LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=0.0,  # drawn once for a shared prompt and once for each answer, it would make them differ
+        target_modules=rf"{where}.*\.({names})",
+        task_type="CAUSAL_LM",
+    )
+
+
+def freeze_vision(model: PreTrainedModel) -> None:
+    """Let everything but the language model and its head keep its weights."""
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("language_model" in name or "lm_head" in name)
+
+
+def bounded(image: Image.Image, max_pixels: int) -> Image.Image:
+    """Return the image, shrunk to at most `max_pixels`, its aspect kept."""
+    pixels = image.width * image.height
+    if pixels <= max_pixels:
+        return image
+    scale = (max_pixels / pixels) ** 0.5
+    size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3)
+
+
+def conversation(prompt: str) -> list[dict]:
+    """Return the chat that asks one question about one image, as TRL and processors read it."""
+    return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]

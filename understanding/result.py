@@ -1,0 +1,98 @@
+"""The folder of a fine-tuned model: an adapter or whole weights, the processor, and a model card."""
+
+import json
+import shutil
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import Trainer
+
+from config.settings import ROOT, Settings
+from emoset.built_folder import building
+from emoset.labels import EMOTIONS
+from understanding.grpo import reward_weights
+
+NOT_FOR_USE = ("training_args.bin", "ref", "README.md", "tokenizer*", "*.jinja", "processor_config.json")
+CARD = """---
+license: other
+license_name: emoset-terms
+license_link: https://vcc.tech/EmoSet
+base_model: {base}
+tags: [emotion, vision-language, grpo, affective-computing]
+---
+# A vision-language model that tells the emotion of an image
+
+`{base}`, fine-tuned on EmoSet by GRPO with binary, multiple-choice and misleading-choice questions.
+
+```python
+{use}
+```
+
+## Training
+- {what}
+- Rewards: {rewards}; misleading scored by `{scoring}`.
+- Answers: {format}, by {answer_by}; seed {seed}.
+{steps}
+
+## Limits
+- It knows the eight emotions {emotions}, as the annotators of EmoSet saw them in photographs from the web, and their
+  stereotypes. What it says of an image is not evidence of what anybody feels.
+- EmoSet may be used for research that is not commercial, by its terms (https://vcc.tech/EmoSet); what was trained on it
+  should not be used otherwise. The base model has terms of its own.
+- Evaluate it (evaluation/evaluate.py) before you rely on it: the lines above say what was done, not how well.
+"""
+ADAPTER_USE = """from peft import PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained("{base}"), "path/to/this/folder")
+processor = AutoProcessor.from_pretrained("path/to/this/folder")"""
+WHOLE_USE = """from transformers import AutoModelForImageTextToText, AutoProcessor
+
+model = AutoModelForImageTextToText.from_pretrained("path/to/this/folder")
+processor = AutoProcessor.from_pretrained("path/to/this/folder")"""
+
+
+def save_result(trainer: Trainer, folder: Path, settings: Settings, steps: list[str]) -> None:
+    """Write what a trainer has trained, whole, in place of an older folder. All processes call it.
+
+    steps: what was done, for the model card.
+    """
+    written = Path(trainer.args.output_dir) / "result"
+    trainer.save_model(str(written))  # gathers what ZeRO-3 has shared out
+    trainer.accelerator.wait_for_everyone()
+    if trainer.accelerator.is_main_process:
+        with building(folder, {"what": "understanding model", "steps": steps}) as work:
+            shutil.copytree(written, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_FOR_USE))
+            trainer.processing_class.save_pretrained(work)
+            if isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel):
+                _name_base(work / "adapter_config.json", settings.understanding.model)
+            (work / "README.md").write_text(_card(settings, steps), encoding="utf-8")
+        shutil.rmtree(written)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _name_base(path: Path, base: str) -> None:
+    """Name the base as the config does: where that is a folder of the project, peft has written where the project lies."""
+    about = json.loads(path.read_text())
+    about["base_model_name_or_path"] = str(Path(base).relative_to(ROOT)) if Path(base).is_relative_to(ROOT) else base
+    path.write_text(json.dumps(about, indent=2) + "\n")
+
+
+def _card(settings: Settings, steps: list[str]) -> str:
+    options, rewards = settings.understanding, settings.rewards
+    trained = (
+        f"LoRA of rank {options.lora_rank} on {', '.join(options.lora_targets)}" if options.lora_rank else "All weights"
+    )
+    vision = "the vision tower trained too" if options.train_vision else "the vision tower frozen"
+    return CARD.format(
+        base=options.model,
+        use=(ADAPTER_USE if options.lora_rank else WHOLE_USE).format(base=options.model),
+        what=f"{trained}, {vision}.",
+        rewards=", ".join(f"{name} x {weight:g}" for name, weight in reward_weights(rewards).items()),
+        scoring=rewards.scoring,
+        format="`<think>…</think><answer>…</answer>`" if settings.questions.reasoning else "the answer alone",
+        answer_by=settings.questions.answer_by,
+        seed=settings.seed,
+        steps="\n".join(f"- {step}" for step in steps),
+        emotions=", ".join(EMOTIONS),
+    )

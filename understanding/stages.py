@@ -1,0 +1,190 @@
+"""The stages of understanding.py: each is skipped where its result is there, and goes on where it was stopped."""
+
+import gc
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import PartialState
+from transformers.utils import logging as transformers_logging
+from understanding.loading import load_processor
+
+from config.loading import UserError
+from config.script import is_first_process, log, write_atomically
+from config.settings import Settings
+from emoset.hub import check_repository, upload, weights_digest
+from understanding import mining
+from understanding.asking import load_asker
+from understanding.grpo import plan, train
+from understanding.model import check_four_bit, conversation
+from understanding.questions import Question
+from understanding.result import save_result
+from understanding.warmup import train_on_answers
+
+RECIPE = "recipe.json"
+# What the weights do not depend on.
+WATCHING = {
+    "log_every",
+    "evaluate_every",
+    "evaluated_questions",
+    "checkpoint_every",
+    "checkpoints_kept",
+    "tracker",
+    "workers",
+}
+
+
+class Stages:
+    """The stages in their order, each starting from `model`: what the one before has made, by name or folder.
+
+    images: the file of every image id. confusability: (8, 8) or None. asked_on_val: the questions of evaluations.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        data: str,
+        images: dict[str, Path],
+        confusability: np.ndarray | None,
+        asked_on_val: list[Question],
+    ):
+        self.settings, self.folder, self.images, self.confusability = settings, folder, images, confusability
+        self.asked_on_val = asked_on_val
+        self.model: str | Path = settings.understanding.model
+        self.done: list[str] = []
+        self._recipe = dict(data=data, base=weights_digest(settings.understanding.model), seed=settings.seed)
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        PartialState(cpu=not torch.cuda.is_available())
+
+    def announce(self, questions: list[Question]) -> None:
+        """Say what a step amounts to, and refuse what cannot be, before a model is loaded."""
+        settings, grpo = self.settings, self.settings.grpo
+        if settings.understanding.four_bit:
+            check_four_bit()
+        if settings.understanding.push_to_hub and is_first_process():
+            check_repository(settings.understanding.push_to_hub, "understanding.push_to_hub")
+        shared = plan(settings, len(questions), grpo.steps_one)
+        if shared.processes != PartialState().num_processes:
+            raise UserError(f"{shared.processes} processes were launched, but they found {PartialState().num_processes}")
+        prompt, image = prompt_tokens(settings, questions[0], self.images[questions[0].image_id])
+        state = PartialState()
+        log.info(
+            f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions x {grpo.group} answers on"
+            f" {shared.processes} processes ({state.distributed_type.value}, {state.device.type}), each"
+            f" {shared.accumulation} times {grpo.batch_size} x {grpo.group} answers; {shared.steps:,} updates in Step I\n"
+            f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {grpo.answer_tokens}"
+        )
+
+    def warm_up(self, questions: list[Question]) -> None:
+        """Fine-tune on right answers for `warmup.steps` updates."""
+        if steps := self.settings.warmup.steps:
+            chosen = self.settings.warmup.model_dump()
+            trainer = lambda folder: train_on_answers(self.settings, self.model, questions, self.images, folder)  # noqa: E731
+            self._run("warm_up", chosen, trainer, f"Supervised warm-up: {steps:,} updates on right answers")
+
+    def grpo(self, name: str, questions: list[Question], limit: int | None) -> None:
+        """Train by GRPO for `limit` updates, or one pass over the questions."""
+        steps = plan(self.settings, len(questions), limit).steps
+        if not steps:
+            return
+        chosen = dict(questions=self.settings.questions.model_dump(mode="json"), rewards=self.settings.rewards.model_dump())
+        chosen |= dict(grpo=self.settings.grpo.model_dump(exclude=WATCHING), steps=steps)
+        chosen |= dict(images=[question.image_id for question in questions[:1000]])
+
+        def trainer(folder: Path):
+            return train(
+                self.settings,
+                name,
+                self.model,
+                questions,
+                self.asked_on_val,
+                self.images,
+                self.confusability,
+                steps,
+                folder,
+            )
+
+        label = {"step_one": "Step I, training images", "step_two": "Step II, hard images"}[name]
+        each = f"{self.settings.grpo.questions_per_step} questions x {self.settings.grpo.group} answers"
+        self._run(name, chosen, trainer, f"{label}: {steps:,} updates of {each}")
+
+    def hard_images(self, images: pd.DataFrame) -> pd.DataFrame:
+        """Return those of Step II, from what the reference model answers; it is asked where it has not been."""
+        folder = self.settings.run / "mining"
+        folder.mkdir(exist_ok=True)
+        name = self.settings.understanding.model if self.settings.understanding.reference == "base" else self.model
+        asker = load_asker(self.settings, name, "understanding.model")
+        errors = mining.mine(asker, images, folder, self.settings)
+        del asker
+        _free()
+        return mining.hard_images(errors, self.settings.mining, self.settings.seed)
+
+    def finish(self) -> None:
+        """Copy the last stage's model to `model/`, and upload it where the config says so."""
+        if not isinstance(self.model, Path):
+            raise UserError("nothing was trained: warmup.steps, grpo.steps_one and grpo.steps_two are all 0")
+        result = self.folder / "model"
+        if is_first_process():
+            beside = self.folder / ".model.new"
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.copytree(self.model, beside)
+            shutil.rmtree(result, ignore_errors=True)
+            beside.rename(result)
+            if repository := self.settings.understanding.push_to_hub:
+                upload(result, repository)
+        log.info(f"the fine-tuned model is in {result.relative_to(self.settings.run)}/")
+
+    def _run(self, name: str, chosen: dict, train_in, what: str) -> None:
+        """Run a stage, or find it done: make its folder ready, train, save the model, and go on from there.
+
+        Another recipe's training in that folder is moved aside, to `<name>.old`.
+        """
+        self.done.append(what)
+        self._recipe = {"what": "understanding", **self._recipe, name: chosen}
+        self._recipe["understanding"] = self.settings.understanding.model_dump(mode="json", exclude={"push_to_hub"})
+        folder, recipe = self.folder / name, json.dumps(self._recipe, indent=1)
+        known = folder / RECIPE
+        is_same = known.exists() and known.read_text() == recipe
+        finished = is_same and (folder / "model").exists()
+        PartialState().wait_for_everyone()  # all have looked before anybody writes
+        if not is_same and is_first_process():
+            if folder.exists():
+                old = folder.with_name(f"{name}.old")
+                shutil.rmtree(old, ignore_errors=True)
+                folder.rename(old)
+                log.info(f"{name}: the settings or data have changed; the training before them is in {old.name}/")
+            folder.mkdir()
+            write_atomically(known, lambda path: path.write_text(recipe))
+        PartialState().wait_for_everyone()
+        if finished:
+            log.info(f"{name}: trained before, and nothing has changed")
+        else:
+            trainer = train_in(folder)
+            save_result(trainer, folder / "model", self.settings, self.done)
+            del trainer
+            _free()
+        self.model = folder / "model"
+
+
+def prompt_tokens(settings: Settings, question: Question, path: Path) -> tuple[int, int]:
+    """Return how many tokens the prompt of a question has, and how many of them the image takes."""
+    from emoset.hub import resolve_model
+    from emoset.images import load_image
+    from understanding.model import bounded
+
+    processor = load_processor(resolve_model(settings.understanding.model))
+    text = processor.apply_chat_template(conversation(question.prompt), add_generation_prompt=True, tokenize=False)
+    image = bounded(load_image(path), settings.understanding.max_pixels)
+    whole = len(processor(images=[[image]], text=[text], return_tensors="pt").input_ids[0])
+    return whole, whole - len(processor.tokenizer(text).input_ids) + 1
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,56 @@
+"""The supervised warm-up: right answers to the same questions, by TRL's SFTTrainer."""
+
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTConfig, SFTTrainer
+
+from config.settings import Settings
+from understanding.grpo import common_arguments, load_trainable, question_data
+from understanding.model import lora_config
+from understanding.questions import LETTERS, Question
+
+SURE = {True: "95", False: "5"}  # scores of a true and of a wrong emotion
+
+
+def right_answer(question: Question, reasoning: bool, answer_by: str) -> str:
+    """Return an answer that earns the most, or nearly so, in the format of the questions."""
+    if question.kind == "binary":
+        answer = "yes" if question.is_true else "no"
+    elif question.kind == "misleading":
+        answer = SURE[question.is_true]
+    else:
+        answer = LETTERS[question.options.index(question.emotion)] if answer_by == "letter" else question.emotion
+    thought = f"This image evokes {question.emotion}."
+    return f"<think>{thought}</think><answer>{answer}</answer>" if reasoning else answer
+
+
+def train_on_answers(
+    settings: Settings, start: str | Path, questions: list[Question], images: dict[str, Path], folder: Path
+) -> SFTTrainer:
+    """Train the model `start`, by name or folder, on right answers; go on from the newest checkpoint in `folder`."""
+    asked, warmup = settings.questions, settings.warmup
+    arguments = SFTConfig(
+        output_dir=str(folder / "checkpoints"),
+        per_device_train_batch_size=warmup.batch_size,
+        max_steps=warmup.steps,
+        max_length=None,
+        **common_arguments(settings) | {"learning_rate": warmup.learning_rate, "lr_scheduler_type": "cosine"},
+    )
+    model, processor = load_trainable(settings, start)
+    answers = [right_answer(question, asked.reasoning, asked.answer_by) for question in questions]
+    new_adapter = settings.understanding.lora_rank and not isinstance(model, PeftModel)
+    trainer = SFTTrainer(
+        model=model,
+        args=arguments,
+        processing_class=processor,
+        train_dataset=question_data(questions, images, settings.understanding.max_pixels, answers),
+        peft_config=lora_config(settings.understanding) if new_adapter else None,
+    )
+    for noisy in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(noisy)
+    checkpoints = Path(arguments.output_dir)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None)
+    return trainer
