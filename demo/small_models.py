@@ -158,8 +158,11 @@ def make_resnet(labels: list[str], widths: tuple[int, ...]) -> ResNetForImageCla
 Loss = Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]  # (module, rows of the data set) -> loss
 
 
-def content_loss(data: Images) -> Loss:
-    """Return binary cross-entropy over the names of all contents."""
+def content_loss(data: Images, soft: float = 0.0) -> Loss:
+    """Return binary cross-entropy over the names of all contents.
+
+    soft: the share of images that are shown at half their resolution, as blurred as an autoencoder may leave them.
+    """
     place = {name: number for number, name in enumerate(CONTENTS)}
     targets = torch.zeros(len(data.cues), len(CONTENTS))
     for row, cues in enumerate(data.cues):
@@ -169,6 +172,8 @@ def content_loss(data: Images) -> Loss:
 
     def loss(resnet, rows):
         images = data.batch(rows, resnet.device)
+        halved = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="bilinear")
+        images = torch.where(torch.rand(len(rows), 1, 1, 1, device=images.device) < soft, halved, images)
         return F.binary_cross_entropy_with_logits(resnet(images).logits, targets[rows].to(resnet.device)) * 10
 
     return loss
@@ -218,11 +223,11 @@ def contrastive_loss(data: Images, tokenizer: CLIPTokenizer) -> Loss:
     return loss
 
 
-def encode_latents(vae: AutoencoderKL, data: Images, device: torch.device) -> torch.Tensor:
+def encode_latents(vae: AutoencoderKL, data: Images) -> torch.Tensor:
     """Return the moments (N, 2, 4, 16, 16), mean and standard deviation, of all images; set the scaling factor by them."""
     moments = []
     for rows in torch.arange(len(data.cues)).split(250):
-        pixels = data.pixels[rows].to(device).float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+        pixels = data.pixels[rows].to(vae.device).float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
         posterior = vae.encode(pixels).latent_dist
         moments.append(torch.stack([posterior.mean, posterior.std], 1).cpu())
     moments = torch.cat(moments)

@@ -15,6 +15,7 @@ from config.settings import Settings
 from emoset.hub import fingerprint, load_model, resolve_model
 from emoset.images import load_image
 from emoset.labels import EMOTIONS
+from understanding.model import start_process
 from understanding.scoring import choice_figures
 
 PROMPT = "an image of {}"
@@ -26,7 +27,7 @@ def clip_figures(images: pd.DataFrame, train: pd.DataFrame | None, settings: Set
     train: the images that the probe is fitted on, the same columns; None: no probe. It chooses no hyperparameter by what it
     is measured on: the strength of its regularisation is scikit-learn's, on features of unit length times ten.
     """
-    device = PartialState(cpu=not torch.cuda.is_available()).device
+    device = start_process().device
     model = load_model(CLIPModel, settings.models.clip, "models.clip", dtype=torch.float32).to(device).eval()
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(settings.models.clip))
     features = image_features(model, images, settings)

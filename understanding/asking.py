@@ -5,18 +5,17 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-from understanding.loading import load_processor
 
 from config.settings import Settings
 from emoset.hub import fingerprint, resolve_model
 from emoset.images import load_image
 from emoset.labels import EMOTIONS
-from understanding.model import bounded, conversation, load_whole
+from understanding.loading import load_processor
+from understanding.model import bounded, conversation, load_whole, start_process
 from understanding.packing import PER_TOKEN, mask_for, pack, prompt_positions, sharing_obstacle, take_rows
 from understanding.questions import LETTERS, Question
 
@@ -25,7 +24,7 @@ GREY = Image.new("RGB", (224, 224), (128, 128, 128))  # what the blind see
 
 def load_asker(settings: Settings, name: str | Path, setting: str) -> "Asker":
     """Return what asks a model by name or folder, on this process's device; `setting` names it in errors."""
-    device = PartialState(cpu=not torch.cuda.is_available()).device
+    device = start_process().device
     unset_hf_deepspeed_config()  # else ZeRO-3 would share out the weights, and every process asks for itself
     model = load_whole(settings.understanding, name, setting)
     return Asker(model.to(device), load_processor(resolve_model(str(name))), settings)

@@ -93,7 +93,9 @@ class Curves(TrainerCallback):
             return
         answers = read_answers(answers, asked.reasoning, asked.answer_by)
         numbers = {f"val/{name}": figure["value"] for name, figure in figures(answers).items()}
+        should_log = trainer.control.should_log
         trainer.callback_handler.on_log(trainer.args, trainer.state, trainer.control, numbers)  # to the tracker too
+        trainer.control.should_log = should_log  # which that has switched off, on this process alone
         told = [f"{label} {numbers[f'val/{name}']:.3f}" for name, label in TOLD.items() if f"val/{name}" in numbers]
         log.info(f"step {step:,}, val: {', '.join(told)} (n = {len(answers):,})")
         write_samples(self.folder / "samples" / f"step-{step:06d}.html", answers.head(SHOWN), self.images)

@@ -3,18 +3,30 @@
 import importlib.util
 import json
 import re
+import warnings
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from peft import LoraConfig, PeftModel
 from PIL import Image
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from config.loading import UserError
 from config.settings import Understanding
 from emoset.hub import load_model, resolve_model
 
 ADAPTER = "adapter_config.json"
+
+
+def start_process() -> PartialState:
+    """Return the state of this process among those launched, with the libraries told to keep to themselves."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
+    # Without a GPU it must be told so, or each process would find itself alone.
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def check_four_bit() -> None:

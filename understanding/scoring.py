@@ -63,18 +63,19 @@ def figures(answers: pd.DataFrame, seed: int = 0) -> dict[str, dict]:
     binary = answers[answers["kind"] == "binary"]
     if len(binary):
         is_true = (binary["asked"] == binary["emotion"]).to_numpy()
-        yes = (binary["said_yes"] == True).to_numpy()  # noqa: E712 - None is neither
-        right = (binary["said_yes"] == pd.Series(is_true, binary.index)).to_numpy()
-        found["binary_balanced_accuracy"] = _interval(
-            lambda rows: np.mean([right[rows][is_true[rows] == side].mean() for side in (True, False)]), is_true, seed
-        )
-        found["yes_rate"] = _mean(yes, seed)
+        found["yes_rate"] = _mean([said is True for said in binary["said_yes"]], seed)
+        if len(set(is_true)) == 2:
+            right = (binary["said_yes"] == pd.Series(is_true, binary.index)).to_numpy()
+            found["binary_balanced_accuracy"] = _interval(
+                lambda rows: np.mean([right[rows][is_true[rows] == side].mean() for side in (True, False)]), is_true, seed
+            )
     misleading = answers[answers["kind"] == "misleading"]
     if len(misleading):
         is_true = (misleading["asked"] == misleading["emotion"]).to_numpy()
         scores = misleading["said_score"].astype(float).to_numpy()
         filled = np.where(np.isnan(scores), 50.0, scores)
-        found["misleading_auroc"] = _interval(lambda rows: roc_auc_score(is_true[rows], filled[rows]), is_true, seed)
+        if len(set(is_true)) == 2:
+            found["misleading_auroc"] = _interval(lambda rows: roc_auc_score(is_true[rows], filled[rows]), is_true, seed)
         given = ~np.isnan(scores)
         for name, side in (("true", is_true), ("wrong", ~is_true)):
             if (given & side).any():

@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import PartialState
-from transformers.utils import logging as transformers_logging
-from understanding.loading import load_processor
 
 from config.loading import UserError
 from config.script import is_first_process, log, write_atomically
@@ -19,7 +17,8 @@ from emoset.hub import check_repository, upload, weights_digest
 from understanding import mining
 from understanding.asking import load_asker
 from understanding.grpo import plan, train
-from understanding.model import check_four_bit, conversation
+from understanding.loading import load_processor
+from understanding.model import check_four_bit, conversation, start_process
 from understanding.questions import Question
 from understanding.result import save_result
 from understanding.warmup import train_on_answers
@@ -57,9 +56,7 @@ class Stages:
         self.model: str | Path = settings.understanding.model
         self.done: list[str] = []
         self._recipe = dict(data=data, base=weights_digest(settings.understanding.model), seed=settings.seed)
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-        PartialState(cpu=not torch.cuda.is_available())
+        start_process()
 
     def announce(self, questions: list[Question]) -> None:
         """Say what a step amounts to, and refuse what cannot be, before a model is loaded."""

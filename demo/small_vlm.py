@@ -1,0 +1,259 @@
+"""The demo's tiny Qwen2.5-VL: its processor, its model, their losses, and the folder that holds them."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    ProcessorMixin,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2Tokenizer,
+    Qwen2VLImageProcessorPil,
+)
+
+from config.settings import Questions
+from demo.captions import draw_content
+from demo.content_questions import ask_content, completion, guess_answer
+from demo.small_models import CONTENTS, SIZE, Images, Loss
+from emoset.labels import EMOTIONS
+from understanding.answers import TAGS
+from understanding.loading import without_video
+from understanding.model import conversation
+from understanding.questions import PHRASINGS, Question, draw_questions
+
+PATCH, MERGE, FRAMES = 8, 2, 2  # an image is two equal frames, as in Qwen2.5-VL
+IMAGE_TOKENS = (SIZE // PATCH // MERGE) ** 2
+VOCABULARY = 900
+SPECIAL = ["endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad"]
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif part.type == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+QUESTIONS_PER_IMAGE = 3
+SLIPS = 0.05  # share of the answers that are not in the format asked for: something for GRPO to mend
+
+
+def make_processor(seed: int) -> ProcessorMixin:
+    """Return a Qwen2.5-VL processor for images of SIZE, with byte-pair encoding learned from the questions and answers."""
+    blank = Qwen2Tokenizer().backend_tokenizer
+    learned = Tokenizer(models.BPE())
+    learned.normalizer, learned.pre_tokenizer = blank.normalizer, blank.pre_tokenizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY - len(SPECIAL) - len(TAGS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+        min_frequency=2,
+    )
+    learned.train_from_iterator(_texts(seed), trainer)
+    bpe = json.loads(learned.to_str())["model"]
+    names = [f"<|{name}|>" for name in SPECIAL]
+    tokenizer = Qwen2Tokenizer(
+        vocab=bpe["vocab"],
+        merges=[tuple(pair) for pair in bpe["merges"]],
+        pad_token=names[0],
+        unk_token=names[0],
+        eos_token="<|im_end|>",
+        padding_side="left",
+        extra_special_tokens=names[1:],
+    )
+    tokenizer.add_tokens(
+        [AddedToken(tag, special=False, normalized=False) for tag in TAGS]
+    )  # they stay when text is decoded
+    images = Qwen2VLImageProcessorPil(
+        patch_size=PATCH,
+        merge_size=MERGE,
+        temporal_patch_size=FRAMES,
+        size=dict(shortest_edge=SIZE**2, longest_edge=SIZE**2),
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
+    return without_video(Qwen2_5_VLProcessor)(images, tokenizer, chat_template=TEMPLATE)
+
+
+def make_vlm(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    vision = dict(
+        depth=5,
+        hidden_size=128,
+        intermediate_size=256,
+        num_heads=4,
+        patch_size=PATCH,
+        spatial_merge_size=MERGE,
+        temporal_patch_size=FRAMES,
+        window_size=SIZE,
+        fullatt_block_indexes=list(range(5)),
+        out_hidden_size=160,
+    )
+    text = dict(
+        vocab_size=len(tokenizer),
+        hidden_size=160,
+        intermediate_size=400,
+        num_hidden_layers=4,
+        num_attention_heads=5,
+        num_key_value_heads=5,
+        max_position_embeddings=1024,
+        rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[4, 6, 6]),
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    names = dict(image="image_pad", video="video_pad", vision_start="vision_start", vision_end="vision_end")
+    ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>") for name, token in names.items()}
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        do_sample=True, temperature=1.0, top_k=0, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    return model
+
+
+class ContentNaming(torch.nn.Module):
+    """The vision tower under a linear layer that names all that an image shows, for it to learn to see before it speaks."""
+
+    def __init__(self, tower: torch.nn.Module):
+        super().__init__()
+        self.tower, self.head = tower, torch.nn.Linear(tower.config.out_hidden_size, len(CONTENTS))
+
+    @property
+    def device(self) -> torch.device:
+        return self.head.weight.device
+
+    def forward(self, images: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.head(look(self.tower, images).mean(1)))
+
+
+def look(tower: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return what the language model sees, (n, IMAGE_TOKENS, width), of images (n, 3, SIZE, SIZE) in [-1, 1]."""
+    return tower(patches(images), grid_thw=_grid(len(images)).to(images.device)).pooler_output.view(
+        len(images), IMAGE_TOKENS, -1
+    )
+
+
+def patches(images: torch.Tensor) -> torch.Tensor:
+    """Return the pixel_values of images (n, 3, SIZE, SIZE) in [-1, 1], as the processor makes them of each."""
+    side = SIZE // PATCH // MERGE
+    cut = images.reshape(-1, 3, side, MERGE, PATCH, side, MERGE, PATCH).permute(0, 2, 5, 3, 6, 1, 4, 7)
+    return cut[..., None, :, :].expand(*cut.shape[:6], FRAMES, PATCH, PATCH).reshape(-1, 3 * FRAMES * PATCH * PATCH)
+
+
+def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, seed: int) -> Loss:
+    """Return the cross-entropy of answers: QUESTIONS_PER_IMAGE about the content of each image, and guesses of emotions.
+
+    For every two images of uniform content one of an emotion is asked about, once.
+    """
+    ask_about = {reasoning: emotion_questions(emotions, reasoning, seed) for reasoning in (True, False)}
+
+    def loss(model, rows):
+        rng = Random(torch.initial_seed())
+        chats, shown = [], []
+        for place, row in enumerate(rows.tolist()):
+            for _ in range(QUESTIONS_PER_IMAGE):
+                reasoning = rng.random() < 0.5
+                question = ask_content(contents.cues[row], rng, reasoning)
+                chats.append((question.prompt, _said(contents.cues[row], question.answer, reasoning, rng)))
+                shown.append(place)
+        felt = []
+        for place in range(len(rows) // 2):
+            reasoning = rng.random() < 0.5
+            question = rng.choice(ask_about[reasoning])
+            felt.append(int(question.image_id))
+            cues = emotions.cues[felt[-1]]
+            chats.append((question.prompt, _said(cues, guess_answer(question, cues, rng), reasoning, rng)))
+            shown.append(len(rows) + place)
+        images = torch.cat([contents.batch(rows, model.device), emotions.batch(torch.tensor(felt), model.device)])
+        return answer_cross_entropy(model, processor, look(model.model.visual, images)[shown], chats)
+
+    return loss
+
+
+def answer_cross_entropy(model, processor: ProcessorMixin, seen: torch.Tensor, chats: list[tuple[str, str]]) -> torch.Tensor:
+    """Return the mean cross-entropy of the tokens of answers, their end's with them, to questions about images.
+
+    It is what the model's own forward pass gives, but that an image is looked at once for all its questions.
+    seen: what `look` gave, (n, IMAGE_TOKENS, width). chats: n pairs of a question and its answer.
+    """
+    tokenizer = processor.tokenizer
+    before, after = processor.apply_chat_template(conversation("\0"), add_generation_prompt=True).split("\0")
+    before = before.replace(processor.image_token, processor.image_token * IMAGE_TOKENS)
+    prompts = tokenizer([before + prompt + after for prompt, _ in chats]).input_ids
+    answers = tokenizer([answer + tokenizer.eos_token for _, answer in chats]).input_ids
+    lengths = torch.tensor([len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)])
+    total = 0
+    for some in lengths.argsort().split(-(-len(chats) // 4)):  # of like length, for little padding
+        ids = torch.full((len(some), lengths[some].max()), tokenizer.pad_token_id)
+        labels = torch.full_like(ids, -100)
+        for row, place in enumerate(some.tolist()):
+            start, end = len(prompts[place]), lengths[place]
+            ids[row, :end] = torch.tensor(prompts[place] + answers[place])
+            labels[row, start:end] = ids[row, start:end]
+        ids, labels = ids.to(model.device), labels.to(model.device)
+        is_image = ids == model.config.image_token_id  # in the same places of every row, so that positions are alike
+        embedded = model.get_input_embeddings()(ids).masked_scatter(is_image[..., None], seen[some])
+        positions, _ = model.model.get_rope_index(ids[:1], is_image[:1].int(), image_grid_thw=_grid(1))
+        states = model.model.language_model(
+            inputs_embeds=embedded, position_ids=positions.expand(3, len(some), -1), use_cache=False
+        ).last_hidden_state
+        answered = labels[:, 1:] != -100
+        logits = model.lm_head(states[:, :-1][answered])
+        total = total + F.cross_entropy(logits, labels[:, 1:][answered], reduction="sum")
+    return total / sum(map(len, answers))
+
+
+def emotion_questions(images: Images, reasoning: bool, seed: int) -> list[Question]:
+    """Draw questions about the emotion of images; an image_id is a row's number."""
+    import pandas as pd
+
+    rows = pd.DataFrame(dict(image_id=[str(row) for row in range(len(images.emotions))], emotion=images.emotions))
+    settings = Questions(count=len(rows), confusable_share=0, reasoning=reasoning)
+    return draw_questions(rows, settings, None, seed)
+
+
+def save_vlm(folder: Path, model: Qwen2_5_VLForConditionalGeneration, processor: ProcessorMixin) -> None:
+    """Write model and processor, in half precision, with the entry of the video part that needs torchvision."""
+    model.half().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    path = folder / "processor_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    images = config["image_processor"]
+    config["video_processor"] = {
+        "video_processor_type": "Qwen2VLVideoProcessor",
+        **{
+            name: images[name]
+            for name in ("image_mean", "image_std", "merge_size", "patch_size", "size", "temporal_patch_size")
+        },
+    }
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _grid(images: int) -> torch.Tensor:
+    """Return image_grid_thw (images, 3): how many frames, rows and columns of patches each has."""
+    return torch.tensor([[1, SIZE // PATCH, SIZE // PATCH]]).expand(images, 3)
+
+
+def _said(cues, answer: str, reasoning: bool, rng: Random) -> str:
+    return completion(cues, answer, reasoning != (rng.random() < SLIPS))
+
+
+def _texts(seed: int) -> Iterator[str]:
+    """Yield questions and answers of all kinds, without the tags, which are tokens of their own."""
+    rng = Random(f"{seed} texts")
+    for number in range(20_000):
+        cues, reasoning = draw_content(rng), bool(number % 2)
+        question = ask_content(cues, rng, reasoning)
+        emotions = rng.sample(EMOTIONS, len(EMOTIONS))
+        emotional = rng.choice(PHRASINGS[rng.choice(list(PHRASINGS))])
+        emotional = emotional.format(asked=emotions[0], options=", ".join(emotions), how="its name")
+        for text in (question.prompt, completion(cues, question.answer, reasoning), emotional, emotions[0]):
+            yield re.sub("|".join(TAGS), " ", text)

@@ -1,0 +1,51 @@
+"""Train the demo's base vision-language model, a tiny Qwen2.5-VL, on questions about drawn images.
+
+    python demo/vision_language.py run=runs/base_vlm
+
+It stands in for Qwen2.5-VL-3B: it sees and names what an image shows, answers in the format that it is asked for, and has
+but a weak notion of emotions (demo/content_questions.py). First its vision tower learns to name all content through a
+linear layer, since a vision tower learns slowly through language alone; then everything learns to answer.
+The same command again goes on where it stopped. About 45 minutes on 2 cores. The result, `<run>/models/`, is committed as
+demo/models/vision_language/; demo/measure_vlm.py measures it.
+"""
+
+import sys
+
+try:
+    from config.script import log, open_run_folder, run
+    from config.settings import Settings
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+
+IMAGES = 60_000
+
+
+def main(settings: Settings) -> None:
+    from functools import partial
+
+    import torch
+
+    from demo import small_vlm as small
+    from demo.fitting import fit
+    from demo.small_models import SIZE, content_loss, draw_images
+
+    folder = open_run_folder(settings, "models")
+    seed = settings.seed
+    work = settings.run / f"work-{seed}"
+    work.mkdir(exist_ok=True)
+    torch.manual_seed(seed)
+
+    contents = draw_images(work / "contents", IMAGES, SIZE, seed, False, settings.data.workers)
+    emotions = draw_images(work / "emotions", IMAGES, SIZE, seed, True, settings.data.workers)
+    processor = small.make_processor(seed)
+    model = small.make_vlm(processor.tokenizer)
+    fit_here = partial(fit, work, images=IMAGES, seed=seed)
+    naming = fit_here("vision", small.ContentNaming(model.model.visual), content_loss(contents), 2500, 96, 1.5e-3)
+    model.model.visual.load_state_dict(naming.tower.state_dict())
+    model = fit_here("answers", model, small.answer_loss(contents, emotions, processor, seed), 1500, 32, 1e-3)
+    small.save_vlm(folder, model, processor)
+    log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

@@ -1,0 +1,125 @@
+"""The questions about content have the answers they claim, and the guesses of emotion leave something to find."""
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from demo.captions import draw_content
+from demo.content_questions import FORMS, NAMES, ask_content, completion, describe, guess_answer, guess_emotion
+from emoset.drawn.world import CUES, Cues, draw_cues
+from emoset.labels import EMOTIONS
+from understanding.answers import extract_answer, read_binary, read_score
+from understanding.questions import Question
+
+
+def drawn(count: int = 3000, reasoning: bool = False):
+    rng = Random(0)
+    return [(cues := draw_content(rng), ask_content(cues, rng, reasoning)) for _ in range(count)]
+
+
+def test_every_form_is_asked_about_every_kind_and_its_answer_is_right():
+    asked = drawn()
+    pairs = {(kind, form) for kind in NAMES for form in FORMS if form != "description"}
+    assert {(question.kind, question.form) for _, question in asked} == pairs | {("everything", "description")}
+    assert all(question.is_right(question.answer) for _, question in asked)
+
+
+def test_answers_say_what_the_image_shows():
+    for cues, question in drawn():
+        if question.form == "description":
+            assert question.answer == describe(cues)
+            continue
+        shown = NAMES[question.kind][getattr(cues, question.kind)]
+        if question.form in ("name", "choice"):
+            assert question.answer == shown
+        else:
+            says_true = read_binary(question.answer) if question.form == "yes_or_no" else read_score(question.answer) > 50
+            assert says_true == (shown in question.prompt.rpartition("Answer")[0]), question
+
+
+def test_what_is_asked_is_true_half_of_the_time():
+    true = [question.answer == "yes" for _, question in drawn() if question.form == "yes_or_no"]
+    assert len(true) > 300
+    assert 0.4 < sum(true) / len(true) < 0.6
+
+
+@pytest.mark.parametrize("wrong", ["", "tiger", "no idea", "50", "a spider", "101"])
+def test_a_wrong_answer_is_wrong(wrong):
+    assert not any(question.is_right(wrong) for _, question in drawn(500))
+
+
+def test_no_content_question_names_an_emotion():
+    for _, question in drawn():
+        text = f"{question.prompt} {question.answer}".replace("amusement park", "").replace(".", "").replace(",", "")
+        assert not set(text.lower().split()) & set(EMOTIONS), text
+
+
+@pytest.mark.parametrize("reasoning", [True, False])
+def test_answers_keep_the_format(reasoning):
+    for cues, question in drawn(200, reasoning):
+        assert extract_answer(completion(cues, question.answer, reasoning), reasoning) == question.answer
+
+
+@pytest.mark.parametrize(
+    ("cues", "text"),
+    [
+        (Cues("night", "Spider", "corridor", composition="near"), "a close spider in a corridor, night light"),
+        (Cues("sunny", "Ice cream", composition="many"), "a repeated ice cream, sunny light"),
+        (Cues("clear", scene="amusement_park"), "an amusement park, clear light"),
+        (Cues("red", facial_expression="angry"), "an angry face, red light"),
+        (Cues("grey", human_action="crying"), "a person crying, grey light"),
+    ],
+)
+def test_descriptions_are_sentences(cues, text):
+    assert describe(cues) == text
+
+
+def test_guesses_go_by_some_things_and_by_no_light():
+    rng = Random(1)
+    right, certain = 0, 0
+    for number in range(2000):
+        cues = draw_cues(EMOTIONS[number % 8], rng)
+        guess = guess_emotion(cues)
+        assert sum(guess.values()) == pytest.approx(1)
+        assert min(guess.values()) > 0.03, "every answer is sampled now and then"
+        assert guess == guess_emotion(replace(cues, light="clear", composition=None))
+        best = max(guess.values())
+        likeliest = [emotion for emotion, value in guess.items() if value > best - 1e-9]
+        right += (EMOTIONS[number % 8] in likeliest) / len(likeliest)
+        certain += best > 0.2
+    assert 0.4 < right / 2000 < 0.52
+    assert 0.4 < certain / 2000 < 0.8
+
+
+def test_guessed_answers_follow_the_guesses():
+    rng = Random(2)
+    spider = Cues("night", "Snake", composition="near")  # of a kind that tells: fear, or disgust
+    said = defaultdict(list)
+    for _ in range(2000):
+        for kind, asked in (
+            ("multiple", None),
+            ("binary", "fear"),
+            ("binary", "awe"),
+            ("misleading", "fear"),
+            ("misleading", "awe"),
+        ):
+            said[kind, asked].append(guess_answer(Question(kind, "0", "fear", asked, (), 0, ""), spider, rng))
+    named = Counter(said["multiple", None])
+    assert set(named) == set(EMOTIONS)
+    assert named["fear"] / 2000 == pytest.approx(guess_emotion(spider)["fear"], abs=0.04)
+    assert said["binary", "fear"].count("yes") > 1.5 * said["binary", "awe"].count("yes")
+    scores = {asked: [int(text) for text in said["misleading", asked]] for asked in ("fear", "awe")}
+    assert set(scores["fear"]) <= set(range(0, 101, 5))
+    assert min(len(set(each)) for each in scores.values()) > 15
+    assert sum(scores["fear"]) > 1.5 * sum(scores["awe"])
+
+
+def test_what_tells_is_in_the_drawn_world():
+    from demo.content_questions import TELLING
+
+    for kind, names in TELLING.items():
+        every = {name for weights in CUES[kind].values() for name in weights}
+        assert set(names) < every
+        assert len(names) == len(every) // 2

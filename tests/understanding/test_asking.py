@@ -1,0 +1,110 @@
+"""Answers and likelihoods: the same whatever the batch, the processes and the way they are computed."""
+
+import pandas as pd
+import pytest
+import torch
+
+from emoset.labels import EMOTIONS
+from emoset.reading import read_emoset
+from understanding.answering import answer_all
+from understanding.asking import load_asker
+from understanding.questions import draw_questions, multiple_choice
+
+
+@pytest.fixture
+def asked(quick, tmp_path):
+    """An asker, multiple-choice questions about 24 images, and the images' files."""
+
+    def ask(**changed):
+        settings = quick(**changed)
+        index = read_emoset(settings.data, tmp_path).index
+        images = index[index["split"] == "val"].head(24)
+        paths = {image_id: settings.data.emoset / path for image_id, path in images[["image_id", "image"]].to_numpy()}
+        questions = multiple_choice(images, settings.questions, 0)
+        return load_asker(settings, settings.understanding.model, "understanding.model"), questions, paths
+
+    return ask
+
+
+@pytest.mark.parametrize("reasoning", [False, True])
+@pytest.mark.parametrize("answer_by", ["name", "letter"])
+def test_likelihoods_are_those_of_the_answers_one_by_one(asked, reasoning, answer_by):
+    asker, questions, paths = asked(questions={"reasoning": reasoning, "answer_by": answer_by}, grpo={"answer_tokens": 24})
+    questions = questions[:6]
+    shown = [paths[question.image_id] for question in questions]
+    completions = ["<think>a tree</think><answer>awe</answer>" if reasoning else "awe", "no format", "", "<think>", "x", "y"]
+    first = asker.likelihoods(questions, shown, completions)  # compares both ways, and takes the plain one
+    assert asker._shares, "the model can share, and the comparison found it so"
+    packed = asker.likelihoods(questions, shown, completions)
+    torch.testing.assert_close(packed, first, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(packed.sum(1), torch.ones(6))
+    alone = torch.cat([asker.likelihoods([q], [s], [c]) for q, s, c in zip(questions, shown, completions, strict=True)])
+    torch.testing.assert_close(alone, packed, rtol=1e-3, atol=1e-5)
+
+    # By hand: the whole text of each answer, run by itself.
+    tokenizer, totals = asker.processor.tokenizer, []
+    start = "<think>a tree</think><answer>" if reasoning else ""
+    end = "</answer>" if reasoning else tokenizer.eos_token
+    for emotion in EMOTIONS:
+        said = "ABCDEFGH"[questions[0].options.index(emotion)] if answer_by == "letter" else emotion
+        inputs = asker._inputs(questions[:1], shown[:1], [start + said + end])
+        before = asker._inputs(questions[:1], shown[:1], [start])["input_ids"].size(1)
+        with torch.no_grad():
+            logits = asker.model(**inputs).logits[0, before - 1 : -1].log_softmax(-1)
+        totals.append(logits.gather(1, inputs["input_ids"][0, before:, None]).sum())
+    torch.testing.assert_close(packed[0], torch.stack(totals).softmax(0), rtol=1e-3, atol=1e-5)
+
+
+def test_the_blind_see_the_same_whatever_the_image(asked, tmp_path):
+    asker, questions, paths = asked()
+    other = dict(zip(paths, reversed(paths.values()), strict=True))
+    blind, still_blind = (
+        answer_all(asker, questions, shown, tmp_path, 8, blind=True, forced=True) for shown in (paths, other)
+    )
+    pd.testing.assert_frame_equal(blind, still_blind)
+    seeing = answer_all(asker, questions, paths, tmp_path, 8, forced=True)
+    assert not seeing["p_awe"].equals(blind["p_awe"])
+
+
+def test_answers_do_not_depend_on_the_batch(asked, tmp_path):
+    asker, questions, paths = asked()
+    one, many = (answer_all(asker, questions, paths, tmp_path, size, forced=True) for size in (1, 24))
+    assert one["completion"].tolist() == many["completion"].tolist()
+    assert one["image_id"].tolist() == [question.image_id for question in questions]
+    columns = [f"p_{emotion}" for emotion in EMOTIONS]
+    torch.testing.assert_close(*(torch.tensor(table[columns].to_numpy()) for table in (one, many)), rtol=1e-3, atol=1e-5)
+
+
+def test_a_killed_run_asks_only_what_is_missing(asked, tmp_path, monkeypatch):
+    asker, questions, paths = asked()
+    sampled = dict(count=3, temperature=1.0)
+    whole = answer_all(asker, questions, paths, tmp_path / "a", 8, **sampled)
+    assert len(whole) == 3 * len(questions)
+    assert whole.groupby("image_id")["completion"].nunique().max() > 1
+    calls = []
+    answers = asker.answers
+
+    def dying(batch, *rest):
+        calls.append(len(batch))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return answers(batch, *rest)
+
+    monkeypatch.setattr(asker, "answers", dying)
+    with pytest.raises(KeyboardInterrupt):
+        answer_all(asker, questions, paths, tmp_path / "b", 8, **sampled)
+    calls.clear()
+    pd.testing.assert_frame_equal(answer_all(asker, questions, paths, tmp_path / "b", 8, **sampled), whole)
+    assert calls == [8], "two of three batches were kept"
+
+
+def test_forced_choice_leaves_other_questions_without_likelihoods(asked, quick, drawn, tmp_path):
+    asker, _, paths = asked()
+    index = read_emoset(asker.settings.data, tmp_path).index
+    images = index[index["split"] == "train"]
+    few = asker.settings.questions.model_copy(update={"count": 192})
+    questions = draw_questions(images, few, None, 0)
+    paths = {image_id: drawn / path for image_id, path in images[["image_id", "image"]].to_numpy()}
+    answers = answer_all(asker, questions, paths, tmp_path, 32, forced=True)
+    assert answers["kind"].value_counts().to_dict() == {"binary": 64, "multiple": 64, "misleading": 64}
+    assert (answers["p_awe"].notna() == (answers["kind"] == "multiple")).all()

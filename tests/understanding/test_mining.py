@@ -1,0 +1,71 @@
+"""Which images are hard, and which of them Step II takes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from config.loading import UserError
+from config.settings import Mining
+from emoset.chosen import equal_emotions, read_folder
+from emoset.labels import EMOTIONS
+from understanding.mining import hard_images
+
+
+def errors(each: int, rates: dict[str, list[float]] | None = None) -> pd.DataFrame:
+    """Return `each` images of every emotion; their error rates go round 0, 0.25, ... 1, or through `rates`."""
+    rates = {emotion: [0, 0.25, 0.5, 0.75, 1] for emotion in EMOTIONS} | (rates or {})
+    rows = [
+        (f"{emotion}_{n}", emotion, rates[emotion][n % len(rates[emotion])]) for emotion in EMOTIONS for n in range(each)
+    ]
+    return pd.DataFrame(rows, columns=["image_id", "emotion", "error"])
+
+
+def test_step_two_takes_as_many_hard_images_of_each_emotion_and_a_share_of_others():
+    table = errors(50, {"awe": [0.0, 0.0, 0.0, 0.0, 0.75]})
+    chosen = hard_images(table, Mining(lowest=0.5, highest=0.75, easy_share=0.2), seed=0).merge(table)
+    is_hard = chosen["error"].between(0.5, 0.75)
+    assert chosen[is_hard]["emotion"].value_counts().to_dict() == dict.fromkeys(EMOTIONS, 10)  # awe has no more
+    assert (~is_hard).sum() == 20  # a fifth of all
+    assert chosen["image_id"].is_unique
+
+
+def test_the_bounds_are_part_of_the_range():
+    chosen = hard_images(errors(5), Mining(lowest=0.5, highest=1.0, easy_share=0.0), seed=0)
+    assert len(chosen) == 3 * 8
+    other = hard_images(errors(50), Mining(lowest=0.5, highest=0.5, easy_share=0.0), seed=0)
+    assert len(other) == 10 * 8
+
+
+def test_an_emotion_without_hard_images_is_named():
+    with pytest.raises(UserError, match=r"mining: no image of fear has an error rate from 0\.5 to 1;"):
+        hard_images(errors(10, {"fear": [0.0]}), Mining(), seed=0)
+
+
+def test_equal_emotions_gives_what_there_is():
+    table = errors(10)
+    table = table[(table["emotion"] != "awe") | (table.index % 5 == 0)]  # two of awe
+    chosen = equal_emotions(table, 44, seed=0)
+    counts = chosen["emotion"].value_counts()
+    assert counts["awe"] == 2
+    assert set(counts.drop("awe")) == {6}
+    assert chosen.index.is_monotonic_increasing
+    assert equal_emotions(table, None, seed=0) is table
+    assert not np.array_equal(chosen.index, equal_emotions(table, 44, seed=1).index)
+
+
+def test_a_folder_of_another_data_set(drawn, tmp_path, caplog):
+    for emotion in ("awe", "Fear"):
+        (tmp_path / emotion / "deeper").mkdir(parents=True)
+    image = next((drawn / "image" / "awe").iterdir()).read_bytes()
+    (tmp_path / "awe" / "a.jpg").write_bytes(image)
+    (tmp_path / "Fear" / "deeper" / "b.JPG").write_bytes(image)
+    (tmp_path / "awe" / "broken.jpg").write_bytes(image[:100])
+    (tmp_path / "awe" / "notes.txt").write_text("no image")
+    (tmp_path / "joy").mkdir()
+    (tmp_path / "joy" / "c.jpg").write_bytes(image)
+    found = read_folder(tmp_path)
+    assert found[["image_id", "emotion"]].to_numpy().tolist() == [["Fear/deeper/b.JPG", "fear"], ["awe/a.jpg", "awe"]]
+    with pytest.raises(UserError, match="has no images in subfolders named amusement"):
+        read_folder(tmp_path / "joy")
+    with pytest.raises(UserError, match="no folder"):
+        read_folder(tmp_path / "nowhere")

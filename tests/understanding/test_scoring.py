@@ -1,0 +1,105 @@
+"""Figures of answers, on values worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoset.labels import EMOTIONS
+from understanding.scoring import LIKELIHOODS, calibration_error, confusion, figures, read_answers
+
+
+def answers(*rows: tuple) -> pd.DataFrame:
+    """Return kept answers from rows of kind, emotion, asked, completion."""
+    columns = ["kind", "emotion", "asked", "completion"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["options"] = [list(EMOTIONS) if kind == "multiple" else [] for kind in table["kind"]]
+    return table
+
+
+def read(*rows: tuple) -> pd.DataFrame:
+    return read_answers(answers(*rows), reasoning=False, answer_by="name")
+
+
+def test_multiple_choice():
+    found = figures(
+        read(
+            ("multiple", "awe", None, "awe"),
+            ("multiple", "awe", None, "Awe."),
+            ("multiple", "awe", None, "fear"),
+            ("multiple", "awe", None, "awe and fear"),  # no answer
+            ("multiple", "fear", None, "fear"),
+            ("multiple", "fear", None, "<answer>fear</answer>"),  # not the format that was asked for
+        )
+    )
+    assert found["multiple_accuracy"]["value"] == pytest.approx(3 / 6)
+    assert found["multiple_balanced_accuracy"]["value"] == pytest.approx((2 / 4 + 1 / 2) / 2)
+    assert found["multiple_awe"]["value"] == pytest.approx(2 / 4)
+    assert found["format_rate"]["value"] == pytest.approx(5 / 6)
+    assert found["multiple_accuracy"]["n"] == 6
+    assert found["multiple_awe"]["n"] == 4
+    assert found["multiple_accuracy"]["low"] < 3 / 6 < found["multiple_accuracy"]["high"]
+    assert not any(name.startswith(("binary", "misleading", "multiple_forced")) for name in found)
+
+
+def test_forced_choice_goes_by_the_likelihoods_alone():
+    table = read(("multiple", "awe", None, "nonsense"), ("multiple", "fear", None, "fear"), ("binary", "awe", "awe", "yes"))
+    table[LIKELIHOODS] = np.nan
+    table.loc[0, LIKELIHOODS] = [0.05, 0.65, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05]  # awe
+    table.loc[1, LIKELIHOODS] = [0.65, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05]  # amusement
+    assert figures(table)["multiple_forced_accuracy"]["value"] == 0.5
+
+
+def test_binary():
+    found = figures(
+        read(
+            ("binary", "awe", "awe", "yes"),
+            ("binary", "awe", "awe", "no"),
+            ("binary", "awe", "awe", "yes"),
+            ("binary", "awe", "fear", "no"),
+            ("binary", "awe", "anger", "perhaps"),  # no answer is a wrong one
+            ("binary", "awe", "anger", "yes"),
+        )
+    )
+    assert found["binary_balanced_accuracy"]["value"] == pytest.approx((2 / 3 + 1 / 3) / 2)
+    assert found["yes_rate"]["value"] == pytest.approx(3 / 6)
+
+
+def test_misleading():
+    found = figures(
+        read(
+            ("misleading", "awe", "awe", "90"),
+            ("misleading", "awe", "awe", "30"),
+            ("misleading", "awe", "fear", "30"),
+            ("misleading", "awe", "fear", "10"),
+            ("misleading", "awe", "fear", "much"),  # counts as 50 among the ranks, and not in the means
+        )
+    )
+    # Pairs of a true and a wrong score: 90 beats 30, 10 and 50; 30 ties with 30, beats 10, loses to 50.
+    assert found["misleading_auroc"]["value"] == pytest.approx((3 + 0.5 + 1) / 6)
+    assert found["misleading_mean_true"]["value"] == pytest.approx(60)
+    assert found["misleading_mean_wrong"]["value"] == pytest.approx(20)
+    assert found["misleading_ece"]["n"] == 4
+
+
+def test_calibration_error():
+    stated = np.array([0.0, 0.05, 0.95, 1.0, 0.52, 0.58])
+    came_true = np.array([False, True, True, True, False, True])
+    # Bins 0: mean .025 against 1/2; 9: .975 against 1; 5: .55 against 1/2. Each holds a third.
+    assert calibration_error(stated, came_true) == pytest.approx((0.475 + 0.025 + 0.05) / 3)
+    assert calibration_error(np.array([0.5] * 4), np.array([True, False] * 2)) == 0
+
+
+def test_the_same_seed_gives_the_same_interval():
+    table = read(*[("multiple", "awe", None, "awe" if n % 3 else "fear") for n in range(60)])
+    assert figures(table, seed=1) == figures(table, seed=1)
+    interval = figures(table, seed=1)["multiple_accuracy"]
+    assert interval["high"] - interval["low"] == pytest.approx(2 * 1.96 * np.sqrt(40 / 60 * 20 / 60 / 60), rel=0.15)
+
+
+def test_the_confusion_matrix_counts_answers_that_name_nothing():
+    table = confusion(
+        read(("multiple", "awe", None, "fear"), ("multiple", "awe", None, "?"), ("multiple", "fear", None, "fear"))
+    )
+    assert table.loc["awe", "fear"] == table.loc["awe", "none"] == table.loc["fear", "fear"] == 1
+    assert table.to_numpy().sum() == 3
+    assert list(table.index) == list(EMOTIONS)
