@@ -87,13 +87,16 @@ def make_tokenizer(seed: int) -> CLIPTokenizer:
     learned.normalizer, learned.pre_tokenizer = blank.normalizer, blank.pre_tokenizer
     alphabet = list("abcdefghijklmnopqrstuvwxyz0123456789,.<>-'")
     trainer = trainers.BpeTrainer(
-        vocab_size=600, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False, min_frequency=2
+        vocab_size=600,
+        end_of_word_suffix="</w>",
+        initial_alphabet=alphabet,
+        special_tokens=[f"{letter}</w>" for letter in alphabet],  # else their order is another in each process
+        show_progress=False,
+        min_frequency=2,
     )
     learned.train_from_iterator(all_texts(Random(f"{seed} texts")), trainer)
     bpe = json.loads(learned.to_str())["model"]
-    words = list(bpe["vocab"])
-    words += [f"{letter}</w>" for letter in alphabet if f"{letter}</w>" not in bpe["vocab"]]
-    vocab = {word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    vocab = {word: number for number, word in enumerate([*bpe["vocab"], "<|startoftext|>", "<|endoftext|>"])}
     return CLIPTokenizer(vocab=vocab, merges=[tuple(pair) for pair in bpe["merges"]], model_max_length=TEXT_LENGTH)
 
 

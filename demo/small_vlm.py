@@ -18,6 +18,7 @@ from transformers import (
     Qwen2_5_VLProcessor,
     Qwen2Tokenizer,
     Qwen2VLImageProcessorPil,
+    ResNetModel,
 )
 
 from config.settings import Questions
@@ -120,18 +121,68 @@ def make_vlm(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
 
 
 class ContentNaming(torch.nn.Module):
-    """The vision tower under a linear layer that names all that an image shows, for it to learn to see before it speaks."""
+    """The vision tower under a linear layer that names all that an image shows, for it to learn to see before it speaks.
 
-    def __init__(self, tower: torch.nn.Module):
+    Two more guess a convolutional teacher's features, where it sees patches and where it sees 2 x 2 of them: a transformer
+    that learns from names alone needs some ten times as many steps.
+    """
+
+    def __init__(self, tower: torch.nn.Module, teacher: ResNetModel):
         super().__init__()
+        widths = teacher.config.hidden_sizes
         self.tower, self.head = tower, torch.nn.Linear(tower.config.out_hidden_size, len(CONTENTS))
+        self.fine = torch.nn.Linear(tower.config.hidden_size, widths[1])
+        self.coarse = torch.nn.Linear(tower.config.out_hidden_size, widths[2])
 
     @property
     def device(self) -> torch.device:
         return self.head.weight.device
 
     def forward(self, images: torch.Tensor) -> SimpleNamespace:
-        return SimpleNamespace(logits=self.head(look(self.tower, images).mean(1)))
+        grid = _grid(len(images)).to(images.device)
+        seen = self.tower(patches(images), grid_thw=grid, output_hidden_states=True)
+        fine, coarse = (each.view(len(images), -1, each.shape[-1]) for each in (seen.hidden_states[3], seen.pooler_output))
+        return SimpleNamespace(logits=self.head(coarse.mean(1)), fine=self.fine(fine), coarse=self.coarse(coarse))
+
+
+def naming_loss(contents: Images, teacher: ResNetModel) -> Loss:
+    """Return cross-entropy over the names of each kind of content, and the squared errors of the teacher's features.
+
+    The features, normalised by channel, are those of 8 x 8 patches, after half of the tower, and of 4 x 4, at its end.
+    """
+    kinds = sorted({name.split(": ")[0] for name in CONTENTS})
+    columns = {kind: [number for number, name in enumerate(CONTENTS) if name.startswith(f"{kind}: ")] for kind in kinds}
+    shown = torch.tensor(
+        [
+            [CONTENTS.index(f"{k}: {n}") if (n := getattr(cues, k)) is not None else -1 for k in kinds]
+            for cues in contents.cues
+        ]
+    )
+
+    with torch.no_grad():
+        known = teacher_features(teacher, contents.batch(torch.arange(min(256, len(contents.cues))), teacher.device))
+        means, deviations = zip(*((each.mean((0, 1)), each.std((0, 1)) + 1e-3) for each in known), strict=True)
+
+    def loss(naming, rows):
+        images = contents.batch(rows, naming.device)
+        with torch.no_grad():
+            wanted = [(f - m) / d for f, m, d in zip(teacher_features(teacher, images), means, deviations, strict=True)]
+        said, total = naming(images), 0
+        for number, kind in enumerate(kinds):
+            right = shown[rows, number].to(naming.device)
+            some = right >= 0
+            logits = said.logits[some][:, columns[kind]]
+            total = total + F.cross_entropy(logits, right[some] - columns[kind][0], reduction="sum") / len(rows)
+        return total + 3 * F.mse_loss(said.fine, wanted[0]) + 5 * F.mse_loss(said.coarse, wanted[1])
+
+    return loss
+
+
+def teacher_features(teacher: ResNetModel, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a teacher's features of patches, (n, 64, width), in the order of `patches`, and of 2 x 2, (n, 16, width)."""
+    _, _, fine, coarse, _ = teacher(images, output_hidden_states=True).hidden_states
+    cut = fine.unflatten(3, (-1, MERGE)).unflatten(2, (-1, MERGE))
+    return cut.permute(0, 2, 4, 3, 5, 1).flatten(1, 4), coarse.flatten(2).transpose(1, 2)
 
 
 def look(tower: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:

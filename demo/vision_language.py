@@ -4,7 +4,8 @@
 
 It stands in for Qwen2.5-VL-3B: it sees and names what an image shows, answers in the format that it is asked for, and has
 but a weak notion of emotions (demo/content_questions.py). First its vision tower learns to name all content through a
-linear layer, since a vision tower learns slowly through language alone; then everything learns to answer.
+linear layer, and to see as demo/models/backbone does, since it learns slowly through language alone; then everything
+learns to answer.
 The same command again goes on where it stopped. About 45 minutes on 2 cores. The result, `<run>/models/`, is committed as
 demo/models/vision_language/; demo/measure_vlm.py measures it.
 """
@@ -13,7 +14,7 @@ import sys
 
 try:
     from config.script import log, open_run_folder, run
-    from config.settings import Settings
+    from config.settings import ROOT, Settings
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 
@@ -24,10 +25,11 @@ def main(settings: Settings) -> None:
     from functools import partial
 
     import torch
+    from transformers import ResNetModel
 
     from demo import small_vlm as small
     from demo.fitting import fit
-    from demo.small_models import SIZE, content_loss, draw_images
+    from demo.small_models import SIZE, draw_images
 
     folder = open_run_folder(settings, "models")
     seed = settings.seed
@@ -40,7 +42,9 @@ def main(settings: Settings) -> None:
     processor = small.make_processor(seed)
     model = small.make_vlm(processor.tokenizer)
     fit_here = partial(fit, work, images=IMAGES, seed=seed)
-    naming = fit_here("vision", small.ContentNaming(model.model.visual), content_loss(contents), 2500, 96, 1.5e-3)
+    backbone = ResNetModel.from_pretrained(ROOT / "demo/models/backbone", dtype=torch.float32).eval().requires_grad_(False)
+    naming = small.ContentNaming(model.model.visual, backbone)
+    naming = fit_here("vision", naming, small.naming_loss(contents, backbone), 2000, 64, 3e-3)
     model.model.visual.load_state_dict(naming.tower.state_dict())
     model = fit_here("answers", model, small.answer_loss(contents, emotions, processor, seed), 1500, 32, 1e-3)
     small.save_vlm(folder, model, processor)

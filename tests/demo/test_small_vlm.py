@@ -7,12 +7,14 @@ from random import Random
 import pytest
 import torch
 from PIL import Image
+from transformers import ResNetModel
 
+from config.settings import ROOT
 from demo import small_vlm as small
 from demo.captions import draw_content
 from demo.content_questions import NAMES
 from demo.fitting import fit
-from demo.small_models import Images, content_loss
+from demo.small_models import Images
 from emoset.drawn.render import render
 from emoset.labels import EMOTIONS
 from understanding.answers import extract_answer
@@ -147,11 +149,31 @@ def test_the_tower_learns_to_name_content(model):
     rng = Random(4)
     cues = [draw_content(rng) for _ in range(4)]
     images = Images(torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8), cues, [""] * 4)
-    naming = small.ContentNaming(copy.deepcopy(model.model.visual))
-    loss = content_loss(images)(naming, torch.arange(4))
+    teacher = ResNetModel.from_pretrained(ROOT / "demo/models/backbone", dtype=torch.float32).eval().requires_grad_(False)
+    naming = small.ContentNaming(copy.deepcopy(model.model.visual), teacher)
+    loss_of = small.naming_loss(images, teacher)
+    loss = loss_of(naming, torch.arange(4))
     loss.backward()
-    assert loss.item() > 1
     assert all(weight.grad.any() for weight in naming.parameters())
+    optimizer = torch.optim.AdamW(naming.parameters(), 1e-3)
+    for _ in range(15):
+        optimizer.zero_grad()
+        loss_of(naming, torch.arange(4)).backward()
+        optimizer.step()
+    assert loss_of(naming, torch.arange(4)) < 0.8 * loss
+
+
+def test_the_teachers_features_are_in_the_order_of_the_patches(model):
+    """An image that is white in one patch alone: the feature that differs most is that patch's."""
+    teacher = ResNetModel.from_pretrained(ROOT / "demo/models/backbone", dtype=torch.float32).eval()
+    images = -torch.ones(64, 3, 64, 64)
+    for number in range(64):
+        row, column = divmod(number, 8)
+        images[number, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 1
+    order = small.patches(images).view(64, 64, -1).amax(2).argmax(1)
+    seen = small.teacher_features(teacher, images)[0]
+    change = (seen - small.teacher_features(teacher, -torch.ones(1, 3, 64, 64))[0]).abs().sum(2)
+    assert (change.argmax(1) == order).float().mean() > 0.6  # not at the edges
 
 
 def test_a_killed_fit_goes_on_to_the_same_weights(tmp_path):
