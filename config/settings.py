@@ -423,13 +423,38 @@ class Evaluate(Section):
     folder: ProjectPath | None = None
     """Instead of EmoSet, a folder with a subfolder of images for each emotion, of another data set say."""
     images: int | None = Field(None, ge=1, le=10**8)
-    """Images that are asked about, equally many of each emotion; null: all."""
+    """Images that are asked about, of EmoSet and of each method, equally many of each emotion; null: all."""
     batch_size: int = Field(16, ge=1, le=4096)
     """Questions, or images, that each process runs at once."""
     blind: bool = True
     """Ask the last model about a grey image too: what the text alone gives away."""
     baselines: bool = True
     """Measure CLIP beside it, models.clip: zero-shot, and a linear probe on EmoSet's training split."""
+    generators: Annotated[list[ProjectPath], SplitAtCommas, Unique] = Field([])
+    """Measured beside the run folder's generator: folders of generators, or of other methods' images in <emotion>/."""
+    generated: int = Field(500, ge=4, le=10**6)
+    """Images of each emotion that every method makes; and that are taken of EmoSet, for comparison."""
+    reference: int | None = Field(None, ge=16, le=10**8)
+    """Training images, equally many of each emotion, that generated ones are compared with; null: all."""
+    pairs: int = Field(2000, ge=8, le=10**7)
+    """Pairs of images of the same emotion, over all emotions, whose difference makes LPIPS and semantic diversity."""
+    judge: ModelName | None = None
+    """Who tells the emotion of generated images: a classifier of the eight, by name or folder; EmoGen's .pth file, or what
+    import_emogen.py made of it; null: a linear probe of models.clip, fitted to the training split."""
+    force_judge: bool = False
+    """Accept a judge that the generator was trained with."""
+    fid_network: ModelName = "inception"
+    """Whose features FID and KID compare: inception (torch-fidelity), or a vision model by name or folder."""
+    lpips_network: ModelName = "alex"
+    """Whose features LPIPS compares: alex (lpips), or a ResNet by name or folder, unweighted."""
+    object_classifier: ModelName = "microsoft/resnet-50"
+    """A classifier of objects, by name, folder or file of torchvision's ResNet-50; for semantic clarity and attributes."""
+    scene_classifier: ModelName = "data/resnet50_places365.pth.tar"
+    """A classifier of scenes, likewise."""
+    contents: Annotated[list[str], SplitAtCommas, Unique] = Field(["bag", "cup", "house", "room", "street", "tree"])
+    """What emotions are put on, at strengths from 0 to 1: "a photo of a <emotion> bag"."""
+    curve_images: int = Field(16, ge=1, le=10**5)
+    """Images of each content, strength and emotion, and four times as many of each fusion and weight."""
 
 
 class Predict(Section):

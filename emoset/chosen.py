@@ -13,13 +13,14 @@ from emoset.labels import EMOTIONS
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
-def read_folder(root: Path) -> pd.DataFrame:
+def read_folder(root: Path, setting: str = "evaluate.folder") -> pd.DataFrame:
     """Return the images of the subfolders that are named like an emotion: image_id, emotion, path. Broken ones are told of.
 
-    An image's id is its path below `root`. Raises UserError where there are no such subfolders or no images in them.
+    An image's id is its path below `root`. Raises UserError, naming `setting`, where there are no such subfolders or no
+    images in them.
     """
     if not root.is_dir():
-        raise UserError(f"evaluate.folder: no folder {root}")
+        raise UserError(f"{setting}: no folder {root}")
     rows, broken = [], []
     for child in sorted(child for child in root.iterdir() if child.name.lower() in EMOTIONS and child.is_dir()):
         for path in sorted(path for path in child.rglob("*") if path.suffix.lower() in SUFFIXES):
@@ -32,7 +33,7 @@ def read_folder(root: Path) -> pd.DataFrame:
     if broken:
         log.info(f"{len(broken):,} images cannot be used: {', '.join(broken[:5])}{', ...' if len(broken) > 5 else ''}")
     if not rows:
-        raise UserError(f"evaluate.folder: {root} has no images in subfolders named {', '.join(EMOTIONS)}")
+        raise UserError(f"{setting}: {root} has no images in subfolders named {', '.join(EMOTIONS)}")
     return pd.DataFrame(rows, columns=["image_id", "emotion", "path"])
 
 

@@ -9,6 +9,7 @@ from peft import get_peft_model_state_dict
 
 from config.settings import Settings
 from emoset.built_folder import building
+from emoset.hub import weights_digest
 from emoset.labels import EMOTIONS
 from training.emotion_space import EmotionSpace
 from training.mapper import EmotionMapper
@@ -58,6 +59,7 @@ def save_generator(
         "base_hashes": base_hashes,
         "resolution": settings.models.resolution,
         "emotions": list(EMOTIONS),
+        "trained_with": networks_seen(settings),
         "trained": facts,
     }
     with building(folder, {"what": "generator", **about}) as work:
@@ -68,6 +70,19 @@ def save_generator(
             StableDiffusionPipeline.save_lora_weights(work / "unet_lora", unet_lora_layers=layers)
         (work / GENERATOR).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         (work / "README.md").write_text(_card(settings, facts), encoding="utf-8")
+
+
+def networks_seen(settings: Settings) -> dict[str, str]:
+    """Return digests of the networks that told training about emotions: none of them may judge what it leads to."""
+    seen = {"models.backbone": weights_digest(settings.models.backbone)}
+    encoder, imported = settings.run / "training" / "emotion_space" / "encoder", settings.emotion_space.imported
+    if imported:
+        files = json.loads((imported / "summary.json").read_text(encoding="utf-8")).get("files", {})
+        if settings.mapper.emotion_weight:
+            seen |= {f"emotion_space.imported: {name}": digest for name, digest in files.items() if name.endswith(".pth")}
+    elif encoder.is_dir():
+        seen["the emotion encoder"] = weights_digest(str(encoder))
+    return seen
 
 
 def _card(settings: Settings, facts: dict) -> str:

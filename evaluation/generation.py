@@ -1,0 +1,192 @@
+"""Measures generators, and any folder of images in <emotion>/, beside prompts to plain Stable Diffusion and real images."""
+
+import json
+import time
+from pathlib import Path
+
+import diffusers
+import pandas as pd
+from PIL import ImageOps
+
+from config.loading import UserError
+from config.script import is_first_process, log
+from config.settings import EMOTIONS, Settings
+from emoset.chosen import equal_emotions, read_folder
+from emoset.images import load_image
+from emoset.reading import read_emoset
+from evaluation import making, metrics, networks
+from evaluation.columns import Views, by_emotion, confusion, corrected_column, published_column
+from evaluation.curves import strength_curve, weight_curve
+from evaluation.features import features_of
+from evaluation.judge import check_judge, load_judge
+from evaluation.perceptual import load_lpips
+from evaluation.tables import figures_table, write_json
+from training.generation import load_generator
+from training.pipeline import GENERATOR
+from understanding.model import start_process
+
+REAL_SHOWN = 8  # real images of each emotion that are copied beside those made, to be looked at
+FEWEST = 2 * metrics.SAMPLES  # images that FID's disjoint samples can be drawn from
+TAKEN = {"prompt_only", "attribute_prompt", "real", "transfer", "fusion"}
+NETWORKS = ("judge", "fid_network", "lpips_network", "object_classifier", "scene_classifier")
+SHOWN = {
+    "emotion_accuracy": "Emo-A",
+    "emotion_accuracy_two_way": "2-way",
+    "fid": "FID",
+    "kid": "KID",
+    "lpips": "LPIPS",
+    "semantic_clarity": "Sem-C",
+    "semantic_diversity": "Sem-D",
+    "attribute_entropy": "entropy",
+    "attribute_coverage": "coverage",
+    "nearest_training_distance": "nearest",
+    "clip_score": "CLIP score",
+}
+
+
+def generators_of(settings: Settings) -> dict[str, Path]:
+    """Return what is measured, by the names of the rows: the run folder's generator, where there is one, and the others."""
+    own = settings.generate.generator or settings.run / "generator"
+    named = {"ours": own} if own.is_dir() else {}
+    for path in settings.evaluate.generators:
+        if not path.is_dir():
+            raise UserError(f"evaluate.generators: no folder {path}")
+        name = path.parent.name if path.name in ("generator", "images") else path.name
+        if name in TAKEN | named.keys():
+            raise UserError(f"evaluate.generators: two rows would be called {name}; rename {path}")
+        named[name] = path
+    return named
+
+
+def measure_generation(settings: Settings, folder: Path) -> dict:
+    """Make the images and measure them; write generation.json, curves.json and confusion matrices into `folder`.
+
+    Returns images, tables (columns image_id, emotion, path) by row, and those named transfer and fusion; judged, the judge's
+    probabilities (N, 8), by the same; and, on the first process, what generation.json holds.
+    """
+    started, options, seed = time.monotonic(), settings.evaluate, settings.seed
+    named = generators_of(settings)
+    for path in named.values():
+        check_judge(settings, path)
+    start_process()
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    load_lpips(settings)  # what is missing is told of before hours of making images
+
+    # 1. The images: EmoSet's, and those of every method.
+    index = read_emoset(settings.data, folder).index
+    index["path"] = [settings.data.emoset / image for image in index["image"]]
+    train, real = (index[index["split"] == split].reset_index(drop=True) for split in ("train", options.split))
+    images = made_images(named, train, folder / "images", settings)
+    images["real"] = equal_emotions(real, len(EMOTIONS) * options.generated, seed).reset_index(drop=True)
+    rows = [name for name in images if name not in ("transfer", "fusion")]
+    if few := [row for row in rows if len(images[row]) < FEWEST]:
+        raise UserError(f"{', '.join(few)}: fewer than {FEWEST} images; FID cannot be told of so few")
+    reference = equal_emotions(train, options.reference, seed).reset_index(drop=True)
+    everything = index if options.reference is None else index.sample(min(options.reference, len(index)), random_state=seed)
+
+    # 2. What the networks see in them, all processes together.
+    see, judge = load_views(settings), load_judge(settings, train)
+    training = see(reference, "training images")
+    views = {name: see(each, name) for name, each in images.items() if name != "fusion"}
+    squeezed = networks.fid_network(settings, published=True)
+    all_real = features_of(squeezed, everything, settings, "EmoSet, squeezed")
+    all_made = {row: features_of(squeezed, images[row], settings, f"{row}, squeezed") for row in rows}
+    judged = {name: judge(each, f"judging {name}") for name, each in images.items()}
+    if not is_first_process():
+        return {"images": images, "judged": judged}
+
+    # 3. The figures.
+    black, figures = networks.black_clip_network(settings), {}
+    for row in rows:
+        emotions = views[row].emotions
+        figures[row] = {
+            "corrected": corrected_column(views[row], training, judged[row], settings),
+            "emogen": published_column(views[row], (all_real, all_made[row]), black, judged[row], settings),
+            "by_emotion": by_emotion(judged[row], emotions, seed),
+        }
+        confusion(judged[row], emotions).to_csv(folder / f"confusion-generation-{row}.csv")
+    if "transfer" in images:
+        strength = strength_curve(views["transfer"], judged["transfer"], settings)
+        curves = {"strength": strength, "fusion": weight_curve(images["fusion"], judged["fusion"], seed)}
+        write_json(folder / "curves.json", curves)
+        figures["transfer"] = {"corrected": strength["1.0"], "emogen": {}}
+    show_real(images["real"], folder / "images" / "real", settings)
+
+    # 4. All of it.
+    warnings = {row: text for row in rows if (text := metrics.too_few_for_fid(views[row].fid))}
+    about = {
+        "n": {name: len(each) for name, each in images.items()},
+        "reference": len(reference),
+        "published_reference": len(everything),
+        "split": options.split,
+        "seed": seed,
+        "models": {"clip": settings.models.clip} | {name: getattr(options, name) for name in NETWORKS},
+        "seconds": round(time.monotonic() - started, 1),
+        "warnings": warnings,
+    }
+    write_json(folder / "generation.json", {"about": about, "figures": figures})
+    for column in ("corrected", "emogen"):
+        table = figures_table({row: each[column] for row, each in figures.items() if each[column]}, SHOWN)
+        log.info(f"\n{column}\n\n{table}\n\nvalue (low-high, 95 %)")
+    for row, warning in warnings.items():
+        log.info(f"warning: {row}: {warning}")
+    return {"images": images, "judged": judged, "about": about, "figures": figures}
+
+
+def made_images(named: dict[str, Path], train: pd.DataFrame, folder: Path, settings: Settings) -> dict[str, pd.DataFrame]:
+    """Make every method's images below `folder`; return them by row, and those of transfer and fusion."""
+    device, images = start_process().device, {}
+
+    def make(pipe, about, plans):
+        for name, plan in plans.items():
+            making.make_images(pipe, about, plan, folder, settings, f"making {name}")
+            images[name] = making.as_table(plan, folder)
+
+    for row, path in named.items():
+        if not any((path / name).is_file() for name in (GENERATOR, "model_index.json")):
+            given = read_folder(path, "evaluate.generators")
+            count = len(EMOTIONS) * settings.evaluate.generated
+            images[row] = equal_emotions(given, count, settings.seed).reset_index(drop=True)
+            continue
+        pipe, about = load_generator(path, device)
+        make(pipe, about, {row: making.plan_emotions(row, settings)})
+        if row == "ours":
+            make(pipe, about, {"transfer": making.plan_transfer(settings), "fusion": making.plan_fusion(settings)})
+            file = path / GENERATOR
+            base = json.loads(file.read_text("utf-8"))["base"] if file.is_file() else settings.models.stable_diffusion
+            pipe = making.load_base(base, str(file), device)
+            about = {name: about[name] for name in ("scheduler", "resolution", "dtype", "base_hashes")}
+            plans = {"prompt_only": making.plan_prompts(settings)}
+            make(pipe, about, plans | {"attribute_prompt": making.plan_attributes(settings, train)})
+    return images
+
+
+def load_views(settings: Settings):
+    """Return a function that gives the Views of images, once and for all processes; it takes them and what to call them."""
+    clip, fid = networks.clip_network(settings), networks.fid_network(settings, published=False)
+    objects = networks.classifier(settings.evaluate.object_classifier, "evaluate.object_classifier")
+    scenes = networks.classifier(settings.evaluate.scene_classifier, "evaluate.scene_classifier")
+
+    def see(images: pd.DataFrame, what: str) -> Views:
+        object_logits = features_of(objects, images, settings, f"{what}, objects")
+        scene_logits = features_of(scenes, images, settings, f"{what}, scenes")
+        return Views(
+            images,
+            features_of(clip, images, settings, f"{what}, CLIP"),
+            networks.probabilities(objects, object_logits, "object"),
+            networks.probabilities(scenes, scene_logits, "scene"),
+            features_of(fid, images, settings, f"{what}, FID"),
+            networks.labels(objects, "object"),
+        )
+
+    return see
+
+
+def show_real(images: pd.DataFrame, folder: Path, settings: Settings) -> None:
+    """Copy the first real images of each emotion, cut to the size of those made, beside them."""
+    size = (settings.models.resolution,) * 2
+    for emotion, own in images.groupby("emotion"):
+        (folder / emotion).mkdir(parents=True, exist_ok=True)
+        for number, path in enumerate(own["path"].iloc[:REAL_SHOWN]):
+            ImageOps.fit(load_image(path), size).save(folder / emotion / f"{number:05d}.png")

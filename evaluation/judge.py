@@ -1,0 +1,102 @@
+"""The judge, who tells the emotion of generated images; and whether training has seen it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from sklearn.linear_model import LogisticRegression
+
+from config.loading import UserError
+from config.settings import ROOT, Settings
+from emoset.hub import resolve_model, weights_digest
+from emoset.labels import EMOTIONS
+from evaluation.features import features_of
+from evaluation.networks import classifier, clip_network, read_tensors
+from training.import_emogen import sha256
+from training.pipeline import GENERATOR
+
+Judge = Callable[[pd.DataFrame, str], np.ndarray]  # images (column path), what to show at the bar -> probabilities (N, 8)
+IMPORTED = "emotion_classifier.safetensors"
+
+
+def load_judge(settings: Settings, train: pd.DataFrame) -> Judge:
+    """Return the judge that evaluate.judge names; `train`, images with their emotions, is what a probe is fitted to.
+
+    EmoGen's is a linear layer on CLIP's image features as projected, not of unit length. Raises UserError where the name is
+    no classifier of the eight emotions, or its CLIP is not models.clip.
+    """
+    name, setting = settings.evaluate.judge, "evaluate.judge"
+    if name is None:
+        clip, probe = clip_network(settings), fit_probe(clip_network(settings), train, settings)
+        return lambda images, what: probe.predict_proba(scaled(features_of(clip, images, settings, what)))[:, ORDER]
+    file, imported = ROOT / name, ROOT / name / IMPORTED
+    if file.is_file() or imported.is_file():
+        layer = load_file(imported) if imported.is_file() else read_tensors(file, setting)
+        layer = {part.removeprefix("fc."): tensor.double() for part, tensor in layer.items()}
+        if layer.keys() != {"weight", "bias"} or len(layer["weight"]) != len(EMOTIONS):
+            raise UserError(f"{setting}: {name} is no linear layer to {len(EMOTIONS)} emotions")
+        return _linear(layer, settings)
+    network = classifier(name, setting)
+    if set(network.names) != set(EMOTIONS):
+        raise UserError(f"{setting}: {name} tells {', '.join(network.names[:8])}; it must tell the eight emotions")
+    order = [network.names.index(emotion) for emotion in EMOTIONS]
+    return lambda images, what: features_of(network, images, settings, what)[:, order].double().softmax(1).numpy()
+
+
+def fit_probe(clip, train: pd.DataFrame, settings: Settings) -> LogisticRegression:
+    """Return a linear probe of CLIP's image features (Radford et al. 2021), fitted to the emotions of `train`.
+
+    The strength of its regularisation is scikit-learn's, on features of unit length times ten: nothing was tuned.
+    """
+    features = features_of(clip, train, settings, "CLIP of training images")
+    return LogisticRegression(max_iter=1000).fit(scaled(features), train["emotion"])
+
+
+def check_judge(settings: Settings, generator: Path) -> None:
+    """Raise UserError where the generator was trained with the judge: it would be praised for what it was told to do."""
+    name, about = settings.evaluate.judge, generator / GENERATOR
+    if name is None or settings.evaluate.force_judge or not about.is_file():
+        return
+    seen = json.loads(about.read_text(encoding="utf-8")).get("trained_with", {})
+    own = judge_digests(name)
+    for network, digest in seen.items():
+        if digest in own:
+            raise UserError(
+                f"evaluate.judge: {name} is {network}, with which {generator.name}/ was trained; take a judge that training "
+                "has not seen, or evaluate.force_judge=true"
+            )
+
+
+def judge_digests(name: str) -> set[str]:
+    """Return the digests by which a judge may be known among networks that training saw."""
+    file = Path(resolve_model(name)) if Path(resolve_model(name)).is_dir() else ROOT / name
+    if file.is_file():
+        return {sha256(file)}
+    summary = file / "summary.json"
+    if (file / IMPORTED).is_file() and summary.is_file():
+        return set(json.loads(summary.read_text(encoding="utf-8")).get("files", {}).values())
+    return {weights_digest(name)}
+
+
+ORDER = [sorted(EMOTIONS).index(emotion) for emotion in EMOTIONS]  # scikit-learn sorts its classes
+
+
+def scaled(features: torch.Tensor) -> np.ndarray:
+    """Return CLIP's features (N, D) as a probe takes them: of length ten."""
+    return torch.nn.functional.normalize(features, dim=1).numpy() * 10
+
+
+def _linear(layer: dict[str, torch.Tensor], settings: Settings) -> Judge:
+    clip, takes = clip_network(settings), layer["weight"].shape[1]
+
+    def judge(images, what):
+        features = features_of(clip, images, settings, what).double()
+        if features.shape[1] != takes:
+            raise UserError(f"evaluate.judge: takes {takes} features, models.clip gives {features.shape[1]}")
+        return (features @ layer["weight"].T + layer["bias"]).softmax(1).numpy()
+
+    return judge

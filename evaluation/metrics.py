@@ -1,0 +1,174 @@
+"""The metrics of generated images, from features alone. docs/metrics.md gives each one's formula and source.
+
+Everywhere: emotions (n,) are the intended ones, as strings; figures are {"value", "low", "high", "n"}.
+"""
+
+from math import isqrt
+from random import Random
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import poly_mmd
+
+from emoset.labels import EMOTIONS
+from evaluation.intervals import figure, of_mean, of_statistic
+
+SAMPLES = 5  # disjoint ones, for the spread of FID
+STUDENT = 2.776  # the 97.5 % point of Student's t with SAMPLES - 1 degrees of freedom
+SUBSETS, SUBSET = 100, 1000  # of KID: how many, and at most so many images in each
+PUBLISHED_PAIRS = 10  # of each emotion
+ENOUGH = 5  # images for each feature, below which FID says more about their number than about them
+
+
+class _Given(torch.nn.Module):
+    """Lets FrechetInceptionDistance take features in place of images."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.num_features = width
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def frechet_distances(real: Tensor, samples: list[Tensor]) -> list[float]:
+    """Return the Fréchet distance (Heusel et al. 2017) of each sample's features (n, D) to the real ones (N, D)."""
+    metric, found = FrechetInceptionDistance(feature=_Given(real.shape[1]), reset_real_features=False), []
+    metric.update(real.double(), real=True)
+    for made in samples:
+        metric.reset()
+        metric.update(made.double(), real=False)
+        found.append(metric.compute().item())
+    return found
+
+
+def fid_figures(real: Tensor, made: Tensor, seed: int) -> dict[str, dict]:
+    """Return fid, and fid_half, its mean over two halves of the images made: how much it owes to their number.
+
+    low, high: the standard deviation over five disjoint samples of the images made, scaled to all of them, times Student's
+    t. Never a bootstrap: doubled images make FID larger, so that a bootstrap's whole interval may lie above the value.
+    """
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(made)))
+    halves = order.chunk(2)
+    samples = [made, *(made[rows] for rows in (*halves, *order.tensor_split(SAMPLES)))]
+    whole, first, second, *parts = frechet_distances(real, samples)
+    half_width = STUDENT * np.std(parts, ddof=1) / np.sqrt(SAMPLES)
+    found = {"fid": (whole, len(made)), "fid_half": ((first + second) / 2, len(halves[0]))}
+    return {name: figure(value, value - half_width, value + half_width, n) for name, (value, n) in found.items()}
+
+
+def kid_figure(real: Tensor, made: Tensor, seed: int) -> dict:
+    """Return the squared kernel distance (Bińkowski et al. 2018), unbiased, with the kernel (x·y / D + 1)³, by torchmetrics.
+
+    value: the mean over 100 subsets of both. low, high: from the subsets' standard deviation, scaled from their size to
+    the number of images made.
+    """
+    rng = np.random.default_rng(seed)
+    size = min(SUBSET, len(real) // 2, len(made) // 2)
+    drawn = [
+        poly_mmd(*(each[torch.from_numpy(rng.choice(len(each), size, replace=False))].double() for each in (real, made)))
+        for _ in range(SUBSETS)
+    ]
+    value, half_width = np.mean(drawn), 1.96 * np.std(drawn, ddof=1) * np.sqrt(size / len(made))
+    return figure(value, value - half_width, value + half_width, len(made))
+
+
+def emotion_figures(probabilities: np.ndarray, emotions: np.ndarray, seed: int, pooled: bool = False) -> dict[str, dict]:
+    """Return how often the judge's (n, 8) likeliest emotion, and the likelier one of positive and negative, is the intended.
+
+    Positive are the first four. pooled: over all images, as published, and not the mean over emotions.
+    """
+    truth = np.array([EMOTIONS.index(emotion) for emotion in emotions])
+    sides = probabilities.reshape(-1, 2, 4).sum(2)
+    return {
+        "emotion_accuracy": of_mean(probabilities.argmax(1) == truth, emotions, seed, pooled),
+        "emotion_accuracy_two_way": of_mean(sides.argmax(1) == truth // 4, emotions, seed, pooled),
+    }
+
+
+def clarity_figure(objects: np.ndarray, scenes: np.ndarray, emotions: np.ndarray, seed: int, pooled: bool = False) -> dict:
+    """Return semantic clarity: the larger of the top probabilities of objects (n, O) and of scenes (n, S), averaged."""
+    return of_mean(np.maximum(objects.max(1), scenes.max(1)), emotions, seed, pooled)
+
+
+def attributes_shown(objects: np.ndarray, scenes: np.ndarray) -> np.ndarray:
+    """Return (n,) the number of what each image shows: its likeliest object, or O + its likeliest scene if that is surer."""
+    surer = scenes.max(1) > objects.max(1)
+    return np.where(surer, objects.shape[1] + scenes.argmax(1), objects.argmax(1))
+
+
+def attribute_figures(
+    shown: np.ndarray, emotions: np.ndarray, real_shown: np.ndarray, real_emotions: np.ndarray, seed: int
+) -> dict[str, dict]:
+    """Return how many-sided the attributes (n,) of each emotion's images are, averaged over the emotions.
+
+    attribute_entropy: in nats. attribute_coverage: the share of the emotion's real images whose attribute is among them.
+    """
+    kinds, codes = np.unique(np.concatenate([shown, real_shown]), return_inverse=True)
+    shown, real_shown, names = codes[: len(shown)], codes[len(shown) :], np.unique(emotions)
+    real = {name: np.bincount(real_shown[real_emotions == name], minlength=len(kinds)) for name in names}
+
+    def counts(rows):
+        for name in names:
+            yield name, np.bincount(shown[rows][emotions[rows] == name], minlength=len(kinds))
+
+    def entropy(rows):
+        shares = [count[count > 0] / count.sum() for _, count in counts(rows)]
+        return np.mean([-(share * np.log(share)).sum() for share in shares])
+
+    def coverage(rows):
+        return np.mean([real[name][count > 0].sum() / max(real[name].sum(), 1) for name, count in counts(rows)])
+
+    return {
+        "attribute_entropy": of_statistic(entropy, emotions, seed),
+        "attribute_coverage": of_statistic(coverage, emotions, seed),
+    }
+
+
+def nearest_figure(features: Tensor, training: Tensor, emotions: np.ndarray, seed: int) -> dict:
+    """Return the mean cosine distance, 0 to 2, of features (n, D) to the nearest of the training images' (N, D)."""
+    features, training = (torch.nn.functional.normalize(each, dim=1) for each in (features, training))
+    nearest = torch.cat([(rows @ training.T).amax(1) for rows in features.split(1024)])
+    return of_mean(1 - nearest.numpy(), emotions, seed)
+
+
+def pairs_within(emotions: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return (P, 2) numbers of different images of the same emotion: `count` pairs, or all that there are; none twice."""
+    pairs, names = [], np.unique(emotions)
+    for emotion in names:
+        rows, rng = np.flatnonzero(emotions == emotion), Random(f"{seed} pairs {emotion}")
+        there_are = len(rows) * (len(rows) - 1) // 2
+        for number in sorted(rng.sample(range(there_are), min(-(-count // len(names)), there_are))):
+            second = (1 + isqrt(1 + 8 * number)) // 2  # the pairs of `second` follow those of all smaller ones
+            pairs.append((rows[number - second * (second - 1) // 2], rows[second]))
+    return np.array(pairs, dtype=int).reshape(-1, 2)
+
+
+def published_pairs(emotions: np.ndarray, seed: int) -> np.ndarray:
+    """Return (80, 2) numbers of images as published: ten pairs for each emotion, from a pool that no emotion ever leaves."""
+    rng, pool, pairs = Random(seed), [], []
+    for emotion in EMOTIONS:
+        pool += np.flatnonzero(emotions == emotion).tolist()
+        pairs += [rng.sample(pool, 2) for _ in range(PUBLISHED_PAIRS) if len(pool) > 1]
+    return np.array(pairs, dtype=int)
+
+
+def mean_squares(features: Tensor, pairs: np.ndarray) -> np.ndarray:
+    """Return (P,) the mean squared difference of features (n, D) of pairs (P, 2) of images."""
+    first, second = (features[torch.from_numpy(pairs[:, side])].double() for side in (0, 1))
+    return (first - second).square().mean(1).numpy()
+
+
+def published_pair_figure(distances: np.ndarray, seed: int) -> dict:
+    """Return the mean distance of published_pairs; the interval resamples the ten pairs of each emotion."""
+    return of_mean(distances, np.arange(len(distances)) // PUBLISHED_PAIRS, seed)
+
+
+def too_few_for_fid(made: Tensor) -> str | None:
+    """Return a warning where images (n, D) are too few for their FID to be taken for more than a comparison at equal n."""
+    n, width = made.shape
+    if n >= ENOUGH * width:
+        return None
+    return f"FID of {n:,} images with {width:,} features is biased upwards; compare it at equal n alone, or use KID"

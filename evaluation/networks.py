@@ -1,0 +1,200 @@
+"""The networks whose opinions the metrics are made of, by the names that the config gives them."""
+
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoTokenizer,
+    CLIPModel,
+    ResNetConfig,
+    ResNetForImageClassification,
+)
+
+from config.loading import UserError
+from config.settings import ROOT, Settings
+from emoset.hub import fingerprint, load_model, resolve_model
+from evaluation.features import Network
+from understanding.model import start_process
+
+IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+INCEPTION_SIZE = 299  # pixels
+
+
+def clip_network(settings: Settings) -> Network:
+    """Return CLIP's image features, as projected, not of unit length."""
+    model, processor = _clip(settings), load_model(AutoImageProcessor, settings.models.clip, "models.clip")
+
+    def run(images):
+        return _clip_features(model, processor(images=images, return_tensors="pt"))
+
+    return Network(f"clip {fingerprint(model)}", run)
+
+
+def black_clip_network(settings: Settings) -> Network:
+    """Return CLIP's image features as the published code has them: it hands over numbers from 0 to 1, which the processor
+    divides by 255 as if they went to 255, so that CLIP sees black."""
+    model, processor = _clip(settings), load_model(AutoImageProcessor, settings.models.clip, "models.clip")
+
+    def run(images):
+        unit = [np.asarray(image, np.float32).transpose(2, 0, 1) / 255 for image in images]
+        return _clip_features(model, processor(images=unit, return_tensors="pt"))
+
+    return Network(f"black clip {fingerprint(model)}", run)
+
+
+def clip_texts(settings: Settings, texts: list[str]) -> Tensor:
+    """Return CLIP's features (n, D) of texts, of unit length."""
+    model, tokenizer = _clip(settings), AutoTokenizer.from_pretrained(resolve_model(settings.models.clip))
+    tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(model.device)
+    with torch.no_grad():
+        return torch.nn.functional.normalize(model.get_text_features(**tokens).pooler_output, dim=1).cpu()
+
+
+def classifier(name: str, setting: str) -> Network:
+    """Return a classifier's logits, its `names` being those of its labels.
+
+    name: of a model, or of a file of torchvision's ResNet-50, as Places365's: its images are then resized and cropped as
+    torchvision's are. Raises UserError where there is none.
+    """
+    device, file = start_process().device, ROOT / name
+    if file.is_file():
+        model = _torchvision_resnet(file, setting).to(device)
+        prepare = _as_torchvision
+    else:
+        model = load_model(AutoModelForImageClassification, name, setting, dtype=torch.float32).to(device).eval()
+        processor = load_model(AutoImageProcessor, name, setting)
+
+        def prepare(images):
+            return processor(images=images, return_tensors="pt").pixel_values
+
+    names = tuple(name for _, name in sorted(model.config.id2label.items()))
+    return Network(f"classifier {fingerprint(model)}", lambda images: model(prepare(images).to(device)).logits, names)
+
+
+def labels(network: Network, kind: str) -> tuple[str, ...]:
+    """Return a classifier's labels; where it names several kinds, as `object: tree`, those of `kind` alone, without it."""
+    own = tuple(name.partition(": ")[2] for name in network.names if name.startswith(f"{kind}: "))
+    return own or network.names
+
+
+def probabilities(network: Network, logits: Tensor, kind: str) -> np.ndarray:
+    """Return the probabilities (N, labels) of a classifier's `labels` of that kind, from all its logits."""
+    own = [number for number, name in enumerate(network.names) if name.startswith(f"{kind}: ")]
+    return (logits[:, own] if own else logits).double().softmax(1).numpy()
+
+
+def fid_network(settings: Settings, published: bool) -> Network:
+    """Return the features that FID compares.
+
+    published: images are squeezed to a square by bilinear interpolation; else the middle of them is cut out to one.
+    """
+    name, setting = settings.evaluate.fid_network, "evaluate.fid_network"
+    device = start_process().device
+    if name == "inception":
+        network = _inception(setting).to(device)
+        size, key = INCEPTION_SIZE, "inception"
+
+        def run(squares):
+            return network(squares)[0]
+    else:
+        model = load_model(AutoModel, name, setting, dtype=torch.float32).to(device).eval()
+        processor = load_model(AutoImageProcessor, name, setting)
+        size, key = processor.size.height or processor.size.shortest_edge, fingerprint(model)
+        mean, std = (torch.tensor(each).view(3, 1, 1).to(device) for each in (processor.image_mean, processor.image_std))
+
+        def run(squares):
+            return model((squares / 255 - mean) / std).pooler_output.flatten(1)
+
+    def square(image):
+        if published:
+            return image.resize((size, size), Image.Resampling.BILINEAR)
+        return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+
+    def run_all(images):
+        squares = np.stack([np.asarray(square(image)) for image in images]).transpose(0, 3, 1, 2)
+        return run(torch.from_numpy(squares).to(device))
+
+    return Network(f"fid {key} {'squeezed' if published else 'cut'}", run_all)
+
+
+def read_tensors(file: Path, setting: str) -> dict:
+    """Return the dictionary in a .pth file; raises UserError where that is something else, or holds more than tensors."""
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
+        raise UserError(f"{setting}: {file.name} is no file of tensors ({str(error).strip().splitlines()[0]})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{setting}: {file.name} holds a {type(content).__name__}, not a dictionary of tensors")
+    return content
+
+
+def _clip(settings: Settings) -> CLIPModel:
+    model = load_model(CLIPModel, settings.models.clip, "models.clip", dtype=torch.float32)
+    return model.to(start_process().device).eval()
+
+
+def _clip_features(model: CLIPModel, inputs) -> Tensor:
+    return model.get_image_features(pixel_values=inputs.pixel_values.float().to(model.device)).pooler_output
+
+
+def _inception(setting: str) -> torch.nn.Module:
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+    except ModuleNotFoundError as missing:
+        raise UserError(
+            f"{setting}: inception needs {missing.name}: pip install torch-fidelity==0.4.0, or name a vision model"
+        ) from None
+    # The library unpickles whatever it finds; what this has fetched, or found, holds nothing but tensors.
+    torch.hub.load_state_dict_from_url(URL_INCEPTION_V3, map_location="cpu", weights_only=True)
+    return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+
+
+def _torchvision_resnet(file: Path, setting: str) -> ResNetForImageClassification:
+    """Return transformers' ResNet-50 with the weights of a .pth file with torchvision's names for them."""
+    content = read_tensors(file, setting)
+    weights = {name.removeprefix("module."): weight for name, weight in content.get("state_dict", content).items()}
+    if "fc.bias" not in weights:
+        raise UserError(f"{setting}: {file.name} does not hold torchvision's ResNet-50 (no fc.bias)")
+    model = ResNetForImageClassification(ResNetConfig(num_labels=len(weights["fc.bias"])))
+    try:
+        model.load_state_dict({_transformers_name(name): weight for name, weight in weights.items()})
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[1].strip()
+        raise UserError(f"{setting}: {file.name} does not hold torchvision's ResNet-50 ({reason})") from None
+    return model.eval()
+
+
+def _transformers_name(name: str) -> str:
+    """Return transformers' name for a weight of torchvision's ResNet: layer1.0.bn2.weight, conv1.weight, fc.bias."""
+    parts = {"conv": "convolution", "bn": "normalization", "0": "convolution", "1": "normalization"}
+    if match := re.fullmatch(r"layer(\d)\.(\d+)\.(conv|bn)(\d)\.(.+)", name):
+        stage, block, kind, number, rest = match.groups()
+        return f"resnet.encoder.stages.{int(stage) - 1}.layers.{block}.layer.{int(number) - 1}.{parts[kind]}.{rest}"
+    if match := re.fullmatch(r"layer(\d)\.(\d+)\.downsample\.(\d)\.(.+)", name):
+        stage, block, number, rest = match.groups()
+        return f"resnet.encoder.stages.{int(stage) - 1}.layers.{block}.shortcut.{parts[number]}.{rest}"
+    if match := re.fullmatch(r"(conv|bn)1\.(.+)", name):
+        return f"resnet.embedder.embedder.{parts[match[1]]}.{match[2]}"
+    return name.replace("fc.", "classifier.1.")
+
+
+def _as_torchvision(images: list[Image.Image]) -> Tensor:
+    """Return (N, 3, 224, 224): the shorter side resized to 256, the middle cut out, normalised by ImageNet's statistics."""
+    cut = []
+    for image in images:
+        short = min(image.size)
+        width, height = (int(256 * side / short) for side in image.size)
+        left, top = round((width - 224) / 2), round((height - 224) / 2)
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        cut.append(np.asarray(resized.crop((left, top, left + 224, top + 224))))
+    pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(IMAGENET[name]).view(3, 1, 1) for name in ("mean", "std"))
+    return (pixels - mean) / std

@@ -1,0 +1,46 @@
+"""How figures are written: JSON for the report, Markdown for people."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from config.script import log, write_atomically
+from config.settings import Settings
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON, whole or not at all."""
+    text = json.dumps(content, indent=1) + "\n"
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def figures_table(rows: dict[str, dict], titles: dict[str, str]) -> str:
+    """Return a Markdown table of figures by row and metric; titles: those of the metrics that are shown."""
+    table = pd.DataFrame(index=list(rows), columns=list(titles.values()), data="")
+    for row, found in rows.items():
+        for name, title in titles.items():
+            if name in found:
+                table.loc[row, title] = "{value:.3f} ({low:.3f}-{high:.3f})".format(**found[name])
+    return table.loc[:, (table != "").any()].to_markdown()
+
+
+def write_metrics(settings: Settings, generated: dict | None, understood: dict | None, crossed: dict | None) -> None:
+    """Write `<run>/report/metrics.json`, from what each of the halves that there are has found.
+
+    generation: the corrected figures by row. understanding: by row. seconds: of each part of the evaluation. images: those
+    that each method made; without a generator, those that models were asked about.
+    """
+    parts = {"generation": generated, "understanding": understood, "cross": crossed}
+    about = {name: part["about"] for name, part in parts.items() if part}
+    content = {
+        "generation": {row: each["corrected"] for row, each in generated["figures"].items()} if generated else {},
+        "understanding": understood["figures"] if understood else {},
+        "seconds": {name: each["seconds"] for name, each in about.items()},
+        "images": max(about["generation"]["n"].values()) if generated else about["understanding"]["n"],
+        "seed": settings.seed,
+    }
+    folder = settings.run / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "metrics.json", content)
+    log.info(f"wrote {', '.join(f'evaluation/{name}.json' for name in about)} and report/metrics.json")

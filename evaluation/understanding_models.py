@@ -1,0 +1,91 @@
+"""Measures how well vision-language models tell the emotion of images, beside a grey image and CLIP."""
+
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from config.loading import UserError
+from config.script import is_first_process, log, write_atomically
+from config.settings import Settings
+from emoset.chosen import equal_emotions, read_folder
+from emoset.reading import read_emoset
+from evaluation.baselines import clip_figures
+from evaluation.tables import figures_table, write_json
+from understanding.answering import answer_all
+from understanding.asking import load_asker
+from understanding.questions import evaluation_questions
+from understanding.scoring import confusion, figures, read_answers
+
+SHOWN = {
+    "multiple_accuracy": "eight-way",
+    "multiple_balanced_accuracy": "balanced",
+    "multiple_forced_accuracy": "forced choice",
+    "binary_balanced_accuracy": "binary",
+    "yes_rate": "says yes",
+    "misleading_auroc": "AUROC",
+    "misleading_ece": "ECE",
+    "format_rate": "format",
+}
+
+
+def models_of(settings: Settings) -> dict[str, str]:
+    """Return the models by what they are called: those that the config names, else before and after; {}: none is there."""
+    if settings.evaluate.models:
+        return {"-".join(Path(name).parts[-3:]): name for name in settings.evaluate.models}
+    result = settings.run / "understanding" / "model"
+    return {"before": settings.understanding.model, "after": str(result)} if result.is_dir() else {}
+
+
+def measure_understanding(settings: Settings, folder: Path) -> dict:
+    """Ask the models and write understanding.json, confusion matrices and all answers into `folder`; return the former."""
+    started, asked = time.monotonic(), settings.questions
+
+    # 1. The images, and the questions about them: one of each kind to an image, as far as they can be equally many.
+    models = models_of(settings)
+    images, train = images_of(settings, folder)
+    paths = dict(zip(images["image_id"], images["path"], strict=True))
+    questions = evaluation_questions(images, asked, settings.seed)
+    log.info(f"{len(images):,} images, {len(questions):,} questions")
+
+    # 2. What each model answers.
+    rows = {}
+    for label, name in models.items():
+        asker = load_asker(settings, name, f"evaluate.models: {label}")
+        for blind in (False, True) if settings.evaluate.blind and label == list(models)[-1] else (False,):
+            answers = answer_all(asker, questions, paths, folder, settings.evaluate.batch_size, blind=blind, forced=True)
+            answers = read_answers(answers, asked.reasoning, asked.answer_by)
+            row = "blind" if blind else label
+            rows[row] = figures(answers, settings.seed)
+            if is_first_process():
+                write_atomically(folder / f"answers-{row}.parquet", answers.drop(columns="said_score").to_parquet)
+                write_atomically(folder / f"confusion-{row}.csv", confusion(answers).to_csv)
+        del asker
+
+    # 3. The baselines.
+    if settings.evaluate.baselines:
+        rows |= clip_figures(images, train, settings)
+
+    # 4. All of it.
+    about = {"n": len(images), "questions": len(questions), "seed": settings.seed, "split": settings.evaluate.split}
+    about |= {"models": models, "seconds": round(time.monotonic() - started, 1)}
+    found = {"about": about, "figures": rows}
+    if is_first_process():
+        write_json(folder / "understanding.json", found)
+        log.info(f"\n{figures_table(rows, SHOWN)}\n\nvalue (low-high, 95 %); n = {len(images):,} images")
+    return found
+
+
+def images_of(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Return the images that are asked about, and EmoSet's training split: image_id, emotion, path. None: no EmoSet here."""
+    options = settings.evaluate
+    try:
+        index = read_emoset(settings.data, folder).index
+        index["path"] = [settings.data.emoset / image for image in index["image"]]
+        train = index[index["split"] == "train"]
+    except UserError:
+        if not options.folder:
+            raise
+        train = None
+    images = read_folder(options.folder) if options.folder else index[index["split"] == options.split]
+    return equal_emotions(images.reset_index(drop=True), options.images, settings.seed), train
