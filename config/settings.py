@@ -439,8 +439,7 @@ class Evaluate(Section):
     pairs: int = Field(2000, ge=8, le=10**7)
     """Pairs of images of the same emotion, over all emotions, whose difference makes LPIPS and semantic diversity."""
     judge: ModelName | None = None
-    """Who tells the emotion of generated images: a classifier of the eight, by name or folder; EmoGen's .pth file, or what
-    import_emogen.py made of it; null: a linear probe of models.clip, fitted to the training split."""
+    """A classifier of the eight emotions, or EmoGen's, as .pth or imported; null: a linear probe of models.clip."""
     force_judge: bool = False
     """Accept a judge that the generator was trained with."""
     fid_network: ModelName = "inception"
