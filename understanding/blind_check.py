@@ -6,6 +6,7 @@ The questions are those that a training with the same config would be asked. The
 of them and tried on another. Writes `<run>/blind_check/blind.csv`, and ends with an error where one earns more than chance.
 """
 
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -38,13 +39,13 @@ def main(settings: Settings) -> None:
     fitting, trying = (draw_questions(images, settings.questions, matrix, settings.seed + offset) for offset in (1, 0))
     table = blind_table(fitting, trying, settings, matrix)
     table.to_csv(folder / "blind.csv", index=False)
-    log.info(f"{len(trying):,} questions\n\n{table.to_markdown(index=False, floatfmt='.3f')}\n")
+    log.info(f"{len(trying):,} questions; mean rewards without looking at the images\n\n{as_markdown(table)}\n")
     caught = table[table["reward"] - table["chance"] > table["tolerance"]]
     if len(caught):
         worst = caught.iloc[0]
         raise UserError(
-            f"{worst['policy']} earns {worst['reward']:.3f} on {worst['kind']} without looking,"
-            f" chance is {worst['chance']:.3f}"
+            f"{worst['policy']}: earns {worst['reward']:.3f} on {worst['kind']} questions without looking at the images,"
+            f" a coin {worst['chance']:.3f}; a training with these questions would teach it"
         )
     log.info("no policy earns more than chance without looking")
 
@@ -70,6 +71,16 @@ def blind_table(
     return pd.DataFrame(rows, columns=["policy", "kind", "reward", "n", "chance", "tolerance"])
 
 
+def as_markdown(table: pd.DataFrame) -> str:
+    """Return what blind_table returns with a row for each policy and a column for each kind, a coin's reward on top."""
+    kinds = table.drop_duplicates("kind").set_index("kind")
+    rows = {"a coin, or always 50": kinds["chance"], "more than that by chance, at most": kinds["tolerance"]}
+    rows |= {policy: own.set_index("kind")["reward"] for policy, own in table.groupby("policy", sort=False)}
+    wide = pd.DataFrame(rows).T.reindex(columns=kinds.index)
+    wide.columns = [f"{kind} (n = {n:,})" for kind, n in kinds["n"].items()]
+    return wide.to_markdown(floatfmt=".3f")
+
+
 def scripted_policies(questions: list[Question]) -> dict[str, Policy]:
     """Return policies that say one thing whatever they are asked, or repeat what the question says."""
     truths = [question.emotion for question in questions]
@@ -82,12 +93,16 @@ def scripted_policies(questions: list[Question]) -> dict[str, Policy]:
 
 
 def best_policy(questions: list[Question], settings: Settings, confusability: np.ndarray | None) -> Policy:
-    """Return the policy that, for every text without the order of its options, gives the answer that earned most there."""
+    """Return the policy that gives to each prompt what earned most with it in `questions`; it sees the prompt alone.
+
+    Prompts of the same words in another order are one to it, as those are whose options are shuffled; of these it may
+    choose one by its place.
+    """
     groups = defaultdict(list)
     for question in questions:
-        groups[question.kind, question.asked, question.phrasing].append(question)
-    answers = {"binary": ["yes", "no"], "misleading": [str(score) for score in SCORES], "multiple": list(EMOTIONS)}
-    places = [f"place {place}" for place in range(len(EMOTIONS))]  # an option by its place in the list
+        groups[_words(question)].append(question)
+    places = [f"place {place}" for place in range(len(EMOTIONS))]
+    answers = {"binary": ["yes", "no"], "misleading": [str(score) for score in SCORES], "multiple": [*EMOTIONS, *places]}
 
     def said(question: Question, answer: str) -> str:
         if question.kind != "multiple":
@@ -95,11 +110,15 @@ def best_policy(questions: list[Question], settings: Settings, confusability: np
         return _named(question, question.options[int(answer[-1])] if answer in places else answer)
 
     best = {}
-    for key, group in groups.items():
-        candidates = answers[key[0]] + (places if key[0] == "multiple" else [])
+    for words, group in groups.items():
+        candidates = answers[group[0].kind]
         earned = [np.mean([_reward(q, said(q, answer), settings, confusability) for q in group]) for answer in candidates]
-        best[key] = candidates[int(np.argmax(earned))]
-    return lambda question: said(question, best[question.kind, question.asked, question.phrasing])
+        best[words] = candidates[int(np.argmax(earned))]
+    return lambda question: said(question, best.get(_words(question), answers[question.kind][0]))
+
+
+def _words(question: Question) -> tuple[str, ...]:
+    return tuple(sorted(re.findall(r"\w+", question.prompt)))
 
 
 def _named(question: Question, emotion: str) -> str:
