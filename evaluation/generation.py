@@ -68,15 +68,16 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     named = generators_of(settings)
     for path in named.values():
         check_judge(settings, path)
-    start_process()
+    state = start_process()
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
-    load_lpips(settings)  # what is missing is told of before hours of making images
 
-    # 1. The images: EmoSet's, and those of every method.
+    # 1. The images: EmoSet's, and those of every method. Networks come first: what is missing of them is told of at once.
     index = read_emoset(settings.data, folder).index
     index["path"] = [settings.data.emoset / image for image in index["image"]]
     train, real = (index[index["split"] == split].reset_index(drop=True) for split in ("train", options.split))
+    see, judge = load_views(settings), load_judge(settings, train)
+    load_lpips(settings)
     images = made_images(named, train, folder / "images", settings)
     images["real"] = equal_emotions(real, len(EMOTIONS) * options.generated, seed).reset_index(drop=True)
     rows = [name for name in images if name not in ("transfer", "fusion")]
@@ -86,7 +87,6 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     everything = index if options.reference is None else index.sample(min(options.reference, len(index)), random_state=seed)
 
     # 2. What the networks see in them, all processes together.
-    see, judge = load_views(settings), load_judge(settings, train)
     training = see(reference, "training images")
     views = {name: see(each, name) for name, each in images.items() if name != "fusion"}
     squeezed = networks.fid_network(settings, published=True)
@@ -123,6 +123,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
         "seed": seed,
         "models": {"clip": settings.models.clip} | {name: getattr(options, name) for name in NETWORKS},
         "seconds": round(time.monotonic() - started, 1),
+        "processes": state.num_processes,
         "warnings": warnings,
     }
     write_json(folder / "generation.json", {"about": about, "figures": figures})

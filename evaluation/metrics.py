@@ -56,7 +56,7 @@ def fid_figures(real: Tensor, made: Tensor, seed: int) -> dict[str, dict]:
     whole, first, second, *parts = frechet_distances(real, samples)
     half_width = STUDENT * np.std(parts, ddof=1) / np.sqrt(SAMPLES)
     found = {"fid": (whole, len(made)), "fid_half": ((first + second) / 2, len(halves[0]))}
-    return {name: figure(value, value - half_width, value + half_width, n) for name, (value, n) in found.items()}
+    return {name: figure(value, max(0, value - half_width), value + half_width, n) for name, (value, n) in found.items()}
 
 
 def kid_figure(real: Tensor, made: Tensor, seed: int) -> dict:

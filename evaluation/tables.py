@@ -33,11 +33,13 @@ def write_metrics(settings: Settings, generated: dict | None, understood: dict |
     """
     parts = {"generation": generated, "understanding": understood, "cross": crossed}
     about = {name: part["about"] for name, part in parts.items() if part}
+    images = {row: n for row, n in about["generation"]["n"].items() if row in generated["figures"]} if generated else {}
+    images.pop("transfer", None)
     content = {
         "generation": {row: each["corrected"] for row, each in generated["figures"].items()} if generated else {},
         "understanding": understood["figures"] if understood else {},
         "seconds": {name: each["seconds"] for name, each in about.items()},
-        "images": max(about["generation"]["n"].values()) if generated else about["understanding"]["n"],
+        "images": max(images.values()) if generated else about["understanding"]["n"],
         "seed": settings.seed,
     }
     folder = settings.run / "report"

@@ -1,0 +1,77 @@
+"""A generator that was hardly trained, on the demo's Stable Diffusion, and settings that measure it in seconds."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from config.loading import load
+from config.settings import ROOT, Settings
+
+MODELS = ROOT / "demo" / "models"
+
+
+@pytest.fixture(scope="session")
+def generator(tmp_path_factory) -> Path:
+    """A generator's folder with a random mapper; not to be changed."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    from emoset.hub import fingerprints
+    from emoset.labels import EMOTIONS
+    from training.emotion_space import EmotionSpace
+    from training.mapper import EmotionMapper
+    from training.pipeline import GENERATOR
+
+    folder = tmp_path_factory.mktemp("run") / "generator"
+    folder.mkdir()
+    torch.manual_seed(0)
+    base = MODELS / "stable_diffusion"
+    stable = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32)
+    words = stable.text_encoder.get_input_embeddings().weight.detach()
+    mapper = EmotionMapper(dimension=12, width=words.shape[1], tokens=1, hidden_size=16)
+    space = EmotionSpace.of(torch.randn(8, 12) * 4, torch.rand(8, 12))
+    mapper.start_from(space, words)
+    mapper.save_pretrained(folder / "mapper")
+    space.save_pretrained(folder / "emotion_space")
+    hashes = fingerprints(stable.unet, stable.text_encoder)
+    about = {"base": str(base), "base_hashes": hashes, "resolution": 32, "emotions": list(EMOTIONS)}
+    (folder / GENERATOR).write_text(json.dumps(about))
+    return folder
+
+
+@pytest.fixture
+def quick(drawn, generator, tmp_path):
+    """Return a function that gives settings which measure the generator in seconds, in a run folder of its own."""
+
+    def settings(name: str = "run", **evaluate) -> Settings:
+        content = {
+            "run": str(tmp_path / name),
+            "data": {"emoset": str(drawn), "cache": str(tmp_path / f"{name}-cache")},
+            "models": {"clip": str(MODELS / "clip"), "resolution": 32},
+            "generate": {"generator": str(generator), "steps": 2, "batch_size": 16},
+            "questions": {"reasoning": False},
+            "understanding": {"model": str(MODELS / "vision_language"), "dtype": "float32"},
+            "grpo": {"answer_tokens": 4},
+            "evaluate": {
+                "generated": 4,
+                "images": 16,
+                "reference": 80,
+                "pairs": 48,
+                "batch_size": 32,
+                "judge": str(MODELS / "judge"),
+                "fid_network": str(MODELS / "backbone"),
+                "lpips_network": str(MODELS / "backbone"),
+                "object_classifier": str(MODELS / "content"),
+                "scene_classifier": str(MODELS / "content"),
+                "contents": ["tree"],
+                "curve_images": 1,
+            }
+            | evaluate,
+        }
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return load(["--config", str(path)])
+
+    return settings

@@ -1,0 +1,143 @@
+"""The whole of evaluation/evaluate.py on a generator that was hardly trained: a killed run, a second one, two processes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from PIL import Image
+
+from config.loading import UserError
+from config.settings import ROOT
+from emoset.labels import EMOTIONS
+from evaluation.evaluate import main
+
+ROWS = {"ours", "prompt_only", "attribute_prompt", "real"}
+CORRECTED = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "kid", "lpips", "semantic_clarity"}
+CORRECTED |= {"semantic_diversity", "attribute_entropy", "attribute_coverage", "nearest_training_distance"}
+EMOGEN = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "lpips", "semantic_clarity", "semantic_diversity"}
+
+
+def read(settings, name: str) -> dict:
+    return json.loads((settings.run / name).read_text())
+
+
+def test_a_generator_beside_prompts_and_real_images(quick, tmp_path):
+    others = tmp_path / "theirs"
+    for emotion in EMOTIONS:
+        (others / emotion).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (40, 32), (number * 80, 10, 200)).save(others / emotion / f"{number}.png")
+    settings = quick(generators=[str(others)])
+    main(settings)
+
+    figures = read(settings, "evaluation/generation.json")["figures"]
+    assert figures.keys() == ROWS | {"theirs", "transfer"}
+    for row in ROWS | {"theirs"}:
+        assert figures[row]["corrected"].keys() == CORRECTED
+        assert figures[row]["emogen"].keys() == EMOGEN
+        assert figures[row]["by_emotion"].keys() == set(EMOTIONS)
+        for name, each in (figures[row]["corrected"] | figures[row]["emogen"]).items():
+            assert each["low"] <= each["value"] <= each["high"], (row, name)
+            assert each["n"] > 0
+        assert (settings.run / f"evaluation/confusion-generation-{row}.csv").is_file()
+    # One colour is no variety, and is far from real images; real ones are nearest to training ones.
+    assert (
+        figures["theirs"]["corrected"]["attribute_entropy"]["value"]
+        < figures["real"]["corrected"]["attribute_entropy"]["value"]
+    )
+    assert figures["theirs"]["corrected"]["fid"]["value"] > figures["real"]["corrected"]["fid"]["value"]
+    assert {"emotion_accuracy", "clip_score", "content_accuracy"} == figures["transfer"]["corrected"].keys()
+    curves = read(settings, "evaluation/curves.json")
+    assert list(curves["strength"]) == ["0.0", "0.25", "0.5", "0.75", "1.0"]
+    assert set(curves["fusion"]["awe-fear"]["0.5"]) == {"awe", "fear"}
+    metrics = read(settings, "report/metrics.json")
+    assert metrics["generation"]["ours"] == figures["ours"]["corrected"]
+    assert metrics["understanding"] == {}
+    assert (metrics["images"], metrics["seed"], list(metrics["seconds"])) == (32, 0, ["generation"])
+
+    # A second run is quick and says the same; a killed one goes on.
+    images = settings.run / "evaluation/images"
+    lost = images / "ours/fear/00002.png"
+    before, times = lost.read_bytes(), {path: path.stat().st_mtime_ns for path in images.rglob("prompt_only/*/*.png")}
+    lost.unlink()
+    started = time.monotonic()
+    main(settings)
+    assert time.monotonic() - started < 60
+    assert lost.read_bytes() == before
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+    assert read(settings, "evaluation/generation.json")["figures"] == figures
+
+
+def test_the_same_images_whatever_the_method_have_the_same_noise(quick):
+    from evaluation.making import plan_emotions, plan_fusion, plan_prompts, plan_transfer
+
+    settings = quick()
+    ours, prompts = plan_emotions("ours", settings), plan_prompts(settings)
+    assert [each["seed"] for each in ours.values()] == [each["seed"] for each in prompts.values()]
+    transfer, fusion = plan_transfer(settings), plan_fusion(settings)
+    assert len({each["seed"] for path, each in transfer.items() if path.endswith("/awe/00000.png")}) == 1
+    assert fusion["fusion/awe-fear/0.0/00000.png"]["weights"] == {"awe": 1.0}
+    assert fusion["fusion/awe-fear/0.25/00000.png"]["weights"] == {"awe": 0.75, "fear": 0.25}
+
+
+def test_nothing_to_measure(quick, tmp_path):
+    settings = quick()
+    settings = settings.model_copy(
+        update={"generate": settings.generate.model_copy(update={"generator": tmp_path / "none"})}
+    )
+    with pytest.raises(UserError, match=r"holds neither generator/ nor understanding/model/"):
+        main(settings)
+
+
+def test_two_rows_of_one_name(quick, tmp_path):
+    (tmp_path / "real").mkdir()
+    with pytest.raises(UserError, match="two rows would be called real"):
+        main(quick(generators=[str(tmp_path / "real")]))
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_same(quick, tmp_path):
+    """Two processes and one, each started anew, with one thread: the same figures, of images that are the same bytes."""
+    found = {}
+    for processes in (1, 2):
+        settings = quick(f"run-{processes}", generated=4)
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if processes == 2 else []
+        command = [sys.executable, *launch, ROOT / "evaluation/evaluate.py", "--config", tmp_path / f"run-{processes}.yaml"]
+        done = subprocess.run(
+            command, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        found[processes] = read(settings, "evaluation/generation.json")
+        assert found[processes]["about"]["processes"] == processes
+    assert found[1]["figures"] == found[2]["figures"]
+    assert (tmp_path / "run-1/evaluation/curves.json").read_text() == (tmp_path / "run-2/evaluation/curves.json").read_text()
+    images = sorted(path.relative_to(tmp_path / "run-1") for path in (tmp_path / "run-1").rglob("*.png"))
+    for path in images:
+        assert Image.open(tmp_path / "run-1" / path).tobytes() == Image.open(tmp_path / "run-2" / path).tobytes()
+
+
+@pytest.mark.slow
+def test_both_halves_and_each_by_the_other(quick):
+    settings = quick(models=[str(ROOT / "demo/models/vision_language")])
+    main(settings)
+    cross = read(settings, "evaluation/cross.json")
+    assert cross["figures"].keys() == ROWS | {"transfer", "fusion"}
+    assert cross["figures"]["ours"].keys() == {"intended", "judge", "intended_forced", "judge_forced"}
+    assert set(cross["figures"]["transfer"]) == {"0.0", "0.25", "0.5", "0.75", "1.0"}
+    assert set(cross["figures"]["fusion"]["awe-fear"]["1.0"]) == {"awe", "fear"}
+    assert cross["about"]["n"]["ours"] == 16
+    metrics = read(settings, "report/metrics.json")
+    assert "blind" in metrics["understanding"]
+    assert list(metrics["seconds"]) == ["generation", "understanding", "cross"]
+
+
+def test_the_judge_is_checked_before_anything_is_made(quick, generator, tmp_path):
+    settings = quick(judge=str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"evaluate\.judge"):
+        main(settings)
+    assert not (settings.run / "evaluation/images/ours").exists()
+    assert yaml.safe_load((settings.run / "evaluation/config.yaml").read_text())["evaluate"]["judge"]

@@ -1,0 +1,92 @@
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from config.loading import UserError
+from config.settings import ROOT
+from emoset.hub import weights_digest
+from emoset.labels import EMOTIONS
+from evaluation.features import features_of
+from evaluation.judge import check_judge, load_judge
+from evaluation.networks import clip_network
+from training.generator_folder import networks_seen
+from training.import_emogen import sha256
+from training.pipeline import GENERATOR
+
+
+@pytest.fixture
+def train(drawn):
+    rows = [(path.stem, path.parent.name, path) for path in sorted((drawn / "image").rglob("*.jpg"))]
+    return pd.DataFrame(rows, columns=["image_id", "emotion", "path"]).iloc[::4].reset_index(drop=True)
+
+
+def recorded(generator, folder, seen: dict):
+    """Return a copy of the generator that says it was trained with `seen`."""
+    copy = shutil.copytree(generator, folder / "trained")
+    about = json.loads((copy / GENERATOR).read_text())
+    (copy / GENERATOR).write_text(json.dumps(about | {"trained_with": seen}))
+    return copy
+
+
+def test_a_judge_that_training_saw_is_refused_unless_forced(quick, generator, tmp_path):
+    judge = str(ROOT / "demo/models/judge")
+    copy = recorded(generator, tmp_path, {"models.backbone": weights_digest(judge)})
+    with pytest.raises(UserError, match=r"evaluate\.judge: .*judge is models\.backbone, with which trained/ was trained"):
+        check_judge(quick(), copy)
+    check_judge(quick(force_judge=True), copy)
+    check_judge(quick(), generator)
+
+
+def test_emogens_judge_is_refused_where_its_classifier_trained(quick, generator, tmp_path):
+    file = tmp_path / "clip_emotion_classifier.pth"
+    torch.save({"fc.weight": torch.zeros(8, 64), "fc.bias": torch.zeros(8)}, file)
+    copy = recorded(generator, tmp_path, {"emotion_space.imported: clip_emotion_classifier.pth": sha256(file)})
+    with pytest.raises(UserError, match="clip_emotion_classifier"):
+        check_judge(quick(judge=str(file)), copy)
+
+
+def test_a_generator_records_what_told_it_of_emotions(quick):
+    settings = quick()
+    assert networks_seen(settings) == {"models.backbone": weights_digest(settings.models.backbone)}
+    encoder = settings.run / "training" / "emotion_space" / "encoder"
+    encoder.mkdir(parents=True)
+    assert "the emotion encoder" in networks_seen(settings)
+
+
+def test_emogens_judge_is_a_linear_layer_on_features_as_projected(quick, train, tmp_path):
+    file, rng = tmp_path / "judge.pth", torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(8, 64, generator=rng), torch.randn(8, generator=rng)
+    torch.save({"fc.weight": weight, "fc.bias": bias}, file)
+    settings = quick(judge=str(file))
+    images = train.iloc[:5]
+    features = features_of(clip_network(settings), images, settings, "")
+    expected = (features @ weight.T + bias).softmax(1)
+    np.testing.assert_allclose(load_judge(settings, train)(images, ""), expected, atol=1e-5)
+
+
+def test_the_probe_learns_the_training_images(quick, train):
+    said = load_judge(quick(judge=None), train)(train, "")
+    assert (np.array(EMOTIONS)[said.argmax(1)] == train["emotion"]).mean() > 0.4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"fc.weight": torch.zeros(7, 64), "fc.bias": torch.zeros(7)}, "no linear layer to 8 emotions"),
+        ({"fc.weight": torch.zeros(8, 63), "fc.bias": torch.zeros(8)}, "takes 63 features, models.clip gives 64"),
+        (torch.zeros(3), "holds a Tensor"),
+    ],
+)
+def test_what_is_no_judge(quick, train, tmp_path, content, message):
+    torch.save(content, tmp_path / "judge.pth")
+    with pytest.raises(UserError, match=message):
+        load_judge(quick(judge=str(tmp_path / "judge.pth")), train)(train.iloc[:3], "")
+
+
+def test_a_classifier_of_something_else_is_no_judge(quick, train):
+    with pytest.raises(UserError, match="must tell the eight emotions"):
+        load_judge(quick(judge=str(ROOT / "demo/models/content")), train)

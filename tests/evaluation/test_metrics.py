@@ -1,0 +1,148 @@
+"""The metrics against values computed by hand and against libraries."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from emoset.labels import EMOTIONS
+from evaluation import metrics
+from evaluation.intervals import of_mean, of_pairs, of_statistic
+from evaluation.perceptual import unweighted
+
+
+def test_a_mean_over_emotions_counts_each_emotion_alike_and_a_pooled_one_each_image():
+    values, emotions = np.array([1.0, 1, 1, 0]), np.array(["awe", "awe", "awe", "fear"])
+    assert of_mean(values, emotions, 0) == {"value": 0.5, "low": 0.5, "high": 0.5, "n": 4}
+    assert of_mean(values, emotions, 0, pooled=True)["value"] == 0.75
+
+
+def test_the_interval_of_a_mean_is_that_of_a_binomial():
+    values, emotions = np.repeat([0.0, 1.0], 200), np.tile(["awe", "fear"], 200)
+    found = of_mean(values, emotions, 0)
+    half_width = 1.96 * 0.5 / np.sqrt(400)
+    assert found["low"] == pytest.approx(0.5 - half_width, abs=0.006)
+    assert found["high"] == pytest.approx(0.5 + half_width, abs=0.006)
+
+
+def test_the_interval_of_pairs_covers_the_truth_because_it_resamples_images():
+    rng, covered, narrow = np.random.default_rng(0), 0, 0
+    emotions = np.array(["awe"] * 20)
+    pairs = metrics.pairs_within(emotions, 190, 0)
+    for seed in range(60):
+        features = rng.normal(size=20)  # E (a - b)^2 = 2
+        distances = (features[pairs[:, 0]] - features[pairs[:, 1]]) ** 2
+        found = of_pairs(pairs, distances, emotions, seed)
+        as_if_apart = of_mean(distances, np.zeros(len(pairs)), seed)
+        covered += found["low"] <= 2 <= found["high"]
+        narrow += as_if_apart["low"] <= 2 <= as_if_apart["high"]
+    assert covered >= 48
+    assert narrow < covered
+
+
+def test_fid_of_known_gaussians():
+    # Two dimensions; the same covariance, means 3 and 4 apart: 25. Points whose sample moments are exact.
+    square = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64)
+    assert metrics.frechet_distances(square, [square + torch.tensor([3.0, 4.0])])[0] == pytest.approx(25, abs=1e-6)
+    # Twice the standard deviation: trace of (2 - 1)^2 * covariance, whose diagonal is 4 / 3.
+    assert metrics.frechet_distances(square, [2 * square])[0] == pytest.approx(2 * 4 / 3, abs=1e-6)
+
+
+def test_fid_has_no_bootstrap_interval():
+    rng = torch.Generator().manual_seed(0)
+    real, made = (torch.randn(600, 16, generator=rng) for _ in range(2))
+    found = metrics.fid_figures(real, made, 0)
+    assert found["fid"]["low"] <= found["fid"]["value"] <= found["fid"]["high"]
+    assert (found["fid"]["n"], found["fid_half"]["n"]) == (600, 300)
+    assert found["fid_half"]["value"] > found["fid"]["value"]  # few images look worse
+    rows = torch.randint(600, (600,), generator=rng)
+    assert metrics.frechet_distances(real, [made[rows]])[0] > found["fid"]["high"] * 0.9  # what a bootstrap would have said
+
+
+def test_kid_agrees_with_its_formula_and_is_unbiased():
+    rng = torch.Generator().manual_seed(0)
+    real, made = torch.randn(300, 8, generator=rng), torch.randn(200, 8, generator=rng)
+    found = metrics.kid_figure(real, made, 0)
+    assert found["low"] < 0 < found["high"]
+    shifted = metrics.kid_figure(real, made + 0.5, 0)
+    x, y = real.double(), made.double() + 0.5
+
+    def kernel(a, b):
+        return (a @ b.T / 8 + 1) ** 3
+
+    inner = [(kernel(a, a).sum() - kernel(a, a).trace()) / (len(a) * (len(a) - 1)) for a in (x, y)]
+    assert shifted["value"] == pytest.approx((sum(inner) - 2 * kernel(x, y).mean()).item(), rel=0.05)
+    assert shifted["low"] > 0
+
+
+def test_emotion_accuracy_eight_way_and_two_way():
+    said = np.full((3, 8), 0.01)
+    said[0, EMOTIONS.index("awe")] = 0.9  # right
+    said[1, EMOTIONS.index("contentment")] = 0.9  # wrong, on the right side
+    said[2] = [0.09, 0.09, 0.09, 0.09, 0.34, 0.1, 0.1, 0.1]  # anger likeliest, and the negative side
+    found = metrics.emotion_figures(said, np.array(["awe", "awe", "anger"]), 0)
+    assert found["emotion_accuracy"]["value"] == pytest.approx((0.5 + 1) / 2)
+    assert found["emotion_accuracy_two_way"]["value"] == 1
+    pooled = metrics.emotion_figures(said, np.array(["awe", "awe", "anger"]), 0, pooled=True)
+    assert pooled["emotion_accuracy"]["value"] == pytest.approx(2 / 3)
+
+
+def test_clarity_is_the_larger_of_the_two_tops():
+    objects, scenes = np.array([[0.9, 0.1], [0.5, 0.5]]), np.array([[0.4, 0.6], [0.2, 0.8]])
+    emotions = np.array(["awe", "awe"])
+    assert metrics.clarity_figure(objects, scenes, emotions, 0)["value"] == pytest.approx(0.85)
+    assert metrics.attributes_shown(objects, scenes).tolist() == [0, 3]
+
+
+def test_attribute_entropy_and_coverage_by_hand():
+    emotions = np.array(["awe"] * 4)
+    found = metrics.attribute_figures(np.array([7, 7, 9, 9]), emotions, np.array([7, 7, 7, 9, 3]), np.array(["awe"] * 5), 0)
+    assert found["attribute_entropy"]["value"] == pytest.approx(np.log(2))
+    assert found["attribute_coverage"]["value"] == pytest.approx(4 / 5)
+    entropy = of_statistic(lambda rows: float(len(rows)), emotions, 0)
+    assert entropy == {"value": 4.0, "low": 4.0, "high": 4.0, "n": 4}
+
+
+def test_the_nearest_training_image():
+    training = torch.tensor([[1.0, 0], [0, 2]])
+    features = torch.tensor([[3.0, 0], [1, 1]])
+    found = metrics.nearest_figure(features, training, np.array(["awe", "awe"]), 0)
+    assert found["value"] == pytest.approx((0 + 1 - np.sqrt(0.5)) / 2, abs=1e-6)
+
+
+def test_pairs_are_within_emotions_and_none_comes_twice():
+    emotions = np.array(["awe", "fear", "awe", "fear", "awe"])
+    pairs = metrics.pairs_within(emotions, 1000, 0)
+    assert {tuple(sorted(pair)) for pair in pairs.tolist()} == {(0, 2), (0, 4), (2, 4), (1, 3)}
+    many = metrics.pairs_within(np.repeat(list(EMOTIONS), 50), 2000, 0)
+    assert len({tuple(pair) for pair in many.tolist()}) == len(many) == 2000
+    assert (np.repeat(np.arange(8), 50)[many[:, 0]] == np.repeat(np.arange(8), 50)[many[:, 1]]).all()
+    assert metrics.pairs_within(np.repeat(list(EMOTIONS), 50), 2000, 0).tolist() == many.tolist()
+
+
+def test_mean_squares():
+    features = torch.tensor([[0.0, 0], [3, 1]])
+    assert metrics.mean_squares(features, np.array([[0, 1], [1, 1]])).tolist() == [5.0, 0.0]
+
+
+def test_unweighted_lpips_by_hand():
+    # One place: unit vectors (1, 0) and (0, 1) differ by 2; two places, of which one differs: by 1 on average.
+    here, there = torch.tensor([[[[5.0]], [[0.0]]]]), torch.tensor([[[[0.0]], [[3.0]]]])
+    half = (torch.tensor([[[[5.0, 1]], [[0.0, 1]]]]), torch.tensor([[[[0.0, 2]], [[3.0, 2]]]]))
+    assert_allclose(unweighted((here, half[0]), (there, half[1])), [2 + 1], atol=1e-6)
+
+
+def test_unweighted_lpips_is_that_of_the_package():
+    pytest.importorskip("torchvision")
+    lpips = pytest.importorskip("lpips")
+    torch.manual_seed(0)
+    package = lpips.LPIPS(net="alex", lpips=False, pnet_rand=True, verbose=False)
+    first, second = torch.rand(2, 2, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        stages = [package.net(package.scaling_layer(each)) for each in (first, second)]
+        assert_allclose(unweighted(*stages), package(first, second).flatten(), rtol=1e-4)
+
+
+def test_too_few_images_for_fid_are_told_of():
+    assert "biased" in metrics.too_few_for_fid(torch.zeros(100, 64))
+    assert metrics.too_few_for_fid(torch.zeros(320, 64)) is None

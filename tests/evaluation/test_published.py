@@ -1,0 +1,94 @@
+"""Each fault of the published metrics, kept in the column `emogen`, and what it does to a figure (docs/metrics.md)."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from emoset.labels import EMOTIONS
+from evaluation import metrics, networks
+from evaluation.perceptual import lpips_distances
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Eight images of noise, 64 pixels, brighter from one to the next, as a table; the last is twice as wide as high."""
+    rng, rows = np.random.default_rng(0), []
+    for number, emotion in enumerate(EMOTIONS):
+        path = tmp_path / f"{number}.png"
+        size = (64, 128, 3) if number == 7 else (64, 64, 3)
+        Image.fromarray((rng.integers(0, 100, size) + 20 * number).astype(np.uint8)).save(path)
+        rows.append((path.name, emotion, path))
+    return pd.DataFrame(rows, columns=["image_id", "emotion", "path"])
+
+
+def opened(pictures):
+    return [Image.open(path) for path in pictures["path"]]
+
+
+def test_clip_sees_black(quick, pictures):
+    """Numbers from 0 to 1 are divided by 255 once more: all images look alike, and semantic diversity vanishes."""
+    pairs = np.array([[0, 6], [1, 5]])
+    with torch.no_grad():
+        right, black = (make(quick()).run(opened(pictures)) for make in (networks.clip_network, networks.black_clip_network))
+    assert metrics.mean_squares(black, pairs).mean() < metrics.mean_squares(right, pairs).mean() / 100
+
+
+def test_lpips_is_fed_half_of_its_range(quick, pictures):
+    pairs = np.array([[0, 6], [1, 5]])
+    published, corrected = (lpips_distances(pictures, pairs, quick(), published) for published in (True, False))
+    assert (published < corrected * 0.9).all()
+
+
+def test_pairs_mix_emotions():
+    """The pool grows from emotion to emotion, so most pairs of the last ones are of different emotions."""
+    emotions = np.repeat(list(EMOTIONS), 50)
+    pairs = metrics.published_pairs(emotions, 0)
+    assert pairs.shape == (80, 2)
+    mixed = emotions[pairs[:, 0]] != emotions[pairs[:, 1]]
+    assert not mixed[:10].any()
+    assert mixed[40:].mean() > 0.6
+    # Emotions that differ from one another and not within make it look diverse.
+    features = torch.arange(8.0).repeat_interleave(50)[:, None]
+    assert metrics.mean_squares(features, pairs).mean() > 1
+    assert metrics.mean_squares(features, metrics.pairs_within(emotions, 2000, 0)).max() == 0
+
+
+def test_ten_pairs_are_few(quick):
+    """With so few pairs the figure depends on the draw: its interval is several times as wide."""
+    emotions, features = np.repeat(list(EMOTIONS), 50), torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+    found = []
+    for seed in range(20):
+        pairs = metrics.published_pairs(emotions, seed)
+        found.append(metrics.published_pair_figure(metrics.mean_squares(features, pairs), seed)["value"])
+    many = [metrics.mean_squares(features, metrics.pairs_within(emotions, 2000, seed)).mean() for seed in range(20)]
+    assert np.std(found) > 3 * np.std(many)
+
+
+def test_images_are_pooled_so_an_emotion_with_more_images_counts_more():
+    emotions = np.array(["awe"] * 9 + ["fear"])
+    said = np.eye(8)[[EMOTIONS.index("awe")] * 10]
+    assert metrics.emotion_figures(said, emotions, 0, pooled=True)["emotion_accuracy"]["value"] == pytest.approx(0.9)
+    assert metrics.emotion_figures(said, emotions, 0)["emotion_accuracy"]["value"] == pytest.approx(0.5)
+    sure = np.where(emotions == "awe", 0.9, 0.1)[:, None] * [1.0, 0]
+    assert metrics.clarity_figure(sure, sure, emotions, 0, pooled=True)["value"] == pytest.approx(0.82)
+    assert metrics.clarity_figure(sure, sure, emotions, 0)["value"] == pytest.approx(0.5)
+
+
+def test_real_images_are_squeezed_for_fid(quick, pictures):
+    with torch.no_grad():
+        squeezed, cut = (networks.fid_network(quick(), published).run(opened(pictures)) for published in (True, False))
+    distance = (squeezed - cut).norm(dim=1)
+    assert distance[7] > 3 * distance[:7].max()  # the wide one; square ones differ by interpolation alone
+
+
+def test_the_images_that_are_measured_are_compared_with_themselves(quick):
+    """The published reference is all of EmoSet: real images that are measured are in it, and seem closer than they are."""
+    rng = torch.Generator().manual_seed(0)
+    train, real = torch.randn(300, 8, generator=rng), torch.randn(100, 8, generator=rng)
+    published, corrected = (
+        metrics.frechet_distances(torch.cat([train, real]), [real]),
+        metrics.frechet_distances(train, [real]),
+    )
+    assert published[0] < corrected[0]

@@ -1,0 +1,270 @@
+"""The report of a run that is made up here: what it shows, of either half alone too, and how a browser takes it."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from config.loading import UserError, load
+from config.settings import EMOTIONS
+from evaluation.report import main
+from understanding.scoring import LIKELIHOODS, confusion, figures, read_answers
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+METHODS = ("ours", "prompt_only", "real")
+METRICS = ("emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "kid", "lpips", "semantic_diversity")
+
+
+def figure(rng: Random, scale: float = 1.0) -> dict:
+    value = rng.uniform(0.2, 0.8)
+    return {"value": scale * value, "low": scale * (value - 0.1), "high": scale * (value + 0.1), "n": 64}
+
+
+def write_image(path: Path, rng: Random) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32), tuple(rng.randrange(256) for _ in range(3))).save(path)
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def write_lines(path: Path, lines: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def write_stage(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text("seed: 5\nmapper:\n  epochs: 7\n")
+    write_json(folder / "environment.json", {"python": "3.11.7", "git": None, "packages": {"torch": "2.13.0", "trl": None}})
+    (folder / "log.txt").write_text("2026-01-02 03:04:05 begun\n  more\n2026-01-02 04:05:06 done\n")
+
+
+def make_generation(run: Path) -> None:
+    """Write what a generator's training and its evaluation leave."""
+    rng, evaluated = Random(0), run / "evaluation"
+    for stage in ("training", "evaluation"):
+        write_stage(run / stage)
+    write_json(run / "generator" / "generator.json", {})
+    write_lines(run / "training/emotion_space/metrics.jsonl", [{"epoch": n, "train_loss": 2 / n} for n in (1, 2, 3)])
+    names = ("loss", "diffusion", "attribute", "emotion")
+    steps = [{"step": n, **{name: rng.random() for name in names}} for n in range(10, 200, 10)]
+    write_lines(run / "training/mapper/metrics.jsonl", steps)
+    write_image(run / "training/mapper/samples/0000200.png", rng)
+    about = {"n": dict.fromkeys(METHODS, 64), "split": "val", "seed": 0, "models": {"judge": "demo/models/judge"}}
+    about |= {"seconds": 12.5, "warnings": {"ours": "FID of 64 images is biased"}}
+    rows = {}
+    for row in METHODS:
+        corrected = {name: figure(rng, 300 if "fid" in name else 1) for name in METRICS}
+        emogen = {name: figure(rng, 300 if "fid" in name else 1e-5 if "sem" in name else 1) for name in METRICS[:4]}
+        rows[row] = {"corrected": corrected, "emogen": emogen, "by_emotion": {name: figure(rng) for name in EMOTIONS}}
+        counts = pd.DataFrame([[rng.randrange(9) for _ in EMOTIONS] for _ in EMOTIONS], EMOTIONS, EMOTIONS)
+        counts.to_csv(
+            evaluated.joinpath(f"confusion-generation-{row}.csv") if evaluated.mkdir(exist_ok=True) is None else ""
+        )
+        for emotion in EMOTIONS:
+            for number in range(4):
+                write_image(evaluated / f"images/{row}/{emotion}/{number:05d}.png", rng)
+    rows["transfer"] = {"corrected": {"emotion_accuracy": figure(rng), "clip_score": figure(rng, 30)}, "emogen": {}}
+    write_json(evaluated / "generation.json", {"about": about, "figures": rows})
+    places = ("0.0", "0.5", "1.0")
+    for place in places:
+        for content in ("bag", "tree"):
+            for emotion in EMOTIONS:
+                write_image(evaluated / f"images/transfer/{content}/{place}/{emotion}/00000.png", rng)
+        for number in range(2):
+            write_image(evaluated / f"images/fusion/awe-fear/{place}/{number:05d}.png", rng)
+    names = ("emotion_accuracy", "content_accuracy", "clip_score")
+    strength = {place: {name: figure(rng, 30 if name == "clip_score" else 1) for name in names} for place in places}
+    fusion = {"awe-fear": {place: {"awe": figure(rng), "fear": figure(rng)} for place in places}}
+    write_json(evaluated / "curves.json", {"strength": strength, "fusion": fusion})
+
+
+def make_understanding(run: Path, emoset: Path) -> None:
+    """Write what the fine-tuning of an understanding model, mining and the evaluation leave."""
+    rng, evaluated = Random(0), run / "evaluation"
+    for stage in ("understanding", "evaluation"):
+        write_stage(run / stage)
+    (run / "understanding/model").mkdir()
+    trained = [{"step": n, "reward": n / 9, "rewards/format/mean": 1.0, "kl": 0.1 * n} for n in range(1, 9)]
+    write_lines(run / "understanding/step_one/metrics.jsonl", [{"step": 0, "val/multiple_accuracy": 0.2}, *trained])
+    entries = json.loads((emoset / "val.json").read_text())
+    rows = {}
+    for row, skill in {"before": 0.3, "after": 0.7, "blind": 0.1}.items():
+        asked = []
+        for emotion, image_id, *_ in entries:
+            said = emotion if rng.random() < skill else rng.choice(EMOTIONS)
+            likely = dict(zip(LIKELIHOODS, np.random.default_rng(len(asked)).dirichlet(np.ones(8)).tolist(), strict=True))
+            completion = f"<think>a <b>drawing</b> & more</think><answer>{said}</answer>"
+            question = {
+                "kind": "multiple",
+                "image_id": image_id,
+                "emotion": emotion,
+                "asked": None,
+                "options": [],
+                "phrasing": 0,
+            }
+            asked.append(question | likely | {"completion": completion})
+        answers = read_answers(pd.DataFrame(asked), reasoning=True, answer_by="name")
+        answers.drop(columns="said_score").to_parquet(evaluated / f"answers-{row}.parquet")
+        confusion(answers).to_csv(evaluated / f"confusion-{row}.csv")
+        rows[row] = figures(answers)
+    models = {"before": "demo/models/vision_language", "after": str(run / "understanding/model")}
+    about = {"n": len(entries), "questions": len(entries), "seed": 0, "split": "val", "models": models, "seconds": 3.0}
+    write_json(evaluated / "understanding.json", {"about": about, "figures": rows})
+    shares = np.random.default_rng(0).dirichlet(np.ones(8), len(entries))
+    errors = pd.DataFrame(shares, columns=list(EMOTIONS)).assign(emotion=[entry[0] for entry in entries])
+    errors["error"] = 1 - shares[np.arange(len(errors)), errors["emotion"].map(EMOTIONS.index)]
+    (run / "mining").mkdir()
+    errors.to_parquet(run / "mining/errors.parquet")
+
+
+def make_cross(run: Path) -> None:
+    """Write what the evaluation of each half by the other leaves."""
+    rng, names = Random(0), ("intended", "judge", "intended_forced", "judge_forced")
+    found = {row: {name: figure(rng) for name in names} for row in METHODS}
+    found["transfer"] = {place: {name: figure(rng) for name in names} for place in ("0.0", "1.0")}
+    found["fusion"] = {"awe-fear": {place: {"awe": figure(rng), "fear": figure(rng)} for place in ("0.0", "1.0")}}
+    about = {"n": dict.fromkeys(found, 64), "seed": 0, "split": "val", "models": {"judge": None}, "seconds": 1.0}
+    write_json(run / "evaluation/cross.json", {"about": about, "figures": found})
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, drawn) -> Path:
+    """A run of both halves, with its report."""
+    run = tmp_path_factory.mktemp("run")
+    make_generation(run)
+    make_understanding(run, drawn)
+    make_cross(run)
+    return report_of(run, drawn)
+
+
+def report_of(run: Path, emoset: Path) -> Path:
+    main(load([f"run={run}", f"data.emoset={emoset}"]))
+    return run
+
+
+def page_of(run: Path) -> str:
+    return (run / "report" / "index.html").read_text()
+
+
+def sections_of(page: str) -> set[str]:
+    return set(re.findall(r'<section aria-labelledby="(\w+)"', page))
+
+
+def test_both_halves_are_shown(whole_run):
+    page = page_of(whole_run)
+    assert sections_of(page) == {"summary", "generation", "understanding", "cross", "training", "run"}
+    assert "Not in this run" in page  # the balanced set, which was not made up
+    assert page.count("&lt;think&gt;a &lt;b&gt;drawing&lt;/b&gt; &amp; more&lt;/think&gt;") == 2 * 2 * len(EMOTIONS)
+    for picture in ("awe on bag", "from awe to fear", "4 images of disgust: prompt only", "Mapper: loss, by update"):
+        assert f'alt="{picture}' in page
+    for text in ("epochs", "2.13.0", "2026-01-02 04:05:06", "12.5"):
+        assert text in page
+
+
+def test_pictures_are_told_of_and_tables_have_headers(whole_run):
+    page = page_of(whole_run)
+    pictures = re.findall(r"<img [^>]*>", page)
+    assert len(pictures) > 60
+    assert all(re.search(r' alt="[^"]{8,}"', picture) for picture in pictures)
+    tables = re.findall(r"<table.*?</table>", page, re.S)
+    assert len(tables) > 12
+    assert all('<th scope="col"' in table and '<th scope="row"' in table and "<caption>" in table for table in tables)
+    ids = re.findall(r' id="(\w+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#(\w+)"', page)) <= set(ids)
+
+
+def test_nothing_comes_from_elsewhere(whole_run):
+    page = page_of(whole_run)
+    assert "<script" not in page
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*', page)
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+@pytest.mark.parametrize("half", ["generation", "understanding"])
+def test_one_half_alone(half, tmp_path, drawn):
+    if half == "generation":
+        make_generation(tmp_path)
+    else:
+        make_understanding(tmp_path, drawn)
+    page = page_of(report_of(tmp_path, drawn))
+    assert sections_of(page) == {"summary", half, "training", "run"}
+    command = {"generation": "accelerate launch understanding.py", "understanding": "accelerate launch training/main.py"}[
+        half
+    ]
+    assert command in page
+
+
+def test_a_run_that_was_not_evaluated(tmp_path, drawn):
+    make_generation(tmp_path)
+    shutil.rmtree(tmp_path / "evaluation")
+    write_image(tmp_path / "images/awe/00000.png", Random(0))
+    page = page_of(report_of(tmp_path, drawn))
+    assert sections_of(page) == {"summary", "generation", "training", "run"}
+    assert 'alt="1 images of awe: made"' in page
+    assert "Nothing has been evaluated" in (tmp_path / "report/table.md").read_text()
+
+
+def test_no_run_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="no run to report on"):
+        main(load([f"run={tmp_path}/none"]))
+    assert not (tmp_path / "none").exists()
+
+
+def test_table_for_an_appendix(whole_run):
+    table = (whole_run / "report/table.md").read_text()
+    found = json.loads((whole_run / "evaluation/generation.json").read_text())["figures"]["ours"]
+    line = next(line for line in table.splitlines() if line.startswith("| ours") and "Emo-A " in line)
+    _, _, _, corrected, emogen, _ = (cell.strip() for cell in line.split("|"))
+    for cell, column in ((corrected, "corrected"), (emogen, "emogen")):
+        each = found[column]["emotion_accuracy"]
+        assert cell == f"{each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f}; n = 64)"
+    assert re.search(r"\| after +\| Eight-way +\| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}; n = \d+\)", table)
+
+
+def test_the_same_run_gives_the_same_page(whole_run, drawn):
+    before = page_of(whole_run)
+    without = [re.sub(r'<div class="scroll" role="region" tabindex="0" aria-label="When.*?</div>', "", before, flags=re.S)]
+    page = page_of(report_of(whole_run, drawn))
+    without.append(re.sub(r'<div class="scroll" role="region" tabindex="0" aria-label="When.*?</div>', "", page, flags=re.S))
+    assert len(without[0]) == len(without[1])
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; apt-get install chromium")
+def test_a_browser_shows_it(whole_run, tmp_path):
+    """At the width of a phone and of a desk: no error, every picture is there, and nothing sticks out at the side."""
+    source = html.escape(page_of(whole_run))
+    widths = (375, 1280)
+    frames = "".join(f'<iframe srcdoc="{source}" style="width:{width}px;height:900px"></iframe>' for width in widths)
+    look = """onload = () => { result.textContent = JSON.stringify([...document.querySelectorAll("iframe")].map(frame => {
+        const page = frame.contentDocument, images = [...page.images];
+        return {images: images.length, shown: images.filter(image => image.complete && image.naturalWidth > 0).length,
+                width: frame.contentWindow.innerWidth, content: page.documentElement.scrollWidth,
+                fetched: frame.contentWindow.performance.getEntriesByType("resource").map(entry => entry.name)
+                    .filter(name => !name.startsWith("data:"))}}))}"""
+    around = tmp_path / "around.html"
+    around.write_text(f'<!doctype html><meta charset="utf-8"><pre id="result"></pre>{frames}<script>{look}</script>')
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path}/profile", around.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ":CONSOLE" not in done.stderr, done.stderr
+    found = json.loads(html.unescape(re.search(r'<pre id="result">(.*?)</pre>', done.stdout)[1]))
+    images = len(re.findall("<img ", page_of(whole_run)))
+    for each in found:
+        assert each["images"] == each["shown"] == images
+        assert each["content"] <= each["width"]
+        assert each["fetched"] == []
+    assert [each["width"] for each in found] == list(widths)
