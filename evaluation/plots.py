@@ -1,0 +1,96 @@
+"""Plots as SVG that a page holds itself: on a light or a dark page, as the reader's system says."""
+
+import base64
+import re
+from io import BytesIO
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from evaluation.metric_labels import interval, number
+
+# name: on light, on dark. A plot is drawn in the light ones, which then become CSS variables.
+COLOURS = {
+    "ink": ("#1d2733", "#e6e9ee"),
+    "faint": ("#8c96a3", "#7d8794"),
+    "accent": ("#c2384f", "#ff8795"),
+    "blue": ("#1f6fb2", "#6cb4f0"),
+    "green": ("#2b7f52", "#6fcf97"),
+    "amber": ("#9a6b00", "#e6b84c"),
+    "purple": ("#6b4fb3", "#b9a4f7"),
+}
+INK, FAINT, ACCENT = (COLOURS[name][0] for name in ("ink", "faint", "accent"))
+LINES = [COLOURS[name][0] for name in ("accent", "blue", "green", "amber", "purple", "ink", "faint")]
+MARKERS = "osD^vPX"  # lines are told apart without colours too
+WIDTH = 4.4  # inches, so that text keeps its size where a phone shrinks a plot a little
+STYLE = {
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "report",  # the same bytes for the same figures
+}
+
+
+def interval_bars(figures: dict[str, dict], chance: float | None, highlighted: str, caption: str) -> dict:
+    """Return a picture (svg_picture) of a bar for each figure by name, with its 95 % interval and value."""
+    with matplotlib.rc_context(STYLE):
+        plot = Figure((WIDTH, 0.55 + 0.32 * len(figures)), layout="constrained")
+        axes = plot.subplots()
+        for place, (name, each) in enumerate(figures.items()):
+            axes.barh(place, each["value"], 0.62, color=ACCENT if name == highlighted else FAINT)
+            axes.plot([each["low"], each["high"]], [place, place], color=INK, linewidth=1.6, marker="|", markersize=7)
+            axes.annotate(number(each["value"]), (1.02, place), xycoords=("axes fraction", "data"), va="center")
+        if chance is not None:
+            axes.axvline(chance, color=INK, linewidth=1, linestyle=":")
+            axes.set_xlabel("dotted: chance")
+        axes.set_yticks(range(len(figures)), list(figures))
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        if all(each["low"] >= 0 and each["high"] <= 1 for each in figures.values()):
+            axes.set_xlim(0, 1)
+        axes.locator_params(axis="x", nbins=5)
+    told = [f"{name} {number(each['value'])} ({interval(each)})" for name, each in figures.items()]
+    return svg_picture(plot, f"{caption}: {'; '.join(told)}", caption)
+
+
+def lines(series: dict[str, list[tuple]], x_label: str, caption: str, chance: float | None = None) -> dict:
+    """Return a picture of a line for each series by name, of points (x, y) or (x, y, low, high)."""
+    with matplotlib.rc_context(STYLE):
+        plot = Figure((WIDTH, 2.9 + 0.2 * -(-len(series) // 2)), layout="constrained")
+        axes = plot.subplots()
+        for colour, marker, (name, points) in zip(LINES, MARKERS, series.items(), strict=False):
+            x, y, *bounds = zip(*points, strict=True)
+            sparse = {"marker": marker, "markersize": 4, "markevery": max(1, len(points) // 8)}
+            axes.plot(x, y, color=colour, label=name, linewidth=1.6, **sparse)
+            if bounds:
+                axes.fill_between(x, *bounds, color=colour, alpha=0.18, linewidth=0)
+        if chance is not None:
+            axes.axhline(chance, color=INK, linewidth=1, linestyle=":", label="chance")
+        axes.set_xlabel(x_label)
+        axes.locator_params(nbins=6)
+        axes.grid(color=FAINT, alpha=0.25)
+        plot.legend(loc="outside lower center", ncols=2, frameon=False)
+    ends = [f"{name} from {number(points[0][1])} to {number(points[-1][1])}" for name, points in series.items()]
+    return svg_picture(plot, f"{caption}, by {x_label}: {'; '.join(ends)}", caption)
+
+
+def svg_picture(plot: Figure, alt: str, caption: str) -> dict:
+    """Return a plot as {"src", "alt", "caption", "width", "height"}, the source an SVG that knows light and dark."""
+    with matplotlib.rc_context(STYLE):
+        buffer = BytesIO()
+        plot.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue().decode()
+    text = text[text.index("<svg") :]
+    for name, (light, _) in COLOURS.items():
+        text = text.replace(light, f"var(--{name})")
+    palettes = [";".join(f"--{name}:{pair[side]}" for name, pair in COLOURS.items()) for side in (0, 1)]
+    style = f"<style>svg{{{palettes[0]}}}@media(prefers-color-scheme:dark){{svg{{{palettes[1]}}}}}</style>"
+    text = re.sub(r"(<svg[^>]*>)", lambda tag: tag[1] + style, text, count=1)
+    width, height = (round(inches * 96) for inches in plot.get_size_inches())
+    source = f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"
+    return {"src": source, "alt": alt, "caption": caption, "width": width, "height": height}

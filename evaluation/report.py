@@ -1,0 +1,167 @@
+"""Write the report of a run: one page that opens without a network, and a Markdown table for a paper's appendix.
+
+    python evaluation/report.py --config config/demo.yaml
+
+Reads what the other scripts have left in the run folder, of either half alone too; what is not there it names, with the
+command that makes it. Writes `<run>/report/`: index.html, which holds its pictures and plots, and table.md.
+evaluation/evaluate.py does the same at its end.
+"""
+
+import sys
+from pathlib import Path
+
+try:
+    from config.loading import UserError, dump
+    from config.script import log, open_run_folder, run, write_atomically
+    from config.settings import ROOT, Settings
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+
+# What a run may hold, in the order of the work: a file that tells of it, what it is, and what makes it.
+PARTS = (
+    ("balance/balanced.parquet", "the balanced set", "python training/dataset_balance.py"),
+    ("generator/generator.json", "a generator", "accelerate launch training/main.py"),
+    ("mining/errors.parquet", "hard training images", "python understanding/mining.py"),
+    ("understanding/model", "an understanding model", "accelerate launch understanding.py"),
+    ("evaluation/generation.json", "figures of generated images", "python evaluation/evaluate.py"),
+    ("evaluation/understanding.json", "figures of the understanding model", "python evaluation/evaluate.py"),
+    ("evaluation/cross.json", "what the understanding model says of generated images", "python evaluation/evaluate.py"),
+)
+# The metrics of the summary.
+HEADLINES = {
+    "generation": [
+        ("emotion_accuracy", "Images that show the intended emotion (Emo-A)"),
+        ("kid", "Distance to real images (KID)"),
+    ],
+    "understanding": [
+        ("multiple_balanced_accuracy", "Eight-way accuracy, balanced"),
+        ("multiple_forced_balanced_accuracy", "Forced choice of eight, balanced"),
+        ("binary_balanced_accuracy", "Binary accuracy, balanced"),
+        ("misleading_auroc", "Misleading questions, AUROC"),
+    ],
+}
+
+
+def main(settings: Settings) -> None:
+    if all(not (settings.run / path).exists() for path, *_ in PARTS):
+        raise UserError(f"{settings.run}: no run to report on; name one with run=..., or with the --config that it had")
+    open_run_folder(settings, "report")
+    write_report(settings)
+
+
+def write_report(settings: Settings) -> None:
+    """Write `<run>/report/index.html` and table.md from what the run folder holds."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = settings.run / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = templates.get_template("report.html.jinja").render(**gather(settings))
+    write_atomically(folder / "index.html", lambda path: path.write_text(page, encoding="utf-8"))
+    table = appendix(settings.run)
+    write_atomically(folder / "table.md", lambda path: path.write_text(table, encoding="utf-8"))
+    log.info(f"wrote index.html and table.md in {folder}")
+
+
+def gather(settings: Settings) -> dict:
+    """Return everything that the page shows, by the names of the template."""
+    # Imported here, so that --help and an error in the config answer at once.
+    from evaluation import report_provenance as provenance
+    from evaluation import report_sections as sections
+    from evaluation.metric_labels import GENERATION, UNDERSTANDING, interval, number
+
+    where = settings.run
+    evaluated = where / "evaluation"
+    generation = sections.read_json(evaluated / "generation.json") or {"about": {}, "figures": {}}
+    understanding = sections.read_json(evaluated / "understanding.json") or {"about": {}, "figures": {}}
+    cross = sections.read_json(evaluated / "cross.json") or {"about": {}, "figures": {}}
+    rows, asked = generation["figures"], understanding["figures"]
+    corrected = {row: found["corrected"] for row, found in rows.items()}
+    published = {row: found["emogen"] for row, found in rows.items() if found["emogen"]}
+    methods, models = [row for row in rows if row != "transfer"], understanding["about"].get("models", {})
+    return {
+        "run": where.relative_to(ROOT) if where.is_relative_to(ROOT) else where.name,
+        "seed": settings.seed,
+        "missing": [(what, command) for path, what, command in PARTS if not (where / path).exists()],
+        "number": number,
+        "interval": interval,
+        "row_name": sections.row_name,
+        "path_in_project": lambda name: str(name).removeprefix(f"{where}/").removeprefix(f"{ROOT}/"),
+        "headlines": HEADLINES,
+        "corrected": sections.by_metric({row: corrected[row] for row in methods}),
+        "asked": sections.by_metric(asked),
+        "generation": generation,
+        "sheets": sections.contact_sheets(where, methods),
+        "transfers": sections.transfer_strips(evaluated / "images" / "transfer"),
+        "fusions": sections.fusion_strips(evaluated / "images" / "fusion"),
+        "curves": sections.curve_pictures(sections.read_json(evaluated / "curves.json") or {}),
+        "generation_bars": sections.bars({row: corrected[row] for row in methods}, GENERATION),
+        "generation_by_emotion": sections.emotion_bars({row: rows[row]["by_emotion"] for row in methods}, "Emo-A"),
+        "generation_tables": [
+            sections.figures_table(corrected, GENERATION, "Corrected: as it should be measured"),
+            sections.figures_table(published, GENERATION, "emogen: as EmoGen's code measures, fault for fault"),
+        ],
+        "generation_confusions": sections.confusion_tables(evaluated, methods, "confusion-generation-", "intended"),
+        "understanding": understanding,
+        "understanding_bars": sections.bars(asked, UNDERSTANDING),
+        "understanding_by_emotion": sections.emotion_bars(sections.understanding_by_emotion(asked), "Eight-way"),
+        "understanding_table": sections.figures_table(asked, UNDERSTANDING, "Understanding"),
+        "understanding_confusions": sections.confusion_tables(evaluated, list(asked), "confusion-", "true"),
+        "hard": sections.hard_images(where, list(models), settings),
+        "mining": sections.mining_table(where, settings),
+        "cross": cross,
+        "cross_tables": sections.cross_tables(cross["figures"]),
+        "cross_curves": sections.fusion_pictures(cross["figures"].get("fusion", {}), "likelihood to the model"),
+        "training_curves": sections.training_curves(where),
+        "samples": sections.training_samples(where),
+        "config": dump(settings),
+        "differences": provenance.differences(where, settings),
+        "versions": provenance.versions(where),
+        "times": provenance.times(where),
+        "seconds": provenance.seconds({"generation": generation, "understanding": understanding, "cross": cross}),
+    }
+
+
+def appendix(where: Path) -> str:
+    """Return the figures as Markdown: of generation in two columns, corrected and emogen, and of understanding."""
+    import pandas as pd
+
+    from evaluation.metric_labels import GENERATION, UNDERSTANDING, interval, number
+    from evaluation.report_sections import read_json, row_name
+
+    def cell(figure: dict | None) -> str:
+        return f"{number(figure['value'])} ({interval(figure)}; n = {figure['n']:,})" if figure else ""
+
+    parts = []
+    generation = read_json(where / "evaluation" / "generation.json")
+    understanding = read_json(where / "evaluation" / "understanding.json")
+    if generation:
+        table = [
+            (row_name(row), metric.label, cell(found["corrected"].get(name)), cell(found["emogen"].get(name)))
+            for row, found in generation["figures"].items()
+            for name, metric in GENERATION.items()
+            if name in found["corrected"]
+        ]
+        table = pd.DataFrame(table, columns=["images", "metric", "corrected", "emogen"]).to_markdown(index=False)
+        parts.append(f"Generated images; seed {generation['about']['seed']}.\n\n{table}\n")
+    if understanding:
+        table = [
+            (row_name(row), metric.label, cell(found[name]))
+            for row, found in understanding["figures"].items()
+            for name, metric in UNDERSTANDING.items()
+            if name in found
+        ]
+        table = pd.DataFrame(table, columns=["model", "metric", "value"]).to_markdown(index=False)
+        about = understanding["about"]
+        parts.append(f"Understanding, {about['split']} split; seed {about['seed']}.\n\n{table}\n")
+    return "\n".join([*parts, "In parentheses: 95 % interval, and n.\n"]) if parts else "Nothing has been evaluated yet.\n"
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

@@ -1,0 +1,72 @@
+"""Where a run's figures come from: the settings, versions and times of the scripts that made it."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from config.loading import dump
+from config.settings import Settings
+from evaluation.report_sections import read_json
+
+STAGES = ("draw", "balance", "training", "images", "understanding", "mining", "merge", "evaluation", "report")
+TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+
+
+def differences(run: Path, settings: Settings) -> dict | None:
+    """Return a table of the settings that a stage ran with and that are others now; None where there is none."""
+    now, rows = _flat(yaml.safe_load(dump(settings))), []
+    for stage in STAGES:
+        path = run / stage / "config.yaml"
+        then = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        rows += [
+            {"name": stage, "cells": [{"value": key}, {"value": value}, {"value": now.get(key, "no such key")}]}
+            for key, value in then.items()
+            if value != now.get(key) and key != "run"
+        ]
+    columns = ["key", "it ran with", "now"]
+    return (
+        {"caption": "Settings that a script ran with and that are others now", "columns": columns, "rows": rows}
+        if rows
+        else None
+    )
+
+
+def versions(run: Path) -> dict | None:
+    """Return a table of versions, a column for the stages that ran with the same."""
+    groups: dict[tuple, list[str]] = {}
+    for stage in STAGES:
+        about = read_json(run / stage / "environment.json")
+        if about:
+            flat = {name: value for name, value in about.items() if name != "packages"} | about["packages"]
+            groups.setdefault(tuple(flat.items()), []).append(stage)
+    if not groups:
+        return None
+    names = dict.fromkeys(name for group in groups for name, _ in group)
+    rows = [{"name": name, "cells": [{"value": dict(group).get(name) or ""} for group in groups]} for name in names]
+    return {"caption": "Versions, by stage", "columns": [", ".join(stages) for stages in groups.values()], "rows": rows}
+
+
+def times(run: Path) -> dict | None:
+    """Return a table of the first and the last line of each stage's log; there may be several runs between them."""
+    rows = []
+    for stage in STAGES:
+        path = run / stage / "log.txt"
+        found = TIME.findall(path.read_text(encoding="utf-8")) if path.is_file() else []
+        if found:
+            rows.append({"name": stage, "cells": [{"value": found[0]}, {"value": found[-1]}]})
+    columns = ["first line of its log", "last line"]
+    return {"caption": "When each stage was at work", "columns": columns, "rows": rows} if rows else None
+
+
+def seconds(parts: dict[str, dict]) -> dict | None:
+    """Return a table of the seconds that each part of the evaluation took, where it was made in one go."""
+    rows = [{"name": name, "cells": [{"value": part["about"]["seconds"]}]} for name, part in parts.items() if part["about"]]
+    return {"caption": "Evaluation, its last run", "columns": ["seconds"], "rows": rows} if rows else None
+
+
+def _flat(settings: dict, prefix: str = "") -> dict[str, str]:
+    found = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
+    return found
