@@ -25,10 +25,11 @@ from config.loading import UserError
 from config.script import log, open_run_folder, progress, run, write_atomically
 from config.settings import EMOTIONS, ROOT, Settings
 from emoset.attribute_folders import memberships
-from emoset.hub import load_model
 from emoset.images import load_image
 from emoset.labels import attribute_name
 from emoset.reading import read_emoset
+from evaluation.intervals import of_mean
+from evaluation.making import PAIRS, WEIGHTS, load_base
 from training.pipeline import EmotionPipeline
 from training.processes import start
 from training.samples import grid
@@ -37,25 +38,20 @@ from training.seeds import derived_seed
 IMAGES = 64  # of each emotion, and of each point of a curve for each emotion
 BATCH = 64
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
-WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-PAIRS = (("awe", "fear"), ("contentment", "anger"), ("amusement", "sadness"), ("excitement", "disgust"))
 
 
 def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "quality")
     emoset = read_emoset(settings.data, folder)
-    start()
+    device = start().device
     judge, content = (Classifier(ROOT / "demo/models" / name) for name in ("judge", "content"))
     train = emoset.index[emoset.index["split"] == "train"]
     attributes = memberships(train, settings.data.kinds)
     rng = np.random.default_rng(settings.seed)
     shown = {e: rng.choice(train.loc[train["emotion"] == e, "image"], IMAGES, replace=False) for e in EMOTIONS}
     real = {e: [load_image(settings.data.emoset / path) for path in shown[e]] for e in EMOTIONS}
-    base = load_model(
-        StableDiffusionPipeline, settings.models.stable_diffusion, "models.stable_diffusion",
-        safety_checker=None, requires_safety_checker=False, dtype=torch.float32,
-    )  # fmt: skip
-    make = Maker(settings, base)
+    base = load_base(settings.models.stable_diffusion, "models.stable_diffusion", device)
+    make = Maker(settings)
     ours = make.pipeline(EmotionPipeline.from_pretrained(settings.run / "generator"))
     published = Path(f"{settings.run}-emogen") / "generator"
     if not published.exists():
@@ -125,9 +121,8 @@ def main(settings: Settings) -> None:
 class Maker:
     """Makes images with seeds of their own, so that every method starts from the same noise."""
 
-    def __init__(self, settings: Settings, base: StableDiffusionPipeline):
+    def __init__(self, settings: Settings):
         self.settings = settings
-        self.pipeline(base)
 
     def pipeline(self, pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
         pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
@@ -180,12 +175,9 @@ class Classifier:
         return np.array(names)[self(images)[:, names].argmax(1)]
 
 
-def interval(right: np.ndarray, resamples: int = 2000) -> dict:
+def interval(right: np.ndarray) -> dict:
     """Return the mean of (N,) with its 95 % bootstrap interval."""
-    rng = np.random.default_rng(0)
-    means = right[rng.integers(len(right), size=(resamples, len(right)))].mean(1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return {"value": right.mean(), "low": low, "high": high, "n": len(right)}
+    return of_mean(right, np.zeros(len(right)), 0)
 
 
 def entropy(names: np.ndarray) -> float:
