@@ -1,4 +1,4 @@
-# make demo   installs, draws a small EmoSet, balances it, trains a generator on it and makes images of the eight emotions
+# make demo   installs, draws a small EmoSet, trains a generator and an understanding model on it, measures both, shows a report
 # make test   installs and runs the tests
 # make lint   ruff: errors and format
 # make bench  times against plain loops on a dataset of EmoSet's real size; METADATA=folder says where its metadata lie
@@ -28,7 +28,8 @@ demo: install
 	$(BIN)/python training/dataset_balance.py --config config/demo.yaml
 	$(BIN)/python training/main.py --config config/demo.yaml
 	$(BIN)/python training/inference.py --config config/demo.yaml
-	@echo "look at data/drawn/EmoSet/contact_sheet.png, runs/demo/balance/balance.png and the sheets in runs/demo/images/"
+	$(BIN)/python understanding.py --config config/demo.yaml
+	$(BIN)/python evaluation/evaluate.py --config config/demo.yaml
 
 test: install
 	$(BIN)/python -m pytest
