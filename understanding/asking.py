@@ -27,7 +27,7 @@ def load_asker(settings: Settings, name: str | Path, setting: str) -> "Asker":
     device = start_process().device
     unset_hf_deepspeed_config()  # else ZeRO-3 would share out the weights, and every process asks for itself
     model = load_whole(settings.understanding, name, setting)
-    return Asker(model.to(device), load_processor(resolve_model(str(name))), settings)
+    return Asker(model.to(device), load_processor(resolve_model(str(name)), setting), settings)
 
 
 class Asker:

@@ -1,12 +1,10 @@
 """One step of GRPO: a model, questions about images, rewards; Step I and Step II differ only in their images.
 
-Only what TRL leaves open stands here: the questions as its data set, the rewards, checkpoints that are whole or not there,
-full weights that resume, and curves. TRL's checkpoints hold pickles (training_args.bin, rng_state.pth), the one exception to
-the rule that none are loaded, in our own run folder.
+Only what TRL leaves open stands here: the questions as its data set, the rewards, curves, and in checkpoints.py how a killed
+training goes on.
 """
 
 import os
-import shutil
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +12,7 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from torch import nn
 from transformers import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 from trl import GRPOConfig
 
 from config.loading import UserError
@@ -25,12 +21,14 @@ from config.settings import Settings
 from emoset.hub import resolve_model
 from emoset.images import load_image
 from emoset.labels import EMOTIONS
+from understanding.checkpoints import WholeCheckpoints, newest_checkpoint
 from understanding.curves import Curves
 from understanding.loading import load_processor
 from understanding.model import bounded, conversation, freeze_vision, load_whole, lora_config
 from understanding.questions import Question
 from understanding.rewards import length_reward, rewards_of
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
+from understanding.vllm_check import check_vllm_agrees
 
 
 @dataclass(frozen=True)
@@ -73,16 +71,17 @@ def train(
     confusability,
     steps: int,
     folder: Path,
-) -> "Trainer":
+) -> None:
     """Train the model `start`, by name or folder, for `steps` updates; go on from the newest checkpoint in `folder`.
 
+    The last checkpoint, checkpoint-<steps>, must not be there: from it Trainer would make one update more.
     name: of the step, for the log. images: the file of every image id. confusability: (8, 8), for the graded reward.
     """
     arguments = training_arguments(
         settings, len(questions), steps, folder
     )  # before the model: ZeRO-3 shares it out as it loads
     model, processor = load_trainable(settings, start)
-    newest = get_last_checkpoint(arguments.output_dir) if os.path.isdir(arguments.output_dir) else None
+    newest = newest_checkpoint(arguments)
     adapter = {"peft_config": lora_config(settings.understanding)}
     trainer = Trainer(
         model=model,
@@ -100,8 +99,9 @@ def train(
     trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
     resumed = f", going on from {Path(newest).name}" if newest else ""
     log.info(f"{name}: {trained:,} weights are trained, {steps:,} updates{resumed}")
+    if settings.grpo.vllm:
+        check_vllm_agrees(trainer)
     trainer.train(resume_from_checkpoint=newest)
-    return trainer
 
 
 def load_trainable(settings: Settings, start: str | Path):
@@ -227,39 +227,5 @@ def reward_functions(settings: Settings, questions: list[Question], confusabilit
     return functions | ({"length": length} if settings.rewards.length else {})
 
 
-class Trainer(SharedPrefixGRPOTrainer):
+class Trainer(WholeCheckpoints, SharedPrefixGRPOTrainer):
     """`SharedPrefixGRPOTrainer` whose checkpoints are whole or not there, and whose full weights resume."""
-
-    _beside: Path | None = None  # where a checkpoint is being written
-
-    def _get_output_dir(self, trial) -> str:
-        return str(self._beside or self.args.output_dir)
-
-    def _save_checkpoint(self, model, trial) -> None:
-        """Write the checkpoint beside and rename it, when all processes have written their parts."""
-        final = Path(self.args.output_dir)
-        self._beside = final / ".unfinished"
-        if self.accelerator.is_main_process:
-            shutil.rmtree(self._beside, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        try:
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
-            if self.accelerator.is_main_process:
-                (written,) = self._beside.glob("checkpoint-*")
-                shutil.rmtree(final / written.name, ignore_errors=True)
-                written.rename(final / written.name)
-                rotate_checkpoints(output_dir=str(final), save_total_limit=self.args.save_total_limit)
-            self.accelerator.wait_for_everyone()
-        finally:
-            self._beside = None
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Load a checkpoint; full weights by the names that they were saved under, few of which Trainer knows."""
-        if isinstance(self.model, PeftModel):
-            return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
-        self.model.load_state_dict(saved.state_dict())
-
-    def create_model_card(self, *_, **__) -> None:
-        """The result has a card of its own."""

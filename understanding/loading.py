@@ -3,13 +3,26 @@
 import transformers
 from transformers import PROCESSOR_MAPPING, AutoConfig, AutoProcessor, ProcessorMixin
 
+from config.loading import UserError
 
-def load_processor(name: str) -> ProcessorMixin:
+
+def load_processor(name: str, setting: str = "understanding.model") -> ProcessorMixin:
     """Return the processor of the model `name`, by name on the Hub or as a folder; it pads on the left, as sampling needs.
 
     A processor that also takes videos does not load at all without torchvision, and the CPU builds of torch have none that
     fits. Nothing here shows videos, so then it is loaded without its video part.
+    Raises UserError, naming `setting`, where there is none.
     """
+    try:
+        return _load(name)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{setting}: {name!r} is neither a folder with a processor nor a name on the Hub ({reason})"
+        ) from None
+
+
+def _load(name: str) -> ProcessorMixin:
     try:
         return AutoProcessor.from_pretrained(name, padding_side="left")
     except (ImportError, OSError) as missing:  # OSError: saved without its video part

@@ -32,7 +32,7 @@ def main(settings: Settings) -> None:
         raise UserError(f"predict.model: {source} holds no adapter, there is nothing to merge")
     with building(folder / "merged", {"what": "merged understanding model", "of": source}) as work:
         model.merge_and_unload().save_pretrained(work)
-        load_processor(resolve_model(source)).save_pretrained(work)
+        load_processor(resolve_model(source), "predict.model").save_pretrained(work)
     log.info(f"wrote {(folder / 'merged').relative_to(settings.run)}/")
 
 

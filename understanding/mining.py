@@ -32,7 +32,7 @@ def main(settings: Settings) -> None:
     index = read_emoset(settings.data, folder).index  # before torch starts its threads: it forks
     name = settings.understanding.model
     if settings.understanding.reference == "step_one":
-        name = settings.run / "understanding" / "step_one"
+        name = settings.run / "understanding" / "step_one" / "model"
         if not name.is_dir():
             raise UserError(f"{name} is not there; understanding.py makes it, or set understanding.reference=base")
     mine(load_asker(settings, name, "understanding.model"), index[index["split"] == "train"], folder, settings)

@@ -25,6 +25,7 @@ def start_process() -> PartialState:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
+    warnings.filterwarnings("ignore", "Could not find a config file", module="peft")  # of a base in the project's folder
     # Without a GPU it must be told so, or each process would find itself alone.
     return PartialState(cpu=not torch.cuda.is_available())
 

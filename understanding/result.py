@@ -4,15 +4,18 @@ import json
 import shutil
 from pathlib import Path
 
-from peft import PeftModel
-from transformers import Trainer
+from accelerate import PartialState
 
+from config.script import is_first_process
 from config.settings import ROOT, Settings
 from emoset.built_folder import building
+from emoset.hub import resolve_model
 from emoset.labels import EMOTIONS
 from understanding.grpo import reward_weights
+from understanding.loading import load_processor
+from understanding.model import ADAPTER
 
-NOT_FOR_USE = ("training_args.bin", "ref", "README.md", "tokenizer*", "*.jinja", "processor_config.json")
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", ADAPTER)  # of a checkpoint
 CARD = """---
 license: other
 license_name: emoset-terms
@@ -52,23 +55,21 @@ model = AutoModelForImageTextToText.from_pretrained("path/to/this/folder")
 processor = AutoProcessor.from_pretrained("path/to/this/folder")"""
 
 
-def save_result(trainer: Trainer, folder: Path, settings: Settings, steps: list[str]) -> None:
-    """Write what a trainer has trained, whole, in place of an older folder. All processes call it.
+def save_result(checkpoint: Path, start: str | Path, folder: Path, settings: Settings, steps: list[str]) -> None:
+    """Write what a stage has trained, whole, in place of an older folder. All processes call it.
 
-    steps: what was done, for the model card.
+    checkpoint: the stage's last. start: the model that it started from, by name or folder. steps: what was done, for the
+    model card.
     """
-    written = Path(trainer.args.output_dir) / "result"
-    trainer.save_model(str(written))  # gathers what ZeRO-3 has shared out
-    trainer.accelerator.wait_for_everyone()
-    if trainer.accelerator.is_main_process:
+    if is_first_process():
         with building(folder, {"what": "understanding model", "steps": steps}) as work:
-            shutil.copytree(written, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_FOR_USE))
-            trainer.processing_class.save_pretrained(work)
-            if isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel):
-                _name_base(work / "adapter_config.json", settings.understanding.model)
+            for path in (path for kind in WEIGHTS for path in checkpoint.glob(kind)):
+                shutil.copy(path, work)
+            load_processor(resolve_model(str(start))).save_pretrained(work)
+            if (work / ADAPTER).is_file():
+                _name_base(work / ADAPTER, settings.understanding.model)
             (work / "README.md").write_text(_card(settings, steps), encoding="utf-8")
-        shutil.rmtree(written)
-    trainer.accelerator.wait_for_everyone()
+    PartialState().wait_for_everyone()
 
 
 def _name_base(path: Path, base: str) -> None:

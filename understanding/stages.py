@@ -3,6 +3,8 @@
 import gc
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from understanding.loading import load_processor
 from understanding.model import check_four_bit, conversation, start_process
 from understanding.questions import Question
 from understanding.result import save_result
+from understanding.vllm_check import check_vllm_installed
 from understanding.warmup import train_on_answers
 
 RECIPE = "recipe.json"
@@ -63,6 +66,8 @@ class Stages:
         settings, grpo = self.settings, self.settings.grpo
         if settings.understanding.four_bit:
             check_four_bit()
+        if grpo.vllm:
+            check_vllm_installed()
         if settings.understanding.push_to_hub and is_first_process():
             check_repository(settings.understanding.push_to_hub, "understanding.push_to_hub")
         shared = plan(settings, len(questions), grpo.steps_one)
@@ -81,8 +86,8 @@ class Stages:
         """Fine-tune on right answers for `warmup.steps` updates."""
         if steps := self.settings.warmup.steps:
             chosen = self.settings.warmup.model_dump()
-            trainer = lambda folder: train_on_answers(self.settings, self.model, questions, self.images, folder)  # noqa: E731
-            self._run("warm_up", chosen, trainer, f"Supervised warm-up: {steps:,} updates on right answers")
+            training = partial(train_on_answers, self.settings, self.model, questions, self.images)
+            self._run("warm_up", chosen, training, steps, f"Supervised warm-up: {steps:,} updates on right answers")
 
     def grpo(self, name: str, questions: list[Question], limit: int | None) -> None:
         """Train by GRPO for `limit` updates, or one pass over the questions."""
@@ -93,22 +98,11 @@ class Stages:
         chosen |= dict(grpo=self.settings.grpo.model_dump(exclude=WATCHING), steps=steps)
         chosen |= dict(images=[question.image_id for question in questions[:1000]])
 
-        def trainer(folder: Path):
-            return train(
-                self.settings,
-                name,
-                self.model,
-                questions,
-                self.asked_on_val,
-                self.images,
-                self.confusability,
-                steps,
-                folder,
-            )
-
+        asked = (questions, self.asked_on_val, self.images, self.confusability)
+        training = partial(train, self.settings, name, self.model, *asked, steps)
         label = {"step_one": "Step I, training images", "step_two": "Step II, hard images"}[name]
         each = f"{self.settings.grpo.questions_per_step} questions x {self.settings.grpo.group} answers"
-        self._run(name, chosen, trainer, f"{label}: {steps:,} updates of {each}")
+        self._run(name, chosen, training, steps, f"{label}: {steps:,} updates of {each}")
 
     def hard_images(self, images: pd.DataFrame) -> pd.DataFrame:
         """Return those of Step II, from what the reference model answers; it is asked where it has not been."""
@@ -136,9 +130,10 @@ class Stages:
                 upload(result, repository)
         log.info(f"the fine-tuned model is in {result.relative_to(self.settings.run)}/")
 
-    def _run(self, name: str, chosen: dict, train_in, what: str) -> None:
+    def _run(self, name: str, chosen: dict, training: Callable[[Path], None], steps: int, what: str) -> None:
         """Run a stage, or find it done: make its folder ready, train, save the model, and go on from there.
 
+        training: of the stage's `steps` updates, in the folder that it is given. what: was done, for the log and the card.
         Another recipe's training in that folder is moved aside, to `<name>.old`.
         """
         self.done.append(what)
@@ -148,6 +143,8 @@ class Stages:
         known = folder / RECIPE
         is_same = known.exists() and known.read_text() == recipe
         finished = is_same and (folder / "model").exists()
+        last = folder / "checkpoints" / f"checkpoint-{steps}"
+        trained = is_same and last.is_dir()
         PartialState().wait_for_everyone()  # all have looked before anybody writes
         if not is_same and is_first_process():
             if folder.exists():
@@ -161,10 +158,10 @@ class Stages:
         if finished:
             log.info(f"{name}: trained before, and nothing has changed")
         else:
-            trainer = train_in(folder)
-            save_result(trainer, folder / "model", self.settings, self.done)
-            del trainer
-            _free()
+            if not trained:
+                training(folder)
+                _free()
+            save_result(last, self.model, folder / "model", self.settings, self.done)
         self.model = folder / "model"
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from peft import PeftModel
 from transformers import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from config.settings import Settings
+from understanding.checkpoints import WholeCheckpoints, newest_checkpoint
 from understanding.grpo import common_arguments, load_trainable, question_data
 from understanding.model import lora_config
 from understanding.questions import LETTERS, Question
@@ -29,7 +29,7 @@ def right_answer(question: Question, reasoning: bool, answer_by: str) -> str:
 
 def train_on_answers(
     settings: Settings, start: str | Path, questions: list[Question], images: dict[str, Path], folder: Path
-) -> SFTTrainer:
+) -> None:
     """Train the model `start`, by name or folder, on right answers; go on from the newest checkpoint in `folder`."""
     asked, warmup = settings.questions, settings.warmup
     arguments = SFTConfig(
@@ -42,7 +42,7 @@ def train_on_answers(
     model, processor = load_trainable(settings, start)
     answers = [right_answer(question, asked.reasoning, asked.answer_by) for question in questions]
     new_adapter = settings.understanding.lora_rank and not isinstance(model, PeftModel)
-    trainer = SFTTrainer(
+    trainer = Trainer(
         model=model,
         args=arguments,
         processing_class=processor,
@@ -51,6 +51,8 @@ def train_on_answers(
     )
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)
-    checkpoints = Path(arguments.output_dir)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(checkpoints) if checkpoints.is_dir() else None)
-    return trainer
+    trainer.train(resume_from_checkpoint=newest_checkpoint(arguments))
+
+
+class Trainer(WholeCheckpoints, SFTTrainer):
+    """`SFTTrainer` whose checkpoints are whole or not there, and whose full weights resume."""

@@ -27,6 +27,16 @@ def test_the_demo_changes_only_known_keys():
     assert load(["--config", str(ROOT / "config/demo.yaml")]).run == ROOT / "runs/demo"
 
 
+def test_the_published_presets_change_only_known_keys():
+    understanding = load(["--config", str(ROOT / "config/understanding_published.yaml")])
+    lora = (understanding.understanding.lora_rank, understanding.understanding.lora_alpha)
+    assert lora == (64, 16)
+    assert understanding.understanding.four_bit
+    assert understanding.understanding.max_pixels == 256 * 28 * 28
+    assert understanding.rewards.scoring == "published"
+    assert load(["--config", str(ROOT / "config/emogen.yaml")]).balance.policy == "emogen"
+
+
 def test_later_sources_win(overlay):
     first = overlay("seed: 1\nbalance: {temperature: 0.1, max_repeats: 2}", "first.yaml")
     second = overlay("balance: {temperature: 0.2}", "second.yaml")

@@ -1,10 +1,21 @@
 """The demo's vision-language model, and settings with which it is trained in seconds."""
 
-import pytest
-import yaml
+import importlib.util
+from pathlib import Path
 
+import pytest
+import torch
+import yaml
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForImageTextToText
+
+import understanding.grpo
 from config.loading import load
+from config.script import open_run_folder
 from config.settings import ROOT, Settings
+from emoset.reading import read_emoset
+from understanding.loading import load_processor
+from understanding.questions import draw_questions
 
 VLM = ROOT / "demo" / "models" / "vision_language"
 QUICK = {
@@ -27,7 +38,7 @@ QUICK = {
         "tracker": "none",
         "gradient_checkpointing": False,
     },
-    "mining": {"images": 64, "answers": 2, "lowest": 0.4},
+    "mining": {"images": 64, "answers": 2, "lowest": 0.0},
     "understanding": {"model": str(VLM), "dtype": "float32", "lora_rank": 4, "lora_alpha": 8},
     "evaluate": {"batch_size": 32},
 }
@@ -38,14 +49,55 @@ def quick(drawn, tmp_path):
     """Return a function that gives quick settings on the drawn EmoSet, in a run folder of its own, and changed as told."""
 
     def settings(name: str = "run", **changed) -> Settings:
-        places = {"run": str(tmp_path / name), "data": {"emoset": str(drawn), "cache": str(tmp_path / "cache")}}
-        sections = {
-            section: dict(values) for section, values in (QUICK | places | changed).items() if isinstance(values, dict)
-        }
-        for section in QUICK.keys() & changed.keys():
-            sections[section] = QUICK[section] | changed[section]
+        content = QUICK | {"run": str(tmp_path / name), "data": {"emoset": str(drawn), "cache": str(tmp_path / "cache")}}
+        for key, value in changed.items():
+            content[key] = content.get(key, {}) | value if isinstance(value, dict) else value
         path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(places | {k: v for k, v in changed.items() if not isinstance(v, dict)} | sections))
+        path.write_text(yaml.safe_dump(content))
         return load(["--config", str(path)])
 
     return settings
+
+
+@pytest.fixture
+def vlm() -> Path:
+    return VLM
+
+
+@pytest.fixture
+def adapter(tmp_path) -> Path:
+    """A folder with an adapter of random weights and its processor; the base's answers are not its answers."""
+    torch.manual_seed(0)
+    lora = LoraConfig(
+        r=4, target_modules=r".*language_model.*\.(q_proj|v_proj)", init_lora_weights=False, task_type="CAUSAL_LM"
+    )
+    model = get_peft_model(AutoModelForImageTextToText.from_pretrained(VLM), lora)
+    model.save_pretrained(tmp_path / "adapter")
+    load_processor(str(VLM)).save_pretrained(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+@pytest.fixture
+def fine_tune():
+    """understanding.py, run in this process: a function of settings."""
+    spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return lambda settings: script.fine_tune(settings, open_run_folder(settings, "understanding"))
+
+
+@pytest.fixture
+def trainer(quick, monkeypatch, tmp_path):
+    """GRPO's trainer as a step has it, before its first update, and its next generation batch: 4 questions of one text."""
+    settings = quick(questions={"binary": 1.0, "multiple": 0.0, "misleading": 0.0}, grpo={"beta": 0.0})
+    index = read_emoset(settings.data, tmp_path).index
+    questions = draw_questions(index[index["split"] == "train"], settings.questions, None, 0)
+    questions = [question for question in questions if question.prompt == questions[0].prompt][:4]
+    paths = {image_id: settings.data.emoset / path for image_id, path in index[["image_id", "image"]].to_numpy()}
+    settings = settings.model_copy(update={"grpo": settings.grpo.model_copy(update={"questions_per_step": 4})})
+    ready = []
+    monkeypatch.setattr(understanding.grpo.Trainer, "train", lambda made, **_: ready.append(made))
+    understanding.grpo.train(settings, "step_one", settings.understanding.model, questions, [], paths, None, 1, tmp_path)
+    (made,) = ready
+    rows = [row for row in made.train_dataset for _ in range(settings.grpo.group)]
+    return made.model.train() and made, rows

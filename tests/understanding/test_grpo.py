@@ -1,38 +1,20 @@
-"""GRPO's step: its arithmetic, its data and rewards, and that a killed training ends where the whole one ends."""
+"""GRPO's step: its arithmetic, its data and rewards, and a killed training."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText
 
-import understanding.curves
 import understanding.grpo
 from config.loading import UserError
-from config.settings import Rewards
+from config.settings import ROOT, Rewards
 from understanding.grpo import plan, question_data, reward_functions, reward_weights
 
-
-class Killed(Exception):
-    pass
-
-
-def fine_tune(settings):
-    """Run understanding.py's stages in this process."""
-    import importlib.util
-
-    from config.script import open_run_folder
-    from config.settings import ROOT
-
-    spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    script.fine_tune(settings, open_run_folder(settings, "understanding"))
-
-
-def weights(settings, name: str = "adapter_model") -> dict[str, torch.Tensor]:
-    return load_file(settings.run / "understanding" / "model" / f"{name}.safetensors")
+VLM = ROOT / "demo" / "models" / "vision_language"
 
 
 @pytest.mark.parametrize(("processes", "accumulation"), [(1, 8), (2, 4), (8, 1)])
@@ -63,60 +45,38 @@ def test_rewards_in_use_have_weights_in_the_same_order(quick):
         assert list(reward_functions(settings, [], None)) == list(reward_weights(rewards))
 
 
-def test_lora_resumes_to_the_same_weights(quick, monkeypatch):
-    whole, killed = quick("whole"), quick("killed")
-    fine_tune(whole)
-    monkeypatch.setattr(understanding.curves.Curves, "on_step_end", _kill_at(3))
-    with pytest.raises(Killed):
-        fine_tune(killed)
-    monkeypatch.undo()
-    assert (killed.run / "understanding/step_one/checkpoints/checkpoint-2").is_dir()
-    fine_tune(killed)
-    first, second = weights(whole), weights(killed)
-    assert any(weight.abs().sum() > 0 for name, weight in first.items() if "lora_B" in name), "nothing was learned"
-    assert all(torch.equal(first[name], second[name]) for name in first)
+@pytest.fixture
+def killed(quick, tmp_path):
+    """Return a function that trains in one go, and killed by kill -9 wherever killed_runs.py says: both files of weights."""
+
+    def train(file: str, *points: str, **changed) -> list[dict[str, torch.Tensor]]:
+        grpo = {"steps_one": 3, "steps_two": 0, "checkpoint_every": 1, "batch_size": 8} | changed.pop("grpo")
+        for name in ("whole", "killed"):
+            quick(name, grpo=grpo, **changed)
+        script = Path(__file__).with_name("killed_runs.py")
+        command = [sys.executable, script, tmp_path / "whole.yaml", tmp_path / "killed.yaml", *points]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return [load_file(tmp_path / name / "understanding" / "model" / file) for name in ("whole", "killed")]
+
+    return train
 
 
-def test_full_weights_resume_to_the_same_weights_and_the_same_reference(quick, monkeypatch):
-    full = {"understanding": {"lora_rank": 0}, "grpo": {"steps_two": 0, "learning_rate": 1e-4, "beta": 0.5}}
-    whole, killed = quick("whole", **full), quick("killed", **full)
-    fine_tune(whole)
-    monkeypatch.setattr(understanding.curves.Curves, "on_step_end", _kill_at(3))
-    with pytest.raises(Killed):
-        fine_tune(killed)
-    monkeypatch.undo()
-    references = []
-    train = understanding.grpo.Trainer.train
-
-    def watched(trainer, *args, **kwargs):
-        references.append({name: weight.clone() for name, weight in trainer.ref_model.state_dict().items()})
-        return train(trainer, *args, **kwargs)
-
-    monkeypatch.setattr(understanding.grpo.Trainer, "train", watched)
-    fine_tune(killed)
-    first, second = weights(whole, "model"), weights(killed, "model")
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    base = load_file(os.path.join(whole.understanding.model, "model.safetensors"))
-    vision = [name for name in first if "visual" in name]
-    assert vision
-    assert all(torch.equal(first[name].float(), base[name].float()) for name in vision), "the vision tower is frozen"
-    moved = [name for name in first if not torch.equal(first[name].float(), base[name].float())]
-    assert len(moved) > len(first) - len(vision) - 8, "all other weights are trained"
-    start = AutoModelForImageTextToText.from_pretrained(whole.understanding.model, dtype=torch.float32).state_dict()
-    assert len(references) == 1
-    assert references[0].keys() == start.keys()
-    assert all(torch.equal(references[0][name], start[name]) for name in start), "the reference is where the step started"
+def test_an_adapter_whose_training_is_killed_ends_with_the_same_weights(killed):
+    whole, again = killed("adapter_model.safetensors", grpo={}, warmup={"steps": 2, "batch_size": 2})
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert any(weight.any() for name, weight in whole.items() if "lora_B" in name), "something was learned"
 
 
-def _kill_at(step: int):
-    on_step_end = understanding.curves.Curves.on_step_end
-
-    def killing(self, args, state, control, **kwargs):
-        on_step_end(self, args, state, control, **kwargs)
-        if state.global_step == step:
-            raise Killed
-
-    return killing
+def test_full_weights_whose_training_is_killed_end_the_same(killed):
+    grpo = {"learning_rate": 1e-4, "beta": 0.5}  # with another reference after the kill it would lead elsewhere
+    points = ["in the update", "while the result is saved"]
+    whole, again = killed("model.safetensors", *points, grpo=grpo, understanding={"lora_rank": 0})
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    base = load_file(VLM / "model.safetensors")
+    same = {name for name in whole if torch.equal(whole[name].float(), base[name].float())}
+    assert same == {name for name in whole if "visual" in name}, "the vision tower is frozen, all else is trained"
 
 
 def test_a_questions_image_is_decoded_once_for_its_group(quick, drawn, monkeypatch):

@@ -7,7 +7,10 @@ import pytest
 from config.loading import UserError
 from config.settings import Mining
 from emoset.chosen import equal_emotions, read_folder
+from emoset.confusability import read_confusability
 from emoset.labels import EMOTIONS
+from understanding import mining
+from understanding.asking import Asker
 from understanding.mining import hard_images
 
 
@@ -69,3 +72,29 @@ def test_a_folder_of_another_data_set(drawn, tmp_path, caplog):
         read_folder(tmp_path / "joy")
     with pytest.raises(UserError, match="no folder"):
         read_folder(tmp_path / "nowhere")
+
+
+def test_the_command_counts_wrong_answers_and_what_was_named_instead(quick, monkeypatch):
+    """A model that takes every emotion for the next one, in one of two answers, and once names nothing."""
+
+    def said(self, questions, images, count, temperature):
+        assert temperature > 0, "greedy answers would all be the same"
+        wrong = ["?", *(EMOTIONS[(EMOTIONS.index(question.emotion) + 1) % 8] for question in questions[1:])]
+        return [[named, question.emotion] for named, question in zip(wrong, questions, strict=True)]
+
+    settings = quick(mining={"images": 32, "answers": 2})
+    monkeypatch.setattr(Asker, "answers", said)
+    mining.main(settings)
+    folder = settings.run / "mining"
+    errors = pd.read_parquet(folder / "errors.parquet")
+    assert errors["emotion"].value_counts().to_dict() == dict.fromkeys(EMOTIONS, 4)
+    assert set(errors["error"]) == {0.5}
+    shares = errors[list(EMOTIONS)].to_numpy()
+    assert (np.sort(shares, 1)[:, :-2] == 0).all()
+    assert np.allclose(read_confusability(folder / "confusability.json"), np.roll(np.eye(8), 1, axis=1))
+    assert (folder / "errors.png").stat().st_size > 1000
+
+
+def test_the_reference_of_step_one_must_be_there(quick):
+    with pytest.raises(UserError, match=r"run/understanding/step_one/model is not there; understanding\.py makes it"):
+        mining.main(quick(understanding={"reference": "step_one"}))

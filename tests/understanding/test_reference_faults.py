@@ -1,6 +1,5 @@
 """The faults of the reference code: each is planted, and the check that shows its absence finds it."""
 
-import importlib.util
 import json
 from contextlib import suppress
 from dataclasses import replace
@@ -15,10 +14,7 @@ import understanding.rewards
 import understanding.shared_prefix
 import understanding.stages
 from config.loading import UserError, load
-from config.script import open_run_folder
-from config.settings import ROOT
 from emoset.labels import EMOTIONS
-from emoset.reading import read_emoset
 from understanding.blind_check import blind_table
 from understanding.questions import draw_questions
 from understanding.rewards import rewards_of
@@ -91,7 +87,7 @@ def test_the_best_answer_earns_the_most(monkeypatch, scoring):
 
 
 @pytest.fixture
-def asked(quick, monkeypatch):
+def asked(quick, fine_tune, monkeypatch):
     """Return a function that runs understanding.py with stages that train nothing: the images that each was given."""
 
     def run(**changed) -> dict[str, set[str]]:
@@ -118,11 +114,7 @@ def asked(quick, monkeypatch):
             def finish(self): ...
 
         monkeypatch.setattr(understanding.stages, "Stages", Recorded)
-        settings = quick("run", **changed)
-        spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
-        script = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(script)
-        script.fine_tune(settings, open_run_folder(settings, "understanding"))
+        fine_tune(quick("run", **changed))
         return images
 
     def ids(questions) -> set[str]:
@@ -154,24 +146,6 @@ def test_step_two_trains_on_the_hard_images(asked):
 
 
 # The trainer.
-
-
-@pytest.fixture
-def trainer(quick, monkeypatch, drawn, tmp_path):
-    """GRPO's trainer as a step has it, before its first update, and its next generation batch: 4 questions of one text."""
-    settings = quick(questions={"binary": 1.0, "multiple": 0.0, "misleading": 0.0}, grpo={"beta": 0.0})
-    index = read_emoset(settings.data, tmp_path).index
-    questions = draw_questions(index[index["split"] == "train"], settings.questions, None, 0)
-    questions = [question for question in questions if question.prompt == questions[0].prompt][:4]
-    paths = {image_id: settings.data.emoset / path for image_id, path in index[["image_id", "image"]].to_numpy()}
-    settings = settings.model_copy(update={"grpo": settings.grpo.model_copy(update={"questions_per_step": 4})})
-    with monkeypatch.context() as patch:
-        patch.setattr(understanding.grpo.Trainer, "train", lambda *_, **__: None)
-        made = understanding.grpo.train(
-            settings, "step_one", settings.understanding.model, questions, [], paths, None, 1, tmp_path
-        )
-    rows = [row for row in made.train_dataset for _ in range(settings.grpo.group)]
-    return made.model.train() and made, rows
 
 
 def test_a_group_of_equal_rewards_teaches_nothing(trainer, monkeypatch):

@@ -1,0 +1,63 @@
+"""Runs understanding.py once without a pause, and once killed at points below and started again each time; for test_grpo.py.
+
+    python killed_runs.py whole.yaml killed.yaml [point ...]      # no point: all of them
+
+Each run is a fork of this process, which has imported everything and started no thread.
+"""
+
+import importlib.util
+import os
+import signal
+import sys
+
+import understanding.curves
+import understanding.grpo
+import understanding.result
+import understanding.stages
+import understanding.warmup
+from config.loading import load
+from config.settings import ROOT
+
+POINTS = {  # the function that a run is killed in, and at which of its calls in that run
+    "while the warm-up's checkpoint is saved": (understanding.warmup.Trainer, "_save_rng_state", 2),
+    "in sampling": (understanding.grpo.Trainer, "_generate_single_turn", 2),
+    "in the update": (understanding.curves.Curves, "on_optimizer_step", 1),
+    "while a checkpoint is saved": (understanding.grpo.Trainer, "_save_rng_state", 1),
+    "while the result is saved": (understanding.result, "_card", 1),
+}
+
+
+def run(config: str, point: str | None) -> int:
+    """Return the signal that ended the run, or 0."""
+    child = os.fork()
+    if not child:
+        if point:
+            kill_at(*POINTS[point])
+        spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
+        script = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(script)
+        script.main(load(["--config", config]))
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    return os.WTERMSIG(status) or os.WEXITSTATUS(status)
+
+
+def kill_at(owner, name: str, call: int) -> None:
+    """Let this process be killed by the given call of a function, counted from 1, before it does anything."""
+    original, calls = getattr(owner, name), []
+
+    def killing(*args, **kwargs):
+        calls.append(name)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, killing)
+
+
+if __name__ == "__main__":
+    whole, killed, *points = sys.argv[1:]
+    assert run(whole, None) == 0
+    for each in points or POINTS:
+        assert run(killed, each) == signal.SIGKILL, f"not killed {each}"
+    assert run(killed, None) == 0

@@ -1,0 +1,95 @@
+"""understanding.py as a whole, in miniature, and what it refuses before a model is loaded."""
+
+import json
+from itertools import pairwise
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import understanding.stages
+from config.loading import UserError
+from understanding.asking import Asker
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter_model.safetensors")
+
+
+@pytest.mark.slow
+def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quick, fine_tune, drawn, monkeypatch, capsys):
+    chosen = {"warmup": {"steps": 2, "batch_size": 2}, "mining": {"easy_share": 0.2, "lowest": 0.75}}
+    settings = quick("run", grpo={"steps_one": 2, "steps_two": 1, "evaluate_every": 2}, **chosen)
+
+    def mistaken(self, questions, images, count=1, temperature=0.0):  # so that some images are hard, whatever the model
+        return [["?", "?" if question.image_id[-1] in "02468" else question.emotion][:count] for question in questions]
+
+    monkeypatch.setattr(Asker, "answers", mistaken)
+    fine_tune(settings)
+    folder = settings.run / "understanding"
+
+    # Each stage goes on from the one before it, and the result is the last.
+    stages = [weights(folder / name / "model") for name in ("warm_up", "step_one", "step_two")]
+    for before, after in pairwise(stages):
+        assert before.keys() == after.keys()
+        assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert all(torch.equal(weights(folder / "model")[name], stages[-1][name]) for name in stages[-1])
+
+    # Step II asks about hard images of the training split, equally many of each emotion.
+    errors = pd.read_parquet(settings.run / "mining" / "errors.parquet").set_index("image_id")["error"]
+    trained = json.loads((folder / "step_two" / "recipe.json").read_text())["step_two"]["images"]
+    assert set(trained) <= set(errors.index) <= {row[1] for row in json.loads((drawn / "train.json").read_text())}
+    assert 0.75 <= (errors[sorted(set(trained))] == 1).mean() < 1, "and some others"
+
+    # What can be watched, and what the result says of itself.
+    lines = [json.loads(line) for line in (folder / "step_one" / "metrics.jsonl").read_text().splitlines()]
+    assert {"reward", "rewards/binary/mean", "val/multiple_accuracy", "val/misleading_auroc"} <= {
+        key for line in lines for key in line
+    }
+    assert {path.name for path in (folder / "step_one" / "samples").iterdir()} == {"step-000000.html", "step-000002.html"}
+    about = json.loads((folder / "model" / "adapter_config.json").read_text())
+    assert about["base_model_name_or_path"] == "demo/models/vision_language"
+    assert "Step II, hard images: 1 updates" in (folder / "model" / "README.md").read_text()
+
+    # The same command again finds everything done.
+    before = weights(folder / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(understanding.stages, "train", lambda *_: pytest.fail("trained again"))
+        patch.setattr(understanding.stages, "train_on_answers", lambda *_: pytest.fail("warmed up again"))
+        capsys.readouterr()
+        fine_tune(settings)
+    assert capsys.readouterr().out.count("trained before, and nothing has changed") == 3
+    assert all(torch.equal(before[name], weight) for name, weight in weights(folder / "model").items())
+
+    # Other settings of GRPO leave the warm-up as it is and move both steps aside.
+    grpo = settings.grpo.model_copy(update={"learning_rate": 1e-4})
+    fine_tune(settings.model_copy(update={"grpo": grpo}))
+    assert {path.name for path in folder.glob("*.old")} == {"step_one.old", "step_two.old"}
+    assert all(torch.equal(before[name], weight) for name, weight in weights(folder / "step_two.old" / "model").items())
+    assert any(not torch.equal(before[name], weight) for name, weight in weights(folder / "model").items())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"grpo": {"questions_per_step": 30}}, r"questions_per_step: 30 cannot be shared out .* nearest that can is 32"),
+        ({"understanding": {"model": "/nowhere"}}, r"understanding\.model: '/nowhere' is neither a folder"),
+        ({"understanding": {"four_bit": True}}, r"understanding\.four_bit: "),
+        ({"questions": {"count": 100}}, r"questions\.count: 100 leave binary with fewer than 64"),
+        ({"questions": {"confusable_share": 0.5}}, r"confusability\.json is not there; training/main\.py makes it"),
+        ({"data": {"emoset": "/nowhere"}}, r"/nowhere"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_line_before_a_model_is_loaded(quick, fine_tune, monkeypatch, changed, message):
+    monkeypatch.setattr("understanding.grpo.load_trainable", lambda *_: pytest.fail("a model was loaded"))
+    if "four_bit" in str(changed) and torch.cuda.is_available():
+        pytest.skip("4 bits can be had here")
+    with pytest.raises(UserError, match=message) as error:
+        fine_tune(quick("run", **changed))
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_to_train_is_said(quick, fine_tune):
+    with pytest.raises(UserError, match="nothing was trained"):
+        fine_tune(quick("run", grpo={"steps_one": 0, "steps_two": 0}))

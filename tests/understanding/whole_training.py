@@ -1,0 +1,43 @@
+"""Runs understanding.py on as many processes as it is launched on; for test_processes.py.
+
+Sampling differs from process to process by design. Here an answer follows from its prompt and its place in the group, and
+the update is plain gradient descent, so that trainings are equal up to rounding where the questions and gradients are.
+"""
+
+import hashlib
+import importlib.util
+import random
+import sys
+from pathlib import Path
+
+import understanding.grpo
+from config.loading import load
+from config.settings import ROOT
+
+common_arguments = understanding.grpo.common_arguments
+
+
+def made_up(trainer, prompt_ids, images, *_):
+    """Return answers of one to three tokens, the same wherever a question is answered."""
+    tokenizer, group = trainer.processing_class.tokenizer, trainer.num_generations
+    words = [tokenizer(word).input_ids for word in ("yes", "no", "awe", "fear", "0", "70", "100")]
+    answers = []
+    for place, (ids, shown) in enumerate(zip(prompt_ids, images, strict=True)):
+        key = hashlib.blake2b(repr(ids).encode() + shown[0].tobytes()).hexdigest()
+        answers.append([*random.Random(f"{key} {place % group}").choice(words), tokenizer.eos_token_id])
+    return answers, None
+
+
+def main(config: str) -> None:
+    understanding.grpo.common_arguments = lambda settings: (
+        common_arguments(settings) | {"optim": "sgd", "max_grad_norm": 0.0}
+    )
+    understanding.grpo.Trainer._generate_single_turn = made_up
+    spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.main(load(["--config", config]))
+
+
+if __name__ == "__main__":
+    main(str(Path(sys.argv[1])))

@@ -1,0 +1,57 @@
+"""Checkpoints that are whole or not there, and full weights that resume.
+
+TRL's checkpoints hold pickles (training_args.bin, rng_state.pth), the one exception to the rule that none are loaded, in our
+own run folder.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from peft import PeftModel
+from torch import nn
+from transformers import TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
+
+
+def newest_checkpoint(arguments: TrainingArguments) -> str | None:
+    """Return the folder of the newest checkpoint, or None."""
+    return get_last_checkpoint(arguments.output_dir) if os.path.isdir(arguments.output_dir) else None
+
+
+class WholeCheckpoints:
+    """For a trainer of TRL: to be named before it among the bases of a class."""
+
+    _beside: Path | None = None  # where a checkpoint is being written
+
+    def _get_output_dir(self, trial) -> str:
+        return str(self._beside or self.args.output_dir)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """Write the checkpoint beside and rename it, when all processes have written their parts."""
+        final = Path(self.args.output_dir)
+        self._beside = final / ".unfinished"
+        if self.accelerator.is_main_process:
+            shutil.rmtree(self._beside, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.accelerator.is_main_process:
+                (written,) = self._beside.glob("checkpoint-*")
+                shutil.rmtree(final / written.name, ignore_errors=True)
+                written.rename(final / written.name)
+                rotate_checkpoints(output_dir=str(final), save_total_limit=self.args.save_total_limit)
+            self.accelerator.wait_for_everyone()
+        finally:
+            self._beside = None
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Load a checkpoint; full weights by the names that they were saved under, few of which Trainer knows."""
+        if isinstance(self.model, PeftModel):
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(saved.state_dict())
+
+    def create_model_card(self, *_, **__) -> None:
+        """The result has a card of its own."""
