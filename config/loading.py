@@ -136,12 +136,19 @@ def _name(path: str | os.PathLike) -> str:
 def _parse(text: str, field: FieldInfo) -> Any:
     takes = _type_words(field.annotation, "").split(" or ")
     if "path" in takes and not (text == "null" and "null" in takes):
-        # A path on the command line counts from where the user stands.
-        return os.path.join(os.getcwd(), os.path.expanduser(text)) if text else None
+        return _from_here(text) if text else None
     try:
-        return yaml.load(text, _Loader)
+        value = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, TypeError):  # what only looks like a number, a date or a tag
-        return text
+        value = text
+    if "list of path" in takes:
+        return [_from_here(str(path)) for path in (value if isinstance(value, list) else text.split(","))]
+    return value
+
+
+def _from_here(path: str) -> str:
+    """Return a path of the command line, which counts from where the user stands."""
+    return os.path.join(os.getcwd(), os.path.expanduser(path))
 
 
 class _Loader(yaml.SafeLoader):

@@ -98,7 +98,9 @@ def train(
         trainer.remove_callback(noisy)
     trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
     resumed = f", going on from {Path(newest).name}" if newest else ""
-    log.info(f"{name}: {trained:,} weights are trained, {steps:,} updates{resumed}")
+    state = trainer.accelerator.state
+    shared = f" on {state.num_processes} processes ({state.distributed_type.value})" if state.num_processes > 1 else ""
+    log.info(f"{name}: {trained:,} weights are trained{shared}, {steps:,} updates{resumed}")
     if settings.grpo.vllm:
         check_vllm_agrees(trainer)
     trainer.train(resume_from_checkpoint=newest)

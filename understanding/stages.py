@@ -74,10 +74,9 @@ class Stages:
         if shared.processes != PartialState().num_processes:
             raise UserError(f"{shared.processes} processes were launched, but they found {PartialState().num_processes}")
         prompt, image = prompt_tokens(settings, questions[0], self.images[questions[0].image_id])
-        state = PartialState()
         log.info(
             f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions x {grpo.group} answers on"
-            f" {shared.processes} processes ({state.distributed_type.value}, {state.device.type}), each"
+            f" {shared.processes} processes ({PartialState().device.type}), each"
             f" {shared.accumulation} times {grpo.batch_size} x {grpo.group} answers; {shared.steps:,} updates in Step I\n"
             f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {grpo.answer_tokens}"
         )

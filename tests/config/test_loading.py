@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -151,6 +152,8 @@ def test_relative_paths_count_from_the_root_in_files_and_from_here_on_the_comman
     monkeypatch.chdir(tmp_path)
     assert load(["--config", overlay("run: runs/x")]).run == ROOT / "runs/x"
     assert load(["run=runs/x"]).run == tmp_path / "runs/x"
+    assert load(["predict.images=a.jpg,/b"]).predict.images == [tmp_path / "a.jpg", Path("/b")]
+    assert load(["predict.images=[a.jpg]"]).predict.images == [tmp_path / "a.jpg"]
 
 
 def test_the_resolved_config_reads_back_and_names_no_machine(overlay):

@@ -1,0 +1,73 @@
+"""The understanding half of evaluation/evaluate.py: figures, answers and matrices of models, and of one that is blind."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from config.loading import UserError, load
+from config.settings import ROOT
+from emoset.labels import EMOTIONS
+from evaluation import evaluate
+
+VLM = ROOT / "demo" / "models" / "vision_language"
+
+
+@pytest.fixture
+def measured(drawn, tmp_path):
+    """Return a function that evaluates the demo's model under settings, and gives the run folder."""
+
+    def measure(*changed: str):
+        arguments = [
+            f"run={tmp_path}/run",
+            f"data.emoset={drawn}",
+            f"data.cache={tmp_path}/cache",
+            "evaluate.baselines=false",
+        ]
+        arguments += ["questions.reasoning=false", "grpo.answer_tokens=6", "understanding.dtype=float32"]
+        evaluate.main(load([*arguments, f"evaluate.models={VLM}", *changed]))
+        return tmp_path / "run"
+
+    return measure
+
+
+def test_a_model_is_measured_seeing_and_blind(measured):
+    run = measured("evaluate.split=test", "evaluate.images=64")
+    found = json.loads((run / "evaluation" / "understanding.json").read_text())
+    assert (found["about"]["n"], found["about"]["split"]) == (64, "test")
+    seeing, blind = found["figures"].values()
+    assert list(found["figures"])[1] == "blind"
+    for name in ("multiple_accuracy", "multiple_forced_balanced_accuracy", "binary_balanced_accuracy", "misleading_auroc"):
+        for figure in (seeing[name], blind[name]):
+            assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
+            assert figure["n"] == 64
+    assert json.loads((run / "report" / "metrics.json").read_text())["understanding"] == found["figures"]
+    (answered,) = set((run / "evaluation").glob("answers-*.parquet")) - {run / "evaluation" / "answers-blind.parquet"}
+    answers = pd.read_parquet(answered)
+    assert answers["kind"].value_counts().to_dict() == {"binary": 64, "multiple": 64, "misleading": 64}
+    right = answers["kind"].eq("multiple") & answers["said_emotion"].eq(answers["emotion"])
+    assert seeing["multiple_accuracy"]["value"] == right.sum() / 64
+    matrix = pd.read_csv(next((run / "evaluation").glob("confusion-*.csv")), index_col=0)
+    assert matrix.to_numpy().sum() == 64
+
+
+def test_images_of_another_data_set_are_asked_about_which_is_in_their_folders(measured, drawn, tmp_path):
+    for emotion in ("awe", "fear"):
+        (tmp_path / "other" / emotion).mkdir(parents=True)
+        for path in sorted((drawn / "image" / emotion).iterdir())[:3]:
+            shutil.copy(path, tmp_path / "other" / emotion)
+    (tmp_path / "other" / "awe" / "broken.jpg").write_bytes(b"no image")
+    run = measured(f"evaluate.folder={tmp_path}/other", "evaluate.blind=false")
+    answers = pd.read_parquet(next((run / "evaluation").glob("answers-*.parquet")))
+    assert answers["emotion"].value_counts().to_dict() == {"awe": 3, "fear": 3}
+    assert set(answers["kind"]) == {"multiple"}, "too few for an equal number of every other case"
+    (tmp_path / "unknown" / "joy").mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"unknown has no images in subfolders named {EMOTIONS[0]}"):
+        measured(f"evaluate.folder={tmp_path}/unknown")
+
+
+def test_a_model_that_is_not_there_is_one_line(measured):
+    with pytest.raises(UserError, match=r"evaluate\.models: .*'/nowhere' is neither a folder") as error:
+        measured("evaluate.models=/nowhere", "evaluate.images=8")
+    assert "\n" not in str(error.value)
