@@ -1,6 +1,6 @@
 """Write configuration.md, the reference of every setting, from config/settings.py.
 
-    python docs/configuration.py
+python docs/configuration.py
 """
 
 from pathlib import Path
@@ -12,11 +12,12 @@ HEAD = """# Configuration
 
 *Written by `python docs/configuration.py` from `config/settings.py`; a test fails where the two differ.*
 
-Settings are read in this order, the later over the earlier: the defaults below, `config/config.yaml`, each `--config FILE` in
-turn, `key=value` on the command line. A key stands in YAML under its section (`balance:`, then `  temperature: 0.3`), on the
-command line with a dot (`balance.temperature=0.3`). Relative paths count from the project's folder; on the command line,
-from where you stand. A wrong key or value ends the run with one line that says what is allowed. Every script explains all of
-this with `--help`, and writes the settings that it ran with to `<run>/<stage>/config.yaml`.
+Settings are read in this order, the later over the earlier: the defaults below, `config/config.yaml`, each
+`--config FILE` in turn, `key=value` on the command line. A key stands in YAML under its section (`balance:`, then
+`  temperature: 0.3`), on the command line with a dot (`balance.temperature=0.3`). Relative paths count from the project's
+folder; on the command line, from where you stand. A wrong key or value ends the run with one line that says what is
+allowed. Every script explains all of this with `--help`, and writes the settings that it ran with to
+`<run>/<stage>/config.yaml`.
 """
 
 
