@@ -96,7 +96,8 @@ def train(
     curves.trainer = trainer
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)
-    trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+    weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
+    trained = sum(getattr(weight, "ds_numel", weight.numel()) for weight in weights)  # ZeRO-3 has shared them out
     resumed = f", going on from {Path(newest).name}" if newest else ""
     state = trainer.accelerator.state
     shared = f" on {state.num_processes} processes ({state.distributed_type.value})" if state.num_processes > 1 else ""

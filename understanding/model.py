@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import warnings
 from pathlib import Path
@@ -26,6 +27,8 @@ def start_process() -> PartialState:
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     warnings.filterwarnings("ignore", "Could not find a config file", module="peft")  # of a base in the project's folder
+    # Without it ZeRO-3 saves no weights, only its shards; a launch without a file of ours does not ask for it.
+    os.environ["ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL"] = "true"
     # Without a GPU it must be told so, or each process would find itself alone.
     return PartialState(cpu=not torch.cuda.is_available())
 

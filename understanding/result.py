@@ -6,6 +6,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from config.loading import UserError
 from config.script import is_first_process
 from config.settings import ROOT, Settings
 from emoset.built_folder import building
@@ -65,6 +66,11 @@ def save_result(checkpoint: Path, start: str | Path, folder: Path, settings: Set
         with building(folder, {"what": "understanding model", "steps": steps}) as work:
             for path in (path for kind in WEIGHTS for path in checkpoint.glob(kind)):
                 shutil.copy(path, work)
+            if not any(work.glob("*.safetensors")):
+                raise UserError(
+                    f"{checkpoint} holds no weights; in DeepSpeed's settings set stage3_gather_16bit_weights_on_model_save,"
+                    " or gather them from there with zero_to_fp32.py"
+                )
             load_processor(resolve_model(str(start))).save_pretrained(work)
             if (work / ADAPTER).is_file():
                 _name_base(work / ADAPTER, settings.understanding.model)

@@ -1,6 +1,6 @@
-"""Runs understanding.py once without a pause, and once killed at points below and started again each time; for test_grpo.py.
+"""Runs understanding.py once without a pause, and once killed at points of those below and started again; for test_grpo.py.
 
-    python killed_runs.py whole.yaml killed.yaml [point ...]      # no point: all of them
+    python killed_runs.py whole.yaml killed.yaml point ...
 
 Each run is a fork of this process, which has imported everything and started no thread.
 """
@@ -58,6 +58,6 @@ def kill_at(owner, name: str, call: int) -> None:
 if __name__ == "__main__":
     whole, killed, *points = sys.argv[1:]
     assert run(whole, None) == 0
-    for each in points or POINTS:
+    for each in points:
         assert run(killed, each) == signal.SIGKILL, f"not killed {each}"
     assert run(killed, None) == 0

@@ -64,15 +64,17 @@ def killed(quick, tmp_path):
 
 
 def test_an_adapter_whose_training_is_killed_ends_with_the_same_weights(killed):
-    whole, again = killed("adapter_model.safetensors", grpo={}, warmup={"steps": 2, "batch_size": 2})
+    points = ["in sampling", "in the update", "while a checkpoint is saved"]
+    whole, again = killed("adapter_model.safetensors", *points, grpo={})
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     assert any(weight.any() for name, weight in whole.items() if "lora_B" in name), "something was learned"
 
 
 def test_full_weights_whose_training_is_killed_end_the_same(killed):
     grpo = {"learning_rate": 1e-4, "beta": 0.5}  # with another reference after the kill it would lead elsewhere
-    points = ["in the update", "while the result is saved"]
-    whole, again = killed("model.safetensors", *points, grpo=grpo, understanding={"lora_rank": 0})
+    points = ["while the warm-up's checkpoint is saved", "in the update", "while the result is saved"]
+    full = {"understanding": {"lora_rank": 0}, "warmup": {"steps": 2, "batch_size": 2}}
+    whole, again = killed("model.safetensors", *points, grpo=grpo, **full)
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     base = load_file(VLM / "model.safetensors")
     same = {name for name in whole if torch.equal(whole[name].float(), base[name].float())}

@@ -1,4 +1,4 @@
-"""The whole of a training, on one process and on two: the same weights."""
+"""The whole of a training on one process and on two, by DDP and by ZeRO-2: the same weights."""
 
 import os
 import subprocess
@@ -17,21 +17,21 @@ LAUNCHERS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["MULTI_CPU", pytest.param("DEEPSPEED", marks=pytest.mark.slow)])
-def test_two_processes_train_the_weights_of_one(quick, kind):
-    """Both steps' worth of it: sampled groups, rewards, advantages, KL, accumulation, updates, checkpoints."""
+@pytest.mark.slow
+def test_two_processes_train_the_weights_of_one(quick):
+    """Groups, rewards, advantages, KL, accumulation, updates, checkpoints; what is left to differ is rounding."""
     trained = {}
-    for launcher in ("NO", kind):
+    for launcher, launch in LAUNCHERS.items():
         settings = quick(launcher, grpo={"steps_one": 3, "steps_two": 0, "learning_rate": 1.0, "beta": 0.1})
-        config = settings.run.with_suffix(".yaml")
         environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, *LAUNCHERS[launcher], str(SCRIPT), str(config)]
+        command = [sys.executable, *launch, str(SCRIPT), str(settings.run.with_suffix(".yaml"))]
         result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
         assert result.returncode == 0, result.stderr[-3000:]
         folder = settings.run / "understanding"
-        assert (f" on 2 processes ({kind})" in (folder / "log.txt").read_text()) == (launcher == kind)
+        assert (f" on 2 processes ({launcher})" in (folder / "log.txt").read_text()) == (launcher != "NO")
         trained[launcher] = load_file(folder / "model" / "adapter_model.safetensors")
-    moved = {name: one for name, one in trained["NO"].items() if "lora_B" in name}
-    assert all(one.any() for one in moved.values()), "lora_B starts from zero"
-    for name, one in moved.items():
-        assert (one - trained[kind][name]).norm() <= 1e-3 * one.norm(), name
+    alone = {name: weight for name, weight in trained["NO"].items() if "lora_B" in name}
+    assert all(weight.any() for weight in alone.values()), "they start from zero"
+    for launcher in ("MULTI_CPU", "DEEPSPEED"):
+        for name, weight in alone.items():
+            assert (weight - trained[launcher][name]).norm() <= 1e-3 * weight.norm(), (launcher, name)

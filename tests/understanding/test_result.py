@@ -1,0 +1,40 @@
+"""The folder of a fine-tuned model: what of a checkpoint goes into it."""
+
+import json
+
+import pytest
+
+from config.loading import UserError
+from understanding.result import save_result
+
+
+def test_a_result_holds_the_adapter_its_processor_and_a_card_and_no_pickles(quick, adapter, tmp_path):
+    for name in ("training_args.bin", "optimizer.pt", "rng_state.pth", "trainer_state.json"):
+        (adapter / name).write_text("")
+    settings = quick()
+    save_result(adapter, settings.understanding.model, tmp_path / "model", settings, ["Step I: 7 updates"])
+    assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        ".built.json",
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "chat_template.jinja",
+        "processor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    about = json.loads((tmp_path / "model" / "adapter_config.json").read_text())
+    assert about["base_model_name_or_path"] == "demo/models/vision_language", "it names no machine"
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "- Step I: 7 updates" in card
+    assert "binary x 1, multiple x 1, misleading x 1, format x 0.2; misleading scored by `brier`" in card
+
+
+def test_a_checkpoint_without_weights_is_no_result(quick, tmp_path):
+    """As ZeRO-3 writes it where it is not told to gather them."""
+    (tmp_path / "checkpoint-2").mkdir()
+    (tmp_path / "checkpoint-2" / "config.json").write_text("{}")
+    settings = quick()
+    with pytest.raises(UserError, match="checkpoint-2 holds no weights"):
+        save_result(tmp_path / "checkpoint-2", settings.understanding.model, tmp_path / "model", settings, [])
+    assert not (tmp_path / "model").exists()
