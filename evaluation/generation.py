@@ -6,6 +6,7 @@ from pathlib import Path
 
 import diffusers
 import pandas as pd
+from accelerate.utils import gather_object
 from PIL import ImageOps
 
 from config.loading import UserError
@@ -93,19 +94,21 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     all_real = features_of(squeezed, everything, settings, "EmoSet, squeezed")
     all_made = {row: features_of(squeezed, images[row], settings, f"{row}, squeezed") for row in rows}
     judged = {name: judge(each, f"judging {name}") for name, each in images.items()}
-    if not is_first_process():
-        return {"images": images, "judged": judged}
 
-    # 3. The figures.
-    black, figures = networks.black_clip_network(settings), {}
-    for row in rows:
+    # 3. The figures, the rows shared out over the processes.
+    black, own = networks.black_clip_network(settings), {}
+    for row in rows[state.process_index :: state.num_processes]:
         emotions = views[row].emotions
-        figures[row] = {
+        own[row] = {
             "corrected": corrected_column(views[row], training, judged[row], settings),
             "emogen": published_column(views[row], (all_real, all_made[row]), black, judged[row], settings),
             "by_emotion": by_emotion(judged[row], emotions, seed),
         }
         confusion(judged[row], emotions).to_csv(folder / f"confusion-generation-{row}.csv")
+    computed = {row: figures for each in gather_object([own]) for row, figures in each.items()}
+    figures = {row: computed[row] for row in rows}
+    if not is_first_process():
+        return {"images": images, "judged": judged}
     if "transfer" in images:
         strength = strength_curve(views["transfer"], judged["transfer"], settings)
         curves = {"strength": strength, "fusion": weight_curve(images["fusion"], judged["fusion"], seed)}

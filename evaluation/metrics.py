@@ -35,7 +35,9 @@ class _Given(torch.nn.Module):
 
 def frechet_distances(real: Tensor, samples: list[Tensor]) -> list[float]:
     """Return the Fréchet distance (Heusel et al. 2017) of each sample's features (n, D) to the real ones (N, D)."""
-    metric, found = FrechetInceptionDistance(feature=_Given(real.shape[1]), reset_real_features=False), []
+    # Not synchronised: the features are those of all processes already.
+    options = dict(reset_real_features=False, sync_on_compute=False)
+    metric, found = FrechetInceptionDistance(feature=_Given(real.shape[1]), **options), []
     metric.update(real.double(), real=True)
     for made in samples:
         metric.reset()

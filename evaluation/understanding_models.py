@@ -7,7 +7,7 @@ import pandas as pd
 
 from config.loading import UserError
 from config.script import is_first_process, log, write_atomically
-from config.settings import Settings
+from config.settings import ROOT, Settings
 from emoset.chosen import equal_emotions, read_folder
 from emoset.reading import read_emoset
 from evaluation.baselines import clip_figures
@@ -34,7 +34,10 @@ def models_of(settings: Settings) -> dict[str, str]:
     if settings.evaluate.models:
         return {"-".join(Path(name).parts[-3:]): name for name in settings.evaluate.models}
     result = settings.run / "understanding" / "model"
-    return {"before": settings.understanding.model, "after": str(result)} if result.is_dir() else {}
+    if not result.is_dir():
+        return {}
+    named = result.relative_to(ROOT) if result.is_relative_to(ROOT) else result
+    return {"before": settings.understanding.model, "after": str(named)}
 
 
 def measure_understanding(settings: Settings, folder: Path) -> dict:
