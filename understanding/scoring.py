@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
+from scipy.stats import rankdata
 
 from emoset.labels import EMOTIONS
 from understanding.answers import extract_answer, read_binary, read_emotion, read_score
@@ -75,7 +75,7 @@ def figures(answers: pd.DataFrame, seed: int = 0) -> dict[str, dict]:
         scores = misleading["said_score"].astype(float).to_numpy()
         filled = np.where(np.isnan(scores), 50.0, scores)
         if len(set(is_true)) == 2:
-            found["misleading_auroc"] = _interval(lambda rows: roc_auc_score(is_true[rows], filled[rows]), is_true, seed)
+            found["misleading_auroc"] = _interval(lambda rows: auroc(is_true[rows], filled[rows]), is_true, seed)
         given = ~np.isnan(scores)
         for name, side in (("true", is_true), ("wrong", ~is_true)):
             if (given & side).any():
@@ -93,6 +93,12 @@ def confusion(answers: pd.DataFrame) -> pd.DataFrame:
     multiple = answers[answers["kind"] == "multiple"]
     table = pd.crosstab(multiple["emotion"], multiple["said_emotion"].fillna("none"))
     return table.reindex(index=list(EMOTIONS), columns=[*EMOTIONS, "none"], fill_value=0)
+
+
+def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Return the chance that the score of a true one is above that of a false one, ties by half: Mann and Whitney's U."""
+    true = int(truth.sum())
+    return float((rankdata(scores)[truth].mean() - (true + 1) / 2) / (len(truth) - true))
 
 
 def calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> float:

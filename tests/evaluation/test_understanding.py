@@ -32,10 +32,10 @@ def measured(drawn, tmp_path):
     return measure
 
 
-def test_a_model_is_measured_seeing_and_blind(measured):
-    run = measured("evaluate.split=test", "evaluate.images=64")
+def test_a_model_is_measured_seeing_and_blind(measured, drawn):
+    run = measured(f"evaluate.folder={drawn}/image", "evaluate.images=64")
     found = json.loads((run / "evaluation" / "understanding.json").read_text())
-    assert (found["about"]["n"], found["about"]["split"]) == (64, "test")
+    assert found["about"]["n"] == 64
     seeing, blind = found["figures"].values()
     assert list(found["figures"])[1] == "blind"
     for name in ("multiple_accuracy", "multiple_forced_balanced_accuracy", "binary_balanced_accuracy", "misleading_auroc"):
