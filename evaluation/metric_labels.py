@@ -51,9 +51,9 @@ UNDERSTANDING = {
 }
 CROSS = {
     "intended": Metric("Says what was intended", "↑", "the model's answer is the intended emotion", 1 / 8),
-    "intended_forced": Metric("Intended, forced choice", "↑", "the likeliest of the eight names is", 1 / 8),
+    "intended_forced": Metric("Intended, forced choice", "↑", "the same of the likeliest of the eight names", 1 / 8),
     "judge": Metric("Says what the judge says", "↑", "the model's answer is the judge's", 1 / 8),
-    "judge_forced": Metric("Judge, forced choice", "↑", "the likeliest of the eight names is", 1 / 8),
+    "judge_forced": Metric("Judge, forced choice", "↑", "the same of the likeliest of the eight names", 1 / 8),
 }
 
 
@@ -65,7 +65,15 @@ def number(value: float, scale: float | None = None) -> str:
     return f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 10 else f"{value:.3f}"
 
 
+def value(figure: dict) -> str:
+    """Return the value of a figure, as finely as its interval."""
+    return number(figure["value"], _scale(figure))
+
+
 def interval(figure: dict) -> str:
     """Return the 95 % interval of a figure, `0.250 to 0.531`."""
-    scale = max(abs(figure["low"]), abs(figure["high"]))
-    return f"{number(figure['low'], scale)} to {number(figure['high'], scale)}"
+    return f"{number(figure['low'], _scale(figure))} to {number(figure['high'], _scale(figure))}"
+
+
+def _scale(figure: dict) -> float:
+    return max(abs(figure["value"]), abs(figure["low"]), abs(figure["high"]))

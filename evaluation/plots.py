@@ -7,7 +7,7 @@ from io import BytesIO
 import matplotlib
 from matplotlib.figure import Figure
 
-from evaluation.metric_labels import interval, number
+from evaluation.metric_labels import interval, number, value
 
 # name: on light, on dark. A plot is drawn in the light ones, which then become CSS variables.
 COLOURS = {
@@ -44,7 +44,7 @@ def interval_bars(figures: dict[str, dict], chance: float | None, highlighted: s
         for place, (name, each) in enumerate(figures.items()):
             axes.barh(place, each["value"], 0.62, color=ACCENT if name == highlighted else FAINT)
             axes.plot([each["low"], each["high"]], [place, place], color=INK, linewidth=1.6, marker="|", markersize=7)
-            axes.annotate(number(each["value"]), (1.02, place), xycoords=("axes fraction", "data"), va="center")
+            axes.annotate(value(each), (1.02, place), xycoords=("axes fraction", "data"), va="center")
         if chance is not None:
             axes.axvline(chance, color=INK, linewidth=1, linestyle=":")
             axes.set_xlabel("dotted: chance")
@@ -54,11 +54,11 @@ def interval_bars(figures: dict[str, dict], chance: float | None, highlighted: s
         if all(each["low"] >= 0 and each["high"] <= 1 for each in figures.values()):
             axes.set_xlim(0, 1)
         axes.locator_params(axis="x", nbins=5)
-    told = [f"{name} {number(each['value'])} ({interval(each)})" for name, each in figures.items()]
+    told = [f"{name} {value(each)} ({interval(each)})" for name, each in figures.items()]
     return svg_picture(plot, f"{caption}: {'; '.join(told)}", caption)
 
 
-def lines(series: dict[str, list[tuple]], x_label: str, caption: str, chance: float | None = None) -> dict:
+def lines(series: dict[str, list[tuple]], x_label: str, caption: str) -> dict:
     """Return a picture of a line for each series by name, of points (x, y) or (x, y, low, high)."""
     with matplotlib.rc_context(STYLE):
         plot = Figure((WIDTH, 2.9 + 0.2 * -(-len(series) // 2)), layout="constrained")
@@ -69,8 +69,8 @@ def lines(series: dict[str, list[tuple]], x_label: str, caption: str, chance: fl
             axes.plot(x, y, color=colour, label=name, linewidth=1.6, **sparse)
             if bounds:
                 axes.fill_between(x, *bounds, color=colour, alpha=0.18, linewidth=0)
-        if chance is not None:
-            axes.axhline(chance, color=INK, linewidth=1, linestyle=":", label="chance")
+        if all(len(point) == 4 and point[2] >= 0 for points in series.values() for point in points):
+            axes.set_ylim(bottom=0)  # shares and scores, whose differences would look larger than they are
         axes.set_xlabel(x_label)
         axes.locator_params(nbins=6)
         axes.grid(color=FAINT, alpha=0.25)

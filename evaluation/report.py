@@ -74,7 +74,7 @@ def gather(settings: Settings) -> dict:
     # Imported here, so that --help and an error in the config answer at once.
     from evaluation import report_provenance as provenance
     from evaluation import report_sections as sections
-    from evaluation.metric_labels import GENERATION, UNDERSTANDING, interval, number
+    from evaluation.metric_labels import GENERATION, UNDERSTANDING, interval, value
 
     where = settings.run
     evaluated = where / "evaluation"
@@ -89,7 +89,7 @@ def gather(settings: Settings) -> dict:
         "run": where.relative_to(ROOT) if where.is_relative_to(ROOT) else where.name,
         "seed": settings.seed,
         "missing": [(what, command) for path, what, command in PARTS if not (where / path).exists()],
-        "number": number,
+        "value": value,
         "interval": interval,
         "row_name": sections.row_name,
         "path_in_project": lambda name: str(name).removeprefix(f"{where}/").removeprefix(f"{ROOT}/"),
@@ -97,6 +97,7 @@ def gather(settings: Settings) -> dict:
         "corrected": sections.by_metric({row: corrected[row] for row in methods}),
         "asked": sections.by_metric(asked),
         "generation": generation,
+        "warnings": sections.by_text(generation["about"].get("warnings", {})),
         "sheets": sections.contact_sheets(where, methods),
         "transfers": sections.transfer_strips(evaluated / "images" / "transfer"),
         "fusions": sections.fusion_strips(evaluated / "images" / "fusion"),
@@ -132,11 +133,11 @@ def appendix(where: Path) -> str:
     """Return the figures as Markdown: of generation in two columns, corrected and emogen, and of understanding."""
     import pandas as pd
 
-    from evaluation.metric_labels import GENERATION, UNDERSTANDING, interval, number
+    from evaluation.metric_labels import GENERATION, UNDERSTANDING, interval, value
     from evaluation.report_sections import read_json, row_name
 
     def cell(figure: dict | None) -> str:
-        return f"{number(figure['value'])} ({interval(figure)}; n = {figure['n']:,})" if figure else ""
+        return f"{value(figure)} ({interval(figure)}; n = {figure['n']:,})" if figure else ""
 
     parts = []
     generation = read_json(where / "evaluation" / "generation.json")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from config.settings import EMOTIONS, Settings
-from evaluation.metric_labels import CROSS, GENERATION, ROWS, Metric, interval, number
+from evaluation.metric_labels import CROSS, GENERATION, ROWS, Metric, interval, value
 from evaluation.pictures import sheet, thumbnail
 from evaluation.plots import interval_bars, lines
 
@@ -49,6 +49,14 @@ def read_json(path: Path) -> dict | None:
 def row_name(row: str) -> str:
     """Return a row as people read it."""
     return ROWS.get(row, row)
+
+
+def by_text(warnings: dict[str, str]) -> dict[str, list[str]]:
+    """Return the rows that each warning is about, by its text."""
+    found: dict[str, list[str]] = {}
+    for row, text in warnings.items():
+        found.setdefault(text, []).append(row_name(row))
+    return found
 
 
 def figures_table(rows: dict[str, dict], metrics: dict[str, Metric], caption: str) -> dict | None:
@@ -265,8 +273,7 @@ def understanding_by_emotion(rows: dict[str, dict]) -> dict[str, dict]:
 def _figure_cell(figure: dict | None) -> dict:
     if figure is None:
         return {"value": ""}
-    scale = max(abs(figure["value"]), abs(figure["low"]), abs(figure["high"]))
-    return {"value": number(figure["value"], scale), "note": f"{interval(figure)}, n {figure['n']:,}"}
+    return {"value": value(figure), "note": f"{interval(figure)}, n {figure['n']:,}"}
 
 
 def _points(by_place: dict[str, dict], name: str) -> list[tuple]:
