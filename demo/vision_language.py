@@ -46,7 +46,7 @@ def main(settings: Settings) -> None:
     naming = small.ContentNaming(model.model.visual, backbone)
     naming = fit_here("vision", naming, small.naming_loss(contents, backbone), 2000, 64, 3e-3)
     model.model.visual.load_state_dict(naming.tower.state_dict())
-    model = fit_here("answers", model, small.answer_loss(contents, emotions, processor, seed), 1000, 24, 1.5e-3)
+    model = fit_here("answers", model, small.answer_loss(contents, emotions, processor, seed), 800, 24, 1.5e-3)
     small.save_vlm(folder, model, processor)
     log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
 
