@@ -63,6 +63,7 @@ def killed(quick, tmp_path):
     return train
 
 
+@pytest.mark.slow
 def test_an_adapter_whose_training_is_killed_ends_with_the_same_weights(killed):
     points = ["in sampling", "in the update", "while a checkpoint is saved"]
     whole, again = killed("adapter_model.safetensors", *points, grpo={})
@@ -70,6 +71,7 @@ def test_an_adapter_whose_training_is_killed_ends_with_the_same_weights(killed):
     assert any(weight.any() for name, weight in whole.items() if "lora_B" in name), "something was learned"
 
 
+@pytest.mark.slow
 def test_full_weights_whose_training_is_killed_end_the_same(killed):
     grpo = {"learning_rate": 1e-4, "beta": 0.5}  # with another reference after the kill it would lead elsewhere
     points = ["while the warm-up's checkpoint is saved", "in the update", "while the result is saved"]
