@@ -46,7 +46,9 @@ def main(settings: Settings) -> None:
     naming = small.ContentNaming(model.model.visual, backbone)
     naming = fit_here("vision", naming, small.naming_loss(contents, backbone), 2000, 64, 3e-3)
     model.model.visual.load_state_dict(naming.tower.state_dict())
-    model = fit_here("answers", model, small.answer_loss(contents, emotions, processor, seed), 800, 24, 1.5e-3)
+    # A moving average would remember how the language model began.
+    answering = small.answer_loss(contents, emotions, processor, seed)
+    model = fit_here("answers", model, answering, 1200, 24, 1.5e-3, averaged=False)
     small.save_vlm(folder, model, processor)
     log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
 

@@ -9,8 +9,8 @@
 Generators stand beside prompts to plain Stable Diffusion and real images, in two columns: corrected, and as EmoGen's code
 measures (docs/metrics.md). Models stand beside the last of them asked about a grey image (blind), which must not do better
 than chance, and CLIP. Every figure has its n and 95 % interval. To `<run>/evaluation/`: generation.json,
-understanding.json, cross.json, curves.json, confusion matrices, all images and answers; to `<run>/report/`: metrics.json.
-Images, answers and features are kept, so a killed run goes on, and a second one is quick.
+understanding.json, cross.json, curves.json, confusion matrices, all images and answers; to `<run>/report/`: metrics.json,
+and the page that shows all, index.html. Images, answers and features are kept, so a killed run goes on, and a second one is quick.
 """
 
 import sys
@@ -27,6 +27,7 @@ def main(settings: Settings) -> None:
     # Imported here, so that --help and an error in the config answer at once.
     from evaluation.cross import measure_cross
     from evaluation.generation import generators_of, measure_generation
+    from evaluation.report import write_report
     from evaluation.tables import write_metrics
     from evaluation.understanding_models import measure_understanding, models_of
 
@@ -42,6 +43,7 @@ def main(settings: Settings) -> None:
     crossed = measure_cross(settings, folder, list(models.values())[-1], generated) if models and generators else None
     if is_first_process():
         write_metrics(settings, generated, understood, crossed)
+        write_report(settings)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,26 @@ def write_report(settings: Settings) -> None:
     write_atomically(folder / "index.html", lambda path: path.write_text(page, encoding="utf-8"))
     table = appendix(settings.run)
     write_atomically(folder / "table.md", lambda path: path.write_text(table, encoding="utf-8"))
-    log.info(f"wrote index.html and table.md in {folder}")
+    tell(settings)
+
+
+def tell(settings: Settings) -> None:
+    """Say where the report is, and the figures that matter: each with what it started from, its n and 95 % interval."""
+    from evaluation.metric_labels import interval, value
+    from evaluation.report_sections import read_json
+
+    page = settings.run / "report" / "index.html"
+    log.info(f"\nThe report: {page.relative_to(ROOT) if page.is_relative_to(ROOT) else page}")
+    for half, first, last in (("generation", "prompt_only", "ours"), ("understanding", "before", "after")):
+        rows = (read_json(settings.run / "evaluation" / f"{half}.json") or {"figures": {}})["figures"]
+        if last not in rows:
+            continue
+        rows = {row: rows[row].get("corrected", rows[row]) for row in (first, last) if row in rows}
+        for metric, title in HEADLINES[half]:
+            if metric in rows[last] and metric != "kid":
+                was = f"{value(rows[first][metric])} -> " if metric in rows.get(first, {}) else ""
+                now = rows[last][metric]
+                log.info(f"  {title}: {was}{value(now)} ({interval(now)}), n = {now['n']:,}")
 
 
 def gather(settings: Settings) -> dict:
