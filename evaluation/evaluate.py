@@ -10,7 +10,7 @@ Generators stand beside prompts to plain Stable Diffusion and real images, in tw
 measures (docs/metrics.md). Models stand beside the last of them asked about a grey image (blind), which must not do better
 than chance, and CLIP. Every figure has its n and 95 % interval. To `<run>/evaluation/`: generation.json,
 understanding.json, cross.json, curves.json, confusion matrices, all images and answers; to `<run>/report/`: metrics.json,
-and the page that shows all, index.html. Images, answers and features are kept, so a killed run goes on, and a second one is quick.
+and the page that shows all, index.html. Images, answers and features are kept: a killed run goes on, a second one is quick.
 """
 
 import sys
