@@ -28,6 +28,7 @@ def main(settings: Settings) -> None:
     from functools import partial
 
     import torch
+    from transformers import ViTImageProcessorPil
 
     from demo import small_models as small
     from demo.fitting import fit
@@ -58,8 +59,11 @@ def main(settings: Settings) -> None:
     unet = fit_here("unet", small.make_unet(), small.denoising_loss(moments, contents, clip, tokenizer), 5500, 64, 1.5e-3)
 
     small.save_stable_diffusion(folder, vae, clip, unet, tokenizer)
+    size = dict(height=small.SIZE, width=small.SIZE)
+    processor = ViTImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3)
     for name, classifier in (("backbone", backbone), ("content", content), ("judge", judge)):
         classifier.half().save_pretrained(folder / name)
+        processor.save_pretrained(folder / name)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
     if is_first_process():
         write_json(folder / "cross.json", found)
         shown = {row: each for row, each in figures.items() if "intended" in each}
-        log.info(f"\n{figures_table(shown, SHOWN)}\n\nvalue (low-high, 95 %)")
+        log.info(f"\n{figures_table(shown, SHOWN)}\n\nvalue (low to high, 95 %)")
     return found
 
 

@@ -132,7 +132,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     write_json(folder / "generation.json", {"about": about, "figures": figures})
     for column in ("corrected", "emogen"):
         table = figures_table({row: each[column] for row, each in figures.items() if each[column]}, SHOWN)
-        log.info(f"\n{column}\n\n{table}\n\nvalue (low-high, 95 %)")
+        log.info(f"\n{column}\n\n{table}\n\nvalue (low to high, 95 %)")
     for row, warning in warnings.items():
         log.info(f"warning: {row}: {warning}")
     return {"images": images, "judged": judged, "about": about, "figures": figures}

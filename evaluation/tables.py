@@ -21,7 +21,7 @@ def figures_table(rows: dict[str, dict], titles: dict[str, str]) -> str:
     for row, found in rows.items():
         for name, title in titles.items():
             if name in found:
-                table.loc[row, title] = "{value:.3f} ({low:.3f}-{high:.3f})".format(**found[name])
+                table.loc[row, title] = "{value:.3g} ({low:.3g} to {high:.3g})".format(**found[name])
     return table.loc[:, (table != "").any()].to_markdown()
 
 

@@ -75,7 +75,7 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
     found = {"about": about, "figures": rows}
     if is_first_process():
         write_json(folder / "understanding.json", found)
-        log.info(f"\n{figures_table(rows, SHOWN)}\n\nvalue (low-high, 95 %); n = {len(images):,} images")
+        log.info(f"\n{figures_table(rows, SHOWN)}\n\nvalue (low to high, 95 %); n = {len(images):,} images")
     return found
 
 
