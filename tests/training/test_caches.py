@@ -117,6 +117,7 @@ def test_what_changes_the_content_changes_the_folder(settings, index, accelerato
         return pixels_of(index, settings.data.emoset, size, shorter_side, settings, accelerator, fingerprint).folder
 
     monkeypatch.setattr(caches.log, "propagate", True)
+    monkeypatch.setattr(caches.log, "handlers", [])  # those that an earlier run opened, and pytest's own beside them
     with caplog.at_level("INFO", "emotion"):
         first = folder()
         assert not caplog.messages
