@@ -41,7 +41,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from trl import GRPOConfig
 from trl.data_utils import prepare_multimodal_messages
 
-from understanding.packing import pack, take_rows
+from understanding.packing import pack, sharing_obstacle, take_rows
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
 
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
@@ -418,7 +418,11 @@ def test_training_and_evaluation_run_and_are_logged(trainer):
 
 @pytest.mark.parametrize("kernel", ["flash_attention_2", "flex_attention"])
 def test_a_kernel_without_a_mask_falls_back_and_says_so_once(trainer, said, monkeypatch, kernel):
-    monkeypatch.setattr(SharedPrefixGRPOTrainer, "_kernel", kernel)
+    def obstacle_of(model):  # as if that kernel were installed here
+        model.config.get_text_config()._attn_implementation = kernel
+        return sharing_obstacle(model)
+
+    monkeypatch.setattr("understanding.shared_prefix.sharing_obstacle", obstacle_of)
     plain = trainer(True)
     assert not plain.shares_prefix
     assert [line for line in said() if "share" in line] == [said()[0]]
