@@ -10,18 +10,12 @@ from config.script import is_first_process, log, write_atomically
 from config.settings import EMOTIONS, Settings
 from emoset.chosen import equal_emotions
 from evaluation.intervals import of_mean
+from evaluation.metric_labels import CROSS
 from evaluation.tables import figures_table, write_json
 from understanding.answering import answer_all
 from understanding.asking import load_asker
 from understanding.questions import multiple_choice
 from understanding.scoring import LIKELIHOODS, read_answers
-
-SHOWN = {
-    "intended": "says what was intended",
-    "judge": "says what the judge says",
-    "intended_forced": "intended, forced choice",
-    "judge_forced": "judge, forced choice",
-}
 
 
 def measure_cross(settings: Settings, folder: Path, model: str, generated: dict) -> dict:
@@ -61,7 +55,7 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
     if is_first_process():
         write_json(folder / "cross.json", found)
         shown = {row: each for row, each in figures.items() if "intended" in each}
-        log.info(f"\n{figures_table(shown, SHOWN)}\n\nvalue (low to high, 95 %)")
+        log.info(f"\n{figures_table(shown, CROSS)}\n\nvalue (low to high, 95 %)")
     return found
 
 

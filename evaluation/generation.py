@@ -20,6 +20,7 @@ from evaluation.columns import Views, by_emotion, confusion, corrected_column, p
 from evaluation.curves import strength_curve, weight_curve
 from evaluation.features import features_of
 from evaluation.judge import check_judge, load_judge
+from evaluation.metric_labels import GENERATION
 from evaluation.perceptual import load_lpips
 from evaluation.tables import figures_table, write_json
 from training.generation import load_generator
@@ -30,19 +31,6 @@ REAL_SHOWN = 8  # real images of each emotion that are copied beside those made,
 FEWEST = 2 * metrics.SAMPLES  # images that FID's disjoint samples can be drawn from
 TAKEN = {"prompt_only", "attribute_prompt", "real", "transfer", "fusion"}
 NETWORKS = ("judge", "fid_network", "lpips_network", "object_classifier", "scene_classifier")
-SHOWN = {
-    "emotion_accuracy": "Emo-A",
-    "emotion_accuracy_two_way": "2-way",
-    "fid": "FID",
-    "kid": "KID",
-    "lpips": "LPIPS",
-    "semantic_clarity": "Sem-C",
-    "semantic_diversity": "Sem-D",
-    "attribute_entropy": "entropy",
-    "attribute_coverage": "coverage",
-    "nearest_training_distance": "nearest",
-    "clip_score": "CLIP score",
-}
 
 
 def generators_of(settings: Settings) -> dict[str, Path]:
@@ -131,7 +119,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     }
     write_json(folder / "generation.json", {"about": about, "figures": figures})
     for column in ("corrected", "emogen"):
-        table = figures_table({row: each[column] for row, each in figures.items() if each[column]}, SHOWN)
+        table = figures_table({row: each[column] for row, each in figures.items() if each[column]}, GENERATION)
         log.info(f"\n{column}\n\n{table}\n\nvalue (low to high, 95 %)")
     for row, warning in warnings.items():
         log.info(f"warning: {row}: {warning}")

@@ -1,4 +1,4 @@
-"""What figures are called in the report, which way is better, what chance gives, and what they mean in a few words."""
+"""What figures are called in tables and report, which way is better, what chance gives, and their meaning in a few words."""
 
 from typing import NamedTuple
 

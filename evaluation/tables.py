@@ -7,6 +7,7 @@ import pandas as pd
 
 from config.script import log, write_atomically
 from config.settings import Settings
+from evaluation.metric_labels import Metric
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -15,14 +16,13 @@ def write_json(path: Path, content: dict) -> None:
     write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
-def figures_table(rows: dict[str, dict], titles: dict[str, str]) -> str:
-    """Return a Markdown table of figures by row and metric; titles: those of the metrics that are shown."""
-    table = pd.DataFrame(index=list(rows), columns=list(titles.values()), data="")
+def figures_table(rows: dict[str, dict], metrics: dict[str, Metric]) -> str:
+    """Return a Markdown table with a column for each row of figures, and a line for each metric that one of them has."""
+    table = pd.DataFrame(index=[metric.label for metric in metrics.values()], columns=list(rows), data="")
     for row, found in rows.items():
-        for name, title in titles.items():
-            if name in found:
-                table.loc[row, title] = "{value:.3g} ({low:.3g} to {high:.3g})".format(**found[name])
-    return table.loc[:, (table != "").any()].to_markdown()
+        for name in metrics.keys() & found.keys():
+            table.loc[metrics[name].label, row] = "{value:.3g} ({low:.3g} to {high:.3g})".format(**found[name])
+    return table[(table != "").any(axis=1)].to_markdown()
 
 
 def write_metrics(settings: Settings, generated: dict | None, understood: dict | None, crossed: dict | None) -> None:

@@ -11,22 +11,12 @@ from config.settings import ROOT, Settings
 from emoset.chosen import equal_emotions, read_folder
 from emoset.reading import read_emoset
 from evaluation.baselines import clip_figures
+from evaluation.metric_labels import UNDERSTANDING
 from evaluation.tables import figures_table, write_json
 from understanding.answering import answer_all
 from understanding.asking import load_asker
 from understanding.questions import evaluation_questions
 from understanding.scoring import confusion, figures, read_answers
-
-SHOWN = {
-    "multiple_accuracy": "eight-way",
-    "multiple_balanced_accuracy": "balanced",
-    "multiple_forced_accuracy": "forced choice",
-    "binary_balanced_accuracy": "binary",
-    "yes_rate": "says yes",
-    "misleading_auroc": "AUROC",
-    "misleading_ece": "ECE",
-    "format_rate": "format",
-}
 
 
 def models_of(settings: Settings) -> dict[str, str]:
@@ -75,7 +65,7 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
     found = {"about": about, "figures": rows}
     if is_first_process():
         write_json(folder / "understanding.json", found)
-        log.info(f"\n{figures_table(rows, SHOWN)}\n\nvalue (low to high, 95 %); n = {len(images):,} images")
+        log.info(f"\n{figures_table(rows, UNDERSTANDING)}\n\nvalue (low to high, 95 %); n = {len(images):,} images")
     return found
 
 
