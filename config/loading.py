@@ -56,16 +56,8 @@ def leaf_fields(model: type[BaseModel], prefix: str = ""):
 
 
 def allowed(field: FieldInfo) -> str:
-    """Say in a few words which values a setting takes, for example `number, 0 to 1`."""
-    low = high = ""
-    for bound in field.metadata:
-        match bound:
-            case annotated_types.Ge(ge=limit):
-                low = f"{limit:.12g}"
-            case annotated_types.Le(le=limit):
-                high = f"{limit:.12g}"
-    bounds = f", {low} to {high}" if low and high else f", {low} or more" if low else ""
-    return _type_words(field.annotation, bounds)
+    """Say in a few words which values a setting takes, for example `number, 0 to below 1`."""
+    return _type_words(field.annotation, _bounds(field.metadata))
 
 
 def dump(settings: Settings) -> str:
@@ -73,11 +65,28 @@ def dump(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def _bounds(metadata: list) -> str:
+    low = high = step = ""
+    for bound in metadata:
+        match bound:
+            case annotated_types.Ge(ge=limit):
+                low = f"{limit:.12g}"
+            case annotated_types.Gt(gt=limit):
+                low = f"above {limit:.12g}"
+            case annotated_types.Le(le=limit):
+                high = f"{limit:.12g}"
+            case annotated_types.Lt(lt=limit):
+                high = f"below {limit:.12g}"
+            case annotated_types.MultipleOf(multiple_of=factor):
+                step = f", a multiple of {factor:.12g}"
+    return f", {low} to {high}{step}" if low else ""  # every number has both
+
+
 def _type_words(annotation, bounds: str) -> str:
     arguments = typing.get_args(annotation)
     match typing.get_origin(annotation):
         case typing.Annotated:
-            return _type_words(arguments[0], bounds)
+            return _type_words(arguments[0], _bounds(arguments[1].metadata))
         case typing.Literal:
             return " | ".join(map(str, arguments))
         case types.UnionType | typing.Union:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from config.loading import UserError, dump, leaf_fields, load
+from config.loading import UserError, allowed, dump, leaf_fields, load
 from config.settings import ROOT, Settings
 
 
@@ -83,6 +83,10 @@ def test_values_as_people_write_them(overlay):
         ("data: {decode: 1}", "mine.yaml: data.decode: 1 is not allowed; allowed: true | false"),
         ("data: {problems_allowed: 1.5}", "mine.yaml: data.problems_allowed: 1.5 is not allowed; allowed: number, 0 to 1"),
         ("data: {workers: 0}", "data.workers: 0 is not allowed; allowed: whole number, 1 to 256 or null"),
+        ("mapper: {learning_rate: 0}", "mapper.learning_rate: 0 is not allowed; allowed: number, above 0 to 1"),
+        ("mapper: {ema: 1.0}", "mapper.ema: 1.0 is not allowed; allowed: number, 0 to below 1 or null"),
+        ("models: {resolution: 500}", "500 is not allowed; allowed: whole number, 32 to 2048, a multiple of 8"),
+        ("generate: {mixes: [{awe: 0}]}", "sadness: number, above 0 to 1000, ...}"),
         ("data: {emoset: 5}", "mine.yaml: data.emoset: 5 is not allowed; allowed: path"),
         ("balance: {policy: fair}", "balance.policy: 'fair' is not allowed; allowed: tempered | emogen"),
         ("balance: {splits: [train, dev]}", "balance.splits: 'dev' is not allowed; allowed: list of train | val | test"),
@@ -175,6 +179,12 @@ def test_help_lists_every_key_with_its_default_and_loads_nothing_heavy():
     for key, field in leaf_fields(Settings):
         assert f"--{key} {field.description}" in words
     assert "[number, 0 to 1; default: 0.01]" in words
+    assert "[number, 0 to below 1; default: 0.2]" in words
+
+
+def test_every_number_has_a_lowest_and_a_highest_and_says_so():
+    for key, field in leaf_fields(Settings):
+        assert allowed(field).count("number") == allowed(field).count(" to "), key
 
 
 def test_a_script_without_the_project_installed_says_how_to_install_it(tmp_path):
