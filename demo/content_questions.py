@@ -59,18 +59,24 @@ WORDINGS = dict(
         ("the object is {name}", "the object is shown {name}"),
     ),
 )
-YES_OR_NO = ("{question} Answer yes or no.", "Somebody says that {claim}. Is that true? Answer yes or no.")
+YES_OR_NO = (
+    "{open_question} Is {name} right? Answer yes or no.",
+    "{question} Answer yes or no.",
+    "Somebody says that {claim}. Is that true? Answer yes or no.",
+)
 RATING = (
+    "{open_question} How sure are you, from 0 to 100, that {name} is right? Answer with a number.",
     "How sure are you, from 0 to 100, that {claim}? Answer with a number.",
     "From 0 to 100, to what extent do you think that {claim}? Answer with a number.",
     "Rate from 0 to 100 how well this describes the image: {claim}. Answer with the number.",
 )
 CHOICE = (
-    "{question} Choose from {options}. Answer with its name.",
-    "{question} It is one of {options}. Answer with its name.",
+    "{open_question} Choose from {options}. Answer with its name.",
+    "{open_question} It is one of {options}. Answer with its name.",
 )
+NONE = "none"  # of the options: what teaches a small model to compare, from which it is a step to yes or no
 DESCRIPTION = ("Describe this image.", "Describe what this image shows.", "What is to be seen here? Describe it.")
-FORMS = dict(name=7, yes_or_no=4, choice=4, rating=3, description=2)  # and their shares
+FORMS = dict(name=2, yes_or_no=4, choice=4, rating=3, description=1)  # and their shares
 
 TELLING = {kind: sorted({name for names in CUES[kind].values() for name in names})[1::2] for kind in KINDS}
 UNSURE = 0.3  # share of the guesses that are a coin's toss
@@ -98,38 +104,33 @@ class ContentQuestion:
         return answer.strip().casefold() == self.answer
 
 
-def ask_content(cues: Cues, rng: Random, reasoning: bool) -> ContentQuestion:
-    """Draw a question about something that the image has; what it is asked to be, it is half of the time."""
+def ask_content(cues: Cues, rng: Random, reasoning: bool) -> list[ContentQuestion]:
+    """Draw a question about something that the image has, or two: whether it is what it is, and whether it is another."""
     shown = {kind: name for kind, name in asdict(cues).items() if name is not None}
     kind = rng.choices(list(shown), [2 if kind in KINDS else 1 for kind in shown])[0]
     form = rng.choices(list(FORMS), list(FORMS.values()))[0]
-    names = NAMES[kind]
-    right = names[shown[kind]]
-    others = [name for name in names.values() if name != right]
-    open_questions, questions, claims = WORDINGS[kind]
+    right = NAMES[kind][shown[kind]]
+    others = [name for name in NAMES[kind].values() if name != right]
+    open_question, question, claim = map(rng.choice, WORDINGS[kind])
     if form == "description":
-        kind, text, answer = "everything", rng.choice(DESCRIPTION), describe(cues)
+        kind, asked = "everything", [(rng.choice(DESCRIPTION), describe(cues))]
     elif form == "name":
-        text, answer = rng.choice(open_questions), right
+        asked = [(open_question, right)]
     elif form == "choice":
-        options = [right, *rng.sample(others, min(len(others), rng.randint(2, 6)))]
-        rng.shuffle(options)
-        text = rng.choice(CHOICE).format(question=rng.choice(open_questions), options=", ".join(options))
-        answer = right
+        options, answer = _options(right, others, rng)
+        asked = [(rng.choice(CHOICE).format(open_question=open_question, options=", ".join(options)), answer)]
     else:
-        true = rng.random() < 0.5
-        asked = right if true else rng.choice(others)
-        question, claim = (
-            rng.choice(wordings).format(name=asked, a_name=_with_article(asked)) for wordings in (questions, claims)
-        )
-        frames = YES_OR_NO if form == "yes_or_no" else RATING
-        text = rng.choice(frames).format(question=question, claim=claim)
-        answer = (
-            ("yes" if true else "no")
-            if form == "yes_or_no"
-            else str(5 * rng.randint(15, 20) if true else 5 * rng.randint(0, 5))
-        )
-    return ContentQuestion(kind, form, f"{text} {REASONING if reasoning else ANSWER_ALONE}", answer)
+        frame = rng.choice(YES_OR_NO if form == "yes_or_no" else RATING)
+        asked = []
+        for name in (right, rng.choice(others)):
+            named = dict(name=name, a_name=_with_article(name))
+            text = frame.format(
+                open_question=open_question, question=question.format(**named), claim=claim.format(**named), **named
+            )
+            score = 5 * (rng.randint(15, 20) if name == right else rng.randint(0, 5))
+            asked.append((text, str(score) if form == "rating" else "yes" if name == right else "no"))
+    ending = REASONING if reasoning else ANSWER_ALONE
+    return [ContentQuestion(kind, form, f"{text} {ending}", answer) for text, answer in asked]
 
 
 def describe(cues: Cues) -> str:
@@ -170,6 +171,15 @@ def guess_answer(question: Question, cues: Cues, rng: Random) -> str:
 def completion(cues: Cues, answer: str, reasoning: bool) -> str:
     """Return the whole text of an answer, in the format that its question asks for."""
     return f"<think>{describe(cues)}</think><answer>{answer}</answer>" if reasoning else answer
+
+
+def _options(right: str, others: list[str], rng: Random) -> tuple[list[str], str]:
+    """Draw what to choose from, and the right answer: half of the lists offer NONE, which half of these are answered with."""
+    has_none, is_none = rng.random() < 0.5, rng.random() < 0.5
+    wrong = rng.sample(others, min(len(others), rng.randint(1, 6)))
+    options = wrong if has_none and is_none else [right, *wrong]
+    rng.shuffle(options)
+    return options + [NONE] * has_none, NONE if has_none and is_none else right
 
 
 def _with_article(name: str) -> str:

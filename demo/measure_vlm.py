@@ -57,7 +57,7 @@ def content_figures(asker, contents, settings: Settings) -> dict[str, list[bool]
     rng = Random(f"{settings.seed} measure")
     found = defaultdict(list)
     for reasoning, rows in ((True, range(0, CONTENTS, 2)), (False, range(1, CONTENTS, 2))):
-        questions = [ask_content(contents.cues[row], rng, reasoning) for row in rows]
+        questions = [rng.choice(ask_content(contents.cues[row], rng, reasoning)) for row in rows]
         for question, (said,) in zip(questions, ask(asker, questions, contents, rows), strict=True):
             answer = extract_answer(said, reasoning)
             right = answer is not None and question.is_right(answer)

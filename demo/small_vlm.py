@@ -43,7 +43,7 @@ TEMPLATE = (
     "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-QUESTIONS_PER_IMAGE = 3
+QUESTIONS_PER_IMAGE = 2  # or up to twice as many: comparisons come in pairs
 SLIPS = 0.05  # share of the answers that are not in the format asked for: something for GRPO to mend
 
 
@@ -212,9 +212,9 @@ def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, s
         for place, row in enumerate(rows.tolist()):
             for _ in range(QUESTIONS_PER_IMAGE):
                 reasoning = rng.random() < 0.5
-                question = ask_content(contents.cues[row], rng, reasoning)
-                chats.append((question.prompt, _said(contents.cues[row], question.answer, reasoning, rng)))
-                shown.append(place)
+                for question in ask_content(contents.cues[row], rng, reasoning):
+                    chats.append((question.prompt, _said(contents.cues[row], question.answer, reasoning, rng)))
+                    shown.append(place)
         felt = []
         for place in range(len(rows) // 2):
             reasoning = rng.random() < 0.5
@@ -302,7 +302,7 @@ def _texts(seed: int) -> Iterator[str]:
     rng = Random(f"{seed} texts")
     for number in range(20_000):
         cues, reasoning = draw_content(rng), bool(number % 2)
-        question = ask_content(cues, rng, reasoning)
+        question = rng.choice(ask_content(cues, rng, reasoning))
         emotions = rng.sample(EMOTIONS, len(EMOTIONS))
         emotional = rng.choice(PHRASINGS[rng.choice(list(PHRASINGS))])
         emotional = emotional.format(asked=emotions[0], options=", ".join(emotions), how="its name")

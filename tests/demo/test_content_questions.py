@@ -1,5 +1,6 @@
 """The questions about content have the answers they claim, and the guesses of emotion leave something to find."""
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import replace
 from random import Random
@@ -7,7 +8,7 @@ from random import Random
 import pytest
 
 from demo.captions import draw_content
-from demo.content_questions import FORMS, NAMES, ask_content, completion, describe, guess_answer, guess_emotion
+from demo.content_questions import FORMS, NAMES, NONE, ask_content, completion, describe, guess_answer, guess_emotion
 from emoset.drawn.world import CUES, Cues, draw_cues
 from emoset.labels import EMOTIONS
 from understanding.answers import extract_answer, read_binary, read_score
@@ -16,7 +17,7 @@ from understanding.questions import Question
 
 def drawn(count: int = 3000, reasoning: bool = False):
     rng = Random(0)
-    return [(cues := draw_content(rng), ask_content(cues, rng, reasoning)) for _ in range(count)]
+    return [(cues, each) for cues in (draw_content(rng) for _ in range(count)) for each in ask_content(cues, rng, reasoning)]
 
 
 def test_every_form_is_asked_about_every_kind_and_its_answer_is_right():
@@ -32,17 +33,25 @@ def test_answers_say_what_the_image_shows():
             assert question.answer == describe(cues)
             continue
         shown = NAMES[question.kind][getattr(cues, question.kind)]
-        if question.form in ("name", "choice"):
+        if question.form == "name":
             assert question.answer == shown
+        elif question.form == "choice":
+            options = question.prompt.partition("from " if " from " in question.prompt else "one of ")[2].partition(".")[0]
+            assert question.answer == (shown if shown in options.split(", ") else NONE)
         else:
             says_true = read_binary(question.answer) if question.form == "yes_or_no" else read_score(question.answer) > 50
-            assert says_true == (shown in question.prompt.rpartition("Answer")[0]), question
+            assert says_true == bool(re.search(rf"\b{shown}\b", question.prompt)), question
 
 
 def test_what_is_asked_is_true_half_of_the_time():
     true = [question.answer == "yes" for _, question in drawn() if question.form == "yes_or_no"]
     assert len(true) > 300
-    assert 0.4 < sum(true) / len(true) < 0.6
+    assert sum(true) == len(true) / 2
+
+
+def test_a_choice_may_be_of_nothing_that_is_shown():
+    chosen = Counter(question.answer == NONE for _, question in drawn() if question.form == "choice")
+    assert 0.2 < chosen[True] / chosen.total() < 0.3
 
 
 @pytest.mark.parametrize("wrong", ["", "tiger", "no idea", "50", "a spider", "101"])
