@@ -13,7 +13,7 @@ from pathlib import Path
 try:
     from config.loading import UserError
     from config.script import log, open_run_folder, run, write_atomically
-    from config.settings import Settings
+    from config.settings import ROOT, Settings
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 
@@ -53,9 +53,15 @@ def main(settings: Settings) -> None:
             likely = dict(sorted(zip(EMOTIONS, likelihoods, strict=True), key=lambda pair: -pair[1]))
             told = ", ".join(f"{name} {p:.2f}" for name, p in likely.items())
             log.info(f"{path.name}: {emotion or 'no emotion named'} ({told})\n    {' '.join(completion.split())}")
-            lines.append({"image": str(path), "emotion": emotion, "likelihoods": likely, "completion": completion})
+            lines.append({"image": as_given(path), "emotion": emotion, "likelihoods": likely, "completion": completion})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     write_atomically(folder / "predictions.jsonl", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def as_given(path: Path) -> str:
+    """Return an image's path as the user wrote it: counted from where they stand or, in YAML, from the project's folder."""
+    starts = [start for start in (Path.cwd(), ROOT) if path.is_relative_to(start)]
+    return str(path.relative_to(starts[0]) if starts else path)
 
 
 def images_at(path: Path) -> list[Path]:

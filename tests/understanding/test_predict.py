@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from config.loading import UserError
+from config.loading import UserError, load
 from emoset.labels import EMOTIONS
 from understanding import predict
 from understanding.asking import Asker
@@ -28,9 +28,10 @@ def test_each_image_gets_an_answer_and_likelihoods(quick, photos, vlm, monkeypat
     )
     images = [str(photos), str(photos / "a.jpg")]
     settings = quick(predict={"images": images, "model": str(vlm)}, evaluate={"batch_size": 2})
+    monkeypatch.chdir(photos.parent)
     predict.main(settings)
     lines = [json.loads(line) for line in (settings.run / "predict" / "predictions.jsonl").read_text().splitlines()]
-    assert [line["image"] for line in lines] == [str(photos / "a.jpg"), str(photos / "deeper" / "b.JPG"), images[1]]
+    assert [line["image"] for line in lines] == ["photos/a.jpg", "photos/deeper/b.JPG", "photos/a.jpg"]
     assert [line["emotion"] for line in lines] == ["awe", "awe", None]
     for line in lines:
         assert set(line["likelihoods"]) == set(EMOTIONS)
@@ -39,6 +40,16 @@ def test_each_image_gets_an_answer_and_likelihoods(quick, photos, vlm, monkeypat
     printed = capsys.readouterr().out
     assert "b.JPG: awe (" in printed
     assert "a.jpg: no emotion named (" in printed
+
+
+def test_a_path_is_told_as_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for given in ("a.jpg", "deeper/a.jpg", "../a.jpg", "/elsewhere/a.jpg"):
+        (path,) = load([f"predict.images={given}"]).predict.images
+        assert predict.as_given(path) == given
+    (tmp_path / "mine.yaml").write_text("predict: {images: [data/a.jpg]}")
+    (path,) = load(["--config", "mine.yaml"]).predict.images
+    assert predict.as_given(path) == "data/a.jpg"
 
 
 @pytest.mark.parametrize(
