@@ -1,23 +1,18 @@
 """One step of GRPO on two processes, plain or shared, for test_shared_prefix.py: the trained weights before and after."""
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
 
 import torch
-
-FILE = Path(__file__).with_name("test_shared_prefix.py")
+from tiny_trainers import make_trainer
 
 
 def main(folder: Path, mode: str) -> None:
-    spec = importlib.util.spec_from_file_location("test_shared_prefix", FILE)
-    test = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(test)
     options = {"optim": "sgd", "learning_rate": 1.0, "gradient_accumulation_steps": 2, "max_grad_norm": 0.0}
     own = folder / f"process_{os.environ['RANK']}"
     own.mkdir()
-    trainer = test.make_trainer(own, mode == "shared", lora=True, **options)
+    trainer = make_trainer(own, mode == "shared", lora=True, **options)
     before = {name: each.detach().clone() for name, each in trainer.model.named_parameters() if each.requires_grad}
     trainer.train()
     assert trainer.shares_prefix is (mode == "shared")
