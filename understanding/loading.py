@@ -1,7 +1,10 @@
 """Loading the processor of a vision-language model, with torchvision or without."""
 
+from contextlib import suppress
+
 import transformers
 from transformers import PROCESSOR_MAPPING, AutoConfig, AutoProcessor, ProcessorMixin
+from transformers.video_processing_utils import VideoProcessorMixin
 
 from config.loading import UserError
 
@@ -10,7 +13,8 @@ def load_processor(name: str, setting: str = "understanding.model") -> Processor
     """Return the processor of the model `name`, by name on the Hub or as a folder; it pads on the left, as sampling needs.
 
     A processor that also takes videos does not load at all without torchvision, and the CPU builds of torch have none that
-    fits. Nothing here shows videos, so then it is loaded without its video part.
+    fits. Nothing here shows videos, so then it is loaded without its video part; where it is saved, that is described as
+    it was, so that the folder loads whole where torchvision is.
     Raises UserError, naming `setting`, where there is none.
     """
     try:
@@ -30,10 +34,17 @@ def _load(name: str) -> ProcessorMixin:
             raise
     named = ProcessorMixin.get_processor_dict(name)[0].get("processor_class")
     whole = getattr(transformers, named) if named else PROCESSOR_MAPPING[type(AutoConfig.from_pretrained(name))]
-    return without_video(whole).from_pretrained(name, padding_side="left")
+    saved = {}
+    with suppress(OSError):  # it was saved without
+        saved["video_processor"], _ = VideoProcessorMixin.get_video_processor_dict(name)
+    return without_video(whole, saved).from_pretrained(name, padding_side="left")
 
 
-def without_video(processor: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """Return a processor class of the same name that has all parts but the video processor."""
+def without_video(processor: type[ProcessorMixin], saved: dict | None = None) -> type[ProcessorMixin]:
+    """Return a processor class of the same name with all parts but the video processor; saved: what it writes besides."""
     parts = [part for part in processor.get_attributes() if part != "video_processor"]
-    return type(processor.__name__, (processor,), {"get_attributes": classmethod(lambda cls: parts)})
+    methods = {
+        "get_attributes": classmethod(lambda cls: parts),
+        "to_dict": lambda self: processor.to_dict(self) | (saved or {}),
+    }
+    return type(processor.__name__, (processor,), methods)

@@ -1,6 +1,7 @@
 """A processor loads with torchvision and without it, and pads on the left."""
 
 import importlib.util
+import json
 import shutil
 
 import pytest
@@ -36,16 +37,24 @@ def test_without_torchvision_the_plain_way_fails_and_the_video_part_is_left_out(
     assert not hasattr(load_processor(str(folder)), "video_processor")
 
 
-def test_a_processor_saved_again_loads_again(folder, tmp_path):
+def test_a_processor_saved_again_loads_again_and_keeps_its_video_part(folder, tmp_path):
     load_processor(str(folder)).save_pretrained(tmp_path)
     assert load_processor(str(tmp_path)).tokenizer.get_vocab() == load_processor(str(folder)).tokenizer.get_vocab()
+    whole, saved = (json.loads((each / "processor_config.json").read_text()) for each in (folder, tmp_path))
+    assert whole["video_processor"].items() <= saved["video_processor"].items()
+
+
+def test_a_processor_saved_without_its_video_part_loads(folder, tmp_path):
+    load_processor(str(folder)).save_pretrained(tmp_path)
+    about = json.loads((tmp_path / "processor_config.json").read_text())
+    del about["video_processor"]
+    (tmp_path / "processor_config.json").write_text(json.dumps(about))
+    assert not hasattr(load_processor(str(tmp_path)), "video_processor")
 
 
 @pytest.mark.skipif(not WITHOUT, reason="torchvision is installed: the processor loads whole")
 def test_an_older_folder_that_names_no_processor_loads_by_its_config(folder, tmp_path):
     """As of the published Qwen2.5-VL: preprocessor_config.json, and no processor_config.json."""
-    import json
-
     for path in folder.iterdir():
         if path.suffix != ".safetensors":
             shutil.copy(path, tmp_path)
@@ -55,6 +64,8 @@ def test_an_older_folder_that_names_no_processor_loads_by_its_config(folder, tmp
     processor = load_processor(str(tmp_path))
     assert processor.image_processor.patch_size == 8
     assert processor.chat_template
+    processor.save_pretrained(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "processor_config.json").read_text())["video_processor"] == images
 
 
 def test_another_missing_package_is_not_hidden(monkeypatch, folder):

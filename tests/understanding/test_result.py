@@ -8,7 +8,7 @@ from config.loading import UserError
 from understanding.result import save_result
 
 
-def test_a_result_holds_the_adapter_its_processor_and_a_card_and_no_pickles(quick, adapter, tmp_path):
+def test_a_result_holds_the_adapter_its_processor_and_a_card_and_no_pickles(quick, adapter, vlm, tmp_path):
     for name in ("training_args.bin", "optimizer.pt", "rng_state.pth", "trainer_state.json"):
         (adapter / name).write_text("")
     settings = quick()
@@ -25,6 +25,8 @@ def test_a_result_holds_the_adapter_its_processor_and_a_card_and_no_pickles(quic
     }
     about = json.loads((tmp_path / "model" / "adapter_config.json").read_text())
     assert about["base_model_name_or_path"] == "demo/models/vision_language", "it names no machine"
+    whole, saved = (json.loads((each / "processor_config.json").read_text()) for each in (vlm, tmp_path / "model"))
+    assert whole["video_processor"].items() <= saved["video_processor"].items(), "it loads where torchvision is"
     card = (tmp_path / "model" / "README.md").read_text()
     assert "- Step I: 7 updates" in card
     assert "binary x 1, multiple x 1, misleading x 1, format x 0.2; misleading scored by `brier`" in card
