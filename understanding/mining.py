@@ -13,7 +13,8 @@ from pathlib import Path
 try:
     from config.loading import UserError
     from config.script import log, open_run_folder, run, write_atomically
-    from config.settings import Mining, Settings
+    from config.settings import Settings
+    from config.understanding_settings import Mining
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTra
 from transformers.utils import logging as transformers_logging
 
 from config.loading import UserError
-from config.settings import Understanding
+from config.understanding_settings import Understanding
 from emoset.hub import load_model, resolve_model
 
 ADAPTER = "adapter_config.json"

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from config.loading import UserError
-from config.settings import Questions
+from config.understanding_settings import Questions
 from emoset.labels import EMOTIONS
 
 KINDS = ("binary", "multiple", "misleading")

@@ -11,7 +11,7 @@ and an answer that is no score the worst that a score can earn, so that none is 
 
 import numpy as np
 
-from config.settings import Rewards
+from config.understanding_settings import Rewards
 from emoset.labels import EMOTIONS
 from understanding.answers import extract_answer, read_binary, read_emotion, read_score
 from understanding.questions import Question

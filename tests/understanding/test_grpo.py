@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 import understanding.grpo
 from config.loading import UserError
-from config.settings import ROOT, Rewards
+from config.settings import ROOT
+from config.understanding_settings import Rewards
 from understanding.grpo import plan, question_data, reward_functions, reward_weights
 
 VLM = ROOT / "demo" / "models" / "vision_language"

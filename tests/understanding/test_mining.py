@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from config.loading import UserError
-from config.settings import Mining
+from config.understanding_settings import Mining
 from emoset.chosen import equal_emotions, read_folder
 from emoset.confusability import read_confusability
 from emoset.labels import EMOTIONS

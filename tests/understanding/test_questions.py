@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from config.loading import UserError
-from config.settings import Questions
+from config.understanding_settings import Questions
 from emoset.labels import EMOTIONS
 from understanding.questions import PHRASINGS, draw_questions, multiple_choice
 

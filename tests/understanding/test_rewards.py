@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from config.settings import Rewards
+from config.understanding_settings import Rewards
 from emoset.labels import EMOTIONS
 from understanding.questions import Question
 from understanding.rewards import length_reward, rewards_of
