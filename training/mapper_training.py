@@ -56,15 +56,10 @@ def train_mapper(
     classifier: of emotions, on text features: weight, bias. summary: what the model card tells of the emotion space.
     Raises UserError where an epoch has fewer images than an update takes, or the CLIP does not fit Stable Diffusion.
     """
-    options, width = settings.mapper, stable.text_encoder.config.hidden_size
+    options, result = settings.mapper, settings.run / "generator"
     share = Share(options.batch_size, options.gradient_accumulation, accelerator.num_processes, accelerator.process_index)
     steps = _steps(settings, len(items), share)
-    if texts.projection.shape[1] != width:
-        raise UserError(f"models.clip: its text tower is {texts.projection.shape[1]} wide, Stable Diffusion's {width}")
-    result = settings.run / "generator"
-    is_built(result, {"what": "generator"})  # raises for what is not ours, before hours of training
-    if options.push_to_hub and accelerator.is_main_process:
-        check_repository(options.push_to_hub, "mapper.push_to_hub")
+    _check(settings, result, stable, texts, accelerator)
     hashes = fingerprints(stable.unet, stable.text_encoder)
     recipe = _recipe(settings, accelerator, share, items.recipe, hashes)
     if not _open(folder, recipe, result, accelerator):
@@ -72,24 +67,10 @@ def train_mapper(
         if options.push_to_hub and accelerator.is_main_process:
             upload(result, options.push_to_hub)
         return
-
-    is_deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
-    if options.ema and is_deepspeed:
-        raise UserError("mapper.ema: not under DeepSpeed, which keeps weights in half precision or shared out; use null")
     if options.sample_every and _is_zero3(accelerator):
         log.info("mapper: no samples under ZeRO-3, which shares the U-Net out")
 
-    # The one trained module, on frozen models in the precision of the forward pass.
-    torch.manual_seed(settings.seed)
-    mapper = EmotionMapper(
-        space.config.dimension, width, options.tokens, options.hidden_layers, options.hidden_size, options.dropout
-    )
-    mapper.start_from(space, stable.text_encoder.get_input_embeddings().weight.detach())
-    precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
-    stable.unet.to(dtype=precision)
-    stable.text_encoder.to(dtype=precision)
-    schedule = DDPMScheduler.from_config(stable.scheduler.config)
-    trained = TrainedGenerator(mapper, stable.text_encoder, stable.unet, schedule, texts, classifier, options)
+    trained = _new_generator(settings, stable, texts, classifier, space, accelerator.mixed_precision)
     weights = trained.trained_weights()
     optimizer = torch.optim.AdamW(weights.values(), options.learning_rate, weight_decay=options.weight_decay, fused=True)
     model, optimizer = prepare(accelerator, trained, optimizer, share, options.max_gradient_norm)
@@ -100,7 +81,7 @@ def train_mapper(
     metrics = Metrics(folder, first, options.tracker, accelerator)
     bar = progress(None, "mapper", steps * share.total, first * share.total) if accelerator.is_main_process else None
 
-    scaling, rows = stable.vae.config.scaling_factor, len(schedule.betas)
+    scaling, rows = stable.vae.config.scaling_factor, len(trained.schedule.betas)
     loader = batches(items, share, first, steps, stable.tokenizer, options.tokens, rows, scaling, options.workers)
     model.train()
     for step in range(first, steps):
@@ -191,6 +172,32 @@ def _steps(settings: Settings, rows: int, share: Share) -> int:
     steps = min(settings.mapper.epochs * per_epoch, settings.mapper.max_train_steps or sys.maxsize)
     log.info(f"mapper: {steps:,} updates of {share.total} images, {per_epoch:,} to an epoch")
     return steps
+
+
+def _check(settings: Settings, result: Path, stable, texts: AttributeTexts, accelerator: Accelerator) -> None:
+    """Raise UserError for what would end hours of training, or would end it where an older one has been moved aside."""
+    options, clip, own = settings.mapper, texts.projection.shape[1], stable.text_encoder.config.hidden_size
+    if clip != own:
+        raise UserError(f"models.clip: its text tower is {clip} wide, Stable Diffusion's {own}")
+    if options.ema and accelerator.distributed_type == DistributedType.DEEPSPEED:
+        raise UserError("mapper.ema: not under DeepSpeed, which keeps weights in half precision or shared out; use null")
+    is_built(result, {"what": "generator"})  # raises for what is not ours
+    if options.push_to_hub and accelerator.is_main_process:
+        check_repository(options.push_to_hub, "mapper.push_to_hub")
+
+
+def _new_generator(settings: Settings, stable, texts: AttributeTexts, classifier, space, precision: str) -> TrainedGenerator:
+    """Return the one trained module, on frozen models in the precision of the forward pass."""
+    options, encoder = settings.mapper, stable.text_encoder
+    torch.manual_seed(settings.seed)
+    sizes = (options.tokens, options.hidden_layers, options.hidden_size, options.dropout)
+    mapper = EmotionMapper(space.config.dimension, encoder.config.hidden_size, *sizes)
+    mapper.start_from(space, encoder.get_input_embeddings().weight.detach())
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+    stable.unet.to(dtype=dtype)
+    encoder.to(dtype=dtype)
+    schedule = DDPMScheduler.from_config(stable.scheduler.config)
+    return TrainedGenerator(mapper, encoder, stable.unet, schedule, texts, classifier, options)
 
 
 def _recipe(settings: Settings, accelerator: Accelerator, share: Share, data: str, base: list[str]) -> str:

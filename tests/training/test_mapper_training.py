@@ -295,6 +295,13 @@ def test_deepspeed_does_what_one_process_does_and_resumes(run, launch, stage):
         assert (before[name] - weight).norm() <= 2e-2 * weight.norm()
 
 
+def test_a_moving_average_under_deepspeed_is_refused_before_an_older_training_is_moved_aside(run, launch):
+    folder = run("trained")
+    with pytest.raises(AssertionError, match=r"mapper\.ema: not under DeepSpeed"):
+        launch("trained", "--use_deepspeed", "--zero_stage", "2", mapper__ema=0.5)
+    assert not (folder / "training" / "mapper.old").exists()
+
+
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_weights(run, prepared, tmp_path):
     """kill -9, five times, each a little later; the last run goes through."""
