@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +19,22 @@ from config.settings import ROOT, Settings
 PACKAGES = ("accelerate", "datasets", "deepspeed", "diffusers", "numpy", "pandas", "peft", "pillow", "pyarrow", "pydantic")
 PACKAGES += ("safetensors", "torch", "transformers", "trl")
 log = logging.getLogger("emotion")
+_opened: list[Path] = []  # the folders whose seconds this process counts
 
 
 def run(main: Callable[[Settings], None], description: str) -> None:
-    """Call `main` with the settings of this command line; a UserError or a full disk ends the process with one line."""
+    """Call `main` with the settings of this command line; a UserError or a full disk ends the process with one line.
+
+    Unless it is killed, its wall seconds are added to `seconds.json` in the run folder that it opened.
+    """
+    began = time.monotonic()
+    _opened.clear()
     try:
-        main(load(sys.argv[1:], description))
+        try:
+            main(load(sys.argv[1:], description))
+        finally:
+            for folder in _opened:
+                _add_seconds(folder, time.monotonic() - began)
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
@@ -37,7 +48,8 @@ def run(main: Callable[[Settings], None], description: str) -> None:
 def open_run_folder(settings: Settings, stage: str) -> Path:
     """Return `<run>/<stage>/`, with the resolved config and the environment written into it and the log going there.
 
-    Of many processes only the first, by the launcher's RANK, writes and logs.
+    Of many processes only the first, by the launcher's RANK, writes and logs. Its `seconds.json` is of all runs with the
+    same config: it begins at 0 with a config that is new there, and a folder from before there were such files gets none.
     """
     folder = settings.run / stage
     try:
@@ -51,13 +63,17 @@ def open_run_folder(settings: Settings, stage: str) -> Path:
         log.addHandler(logging.NullHandler())
         return folder
     with naming(folder):
-        (folder / "config.yaml").write_text(dump(settings), encoding="utf-8")
+        config, resolved = folder / "config.yaml", dump(settings).encode()
+        if not config.is_file() or config.read_bytes() != resolved:
+            _write_seconds(folder, 0.0)
+            config.write_bytes(resolved)
         (folder / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n", encoding="utf-8")
     logging.raiseExceptions = False  # a closed pipe or a full disk must not print a traceback for each line
     to_file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log.addHandler(to_file)
     log.addHandler(logging.StreamHandler(sys.stdout))
+    _opened.append(folder)
     return folder
 
 
@@ -106,6 +122,17 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno and not error.filename:
             error.filename = str(path)
         raise
+
+
+def _add_seconds(folder: Path, seconds: float) -> None:
+    path = folder / "seconds.json"
+    if path.is_file():
+        _write_seconds(folder, json.loads(path.read_text(encoding="utf-8"))["seconds"] + seconds)
+
+
+def _write_seconds(folder: Path, seconds: float) -> None:
+    text = json.dumps({"seconds": round(seconds, 1)}) + "\n"
+    write_atomically(folder / "seconds.json", lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def _environment() -> dict:

@@ -100,6 +100,7 @@ def gather(settings: Settings) -> dict:
     generation = sections.read_json(evaluated / "generation.json") or {"about": {}, "figures": {}}
     understanding = sections.read_json(evaluated / "understanding.json") or {"about": {}, "figures": {}}
     cross = sections.read_json(evaluated / "cross.json") or {"about": {}, "figures": {}}
+    parts = {"generation": generation, "understanding": understanding, "cross": cross}
     rows, asked = generation["figures"], understanding["figures"]
     corrected = {row: found["corrected"] for row, found in rows.items()}
     published = {row: found["emogen"] for row, found in rows.items() if found["emogen"]}
@@ -144,7 +145,7 @@ def gather(settings: Settings) -> dict:
         "differences": provenance.differences(where, settings),
         "versions": provenance.versions(where),
         "times": provenance.times(where),
-        "seconds": provenance.seconds({"generation": generation, "understanding": understanding, "cross": cross}),
+        "seconds": provenance.seconds(where, {name: part["about"] for name, part in parts.items() if part["about"]}),
     }
 
 

@@ -59,10 +59,22 @@ def times(run: Path) -> dict | None:
     return {"caption": "When each stage was at work", "columns": columns, "rows": rows} if rows else None
 
 
-def seconds(parts: dict[str, dict]) -> dict | None:
-    """Return a table of the seconds that each part of the evaluation took, where it was made in one go."""
-    rows = [{"name": name, "cells": [{"value": part["about"]["seconds"]}]} for name, part in parts.items() if part["about"]]
-    return {"caption": "Evaluation, its last run", "columns": ["seconds"], "rows": rows} if rows else None
+def seconds_of(run: Path, evaluated: dict[str, dict]) -> dict[str, float]:
+    """Return the wall seconds of each stage, over all its runs with the settings of the last, and of the evaluation's parts.
+
+    evaluated: `about` by part of the evaluation, whose seconds are those of its last run.
+    """
+    stages = [stage for stage in STAGES if stage not in ("evaluation", "report")]  # still at work where this is asked
+    counted = {stage: (read_json(run / stage / "seconds.json") or {"seconds": 0})["seconds"] for stage in stages}
+    found = {stage: seconds for stage, seconds in counted.items() if seconds}  # 0: it was killed
+    return found | {f"evaluation/{part}": about["seconds"] for part, about in evaluated.items()}
+
+
+def seconds(run: Path, evaluated: dict[str, dict]) -> dict | None:
+    """Return a table of what `seconds_of` finds."""
+    rows = [{"name": name, "cells": [{"value": value}]} for name, value in seconds_of(run, evaluated).items()]
+    caption = "Wall seconds: of a stage, all its runs with the same settings; of the evaluation's parts, the last run"
+    return {"caption": caption, "columns": ["seconds"], "rows": rows} if rows else None
 
 
 def _flat(settings: dict, prefix: str = "") -> dict[str, str]:

@@ -8,6 +8,7 @@ import pandas as pd
 from config.script import log, write_atomically
 from config.settings import Settings
 from evaluation.metric_labels import Metric
+from evaluation.report_provenance import seconds_of
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -28,8 +29,8 @@ def figures_table(rows: dict[str, dict], metrics: dict[str, Metric]) -> str:
 def write_metrics(settings: Settings, generated: dict | None, understood: dict | None, crossed: dict | None) -> None:
     """Write `<run>/report/metrics.json`, from what each of the halves that there are has found.
 
-    generation: the corrected figures by row. understanding: by row. seconds: of each part of the evaluation. images: those
-    that each method made; without a generator, those that models were asked about.
+    generation: the corrected figures by row. understanding: by row. seconds: of each stage of the run folder, and of each
+    part of the evaluation. images: those that each method made; without a generator, those that models were asked about.
     """
     parts = {"generation": generated, "understanding": understood, "cross": crossed}
     about = {name: part["about"] for name, part in parts.items() if part}
@@ -38,7 +39,7 @@ def write_metrics(settings: Settings, generated: dict | None, understood: dict |
     content = {
         "generation": {row: each["corrected"] for row, each in generated["figures"].items()} if generated else {},
         "understanding": understood["figures"] if understood else {},
-        "seconds": {name: each["seconds"] for name, each in about.items()},
+        "seconds": seconds_of(settings.run, about),
         "images": max(images.values()) if generated else about["understanding"]["n"],
         "seed": settings.seed,
     }

@@ -18,7 +18,7 @@ from config.settings import ROOT
 
 def state(folder):
     """Return {path: (inode, size, mtime)} of all files but the log and what describes the run."""
-    skip = {"log.txt", "environment.json", "config.yaml", "problems.csv"}
+    skip = {"log.txt", "environment.json", "config.yaml", "seconds.json", "problems.csv"}
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in skip)
     return {str(path): (path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns) for path in paths}
 
@@ -53,7 +53,7 @@ def test_the_run_folder_tells_how_it_was_made(drawn, balance, tmp_path):
     assert '"python"' in (folder / "environment.json").read_text()
     assert "400 images listed" in (folder / "log.txt").read_text()
     assert {path.name for path in folder.iterdir()} == {
-        "config.yaml", "environment.json", "log.txt", "problems.csv", "balanced.parquet", "balance.png",
+        "config.yaml", "environment.json", "log.txt", "seconds.json", "problems.csv", "balanced.parquet", "balance.png",
     }  # fmt: skip
 
 
