@@ -24,12 +24,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	touch $@
 
 demo: install
-	$(BIN)/python emoset/draw.py --config config/demo.yaml
-	$(BIN)/python training/dataset_balance.py --config config/demo.yaml
-	$(BIN)/python training/main.py --config config/demo.yaml
-	$(BIN)/python training/inference.py --config config/demo.yaml
-	$(BIN)/python understanding.py --config config/demo.yaml
-	$(BIN)/python evaluation/evaluate.py --config config/demo.yaml
+	$(BIN)/python demo/run.py
 
 test: install
 	$(BIN)/python -m pytest
