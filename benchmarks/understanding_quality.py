@@ -1,0 +1,78 @@
+"""What each stage of understanding gives on the drawn world: supervised answers alone, Step I, Step II, and random images.
+
+    python benchmarks/understanding_quality.py --config config/demo.yaml
+
+Runs, for three seeds and in `<run>-quality-<seed>/`: supervised fine-tuning with as many updates as Step I has; Step I;
+after it Step II on hard images, or the same number of updates on random ones. `emoset/draw.py` and `training/main.py` must
+have run in the run folder, for the images and for what is confusable. Measures every model on the same images of the val
+split.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from config.loading import UserError, load
+from config.settings import ROOT, Settings
+
+SEEDS = (0, 1, 2)
+METRICS = {
+    "eight-way": "multiple_balanced_accuracy",
+    "forced choice": "multiple_forced_balanced_accuracy",
+    "binary": "binary_balanced_accuracy",
+    "AUROC": "misleading_auroc",
+    "format": "format_rate",
+}
+RANDOM_IMAGES = ("mining.lowest=0", "mining.highest=1", "mining.easy_share=0")  # every image counts as hard
+
+
+def main(settings: Settings, arguments: list[str]) -> None:
+    confusability = settings.run / "training" / "emotion_space" / "confusability.json"
+    if not confusability.exists():
+        raise UserError(f"{confusability}: not there; run emoset/draw.py, training/dataset_balance.py and training/main.py")
+    rows = []
+    for seed in SEEDS:
+        folders = {name: Path(f"{settings.run}-quality-{seed}") / name for name in ("grpo", "random", "supervised")}
+        shared = [*arguments, f"seed={seed}", f"questions.confusability={confusability}", "grpo.evaluate_every=null"]
+        supervised = [f"warmup.steps={settings.grpo.steps_one}", f"warmup.batch_size={settings.grpo.questions_per_step}"]
+        supervised += ["warmup.learning_rate=0.001", "grpo.steps_one=0", "grpo.steps_two=0"]
+        script("understanding.py", *shared, f"run={folders['grpo']}")
+        script("understanding.py", *shared, f"run={folders['random']}", *RANDOM_IMAGES)
+        script("understanding.py", *shared, f"run={folders['supervised']}", *supervised)
+        models = {
+            "before": settings.understanding.model,
+            "supervised": folders["supervised"] / "understanding" / "model",
+            "Step I": folders["grpo"] / "understanding" / "step_one" / "model",
+            "random images": folders["random"] / "understanding" / "model",
+            "Step II": folders["grpo"] / "understanding" / "model",  # the last one is asked blind as well
+        }
+        named = f"evaluate.models=[{','.join(str(path) for path in models.values())}]"
+        script("evaluation/evaluate.py", *shared, f"run={folders['grpo']}", named, "evaluate.baselines=false")
+        found = json.loads((folders["grpo"] / "evaluation" / "understanding.json").read_text(encoding="utf-8"))
+        names = [*models, "blind"]
+        for name, figures in zip(names, found["figures"].values(), strict=True):
+            rows.append(dict(seed=seed, model=name, n=found["about"]["n"]))
+            rows[-1] |= {title: figures[key]["value"] for title, key in METRICS.items()}
+    table = pd.DataFrame(rows)
+    means = table.groupby("model", sort=False)[list(METRICS)].agg(["mean", "min", "max"])
+    told = "{:.3f} ({:.3f} to {:.3f})"
+    cells = {title: [told.format(*row) for row in means[title].to_numpy()] for title in METRICS}
+    print(table.round(3).to_markdown(index=False))
+    print(f"\nmean (least to most) of seeds {SEEDS}\n\n{pd.DataFrame(cells, means.index).to_markdown()}")
+
+
+def script(name: str, *arguments: str) -> None:
+    """Run one of the project's scripts; end with its exit status where it fails."""
+    done = subprocess.run([sys.executable, str(ROOT / name), *arguments])
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    try:
+        main(load(sys.argv[1:], __doc__), sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
