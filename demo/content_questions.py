@@ -2,7 +2,7 @@
 
 The content is what the demo's vision-language model knows, as a large one does: it is drawn uniformly (demo/captions.py),
 so that its answers tell nothing of emotions. Of these the model sees guesses only, which leave GRPO something to find: they
-go by every other thing, place, face or action, by no light or composition, and are a coin's toss else.
+go by every third thing, place, face or action, by no light or composition, and are a coin's toss else.
 """
 
 from dataclasses import asdict, dataclass
@@ -76,9 +76,13 @@ CHOICE = (
 )
 NONE = "none"  # of the options: what teaches a small model to compare, from which it is a step to yes or no
 DESCRIPTION = ("Describe this image.", "Describe what this image shows.", "What is to be seen here? Describe it.")
-FORMS = dict(name=2, yes_or_no=4, choice=4, rating=3, description=1)  # and their shares
+CHECK = (
+    "Say yes or no to each: {names}.",
+    "Which of these are right: {names}? Say yes or no to each.",
+)
+FORMS = dict(name=2, yes_or_no=4, choice=3, rating=3, check=4, description=1)  # and their shares
 
-TELLING = {kind: sorted({name for names in CUES[kind].values() for name in names})[1::2] for kind in KINDS}
+TELLING = {kind: sorted({name for names in CUES[kind].values() for name in names})[1::3] for kind in KINDS}
 UNSURE = 0.3  # share of the guesses that are a coin's toss
 
 
@@ -86,7 +90,7 @@ UNSURE = 0.3  # share of the guesses that are a coin's toss
 class ContentQuestion:
     """A question about what an image shows: of which kind of content, in which of FORMS, and the right answer.
 
-    kind: one of NAMES, or "everything" for a description.
+    kind: one of NAMES, or "everything" for a description and for a check of names of any kind.
     """
 
     kind: str
@@ -114,6 +118,10 @@ def ask_content(cues: Cues, rng: Random, reasoning: bool) -> list[ContentQuestio
     open_question, question, claim = map(rng.choice, WORDINGS[kind])
     if form == "description":
         kind, asked = "everything", [(rng.choice(DESCRIPTION), describe(cues))]
+    elif form == "check":
+        claims = _claims(shown, rng)
+        answer = ", ".join(f"{name}: {'yes' if is_right else 'no'}" for name, is_right in claims.items())
+        kind, asked = "everything", [(rng.choice(CHECK).format(names=", ".join(claims)), answer)]
     elif form == "name":
         asked = [(open_question, right)]
     elif form == "choice":
@@ -173,8 +181,18 @@ def completion(cues: Cues, answer: str, reasoning: bool) -> str:
     return f"<think>{describe(cues)}</think><answer>{answer}</answer>" if reasoning else answer
 
 
+def _claims(shown: dict[str, str], rng: Random) -> dict[str, bool]:
+    """Draw three names of things that the image may show, and whether it does: half of them it does."""
+    claims = {}
+    for kind in rng.choices(list(shown), k=3):
+        right = NAMES[kind][shown[kind]]
+        name = right if rng.random() < 0.5 else rng.choice([name for name in NAMES[kind].values() if name != right])
+        claims[name] = name == right
+    return claims
+
+
 def _options(right: str, others: list[str], rng: Random) -> tuple[list[str], str]:
-    """Draw what to choose from, and the right answer: half of the lists offer NONE, which half of these are answered with."""
+    """Draw what to choose from, and the right answer: half of the lists offer NONE, which is right in half of these."""
     has_none, is_none = rng.random() < 0.5, rng.random() < 0.5
     wrong = rng.sample(others, min(len(others), rng.randint(1, 6)))
     options = wrong if has_none and is_none else [right, *wrong]

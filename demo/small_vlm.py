@@ -33,7 +33,7 @@ from understanding.questions import PHRASINGS, Question, draw_questions
 
 PATCH, MERGE, FRAMES = 8, 2, 2  # an image is two equal frames, as in Qwen2.5-VL
 IMAGE_TOKENS = (SIZE // PATCH // MERGE) ** 2
-VOCABULARY = 900
+VOCABULARY = 1000
 SPECIAL = ["endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad"]
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
@@ -44,6 +44,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 QUESTIONS_PER_IMAGE = 2  # or up to twice as many: comparisons come in pairs
+REASONED = 0.3  # share of the questions that are answered with reasoning
 SLIPS = 0.05  # share of the answers that are not in the format asked for: something for GRPO to mend
 
 
@@ -202,7 +203,7 @@ def patches(images: torch.Tensor) -> torch.Tensor:
 def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, seed: int) -> Loss:
     """Return the cross-entropy of answers: QUESTIONS_PER_IMAGE about the content of each image, and guesses of emotions.
 
-    For every two images of uniform content one of an emotion is asked about, once.
+    For every image of uniform content one of an emotion is asked about, once.
     """
     ask_about = {reasoning: emotion_questions(emotions, reasoning, seed) for reasoning in (True, False)}
 
@@ -211,13 +212,13 @@ def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, s
         chats, shown = [], []
         for place, row in enumerate(rows.tolist()):
             for _ in range(QUESTIONS_PER_IMAGE):
-                reasoning = rng.random() < 0.5
+                reasoning = rng.random() < REASONED
                 for question in ask_content(contents.cues[row], rng, reasoning):
                     chats.append((question.prompt, _said(contents.cues[row], question.answer, reasoning, rng)))
                     shown.append(place)
         felt = []
-        for place in range(len(rows) // 2):
-            reasoning = rng.random() < 0.5
+        for place in range(len(rows)):
+            reasoning = rng.random() < REASONED
             question = rng.choice(ask_about[reasoning])
             felt.append(int(question.image_id))
             cues = emotions.cues[felt[-1]]

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from random import Random
 
 import pytest
@@ -22,8 +22,9 @@ def drawn(count: int = 3000, reasoning: bool = False):
 
 def test_every_form_is_asked_about_every_kind_and_its_answer_is_right():
     asked = drawn()
-    pairs = {(kind, form) for kind in NAMES for form in FORMS if form != "description"}
-    assert {(question.kind, question.form) for _, question in asked} == pairs | {("everything", "description")}
+    whole = {"description", "check"}
+    pairs = {(kind, form) for kind in NAMES for form in FORMS if form not in whole}
+    assert {(question.kind, question.form) for _, question in asked} == pairs | {("everything", form) for form in whole}
     assert all(question.is_right(question.answer) for _, question in asked)
 
 
@@ -31,6 +32,12 @@ def test_answers_say_what_the_image_shows():
     for cues, question in drawn():
         if question.form == "description":
             assert question.answer == describe(cues)
+            continue
+        if question.form == "check":
+            shown = {NAMES[kind][name] for kind, name in asdict(cues).items() if name is not None}
+            said = dict(part.split(": ") for part in question.answer.split(", "))
+            assert said == {name: "yes" if name in shown else "no" for name in said}
+            assert ", ".join(said) in question.prompt
             continue
         shown = NAMES[question.kind][getattr(cues, question.kind)]
         if question.form == "name":
@@ -47,6 +54,8 @@ def test_what_is_asked_is_true_half_of_the_time():
     true = [question.answer == "yes" for _, question in drawn() if question.form == "yes_or_no"]
     assert len(true) > 300
     assert sum(true) == len(true) / 2
+    checked = " ".join(question.answer for _, question in drawn() if question.form == "check")
+    assert checked.count(": yes") / checked.count(": ") == pytest.approx(0.5, abs=0.06)
 
 
 def test_a_choice_may_be_of_nothing_that_is_shown():
@@ -98,13 +107,13 @@ def test_guesses_go_by_some_things_and_by_no_light():
         likeliest = [emotion for emotion, value in guess.items() if value > best - 1e-9]
         right += (EMOTIONS[number % 8] in likeliest) / len(likeliest)
         certain += best > 0.2
-    assert 0.4 < right / 2000 < 0.52
-    assert 0.4 < certain / 2000 < 0.8
+    assert 0.3 < right / 2000 < 0.45
+    assert 0.3 < certain / 2000 < 0.6
 
 
 def test_guessed_answers_follow_the_guesses():
     rng = Random(2)
-    spider = Cues("night", "Snake", composition="near")  # of a kind that tells: fear, or disgust
+    skull = Cues("night", "Skull", composition="near")  # of a kind that tells: fear
     said = defaultdict(list)
     for _ in range(2000):
         for kind, asked in (
@@ -114,14 +123,14 @@ def test_guessed_answers_follow_the_guesses():
             ("misleading", "fear"),
             ("misleading", "awe"),
         ):
-            said[kind, asked].append(guess_answer(Question(kind, "0", "fear", asked, (), 0, ""), spider, rng))
+            said[kind, asked].append(guess_answer(Question(kind, "0", "fear", asked, (), 0, ""), skull, rng))
     named = Counter(said["multiple", None])
     assert set(named) == set(EMOTIONS)
-    assert named["fear"] / 2000 == pytest.approx(guess_emotion(spider)["fear"], abs=0.04)
+    assert named["fear"] / 2000 == pytest.approx(guess_emotion(skull)["fear"], abs=0.04)
     assert said["binary", "fear"].count("yes") > 1.5 * said["binary", "awe"].count("yes")
     scores = {asked: [int(text) for text in said["misleading", asked]] for asked in ("fear", "awe")}
     assert set(scores["fear"]) <= set(range(0, 101, 5))
-    assert min(len(set(each)) for each in scores.values()) > 15
+    assert min(len(set(each)) for each in scores.values()) > 12
     assert sum(scores["fear"]) > 1.5 * sum(scores["awe"])
 
 
@@ -131,4 +140,4 @@ def test_what_tells_is_in_the_drawn_world():
     for kind, names in TELLING.items():
         every = {name for weights in CUES[kind].values() for name in weights}
         assert set(names) < every
-        assert len(names) == len(every) // 2
+        assert len(names) == (len(every) + 1) // 3
