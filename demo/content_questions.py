@@ -141,6 +141,12 @@ def ask_content(cues: Cues, rng: Random, reasoning: bool) -> list[ContentQuestio
     return [ContentQuestion(kind, form, f"{text} {ending}", answer) for text, answer in asked]
 
 
+def truths(cues: Cues) -> dict[str, bool]:
+    """Return of every name of those kinds that an image has whether it shows that."""
+    shown = {kind: name for kind, name in asdict(cues).items() if name is not None}
+    return {name: cue == shown[kind] for kind in shown for cue, name in NAMES[kind].items()}
+
+
 def describe(cues: Cues) -> str:
     """Describe an image in a few words: "a close spider in a corridor, night light"."""
     if cues.facial_expression:

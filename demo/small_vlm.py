@@ -23,7 +23,7 @@ from transformers import (
 
 from config.settings import Questions
 from demo.captions import draw_content
-from demo.content_questions import ask_content, completion, guess_answer
+from demo.content_questions import NAMES, ask_content, completion, guess_answer, truths
 from demo.small_models import CONTENTS, SIZE, Images, Loss
 from emoset.labels import EMOTIONS
 from understanding.answers import TAGS
@@ -200,22 +200,41 @@ def patches(images: torch.Tensor) -> torch.Tensor:
     return cut[..., None, :, :].expand(*cut.shape[:6], FRAMES, PATCH, PATCH).reshape(-1, 3 * FRAMES * PATCH * PATCH)
 
 
-def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, seed: int) -> Loss:
-    """Return the cross-entropy of answers: QUESTIONS_PER_IMAGE about the content of each image, and guesses of emotions.
+class Answering(torch.nn.Module):
+    """The whole model, and a linear layer that tells of each name in a question whether the image shows it.
 
-    For every image of uniform content one of an emotion is asked about, once.
+    It reads the language model's states halfway up, where the name stands. From right answers alone a model this small
+    does not learn to compare what it sees with what it is asked; from this it does within minutes, and answers follow.
+    """
+
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration):
+        super().__init__()
+        self.model, self.probe = model, torch.nn.Linear(model.config.text_config.hidden_size, 1)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+
+def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, seed: int) -> Loss:
+    """Return the cross-entropy of answers, and of what `Answering` tells of names, shown and not shown in equal shares.
+
+    Asked are QUESTIONS_PER_IMAGE about the content of each image, and for each of these images one about the emotion of
+    another, which is answered by a guess.
     """
     ask_about = {reasoning: emotion_questions(emotions, reasoning, seed) for reasoning in (True, False)}
 
-    def loss(model, rows):
+    def loss(answering, rows):
         rng = Random(torch.initial_seed())
-        chats, shown = [], []
+        chats, shown, names = [], [], []
         for place, row in enumerate(rows.tolist()):
+            cues = contents.cues[row]
             for _ in range(QUESTIONS_PER_IMAGE):
                 reasoning = rng.random() < REASONED
-                for question in ask_content(contents.cues[row], rng, reasoning):
-                    chats.append((question.prompt, _said(contents.cues[row], question.answer, reasoning, rng)))
+                for question in ask_content(cues, rng, reasoning):
+                    chats.append((question.prompt, _said(cues, question.answer, reasoning, rng)))
                     shown.append(place)
+                    names.append(truths(cues))
         felt = []
         for place in range(len(rows)):
             reasoning = rng.random() < REASONED
@@ -224,43 +243,78 @@ def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, s
             cues = emotions.cues[felt[-1]]
             chats.append((question.prompt, _said(cues, guess_answer(question, cues, rng), reasoning, rng)))
             shown.append(len(rows) + place)
-        images = torch.cat([contents.batch(rows, model.device), emotions.batch(torch.tensor(felt), model.device)])
-        return answer_cross_entropy(model, processor, look(model.model.visual, images)[shown], chats)
+            names.append({})
+        device = answering.device
+        images = torch.cat([contents.batch(rows, device), emotions.batch(torch.tensor(felt), device)])
+        seen = look(answering.model.model.visual, images)[shown]
+        answered, compared = answer_cross_entropy(answering, processor, seen, chats, names)
+        return answered + compared
 
     return loss
 
 
-def answer_cross_entropy(model, processor: ProcessorMixin, seen: torch.Tensor, chats: list[tuple[str, str]]) -> torch.Tensor:
-    """Return the mean cross-entropy of the tokens of answers, their end's with them, to questions about images.
+def answer_cross_entropy(
+    answering: Answering,
+    processor: ProcessorMixin,
+    seen: torch.Tensor,
+    chats: list[tuple[str, str]],
+    names: list[dict[str, bool]],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean cross-entropy of the tokens of answers, their end's with them, and that of names in the questions.
 
-    It is what the model's own forward pass gives, but that an image is looked at once for all its questions.
-    seen: what `look` gave, (n, IMAGE_TOKENS, width). chats: n pairs of a question and its answer.
+    The first is what the model's own forward pass gives, but that an image is looked at once for all its questions.
+    seen: what `look` gave, (n, IMAGE_TOKENS, width). chats: n pairs of a question and its answer. names: for each of them,
+    which names the image shows and which it does not.
     """
-    tokenizer = processor.tokenizer
+    model, tokenizer = answering.model, processor.tokenizer
     before, after = processor.apply_chat_template(conversation("\0"), add_generation_prompt=True).split("\0")
     before = before.replace(processor.image_token, processor.image_token * IMAGE_TOKENS)
     prompts = tokenizer([before + prompt + after for prompt, _ in chats]).input_ids
     answers = tokenizer([answer + tokenizer.eos_token for _, answer in chats]).input_ids
+    spelled = {name: tokenizer(f" {name}").input_ids for known in NAMES.values() for name in known.values()}
     lengths = torch.tensor([len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)])
-    total = 0
+    total, told, true = 0, [], []
     for some in lengths.argsort().split(-(-len(chats) // 4)):  # of like length, for little padding
         ids = torch.full((len(some), lengths[some].max()), tokenizer.pad_token_id)
         labels = torch.full_like(ids, -100)
+        named = []
         for row, place in enumerate(some.tolist()):
             start, end = len(prompts[place]), lengths[place]
             ids[row, :end] = torch.tensor(prompts[place] + answers[place])
             labels[row, start:end] = ids[row, start:end]
+            ends = last_tokens(prompts[place], {name: spelled[name] for name in names[place]})
+            named += [(row, column, names[place][name]) for column, name in ends.items()]
         ids, labels = ids.to(model.device), labels.to(model.device)
         is_image = ids == model.config.image_token_id  # in the same places of every row, so that positions are alike
         embedded = model.get_input_embeddings()(ids).masked_scatter(is_image[..., None], seen[some])
         positions, _ = model.model.get_rope_index(ids[:1], is_image[:1].int(), image_grid_thw=_grid(1))
-        states = model.model.language_model(
-            inputs_embeds=embedded, position_ids=positions.expand(3, len(some), -1), use_cache=False
-        ).last_hidden_state
+        language = model.model.language_model
+        out = language(
+            inputs_embeds=embedded,
+            position_ids=positions.expand(3, len(some), -1),
+            use_cache=False,
+            output_hidden_states=True,
+        )
         answered = labels[:, 1:] != -100
-        logits = model.lm_head(states[:, :-1][answered])
+        logits = model.lm_head(out.last_hidden_state[:, :-1][answered])
         total = total + F.cross_entropy(logits, labels[:, 1:][answered], reduction="sum")
-    return total / sum(map(len, answers))
+        if named:
+            rows, columns, is_shown = (torch.tensor(each, device=model.device) for each in zip(*named, strict=True))
+            told.append(answering.probe(out.hidden_states[len(language.layers) // 2][rows, columns])[:, 0])
+            true.append(is_shown)
+    told, true = torch.cat(told), torch.cat(true)
+    compared = (F.softplus(-told[true]).mean() + F.softplus(told[~true]).mean()) / 2
+    return total / sum(map(len, answers)), compared
+
+
+def last_tokens(ids: list[int], spelled: dict[str, list[int]]) -> dict[int, str]:
+    """Return where names end in a text: {place: name}; of "amusement park" it is not "park" that ends there."""
+    found = {}
+    for name, tokens in sorted(spelled.items(), key=lambda each: -len(each[1])):
+        for end in range(len(tokens), len(ids) + 1):
+            if ids[end - len(tokens) : end] == tokens:
+                found.setdefault(end - 1, name)
+    return found
 
 
 def emotion_questions(images: Images, reasoning: bool, seed: int) -> list[Question]:

@@ -4,9 +4,9 @@
 
 It stands in for Qwen2.5-VL-3B: it sees and names what an image shows, answers in the format that it is asked for, and has
 but a weak notion of emotions (demo/content_questions.py). First its vision tower learns to name all content through a
-linear layer, and to see as demo/models/backbone does, since it learns slowly through language alone; then everything
-learns to answer.
-The same command again goes on where it stopped. About 45 minutes on 2 cores. The result, `<run>/models/`, is committed as
+linear layer, and to see as demo/models/backbone does, since it learns slowly through language alone; then the language
+model learns to compare and to answer.
+The same command again goes on where it stopped. Some two hours on 2 cores. The result, `<run>/models/`, is committed as
 demo/models/vision_language/; demo/measure_vlm.py measures it.
 """
 
@@ -46,9 +46,11 @@ def main(settings: Settings) -> None:
     naming = small.ContentNaming(model.model.visual, backbone)
     naming = fit_here("vision", naming, small.naming_loss(contents, backbone), 2000, 64, 3e-3)
     model.model.visual.load_state_dict(naming.tower.state_dict())
+    answering = small.Answering(model)
+    model.model.visual.requires_grad_(False)
     # A moving average would remember how the language model began.
-    answering = small.answer_loss(contents, emotions, processor, seed)
-    model = fit_here("answers", model, answering, 1200, 24, 1.5e-3, averaged=False)
+    answer_loss = small.answer_loss(contents, emotions, processor, seed)
+    model = fit_here("answers", answering, answer_loss, 4000, 24, 1.2e-3, averaged=False).model
     small.save_vlm(folder, model, processor)
     log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
 

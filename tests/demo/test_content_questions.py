@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from demo.captions import draw_content
-from demo.content_questions import FORMS, NAMES, NONE, ask_content, completion, describe, guess_answer, guess_emotion
+from demo.content_questions import FORMS, NAMES, NONE, ask_content, completion, describe, guess_answer, guess_emotion, truths
 from emoset.drawn.world import CUES, Cues, draw_cues
 from emoset.labels import EMOTIONS
 from understanding.answers import extract_answer, read_binary, read_score
@@ -66,6 +66,12 @@ def test_a_choice_may_be_of_nothing_that_is_shown():
 @pytest.mark.parametrize("wrong", ["", "tiger", "no idea", "50", "a spider", "101"])
 def test_a_wrong_answer_is_wrong(wrong):
     assert not any(question.is_right(wrong) for _, question in drawn(500))
+
+
+def test_truths_are_of_the_kinds_that_an_image_has():
+    known = truths(Cues("night", "Spider", composition="near"))
+    assert {name for name, is_shown in known.items() if is_shown} == {"night", "spider", "close"}
+    assert set(known) == {name for kind in ("light", "object", "composition") for name in NAMES[kind].values()}
 
 
 def test_no_content_question_names_an_emotion():

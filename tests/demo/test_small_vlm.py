@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from random import Random
 
 import pytest
@@ -75,9 +76,14 @@ def test_the_training_pass_gives_the_models_own_loss(processor, model):
     images = pictures(2)
     prompts = ["What object is shown?", "Is this place a park? Answer yes or no.", "Describe this image. " + REASONING]
     answers = ["spider", "no", "<think>a park</think><answer>a park</answer>"]
+    answering, names = small.Answering(model), [{}, {"park": True}, {}]
+
+    def loss_of(seen):
+        return small.answer_cross_entropy(answering, processor, seen, list(zip(prompts, answers, strict=True)), names)[0]
+
     with torch.no_grad():
         seen = small.look(model.model.visual, tensor(images))
-        ours = small.answer_cross_entropy(model, processor, seen[[0, 0, 1]], list(zip(prompts, answers, strict=True)))
+        ours = loss_of(seen[[0, 0, 1]])
         total, count = 0.0, 0
         for image, prompt, answer in zip([images[0], images[0], images[1]], prompts, answers, strict=True):
             batch = inputs(processor, [image], [prompt], [answer + "<|im_end|>"])
@@ -86,9 +92,31 @@ def test_the_training_pass_gives_the_models_own_loss(processor, model):
             labels[:, :-length] = -100
             total += model(**batch, labels=labels).loss.item() * length
             count += length
-        blind = small.answer_cross_entropy(model, processor, seen[[1, 1, 0]], list(zip(prompts, answers, strict=True)))
+        blind = loss_of(seen[[1, 1, 0]])
     assert ours.item() == pytest.approx(total / count, rel=1e-5)
     assert ours.item() != pytest.approx(blind.item(), rel=1e-3), "another image gives another loss"
+
+
+def test_names_are_compared_where_they_end_in_the_question(processor, model):
+    """The probe reads the state halfway up at the last token of each name; shown and not shown count equally."""
+    images = pictures(1)
+    prompt, names = (
+        "Say yes or no to each: amusement park, park, spider.",
+        {"amusement park": True, "park": False, "spider": False},
+    )
+    answering = small.Answering(model)
+    with torch.no_grad():
+        seen = small.look(model.model.visual, tensor(images))
+        _, compared = small.answer_cross_entropy(answering, processor, seen, [(prompt, "no")], [names])
+        batch = inputs(processor, images, [prompt])
+        state = model(**batch, output_hidden_states=True).hidden_states[2][0]
+    ids = batch["input_ids"][0].tolist()
+    words = [(place, processor.tokenizer.decode([token])) for place, token in enumerate(ids)]
+    ends = [place for place, word in words if word in (" park", " spider")]
+    assert len(ends) == 3
+    told = [answering.probe(state[place]).item() for place in ends]
+    expected = (math.log1p(math.exp(-told[0])) + sum(math.log1p(math.exp(each)) for each in told[1:]) / 2) / 2
+    assert compared.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_tokenizer_keeps_words_whole_and_texts_as_they_are(processor):
@@ -130,7 +158,7 @@ def test_questions_of_both_kinds_train_everything(processor, model):
     pixels = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     contents = Images(pixels, cues, [""] * 4)
     emotions = Images(pixels.repeat(48, 1, 1, 1), cues * 48, list(EMOTIONS) * 24)
-    trained = copy.deepcopy(model)
+    trained = small.Answering(copy.deepcopy(model))
     optimizer = torch.optim.AdamW(trained.parameters(), 1e-3)
     loss_of = small.answer_loss(contents, emotions, processor, 0)
     losses = []
