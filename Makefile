@@ -26,8 +26,9 @@ $(INSTALLED): requirements.txt pyproject.toml
 demo: install
 	$(BIN)/python demo/run.py
 
+# Two at a time, a thread each.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

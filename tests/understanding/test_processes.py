@@ -9,7 +9,8 @@ import pytest
 from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).with_name("whole_training.py")
-TWO = ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--use_deepspeed"]
+TWO = ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no"]
+TWO += ["--dynamo_backend", "no", "--use_deepspeed"]
 LAUNCHERS = {
     "NO": [],
     "MULTI_CPU": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"],

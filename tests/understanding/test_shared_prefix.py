@@ -164,7 +164,8 @@ def test_training_and_evaluation_run_and_are_logged(trainer):
 
 @pytest.mark.parametrize("launch", ["ddp", pytest.param("zero2", marks=pytest.mark.slow)])
 def test_two_processes_take_the_plain_trainers_step(tmp_path, launch):
-    one_machine = ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    one_machine = ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    one_machine += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     launchers = {
         "ddp": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
         "zero2": ["accelerate.commands.launch", *one_machine, "--use_deepspeed", "--zero_stage", "2"],
