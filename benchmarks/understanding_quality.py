@@ -9,6 +9,7 @@ split.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,8 @@ def main(settings: Settings, arguments: list[str]) -> None:
         supervised = [f"warmup.steps={settings.grpo.steps_one}", f"warmup.batch_size={settings.grpo.questions_per_step}"]
         supervised += ["warmup.learning_rate=0.001", "grpo.steps_one=0", "grpo.steps_two=0"]
         script("understanding.py", *shared, f"run={folders['grpo']}")
+        first = Path("understanding") / "step_one"  # the same for both: found done, it is not trained again
+        shutil.copytree(folders["grpo"] / first, folders["random"] / first, dirs_exist_ok=True)
         script("understanding.py", *shared, f"run={folders['random']}", *RANDOM_IMAGES)
         script("understanding.py", *shared, f"run={folders['supervised']}", *supervised)
         models = {
