@@ -38,7 +38,9 @@ def answer_all(
     """
     state = PartialState()
     recipe = [asker.recipe, [asdict(question) for question in questions], batch_size, blind, count, temperature, forced]
-    key = blake2b(json.dumps(recipe).encode(), digest_size=6).hexdigest()
+    seed = int(_digest(recipe), 16)
+    files = [] if blind else [images[question.image_id].stat() for question in questions]
+    key = _digest([recipe, [[file.st_size, file.st_mtime_ns] for file in files]])  # an image made anew is asked about anew
     kept = folder / "answers" / key
     if state.is_main_process:
         kept.mkdir(parents=True, exist_ok=True)
@@ -50,7 +52,7 @@ def answer_all(
     for number in progress(own, "answering", len(own)) if state.is_main_process else own:
         batch = batches[number]
         shown = [GREY if blind else images[question.image_id] for question in batch]
-        torch.manual_seed(int(key, 16) + number)  # the same answers, whichever process samples them
+        torch.manual_seed(seed + number)  # the same answers, whichever process samples them
         rows = pd.DataFrame(list(_answered(asker, batch, shown, count, temperature, forced)))
         write_atomically(kept / _name(number), rows.to_parquet)
     state.wait_for_everyone()
@@ -74,6 +76,10 @@ def _answered(
             columns |= {f"p_{emotion}": p for emotion, p in zip(EMOTIONS, likely.get(place, [None] * 8), strict=True)}
         for completion in completions:
             yield columns | {"completion": completion}
+
+
+def _digest(recipe: list) -> str:
+    return blake2b(json.dumps(recipe).encode(), digest_size=6).hexdigest()
 
 
 def _name(number: int) -> str:

@@ -39,8 +39,8 @@ class Asker:
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, settings: Settings):
         self.model, self.processor, self.settings = model.eval(), processor, settings
         self.recipe = [fingerprint(model), settings.grpo.answer_tokens, settings.understanding.max_pixels]
-        self._pixels = settings.understanding.max_pixels
-        self._load = lru_cache(maxsize=256)(lambda path: bounded(load_image(path), self._pixels))
+        pixels = self._pixels = settings.understanding.max_pixels
+        self._load = lru_cache(maxsize=256)(lambda path: bounded(load_image(path), pixels))  # of no model: it must go
         self._shares = sharing_obstacle(model) is None
         self._compared = False
 
@@ -80,7 +80,7 @@ class Asker:
             plain, packed = self._plain(inputs, tokens), self._packed(inputs, tokens)
             exact = self.model.dtype == torch.float32
             self._compared, self._shares = True, bool((plain - packed).abs().max() < (1e-3 if exact else 0.5))
-            return plain.softmax(1)
+            return (packed if self._shares else plain).softmax(1)
         return (self._packed if self._shares else self._plain)(inputs, tokens).softmax(1)
 
     def _inputs(self, questions, images, starts: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -89,8 +89,10 @@ class Asker:
         prompts = [self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats]
         texts = [prompt + start for prompt, start in zip(prompts, starts or [""] * len(prompts), strict=True)]
         shown = [[self._load(image) if isinstance(image, Path) else bounded(image, self._pixels)] for image in images]
+        start = self.processor.tokenizer.bos_token
+        special = bool(start) and not prompts[0].startswith(start)  # as in training, where TRL leaves it to transformers
         inputs = self.processor(
-            images=shown, text=texts, padding=True, padding_side="left", add_special_tokens=False, return_tensors="pt"
+            images=shown, text=texts, padding=True, padding_side="left", add_special_tokens=special, return_tensors="pt"
         )
         return {
             name: each.to(self.model.device, self.model.dtype if each.is_floating_point() else None)

@@ -94,6 +94,7 @@ def train(
         **adapter if settings.understanding.lora_rank and not isinstance(model, PeftModel) else {},
     )
     curves.trainer = trainer
+    keep_precise(trainer, settings)
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)
     weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
@@ -105,6 +106,17 @@ def train(
     if settings.grpo.vllm:
         check_vllm_agrees(trainer)
     trainer.train(resume_from_checkpoint=newest)
+
+
+def keep_precise(trainer, settings: Settings) -> None:
+    """Give the adapter of a base in 4 bits its float32 back: TRL makes it bfloat16, which loses small updates.
+
+    DeepSpeed keeps float32 copies of its own.
+    """
+    if settings.understanding.four_bit and not trainer.is_deepspeed_enabled:
+        for weight in trainer.model.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
 
 
 def load_trainable(settings: Settings, start: str | Path):
@@ -121,7 +133,7 @@ def training_arguments(settings: Settings, questions: int, steps: int, folder: P
     """Return TRL's settings; its batch sizes count answers."""
     grpo, rewards = settings.grpo, settings.rewards
     shared = plan(settings, questions, steps)
-    return GRPOConfig(
+    arguments = GRPOConfig(
         output_dir=str(folder / "checkpoints"),
         per_device_train_batch_size=grpo.batch_size * grpo.group,
         gradient_accumulation_steps=shared.accumulation,
@@ -136,11 +148,20 @@ def training_arguments(settings: Settings, questions: int, steps: int, folder: P
         vllm_mode="colocate",
         **common_arguments(settings),
     )
+    return on_one_gpu(arguments)
+
+
+def on_one_gpu(arguments):
+    """Return TRL's settings, by which a process takes one GPU, however many it sees; TRL refuses DataParallel."""
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def common_arguments(settings: Settings) -> dict:
     """Return the settings that every trainer of transformers takes."""
     grpo, dtype = settings.grpo, settings.understanding.dtype
+    # Else float32 would be trained in the launch file's precision, and evaluated in its own.
+    os.environ["ACCELERATE_MIXED_PRECISION"] = {"bfloat16": "bf16", "float16": "fp16"}.get(dtype, "no")
     return dict(
         learning_rate=grpo.learning_rate,
         lr_scheduler_type=grpo.schedule if grpo.schedule != "constant" else "constant_with_warmup",

@@ -78,7 +78,7 @@ def mine(asker, images: pd.DataFrame, folder: Path, settings: Settings) -> pd.Da
 
 
 def hard_images(errors: pd.DataFrame, mining: Mining, seed: int) -> pd.DataFrame:
-    """Return the images of Step II (columns image_id, emotion): hard ones, equally many of each emotion, and some others.
+    """Return the images of Step II (columns image_id, emotion): hard ones, equally many of each emotion, and some easier.
 
     An emotion gives as many as that with the fewest hard images has, drawn at random.
     Raises UserError where an emotion has no hard image.
@@ -93,10 +93,10 @@ def hard_images(errors: pd.DataFrame, mining: Mining, seed: int) -> pd.DataFrame
         )
     hard = equal_emotions(errors[is_hard], int(counts.min()) * len(EMOTIONS), seed)
     easy = round(len(hard) * mining.easy_share / (1 - mining.easy_share))
-    others = errors[~is_hard]
+    others = errors[errors["error"] < mining.lowest]
     chosen = [hard, others.sample(min(easy, len(others)), random_state=seed)]
     log.info(
-        f"{len(hard):,} hard images, {counts.min():,} of each emotion, and {len(chosen[1]):,} others; there are hard ones of"
+        f"{len(hard):,} hard images, {counts.min():,} of each emotion, and {len(chosen[1]):,} easier; there are hard ones of"
         f" {', '.join(f'{emotion} {count:,}' for emotion, count in counts.items())}"
     )
     return pd.concat(chosen)[["image_id", "emotion"]].reset_index(drop=True)

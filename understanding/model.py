@@ -19,6 +19,7 @@ from config.understanding_settings import Understanding
 from emoset.hub import load_model, resolve_model
 
 ADAPTER = "adapter_config.json"
+LANGUAGE = ("language_model", "text_model")  # what vision-language models call their language model
 
 
 def start_process() -> PartialState:
@@ -73,7 +74,7 @@ def load_whole(
 def lora_config(settings: Understanding) -> LoraConfig:
     """Return the adapter: on the language model alone, whose layers' names the vision tower's may share."""
     names = "|".join(map(re.escape, settings.lora_targets))
-    where = "" if settings.train_vision else r"(?=.*\blanguage_model\b)"
+    where = "" if settings.train_vision else rf"(?=.*\b(?:{'|'.join(LANGUAGE)})\b)"
     return LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
@@ -86,7 +87,7 @@ def lora_config(settings: Understanding) -> LoraConfig:
 def freeze_vision(model: PreTrainedModel) -> None:
     """Let everything but the language model and its head keep its weights."""
     for name, weight in model.named_parameters():
-        weight.requires_grad_("language_model" in name or "lm_head" in name)
+        weight.requires_grad_(any(part in name for part in (*LANGUAGE, "lm_head")))
 
 
 def bounded(image: Image.Image, max_pixels: int) -> Image.Image:

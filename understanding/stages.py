@@ -27,8 +27,10 @@ from understanding.vllm_check import check_vllm_installed
 from understanding.warmup import train_on_answers
 
 RECIPE = "recipe.json"
-# What the weights do not depend on.
+# What the weights of a step do not depend on; how many updates it has, its recipe says apart.
 WATCHING = {
+    "steps_one",
+    "steps_two",
     "log_every",
     "evaluate_every",
     "evaluated_questions",
@@ -84,7 +86,8 @@ class Stages:
     def warm_up(self, questions: list[Question]) -> None:
         """Fine-tune on right answers for `warmup.steps` updates."""
         if steps := self.settings.warmup.steps:
-            chosen = self.settings.warmup.model_dump()
+            grpo = self.settings.grpo.model_dump(include={"warmup_steps", "max_gradient_norm"})
+            chosen = dict(warmup=self.settings.warmup.model_dump(), grpo=grpo) | self._asked(questions)
             training = partial(train_on_answers, self.settings, self.model, questions, self.images)
             self._run("warm_up", chosen, training, steps, f"Supervised warm-up: {steps:,} updates on right answers")
 
@@ -93,15 +96,18 @@ class Stages:
         steps = plan(self.settings, len(questions), limit).steps
         if not steps:
             return
-        chosen = dict(questions=self.settings.questions.model_dump(mode="json"), rewards=self.settings.rewards.model_dump())
-        chosen |= dict(grpo=self.settings.grpo.model_dump(exclude=WATCHING), steps=steps)
-        chosen |= dict(images=[question.image_id for question in questions[:1000]])
-
+        grpo = self.settings.grpo.model_dump(exclude=WATCHING)
+        chosen = dict(grpo=grpo, rewards=self.settings.rewards.model_dump(), steps=steps) | self._asked(questions)
         asked = (questions, self.asked_on_val, self.images, self.confusability)
         training = partial(train, self.settings, name, self.model, *asked, steps)
         label = {"step_one": "Step I, training images", "step_two": "Step II, hard images"}[name]
         each = f"{self.settings.grpo.questions_per_step} questions x {self.settings.grpo.group} answers"
         self._run(name, chosen, training, steps, f"{label}: {steps:,} updates of {each}")
+
+    def _asked(self, questions: list[Question]) -> dict:
+        """Return what is asked, for a recipe."""
+        images = [question.image_id for question in questions[:1000]]
+        return dict(questions=self.settings.questions.model_dump(mode="json"), images=images)
 
     def hard_images(self, images: pd.DataFrame) -> pd.DataFrame:
         """Return those of Step II, from what the reference model answers; it is asked where it has not been."""
@@ -137,7 +143,9 @@ class Stages:
         """
         self.done.append(what)
         self._recipe = {"what": "understanding", **self._recipe, name: chosen}
-        self._recipe["understanding"] = self.settings.understanding.model_dump(mode="json", exclude={"push_to_hub"})
+        self._recipe["understanding"] = self.settings.understanding.model_dump(
+            mode="json", exclude={"push_to_hub", "reference"}
+        )
         folder, recipe = self.folder / name, json.dumps(self._recipe, indent=1)
         known = folder / RECIPE
         is_same = known.exists() and known.read_text() == recipe

@@ -8,7 +8,7 @@ from trl import SFTConfig, SFTTrainer
 
 from config.settings import Settings
 from understanding.checkpoints import WholeCheckpoints, newest_checkpoint
-from understanding.grpo import common_arguments, load_trainable, question_data
+from understanding.grpo import common_arguments, keep_precise, load_trainable, on_one_gpu, question_data
 from understanding.model import lora_config
 from understanding.questions import LETTERS, Question
 
@@ -32,12 +32,14 @@ def train_on_answers(
 ) -> None:
     """Train the model `start`, by name or folder, on right answers; go on from the newest checkpoint in `folder`."""
     asked, warmup = settings.questions, settings.warmup
-    arguments = SFTConfig(
-        output_dir=str(folder / "checkpoints"),
-        per_device_train_batch_size=warmup.batch_size,
-        max_steps=warmup.steps,
-        max_length=None,
-        **common_arguments(settings) | {"learning_rate": warmup.learning_rate, "lr_scheduler_type": "cosine"},
+    arguments = on_one_gpu(
+        SFTConfig(
+            output_dir=str(folder / "checkpoints"),
+            per_device_train_batch_size=warmup.batch_size,
+            max_steps=warmup.steps,
+            max_length=None,
+            **common_arguments(settings) | {"learning_rate": warmup.learning_rate, "lr_scheduler_type": "cosine"},
+        )
     )
     model, processor = load_trainable(settings, start)
     answers = [right_answer(question, asked.reasoning, asked.answer_by) for question in questions]
@@ -49,6 +51,7 @@ def train_on_answers(
         train_dataset=question_data(questions, images, settings.understanding.max_pixels, answers),
         peft_config=lora_config(settings.understanding) if new_adapter else None,
     )
+    keep_precise(trainer, settings)
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)
     trainer.train(resume_from_checkpoint=newest_checkpoint(arguments))

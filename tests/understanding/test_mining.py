@@ -29,6 +29,7 @@ def test_step_two_takes_as_many_hard_images_of_each_emotion_and_a_share_of_other
     is_hard = chosen["error"].between(0.5, 0.75)
     assert chosen[is_hard]["emotion"].value_counts().to_dict() == dict.fromkeys(EMOTIONS, 10)  # awe has no more
     assert (~is_hard).sum() == 20  # a fifth of all
+    assert (chosen[~is_hard]["error"] < 0.5).all(), "easier ones, and none that is always answered wrong"
     assert chosen["image_id"].is_unique
 
 
