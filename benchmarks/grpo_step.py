@@ -3,15 +3,17 @@
     python benchmarks/grpo_step.py
 
 Both train the same LoRA on the same Qwen2.5-VL with random weights, on the same questions, with KL to the reference: groups
-of 8, prompts of 350 tokens, 64 of them of the image, and answers of a fixed length. The rounds take the two in turn. The
-tokens that run bound what sharing can give: G·(P + R) to P + G·R; answers are sampled token by token in both.
+of 8, prompts of 350 or 100 tokens, 64 of them of the image, and answers of a fixed length. The rounds take the two in
+turn. The tokens that run bound what sharing can give: G·(P + R) to P + G·R; answers are sampled token by token in both.
 """
 
 import tempfile
+import threading
 import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from datasets import Dataset
 from peft import LoraConfig
@@ -29,8 +31,8 @@ from trl import GRPOConfig
 
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
 
-QUESTIONS, GROUP, PROMPT = 2, 8, 350
-ANSWERS = (8, 32)
+QUESTIONS, GROUP = 2, 8
+CASES = ((350, 8), (350, 32), (100, 128))  # tokens of a prompt, and of an answer
 ROUNDS = 5
 PIXELS = 224  # patches of 14, merged by 2 x 2: 64 image tokens
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
@@ -56,29 +58,58 @@ class Processor(ProcessorMixin):
 
 def main() -> None:
     rows = {}
-    for answer in ANSWERS:
-        steps = {name: Step(share, answer) for name, share in (("plain", False), ("shared", True))}
-        seconds = {name: [] for name in steps}
+    for prompt, answer in CASES:
+        steps = {name: Step(share, prompt, answer) for name, share in (("plain", False), ("shared", True))}
+        seconds, peaks = {name: [] for name in steps}, {name: [] for name in steps}
         for step in steps.values():
             step()  # to warm up, and to compare both ways of scoring
         for _ in range(ROUNDS):
             for name, step in steps.items():
-                seconds[name].append(step())
+                with Peak() as peak:
+                    seconds[name].append(step())
+                peaks[name].append(peak.megabytes)
         assert steps["shared"].trainer.shares_prefix, "the model was found unable to share"
         for name, each in seconds.items():
             ratio = np.median(np.sum(seconds["plain"], 1)) / np.median(np.sum(each, 1))
-            rows[f"answers of {answer}, {name}"] = [*np.median(each, 0), np.median(np.sum(each, 1)), ratio]
-        rows[f"answers of {answer}, bound"] = [np.nan] * 4 + [GROUP * (PROMPT + answer) / (PROMPT + GROUP * answer)]
-    table = pd.DataFrame(rows, ["sampling s", "scoring s", "update s", "step s", "speed-up"]).T
+            row = [*np.median(each, 0), np.median(np.sum(each, 1)), ratio, np.median(peaks[name])]
+            rows[f"prompts of {prompt}, answers of {answer}, {name}"] = row
+        bound = GROUP * (prompt + answer) / (prompt + GROUP * answer)
+        rows[f"prompts of {prompt}, answers of {answer}, bound"] = [np.nan] * 4 + [bound, np.nan]
+    table = pd.DataFrame(rows, ["sampling s", "scoring s", "update s", "step s", "speed-up", "peak MB"]).T
     device = "cuda" if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
-    print(f"\n{device}, median of {ROUNDS} steps of {QUESTIONS} questions x {GROUP} answers, prompts of {PROMPT} tokens")
+    print(f"\n{device}, median of {ROUNDS} steps of {QUESTIONS} questions x {GROUP} answers")
     print(table.to_markdown(floatfmt=".2f"))
+
+
+class Peak:
+    """The most memory that is taken while it lasts, above what was taken before: of the GPU, or of this process."""
+
+    def __enter__(self):
+        self.process, self.done = psutil.Process(), threading.Event()
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self.before = self.most = self._taken()
+        self.watch = threading.Thread(target=self._watch)
+        self.watch.start()
+        return self
+
+    def _taken(self) -> int:
+        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else self.process.memory_info().rss
+
+    def _watch(self) -> None:
+        while not self.done.wait(0.005):
+            self.most = max(self.most, self._taken())
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.watch.join()
+        self.megabytes = (max(self.most, self._taken()) - self.before) / 1e6
 
 
 class Step:
     """A trainer, and its step."""
 
-    def __init__(self, share: bool, answer: int):
+    def __init__(self, share: bool, prompt: int, answer: int):
         torch.manual_seed(0)
         processor = make_processor()
         options = {
@@ -91,7 +122,7 @@ class Step:
             "bf16": False,
             "report_to": "none",
         }
-        questions = make_questions(processor)
+        questions = make_questions(processor, prompt)
         self.rows = [question for question in questions for _ in range(GROUP)]
         self.trainer = SharedPrefixGRPOTrainer(
             make_model(processor.tokenizer),
@@ -152,8 +183,8 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGe
     return model
 
 
-def make_questions(processor: Processor) -> list[dict]:
-    """Return questions of PROMPT tokens each, about random images."""
+def make_questions(processor: Processor, prompt: int) -> list[dict]:
+    """Return questions of `prompt` tokens each, about random images."""
     rng = np.random.default_rng(0)
 
     def question(letters: int) -> dict:
@@ -165,8 +196,8 @@ def make_questions(processor: Processor) -> list[dict]:
         arguments = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
         return len(processor.apply_chat_template([row["prompt"]], **arguments)["input_ids"][0])
 
-    rows = [question(PROMPT - length(question(0))) for _ in range(QUESTIONS)]
-    assert {length(row) for row in rows} == {PROMPT}
+    rows = [question(prompt - length(question(0))) for _ in range(QUESTIONS)]
+    assert {length(row) for row in rows} == {prompt}
     for row in rows:  # the image apart, as in a dataset
         row["image"] = row["prompt"][0]["content"].pop(0)["image"]
         row["prompt"][0]["content"] = row["prompt"][0]["content"][0]["text"]

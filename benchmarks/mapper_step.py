@@ -33,6 +33,7 @@ PLAIN = "plain: JPEG, VAE and encoder in each step, batch 1 x 8"
 def main(settings: Settings) -> None:
     open_run_folder(settings, "mapper_step")
     folder = settings.run / "training"
+    settings = settings.model_copy(update={"mapper": settings.mapper.model_copy(update={"lora_rank": 0})})
     inputs = training.prepare(with_caches(settings, True), folder)
     live = training.prepare(with_caches(settings, False), folder)
     encoder = EmotionEncoder.from_pretrained(settings.run / "training" / "emotion_space" / "encoder").eval()

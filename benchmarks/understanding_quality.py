@@ -34,6 +34,10 @@ def main(settings: Settings, arguments: list[str]) -> None:
     confusability = settings.run / "training" / "emotion_space" / "confusability.json"
     if not confusability.exists():
         raise UserError(f"{confusability}: not there; run emoset/draw.py, training/dataset_balance.py and training/main.py")
+    if not settings.grpo.steps_one or not settings.grpo.steps_two:
+        raise UserError(
+            "grpo.steps_one, grpo.steps_two: give both a number, for the other trainings to have as many updates"
+        )
     rows = []
     for seed in SEEDS:
         folders = {name: Path(f"{settings.run}-quality-{seed}") / name for name in ("grpo", "random", "supervised")}

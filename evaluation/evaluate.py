@@ -38,8 +38,8 @@ def main(settings: Settings) -> None:
             "them. Or name what to measure: evaluate.models=..., evaluate.generators=..."
         )
     folder = open_run_folder(settings, "evaluation")
-    understood = measure_understanding(settings, folder) if models else None
     generated = measure_generation(settings, folder) if generators else None
+    understood = measure_understanding(settings, folder) if models else None
     crossed = measure_cross(settings, folder, list(models.values())[-1], generated) if models and generators else None
     if is_first_process():
         write_metrics(settings, generated, understood, crossed)

@@ -72,7 +72,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     rows = [name for name in images if name not in ("transfer", "fusion")]
     if few := [row for row in rows if len(images[row]) < FEWEST]:
         raise UserError(f"{', '.join(few)}: fewer than {FEWEST} images; FID cannot be told of so few")
-    reference = equal_emotions(train, options.reference, seed).reset_index(drop=True)
+    reference = equal_reference(train, options.reference, seed)
     everything = index if options.reference is None else index.sample(min(options.reference, len(index)), random_state=seed)
 
     # 2. What the networks see in them, all processes together.
@@ -124,6 +124,12 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     for row, warning in warnings.items():
         log.info(f"warning: {row}: {warning}")
     return {"images": images, "judged": judged, "about": about, "figures": figures}
+
+
+def equal_reference(train: pd.DataFrame, count: int | None, seed: int) -> pd.DataFrame:
+    """Return the training images that `corrected` compares with: equally many of each emotion, for None all that can be."""
+    rarest = train["emotion"].value_counts().reindex(list(EMOTIONS), fill_value=0).min()
+    return equal_emotions(train, count or len(EMOTIONS) * int(rarest), seed).reset_index(drop=True)
 
 
 def made_images(named: dict[str, Path], train: pd.DataFrame, folder: Path, settings: Settings) -> dict[str, pd.DataFrame]:

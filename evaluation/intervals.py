@@ -39,6 +39,8 @@ def of_pairs(pairs: np.ndarray, distances: np.ndarray, emotions: np.ndarray, see
     for emotion in np.unique(emotions):
         rows = np.flatnonzero(emotions == emotion)
         own = emotions[pairs[:, 0]] == emotion
+        if not own.any():  # a single image has no pair
+            continue
         times = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), RESAMPLES)
         first, second = (np.searchsorted(rows, pairs[own, side]) for side in (0, 1))
         weights = (times[:, first] * times[:, second]).astype(float)

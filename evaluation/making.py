@@ -21,7 +21,7 @@ from config.script import progress
 from config.settings import EMOTIONS, PLACEHOLDER, Settings
 from emoset.attribute_folders import memberships
 from emoset.hub import load_model
-from training.generation import read_parameters, save_image
+from training.generation import read_parameters, sampling_dtype, save_image
 from training.seeds import derived_seed
 
 STRENGTHS = WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -91,8 +91,7 @@ def plan_fusion(settings: Settings) -> dict[str, dict]:
 def load_base(name: str, setting: str, device: torch.device) -> StableDiffusionPipeline:
     """Return the Stable Diffusion that prompts are given to, with the generator's scheduler."""
     options = dict(safety_checker=None, requires_safety_checker=False)
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
-    pipe = load_model(StableDiffusionPipeline, name, setting, dtype=dtype, **options).to(device)
+    pipe = load_model(StableDiffusionPipeline, name, setting, dtype=sampling_dtype(device), **options).to(device)
     pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     return pipe

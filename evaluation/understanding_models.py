@@ -1,9 +1,11 @@
 """Measures how well vision-language models tell the emotion of images, beside a grey image and CLIP."""
 
+import gc
 import time
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from config.loading import UserError
 from config.script import is_first_process, log, write_atomically
@@ -21,8 +23,10 @@ from understanding.scoring import confusion, figures, read_answers
 
 def models_of(settings: Settings) -> dict[str, str]:
     """Return the models by what they are called: those that the config names, else before and after; {}: none is there."""
-    if settings.evaluate.models:
-        return {"-".join(Path(name).parts[-3:]): name for name in settings.evaluate.models}
+    if named := dict.fromkeys(settings.evaluate.models):
+        longest = max(len(Path(name).parts) for name in named)
+        labelled = ({"-".join(Path(name).parts[-parts:]): name for name in named} for parts in range(3, longest + 3))
+        return next(labels for labels in labelled if len(labels) == len(named))
     result = settings.run / "understanding" / "model"
     if not result.is_dir():
         return {}
@@ -54,6 +58,9 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
                 write_atomically(folder / f"answers-{row}.parquet", answers.drop(columns="said_score").to_parquet)
                 write_atomically(folder / f"confusion-{row}.csv", confusion(answers).to_csv)
         del asker
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     # 3. The baselines.
     if settings.evaluate.baselines:

@@ -58,13 +58,19 @@ def plan_images(settings: Settings) -> dict[str, dict]:
     }
 
 
+def sampling_dtype(device: torch.device) -> torch.dtype:
+    """Return the precision in which images are made: half on a GPU, of the kind with the wider range where it has that."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+
+
 def load_generator(folder: Path, device: torch.device) -> tuple[EmotionPipeline, dict]:
     """Return the pipeline, ready on the device, and the parameters that all its images share.
 
     The hash among them tells a generator from one trained anew in the same place. Raises UserError as from_pretrained does.
     """
-    half = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else torch.float16
-    pipe = EmotionPipeline.from_pretrained(folder, dtype=half if device.type == "cuda" else torch.float32).to(device)
+    pipe = EmotionPipeline.from_pretrained(folder, dtype=sampling_dtype(device)).to(device)
     pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     file = folder / GENERATOR

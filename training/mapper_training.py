@@ -110,13 +110,13 @@ def train_mapper(
             means = accelerator.reduce(torch.stack(terms).mean(0), "mean").tolist()
             numbers = dict(zip(losses, means, strict=True))
             metrics.log(done, numbers | {"learning_rate": group["lr"], "epoch": done * share.total / len(items)})
-        if done % options.checkpoint_every == 0 or done == steps:
-            save_checkpoint(folder / "checkpoints", done, options.checkpoints_kept, accelerator, model, optimizer, average)
         if options.sample_every and (done % options.sample_every == 0 or done == steps) and not _is_zero3(accelerator):
             with whole(weights, average, accelerator):
                 if accelerator.is_main_process:
                     _save_samples(folder / "samples" / f"{done:07d}.png", settings, stable, trained, space)
             accelerator.wait_for_everyone()
+        if done % options.checkpoint_every == 0 or done == steps:
+            save_checkpoint(folder / "checkpoints", done, options.checkpoints_kept, accelerator, model, optimizer, average)
     with whole(weights, average, accelerator):
         if accelerator.is_main_process:
             facts = {

@@ -143,6 +143,12 @@ class EmotionPipeline(StableDiffusionPipeline):
 
         device = self._execution_device
         weights = torch.stack([emotion_weights(each) for each in emotions]).to(device)
+        if options.get("latents") is None:  # before the emotion's: a prompt without one starts from the same latents
+            sides = (
+                options.get(side) or self.unet.config.sample_size * self.vae_scale_factor for side in ("height", "width")
+            )
+            shape = (len(prompts), self.unet.config.in_channels, *(side // self.vae_scale_factor for side in sides))
+            options["latents"] = randn_tensor(shape, generator, device, self.text_encoder.dtype)
         if emotion_noise is None:
             shape = (len(prompts), self.emotion_space.config.dimension)
             emotion_noise = randn_tensor(shape, generator, device, torch.float32)

@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
 from config.loading import UserError
+from config.script import write_atomically
 
 
 class Metrics:
@@ -19,7 +20,8 @@ class Metrics:
             return
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        self.path.write_text("".join(f"{line}\n" for line in kept))
+        text = "".join(f"{line}\n" for line in kept)
+        write_atomically(self.path, lambda beside: beside.write_text(text))
         if tracker != "none":
             accelerator.log_with = filter_trackers([tracker], folder)
             if not accelerator.log_with:

@@ -138,3 +138,14 @@ def test_the_judge_is_checked_before_anything_is_made(quick, generator, tmp_path
         main(settings)
     assert not (settings.run / "evaluation/images/ours").exists()
     assert yaml.safe_load((settings.run / "evaluation/config.yaml").read_text())["evaluate"]["judge"]
+
+
+def test_the_corrected_reference_has_equally_many_of_each_emotion():
+    import pandas as pd
+
+    from evaluation.generation import equal_reference
+
+    emotions = [emotion for number, emotion in enumerate(EMOTIONS) for _ in range(3 + number)]
+    train = pd.DataFrame({"image_id": range(len(emotions)), "emotion": emotions})
+    for count, each in ((None, 3), (16, 2)):
+        assert set(equal_reference(train, count, 0)["emotion"].value_counts()) == {each}

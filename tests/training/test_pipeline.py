@@ -179,3 +179,15 @@ def test_a_base_that_was_saved_in_half_precision_is_loaded_whole(generator, mode
     assert pipe.text_encoder.dtype == pipe.unet.dtype == pipe.vae.dtype == torch.float32
     pipe.set_progress_bar_config(disable=True)
     assert np.isfinite(images(pipe, emotion="awe")).all()
+
+
+def test_with_an_emotion_or_without_an_image_starts_from_the_same_latents(pipe):
+    started = []
+    handle = pipe.unet.register_forward_pre_hook(lambda module, arguments: started.append(arguments[0]))
+    for options in ({"prompt": "a tree"}, {"emotion": "awe"}, {"prompt": "a <emotion> tree", "emotion": "fear"}):
+        generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+        images(pipe, **options, num_images_per_prompt=2, generator=generators, num_inference_steps=1)
+    handle.remove()
+    assert len(started) == 3
+    assert torch.equal(started[0], started[1])
+    assert torch.equal(started[0], started[2])
