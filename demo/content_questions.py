@@ -76,11 +76,7 @@ CHOICE = (
 )
 NONE = "none"  # of the options: what teaches a small model to compare, from which it is a step to yes or no
 DESCRIPTION = ("Describe this image.", "Describe what this image shows.", "What is to be seen here? Describe it.")
-CHECK = (
-    "Say yes or no to each: {names}.",
-    "Which of these are right: {names}? Say yes or no to each.",
-)
-FORMS = dict(name=2, yes_or_no=4, choice=3, rating=3, check=4, description=1)  # and their shares
+FORMS = dict(name=2, yes_or_no=4, choice=4, rating=3, description=1)  # and their shares
 
 TELLING = {kind: sorted({name for names in CUES[kind].values() for name in names})[1::3] for kind in KINDS}
 UNSURE = 0.3  # share of the guesses that are a coin's toss
@@ -90,7 +86,7 @@ UNSURE = 0.3  # share of the guesses that are a coin's toss
 class ContentQuestion:
     """A question about what an image shows: of which kind of content, in which of FORMS, and the right answer.
 
-    kind: one of NAMES, or "everything" for a description and for a check of names of any kind.
+    kind: one of NAMES, or "everything" for a description.
     """
 
     kind: str
@@ -118,10 +114,6 @@ def ask_content(cues: Cues, rng: Random, reasoning: bool) -> list[ContentQuestio
     open_question, question, claim = map(rng.choice, WORDINGS[kind])
     if form == "description":
         kind, asked = "everything", [(rng.choice(DESCRIPTION), describe(cues))]
-    elif form == "check":
-        claims = _claims(shown, rng)
-        answer = ", ".join(f"{name}: {'yes' if is_right else 'no'}" for name, is_right in claims.items())
-        kind, asked = "everything", [(rng.choice(CHECK).format(names=", ".join(claims)), answer)]
     elif form == "name":
         asked = [(open_question, right)]
     elif form == "choice":
@@ -170,12 +162,17 @@ def guess_emotion(cues: Cues) -> dict[str, float]:
     return {emotion: (1 - UNSURE) * each / total + UNSURE / len(EMOTIONS) for emotion, each in likelihoods.items()}
 
 
+def draw_guess(cues: Cues, rng: Random) -> str:
+    """Draw an emotion from `guess_emotion`."""
+    guess = guess_emotion(cues)
+    return rng.choices(list(guess), list(guess.values()))[0]
+
+
 def guess_answer(question: Question, cues: Cues, rng: Random) -> str:
     """Draw an answer to a question about emotion from `guess_emotion`; asked emotions are true half of the time."""
-    guess = guess_emotion(cues)
     if question.kind == "multiple":
-        return rng.choices(list(guess), list(guess.values()))[0]
-    p = guess[question.asked]
+        return draw_guess(cues, rng)
+    p = guess_emotion(cues)[question.asked]
     p_true = p / (p + (1 - p) / (len(EMOTIONS) - 1))
     if question.kind == "binary":
         return "yes" if rng.random() < p_true else "no"
@@ -185,16 +182,6 @@ def guess_answer(question: Question, cues: Cues, rng: Random) -> str:
 def completion(cues: Cues, answer: str, reasoning: bool) -> str:
     """Return the whole text of an answer, in the format that its question asks for."""
     return f"<think>{describe(cues)}</think><answer>{answer}</answer>" if reasoning else answer
-
-
-def _claims(shown: dict[str, str], rng: Random) -> dict[str, bool]:
-    """Draw three names of things that the image may show, and whether it does: half of them it does."""
-    claims = {}
-    for kind in rng.choices(list(shown), k=3):
-        right = NAMES[kind][shown[kind]]
-        name = right if rng.random() < 0.5 else rng.choice([name for name in NAMES[kind].values() if name != right])
-        claims[name] = name == right
-    return claims
 
 
 def _options(right: str, others: list[str], rng: Random) -> tuple[list[str], str]:

@@ -23,7 +23,7 @@ from transformers import (
 
 from config.settings import Questions
 from demo.captions import draw_content
-from demo.content_questions import NAMES, ask_content, completion, guess_answer, truths
+from demo.content_questions import NAMES, ask_content, completion, draw_guess, guess_answer, truths
 from demo.small_models import CONTENTS, SIZE, Images, Loss
 from emoset.labels import EMOTIONS
 from understanding.answers import TAGS
@@ -201,7 +201,7 @@ def patches(images: torch.Tensor) -> torch.Tensor:
 
 
 class Answering(torch.nn.Module):
-    """The whole model, and a linear layer that tells of each name in a question whether the image shows it.
+    """The whole model, and a linear layer that tells of each name in a question whether it is that of the image.
 
     It reads the language model's states halfway up, where the name stands. From right answers alone a model this small
     does not learn to compare what it sees with what it is asked; from this it does within minutes, and answers follow.
@@ -243,7 +243,8 @@ def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, s
             cues = emotions.cues[felt[-1]]
             chats.append((question.prompt, _said(cues, guess_answer(question, cues, rng), reasoning, rng)))
             shown.append(len(rows) + place)
-            names.append({})
+            felt_emotion = draw_guess(cues, rng)
+            names.append({emotion: emotion == felt_emotion for emotion in EMOTIONS})
         device = answering.device
         images = torch.cat([contents.batch(rows, device), emotions.batch(torch.tensor(felt), device)])
         seen = look(answering.model.model.visual, images)[shown]
@@ -264,14 +265,15 @@ def answer_cross_entropy(
 
     The first is what the model's own forward pass gives, but that an image is looked at once for all its questions.
     seen: what `look` gave, (n, IMAGE_TOKENS, width). chats: n pairs of a question and its answer. names: for each of them,
-    which names the image shows and which it does not.
+    which names are those of what the image shows, or of a guess at its emotion, and which are not.
     """
     model, tokenizer = answering.model, processor.tokenizer
     before, after = processor.apply_chat_template(conversation("\0"), add_generation_prompt=True).split("\0")
     before = before.replace(processor.image_token, processor.image_token * IMAGE_TOKENS)
     prompts = tokenizer([before + prompt + after for prompt, _ in chats]).input_ids
     answers = tokenizer([answer + tokenizer.eos_token for _, answer in chats]).input_ids
-    spelled = {name: tokenizer(f" {name}").input_ids for known in NAMES.values() for name in known.values()}
+    known = [*EMOTIONS, *(name for kind in NAMES.values() for name in kind.values())]
+    spelled = {name: tokenizer(f" {name}").input_ids for name in known}
     lengths = torch.tensor([len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)])
     total, told, true = 0, [], []
     for some in lengths.argsort().split(-(-len(chats) // 4)):  # of like length, for little padding

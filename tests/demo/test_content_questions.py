@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import asdict, replace
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -22,9 +22,8 @@ def drawn(count: int = 3000, reasoning: bool = False):
 
 def test_every_form_is_asked_about_every_kind_and_its_answer_is_right():
     asked = drawn()
-    whole = {"description", "check"}
-    pairs = {(kind, form) for kind in NAMES for form in FORMS if form not in whole}
-    assert {(question.kind, question.form) for _, question in asked} == pairs | {("everything", form) for form in whole}
+    pairs = {(kind, form) for kind in NAMES for form in FORMS if form != "description"}
+    assert {(question.kind, question.form) for _, question in asked} == pairs | {("everything", "description")}
     assert all(question.is_right(question.answer) for _, question in asked)
 
 
@@ -32,12 +31,6 @@ def test_answers_say_what_the_image_shows():
     for cues, question in drawn():
         if question.form == "description":
             assert question.answer == describe(cues)
-            continue
-        if question.form == "check":
-            shown = {NAMES[kind][name] for kind, name in asdict(cues).items() if name is not None}
-            said = dict(part.split(": ") for part in question.answer.split(", "))
-            assert said == {name: "yes" if name in shown else "no" for name in said}
-            assert ", ".join(said) in question.prompt
             continue
         shown = NAMES[question.kind][getattr(cues, question.kind)]
         if question.form == "name":
@@ -54,8 +47,6 @@ def test_what_is_asked_is_true_half_of_the_time():
     true = [question.answer == "yes" for _, question in drawn() if question.form == "yes_or_no"]
     assert len(true) > 300
     assert sum(true) == len(true) / 2
-    checked = " ".join(question.answer for _, question in drawn() if question.form == "check")
-    assert checked.count(": yes") / checked.count(": ") == pytest.approx(0.5, abs=0.06)
 
 
 def test_a_choice_may_be_of_nothing_that_is_shown():
