@@ -3,7 +3,7 @@
     python demo/base_models.py run=runs/base_models
 
 Everything learns from images of uniformly drawn content with captions of it (demo/captions.py); only the judge sees
-emotions. The same command again goes on where it stopped. About an hour and a half on 2 cores. The result,
+emotions. The same command again goes on where it stopped. Some three hours on 2 cores. The result,
 `<run>/models/`, is committed as demo/models/:
 
     stable_diffusion/  StableDiffusionPipeline: CLIP text tower, KL autoencoder, U-Net (predicts velocity), tokenizer
@@ -56,7 +56,7 @@ def main(settings: Settings) -> None:
     vae = fit_here("autoencoder", small.make_autoencoder(), small.reconstruction_loss(contents, backbone), 3000, 8, 1.5e-3)
     clip = fit_here("clip", small.make_clip(tokenizer), small.contrastive_loss(contents, tokenizer), 1000, 128, 1e-3)
     moments = small.encode_latents(vae, contents)
-    unet = fit_here("unet", small.make_unet(), small.denoising_loss(moments, contents, clip, tokenizer), 5500, 64, 1.5e-3)
+    unet = fit_here("unet", small.make_unet(), small.denoising_loss(moments, contents, clip, tokenizer), 7500, 64, 1.5e-3)
 
     small.save_stable_diffusion(folder, vae, clip, unet, tokenizer)
     size = dict(height=small.SIZE, width=small.SIZE)

@@ -50,7 +50,7 @@ def main(settings: Settings) -> None:
     model.model.visual.requires_grad_(False)
     # A moving average would remember how the language model began.
     answer_loss = small.answer_loss(contents, emotions, processor, seed)
-    model = fit_here("answers", answering, answer_loss, 4000, 24, 1.2e-3, averaged=False).model
+    model = fit_here("answers", answering, answer_loss, 3400, 24, 1.2e-3, averaged=False).model
     small.save_vlm(folder, model, processor)
     log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
 
