@@ -8,12 +8,10 @@ turn. The tokens that run bound what sharing can give: G·(P + R) to P + G·R; a
 """
 
 import tempfile
-import threading
 import time
 
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 from datasets import Dataset
 from peft import LoraConfig
@@ -65,9 +63,10 @@ def main() -> None:
             step()  # to warm up, and to compare both ways of scoring
         for _ in range(ROUNDS):
             for name, step in steps.items():
-                with Peak() as peak:
-                    seconds[name].append(step())
-                peaks[name].append(peak.megabytes)
+                if torch.cuda.is_available():
+                    torch.cuda.reset_peak_memory_stats()
+                seconds[name].append(step())
+                peaks[name].append(torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else np.nan)
         assert steps["shared"].trainer.shares_prefix, "the model was found unable to share"
         for name, each in seconds.items():
             ratio = np.median(np.sum(seconds["plain"], 1)) / np.median(np.sum(each, 1))
@@ -75,35 +74,10 @@ def main() -> None:
             rows[f"prompts of {prompt}, answers of {answer}, {name}"] = row
         bound = GROUP * (prompt + answer) / (prompt + GROUP * answer)
         rows[f"prompts of {prompt}, answers of {answer}, bound"] = [np.nan] * 4 + [bound, np.nan]
-    table = pd.DataFrame(rows, ["sampling s", "scoring s", "update s", "step s", "speed-up", "peak MB"]).T
+    table = pd.DataFrame(rows, ["sampling s", "scoring s", "update s", "step s", "speed-up", "peak MB of the GPU"]).T
     device = "cuda" if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
     print(f"\n{device}, median of {ROUNDS} steps of {QUESTIONS} questions x {GROUP} answers")
     print(table.to_markdown(floatfmt=".2f"))
-
-
-class Peak:
-    """The most memory that is taken while it lasts, above what was taken before: of the GPU, or of this process."""
-
-    def __enter__(self):
-        self.process, self.done = psutil.Process(), threading.Event()
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        self.before = self.most = self._taken()
-        self.watch = threading.Thread(target=self._watch)
-        self.watch.start()
-        return self
-
-    def _taken(self) -> int:
-        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else self.process.memory_info().rss
-
-    def _watch(self) -> None:
-        while not self.done.wait(0.005):
-            self.most = max(self.most, self._taken())
-
-    def __exit__(self, *_):
-        self.done.set()
-        self.watch.join()
-        self.megabytes = (max(self.most, self._taken()) - self.before) / 1e6
 
 
 class Step:
