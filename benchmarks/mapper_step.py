@@ -2,8 +2,8 @@
 
     python benchmarks/mapper_step.py --config config/demo.yaml
 
-Plain: each step decodes one JPEG, runs the VAE and the emotion encoder on it, and accumulates eight such steps to an update.
-The other rows add the caches, then the batch of eight, which is ours, and show what it costs where frozen modules get
+Plain: each step decodes one JPEG, runs the VAE and the emotion encoder on it; an update accumulates mapper.batch_size of
+them. The other rows add the caches, then the batch, which is ours, and show what it costs where frozen modules get
 gradients of their weights. The rounds take the rows in turn. Run after training/main.py, whose emotion encoder it uses.
 """
 
@@ -24,16 +24,16 @@ from training.mapper import EmotionMapper
 from training.mapper_data import Batch, Share, batches
 from training.trained import TrainedGenerator, latents_of
 
-IMAGES = 8  # of an update
 UPDATES = 6  # of a round
 ROUNDS = 5
-PLAIN = "plain: JPEG, VAE and encoder in each step, batch 1 x 8"
+PLAIN = "plain: JPEG, VAE and encoder in each step, batch 1"
 
 
 def main(settings: Settings) -> None:
     open_run_folder(settings, "mapper_step")
     folder = settings.run / "training"
     settings = settings.model_copy(update={"mapper": settings.mapper.model_copy(update={"lora_rank": 0})})
+    images = settings.mapper.batch_size  # of an update
     inputs = training.prepare(with_caches(settings, True), folder)
     live = training.prepare(with_caches(settings, False), folder)
     encoder = EmotionEncoder.from_pretrained(settings.run / "training" / "emotion_space" / "encoder").eval()
@@ -63,7 +63,7 @@ def main(settings: Settings) -> None:
     def timed(items, batch_size: int, plain: bool, frozen_gradients: bool) -> float:
         """Return the images per second of UPDATES updates, after one to warm up."""
         module, optimizer = trainer(frozen_gradients)
-        share = Share(batch_size, IMAGES // batch_size, 1, 0)
+        share = Share(batch_size, images // batch_size, 1, 0)
         tokenizer, scaling = inputs["stable"].tokenizer, inputs["stable"].vae.config.scaling_factor
         loader = batches(items, share, 0, UPDATES + 1, tokenizer, 1, 1000, scaling, workers=0)
         for update in range(UPDATES + 1):
@@ -78,14 +78,14 @@ def main(settings: Settings) -> None:
             optimizer.step()
             module.zero_grad()
         _finish(device)
-        return UPDATES * IMAGES / (time.perf_counter() - start)
+        return UPDATES * images / (time.perf_counter() - start)
 
     rows = {
         PLAIN: (live["items"], 1, True, False),
         "plain, with gradients of frozen weights": (live["items"], 1, True, True),
         "plain, with caches": (inputs["items"], 1, False, False),
-        "ours: caches, batch 8": (inputs["items"], 8, False, False),
-        "ours, with gradients of frozen weights": (inputs["items"], 8, False, True),
+        f"ours: caches, batch {images}": (inputs["items"], images, False, False),
+        "ours, with gradients of frozen weights": (inputs["items"], images, False, True),
     }
     speeds = {name: [] for name in rows}
     for _ in range(ROUNDS):
@@ -99,7 +99,7 @@ def main(settings: Settings) -> None:
             "of plain": {name: np.median(each) / plain for name, each in speeds.items()},
         }
     )
-    log.info(f"\n{device.type}, median of {ROUNDS} rounds of {UPDATES} updates of {IMAGES} images")
+    log.info(f"\n{device.type}, median of {ROUNDS} rounds of {UPDATES} updates of {images} images")
     log.info(table.to_markdown(floatfmt=".2f"))
 
 

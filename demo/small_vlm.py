@@ -216,11 +216,11 @@ class Answering(torch.nn.Module):
         return self.model.device
 
 
-def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, seed: int) -> Loss:
+def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, seed: int, guesses: int) -> Loss:
     """Return the cross-entropy of answers, and of what `Answering` tells of names, shown and not shown in equal shares.
 
     Asked are QUESTIONS_PER_IMAGE about the content of each image, and for each of these images one about the emotion of
-    another, which is answered by a guess.
+    each of `guesses` others, which is answered by a guess.
     """
     ask_about = {reasoning: emotion_questions(emotions, reasoning, seed) for reasoning in (True, False)}
 
@@ -236,7 +236,7 @@ def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, s
                     shown.append(place)
                     names.append(truths(cues))
         felt = []
-        for place in range(len(rows)):
+        for place in range(guesses * len(rows)):
             reasoning = rng.random() < REASONED
             question = rng.choice(ask_about[reasoning])
             felt.append(int(question.image_id))

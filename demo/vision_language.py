@@ -49,8 +49,11 @@ def main(settings: Settings) -> None:
     answering = small.Answering(model)
     model.model.visual.requires_grad_(False)
     # A moving average would remember how the language model began.
-    answer_loss = small.answer_loss(contents, emotions, processor, seed)
-    model = fit_here("answers", answering, answer_loss, 3400, 24, 1.2e-3, averaged=False).model
+    asked = (contents, emotions, processor, seed)
+    answering = fit_here("answers", answering, small.answer_loss(*asked, guesses=1), 3400, 24, 1.2e-3, averaged=False)
+    answering.model.model.language_model.requires_grad_(True)
+    answering.probe.requires_grad_(True)
+    model = fit_here("guesses", answering, small.answer_loss(*asked, guesses=6), 1000, 8, 5e-4, averaged=False).model
     small.save_vlm(folder, model, processor)
     log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
 

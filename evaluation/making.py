@@ -92,6 +92,7 @@ def load_base(name: str, setting: str, device: torch.device) -> StableDiffusionP
     """Return the Stable Diffusion that prompts are given to, with the generator's scheduler."""
     options = dict(safety_checker=None, requires_safety_checker=False)
     pipe = load_model(StableDiffusionPipeline, name, setting, dtype=sampling_dtype(device), **options).to(device)
+    pipe.unet.to(memory_format=torch.channels_last)
     pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     return pipe

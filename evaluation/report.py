@@ -119,7 +119,7 @@ def gather(settings: Settings) -> dict:
         "generation": generation,
         "warnings": sections.by_text(generation["about"].get("warnings", {})),
         "sheets": sections.contact_sheets(where, methods),
-        "transfers": sections.transfer_strips(evaluated / "images" / "transfer"),
+        "transfers": sections.transfer_strips(evaluated / "images" / "transfer", settings.evaluate.contents),
         "fusions": sections.fusion_strips(evaluated / "images" / "fusion"),
         "curves": sections.curve_pictures(sections.read_json(evaluated / "curves.json") or {}),
         "generation_bars": sections.bars({row: corrected[row] for row in methods}, GENERATION),

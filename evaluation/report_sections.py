@@ -114,10 +114,10 @@ def contact_sheets(run: Path, rows: list[str]) -> dict[str, list[dict]]:
     return sheets
 
 
-def transfer_strips(folder: Path) -> list[dict]:
-    """Return for each content a table: a strip for each emotion, from strength 0 to 1."""
+def transfer_strips(folder: Path, contents: list[str]) -> list[dict]:
+    """Return for each content that is there a table: a strip for each emotion, from strength 0 to 1."""
     tables = []
-    for content in sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []:
+    for content in [each for each in contents if (folder / each).is_dir()]:
         strengths = sorted((each.name for each in (folder / content).iterdir()), key=float)
         rows = []
         for emotion in EMOTIONS:

@@ -71,6 +71,7 @@ def load_generator(folder: Path, device: torch.device) -> tuple[EmotionPipeline,
     The hash among them tells a generator from one trained anew in the same place. Raises UserError as from_pretrained does.
     """
     pipe = EmotionPipeline.from_pretrained(folder, dtype=sampling_dtype(device)).to(device)
+    pipe.unet.to(memory_format=torch.channels_last)
     pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     file = folder / GENERATOR

@@ -142,6 +142,7 @@ def training_arguments(settings: Settings, questions: int, steps: int, folder: P
         max_completion_length=grpo.answer_tokens,
         temperature=grpo.temperature,
         beta=grpo.beta,
+        scale_rewards="none",  # by a group's deviation, a slight error would count as much as a gross one: no proper score
         reward_weights=list(reward_weights(rewards).values()),
         max_steps=steps,
         use_vllm=grpo.vllm,

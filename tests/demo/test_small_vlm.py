@@ -160,7 +160,7 @@ def test_questions_of_both_kinds_train_everything(processor, model):
     emotions = Images(pixels.repeat(48, 1, 1, 1), cues * 48, list(EMOTIONS) * 24)
     trained = small.Answering(copy.deepcopy(model))
     optimizer = torch.optim.AdamW(trained.parameters(), 1e-3)
-    loss_of = small.answer_loss(contents, emotions, processor, 0)
+    loss_of = small.answer_loss(contents, emotions, processor, 0, guesses=1)
     losses = []
     for step in range(12):
         torch.manual_seed(step)

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_trainers import G, by_length, make_trainer, scored
 
 import understanding.grpo
 from config.loading import UserError
 from config.settings import ROOT
 from config.understanding_settings import Rewards
-from understanding.grpo import plan, question_data, reward_functions, reward_weights
+from understanding.grpo import plan, question_data, reward_functions, reward_weights, training_arguments
 
 VLM = ROOT / "demo" / "models" / "vision_language"
 
@@ -44,6 +45,17 @@ def test_rewards_in_use_have_weights_in_the_same_order(quick):
     for rewards in (Rewards(), Rewards(length=0.5), Rewards(binary=0.0, format=2.0)):
         settings = quick().model_copy(update={"rewards": rewards})
         assert list(reward_functions(settings, [], None)) == list(reward_weights(rewards))
+
+
+def test_an_advantage_is_what_an_answer_earns_above_its_group(quick, tmp_path, monkeypatch):
+    """Divided by its group's deviation, a score's error of 5 among good ones would count as one of 50 among bad ones."""
+    arguments = training_arguments(quick(), questions=400, steps=1, folder=tmp_path)
+    trainer = make_trainer(tmp_path, share=True, scale_rewards=arguments.scale_rewards)
+    batch, *_ = scored(trainer, monkeypatch)
+    said = trainer.processing_class.batch_decode(batch["completion_ids"], skip_special_tokens=True)
+    rewards = torch.tensor(by_length([[{"content": text}] for text in said])).view(-1, G)
+    assert rewards.std(1).min() > 1, "or a division would hardly show"
+    assert torch.allclose(batch["advantages"].view(-1, G), rewards - rewards.mean(1, keepdim=True), atol=1e-5)
 
 
 @pytest.fixture
