@@ -266,7 +266,9 @@ def text_tower(clip: CLIPModel) -> CLIPTextModel:
 def save_stable_diffusion(folder: Path, vae, clip: CLIPModel, unet, tokenizer: CLIPTokenizer) -> None:
     """Write the models in half precision, as a StableDiffusionPipeline's folder and a CLIP's."""
     parts = dict(vae=vae, text_encoder=text_tower(clip), unet=unet, tokenizer=tokenizer)
-    scheduler = PNDMScheduler(**SCHEDULE, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1)
+    # Leading steps, if few, would begin at less noise than there is (Lin et al. 2024).
+    options = dict(skip_prk_steps=True, set_alpha_to_one=False, timestep_spacing="trailing", steps_offset=1)
+    scheduler = PNDMScheduler(**SCHEDULE, **options)
     pipeline = StableDiffusionPipeline(
         **parts, scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )

@@ -5,8 +5,8 @@
 It stands in for Qwen2.5-VL-3B: it sees and names what an image shows, answers in the format that it is asked for, and has
 but a weak notion of emotions (demo/content_questions.py). First its vision tower learns to name all content through a
 linear layer, and to see as demo/models/backbone does, since it learns slowly through language alone; then the language
-model learns to compare and to answer.
-The same command again goes on where it stopped. Some two hours on 2 cores. The result, `<run>/models/`, is committed as
+model learns to compare and to answer, at last mostly about emotions.
+The same command again goes on where it stopped. Some two and a half hours on 2 cores. The result, `<run>/models/`, is committed as
 demo/models/vision_language/; demo/measure_vlm.py measures it.
 """
 
@@ -53,7 +53,7 @@ def main(settings: Settings) -> None:
     answering = fit_here("answers", answering, small.answer_loss(*asked, guesses=1), 3400, 24, 1.2e-3, averaged=False)
     answering.model.model.language_model.requires_grad_(True)
     answering.probe.requires_grad_(True)
-    model = fit_here("guesses", answering, small.answer_loss(*asked, guesses=6), 1000, 8, 5e-4, averaged=False).model
+    model = fit_here("guesses", answering, small.answer_loss(*asked, guesses=6), 1700, 8, 5e-4, averaged=False).model
     small.save_vlm(folder, model, processor)
     log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
 
