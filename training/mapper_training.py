@@ -70,6 +70,8 @@ def train_mapper(
     if options.sample_every and _is_zero3(accelerator):
         log.info("mapper: no samples under ZeRO-3, which shares the U-Net out")
 
+    if accelerator.distributed_type != DistributedType.DEEPSPEED:  # which cannot broadcast such weights
+        stable.unet.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
     trained = _new_generator(settings, stable, texts, classifier, space, accelerator.mixed_precision)
     weights = trained.trained_weights()
     optimizer = torch.optim.AdamW(weights.values(), options.learning_rate, weight_decay=options.weight_decay, fused=True)
@@ -194,7 +196,7 @@ def _new_generator(settings: Settings, stable, texts: AttributeTexts, classifier
     mapper = EmotionMapper(space.config.dimension, encoder.config.hidden_size, *sizes)
     mapper.start_from(space, encoder.get_input_embeddings().weight.detach())
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
-    stable.unet.to(dtype=dtype, memory_format=torch.channels_last)  # a fifth faster on CPUs
+    stable.unet.to(dtype=dtype)
     encoder.to(dtype=dtype)
     schedule = DDPMScheduler.from_config(stable.scheduler.config)
     return TrainedGenerator(mapper, encoder, stable.unet, schedule, texts, classifier, options)
