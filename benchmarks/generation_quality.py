@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 from matplotlib.figure import Figure
 from transformers import ResNetForImageClassification
 
@@ -30,7 +29,7 @@ from emoset.labels import attribute_name
 from emoset.reading import read_emoset
 from evaluation.intervals import of_mean
 from evaluation.making import PAIRS, WEIGHTS, load_base
-from training.pipeline import EmotionPipeline
+from training.generation import load_generator
 from training.processes import start
 from training.samples import grid
 from training.seeds import derived_seed
@@ -52,11 +51,11 @@ def main(settings: Settings) -> None:
     real = {e: [load_image(settings.data.emoset / path) for path in shown[e]] for e in EMOTIONS}
     base = load_base(settings.models.stable_diffusion, "models.stable_diffusion", device)
     make = Maker(settings)
-    ours = make.pipeline(EmotionPipeline.from_pretrained(settings.run / "generator"))
+    ours, _ = load_generator(settings.run / "generator", device)
     published = Path(f"{settings.run}-emogen") / "generator"
     if not published.exists():
         raise UserError(f"{published}: not there; the docstring of this script holds the command that trains it")
-    published = make.pipeline(EmotionPipeline.from_pretrained(published))
+    published, _ = load_generator(published, device)
 
     # 1. Emotions.
     drawn = {each: rng.choice(attributes[attributes["emotion"] == each]["attribute"], IMAGES) for each in EMOTIONS}
@@ -123,11 +122,6 @@ class Maker:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-
-    def pipeline(self, pipe: StableDiffusionPipeline) -> StableDiffusionPipeline:
-        pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
-        pipe.set_progress_bar_config(disable=True)
-        return pipe.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def __call__(self, pipe, jobs: dict, key: str = "", **options) -> dict[object, list]:
         """Return {name: images} for {name: [arguments of each image]}."""

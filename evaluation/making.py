@@ -15,13 +15,13 @@ import pandas as pd
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
+from diffusers import StableDiffusionPipeline
 
 from config.script import progress
 from config.settings import EMOTIONS, PLACEHOLDER, Settings
 from emoset.attribute_folders import memberships
 from emoset.hub import load_model
-from training.generation import read_parameters, sampling_dtype, save_image
+from training.generation import read_parameters, ready_to_sample, sampling_dtype, save_image
 from training.seeds import derived_seed
 
 STRENGTHS = WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -91,11 +91,8 @@ def plan_fusion(settings: Settings) -> dict[str, dict]:
 def load_base(name: str, setting: str, device: torch.device) -> StableDiffusionPipeline:
     """Return the Stable Diffusion that prompts are given to, with the generator's scheduler."""
     options = dict(safety_checker=None, requires_safety_checker=False)
-    pipe = load_model(StableDiffusionPipeline, name, setting, dtype=sampling_dtype(device), **options).to(device)
-    pipe.unet.to(memory_format=torch.channels_last)
-    pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    pipe = load_model(StableDiffusionPipeline, name, setting, dtype=sampling_dtype(device), **options)
+    return ready_to_sample(pipe, device)
 
 
 def make_images(pipe, about: dict, plan: dict[str, dict], folder: Path, settings: Settings, what: str) -> None:

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import torch
-from diffusers import UniPCMultistepScheduler
+from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -65,15 +65,20 @@ def sampling_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
 
 
+def ready_to_sample(pipe: StableDiffusionPipeline, device: torch.device) -> StableDiffusionPipeline:
+    """Return a pipeline on the device, with the scheduler that all images are made with."""
+    pipe.to(device).unet.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
+    pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
 def load_generator(folder: Path, device: torch.device) -> tuple[EmotionPipeline, dict]:
     """Return the pipeline, ready on the device, and the parameters that all its images share.
 
     The hash among them tells a generator from one trained anew in the same place. Raises UserError as from_pretrained does.
     """
-    pipe = EmotionPipeline.from_pretrained(folder, dtype=sampling_dtype(device)).to(device)
-    pipe.unet.to(memory_format=torch.channels_last)
-    pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
-    pipe.set_progress_bar_config(disable=True)
+    pipe = ready_to_sample(EmotionPipeline.from_pretrained(folder, dtype=sampling_dtype(device)), device)
     file = folder / GENERATOR
     about = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}  # none in what save_pretrained wrote
     return pipe, {
