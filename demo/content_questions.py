@@ -2,7 +2,7 @@
 
 The content is what the demo's vision-language model knows, as a large one does: it is drawn uniformly (demo/captions.py),
 so that its answers tell nothing of emotions. Of these the model sees guesses only, which leave GRPO something to find: they
-go by every third thing, place, face or action, by no light or composition, and are a coin's toss else.
+go by every fourth thing, place, face or action, by no light or composition, and are a coin's toss else.
 """
 
 from dataclasses import asdict, dataclass
@@ -79,7 +79,7 @@ DESCRIPTION = ("Describe this image.", "Describe what this image shows.", "What 
 FORMS = dict(name=2, yes_or_no=4, choice=4, rating=3, description=1)  # and their shares
 
 # In the world's order, which goes by emotions: no emotion is without any.
-TELLING = {kind: list(dict.fromkeys(name for names in CUES[kind].values() for name in names))[::3] for kind in KINDS}
+TELLING = {kind: list(dict.fromkeys(name for names in CUES[kind].values() for name in names))[2::4] for kind in KINDS}
 UNSURE = 0.3  # share of the guesses that are a coin's toss
 
 

@@ -79,7 +79,8 @@ class Stages:
         log.info(
             f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions x {grpo.group} answers on"
             f" {shared.processes} processes ({PartialState().device.type}), each"
-            f" {shared.accumulation} times {grpo.batch_size} x {grpo.group} answers; {shared.steps:,} updates in Step I\n"
+            f" {shared.accumulation} times {grpo.batch_size} x {grpo.group} answers; {shared.steps:,} updates in Step I,"
+            f" of {len(questions) // grpo.questions_per_step:,} to a pass over the questions\n"
             f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {grpo.answer_tokens}"
         )
 

@@ -110,7 +110,7 @@ def test_guesses_go_by_some_things_and_by_no_light():
 
 def test_guessed_answers_follow_the_guesses():
     rng = Random(2)
-    skull = Cues("night", "Skull", composition="near")  # of a kind that tells: fear
+    spider = Cues("night", "Spider", composition="near")  # of a kind that tells: fear
     said = defaultdict(list)
     for _ in range(2000):
         for kind, asked in (
@@ -120,10 +120,10 @@ def test_guessed_answers_follow_the_guesses():
             ("misleading", "fear"),
             ("misleading", "awe"),
         ):
-            said[kind, asked].append(guess_answer(Question(kind, "0", "fear", asked, (), 0, ""), skull, rng))
+            said[kind, asked].append(guess_answer(Question(kind, "0", "fear", asked, (), 0, ""), spider, rng))
     named = Counter(said["multiple", None])
     assert set(named) == set(EMOTIONS)
-    assert named["fear"] / 2000 == pytest.approx(guess_emotion(skull)["fear"], abs=0.04)
+    assert named["fear"] / 2000 == pytest.approx(guess_emotion(spider)["fear"], abs=0.04)
     assert said["binary", "fear"].count("yes") > 1.5 * said["binary", "awe"].count("yes")
     scores = {asked: [int(text) for text in said["misleading", asked]] for asked in ("fear", "awe")}
     assert set(scores["fear"]) <= set(range(0, 101, 5))
@@ -137,4 +137,4 @@ def test_what_tells_is_in_the_drawn_world():
     for kind, names in TELLING.items():
         every = {name for weights in CUES[kind].values() for name in weights}
         assert set(names) < every
-        assert len(names) == (len(every) + 2) // 3
+        assert len(names) == (len(every) + 1) // 4

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 
+import understanding.asking
 import understanding.curves
 import understanding.grpo
 import understanding.result
@@ -22,6 +23,8 @@ POINTS = {  # the function that a run is killed in, and at which of its calls in
     "while the warm-up's checkpoint is saved": (understanding.warmup.Trainer, "_save_rng_state", 2),
     "in sampling": (understanding.grpo.Trainer, "_generate_single_turn", 2),
     "in the update": (understanding.curves.Curves, "on_optimizer_step", 1),
+    "while images are mined": (understanding.asking.Asker, "answers", 2),
+    "in a step's second update": (understanding.curves.Curves, "on_optimizer_step", 2),
     "while a checkpoint is saved": (understanding.grpo.Trainer, "_save_rng_state", 1),
     "while the result is saved": (understanding.result, "_card", 1),
 }

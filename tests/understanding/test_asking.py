@@ -33,10 +33,11 @@ def test_likelihoods_are_those_of_the_answers_one_by_one(asked, reasoning, answe
     questions = questions[:6]
     shown = [paths[question.image_id] for question in questions]
     completions = ["<think>a tree</think><answer>awe</answer>" if reasoning else "awe", "no format", "", "<think>", "x", "y"]
-    first = asker.likelihoods(questions, shown, completions)  # compares both ways, and takes the plain one
-    assert asker._shares, "the model can share, and the comparison found it so"
     packed = asker.likelihoods(questions, shown, completions)
-    torch.testing.assert_close(packed, first, rtol=1e-3, atol=1e-5)
+    assert asker._compared and asker._shares, "the model can share, and the comparison found it so"
+    asker._shares = False
+    torch.testing.assert_close(packed, asker.likelihoods(questions, shown, completions), rtol=1e-3, atol=1e-5)
+    asker._shares = True
     torch.testing.assert_close(packed.sum(1), torch.ones(6))
     alone = torch.cat([asker.likelihoods([q], [s], [c]) for q, s, c in zip(questions, shown, completions, strict=True)])
     torch.testing.assert_close(alone, packed, rtol=1e-3, atol=1e-5)
