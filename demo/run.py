@@ -20,10 +20,10 @@ CONFIG = ["--config", "config/demo.yaml"]
 STAGES = (
     (["emoset/draw.py", *CONFIG], "draw a small EmoSet", 10),
     (["training/dataset_balance.py", *CONFIG], "draw a balanced set from it", 5),
-    (["training/main.py", *CONFIG], "train the generator", 265),
+    (["training/main.py", *CONFIG], "train the generator", 240),
     (["training/inference.py", *CONFIG], "make images", 15),
-    (["understanding.py", *CONFIG], "train the understanding model", 205),
-    (["evaluation/evaluate.py", *CONFIG], "measure both, write the report", 190),
+    (["understanding.py", *CONFIG], "train the understanding model", 150),
+    (["evaluation/evaluate.py", *CONFIG], "measure both, write the report", 150),
 )
 KNOWN = 60  # seconds that count as having gone as expected, so that the short first stages alone do not tell the pace
 PATIENCE = 10  # seconds that an interrupted stage has to end

@@ -101,16 +101,17 @@ def test_two_processes_find_the_same(quick, tmp_path):
     """Two processes and one, each started anew, with one thread: the same figures, of images that are the same bytes."""
     found = {}
     for processes in (1, 2):
-        settings = quick(f"run-{processes}", generated=4)
+        settings = quick(f"run-{processes}", models=[str(ROOT / "demo/models/vision_language")])
         launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if processes == 2 else []
         command = [sys.executable, *launch, ROOT / "evaluation/evaluate.py", "--config", tmp_path / f"run-{processes}.yaml"]
         done = subprocess.run(
             command, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=tmp_path, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        found[processes] = read(settings, "evaluation/generation.json")
-        assert found[processes]["about"]["processes"] == processes
-    assert found[1]["figures"] == found[2]["figures"]
+        parts = ("generation", "understanding", "cross")
+        found[processes] = {part: read(settings, f"evaluation/{part}.json")["figures"] for part in parts}
+        assert read(settings, "evaluation/generation.json")["about"]["processes"] == processes
+    assert found[1] == found[2]
     assert (tmp_path / "run-1/evaluation/curves.json").read_text() == (tmp_path / "run-2/evaluation/curves.json").read_text()
     images = sorted(path.relative_to(tmp_path / "run-1") for path in (tmp_path / "run-1").rglob("*.png"))
     for path in images:
