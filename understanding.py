@@ -44,7 +44,7 @@ def fine_tune(settings: Settings, folder: Path) -> None:
     matrix = confusability_of(settings)
     questions = draw_questions(train, settings.questions, matrix, settings.seed)
     few = settings.questions.model_copy(update={"count": settings.grpo.evaluated_questions})
-    asked_on_val = draw_questions(val, few, matrix, settings.seed)
+    asked_on_val = draw_questions(val, few, matrix, settings.seed, "grpo.evaluated_questions")
 
     from understanding.stages import Stages  # torch and transformers, after the reading has forked
 

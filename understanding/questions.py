@@ -66,13 +66,20 @@ class Question:
         return self.asked == self.emotion
 
 
-def draw_questions(images: pd.DataFrame, settings: Questions, confusability: np.ndarray | None, seed: int) -> list[Question]:
+def draw_questions(
+    images: pd.DataFrame,
+    settings: Questions,
+    confusability: np.ndarray | None,
+    seed: int,
+    setting: str = "questions.count",
+) -> list[Question]:
     """Draw `settings.count` questions about images (columns image_id, emotion), shared out over the kinds by their weights.
 
     Each kind gets a multiple of its cells, an equal number of each: 64 for binary and misleading (8 asked emotions x 4
     phrasings x true or not), 32 for multiple (8 emotions x 4 phrasings). Of the wrong half the share
     `settings.confusable_share` shows images of an emotion that is easily taken for the asked one.
     confusability: (8, 8), row i, column j: how easily an image of emotion i is taken for j; None where that share is 0.
+    setting: which one the count comes from, for the error.
     Raises UserError for an emotion without images, and where a kind gets fewer questions than it has cells.
     """
     rng = Random(f"{seed} questions")
@@ -89,7 +96,7 @@ def draw_questions(images: pd.DataFrame, settings: Questions, confusability: np.
         rounds = int(settings.count * share / sum(shares.values())) // cells
         if not rounds:
             raise UserError(
-                f"questions.count: {settings.count} leave {kind} with fewer than {cells}, an equal number for each emotion"
+                f"{setting}: {settings.count} leave {kind} with fewer than {cells}, an equal number for each emotion"
                 f" and phrasing; raise it, or set questions.{kind}=0"
             )
         for phrasing in range(len(PHRASINGS[kind])):

@@ -34,7 +34,8 @@ def test_likelihoods_are_those_of_the_answers_one_by_one(asked, reasoning, answe
     shown = [paths[question.image_id] for question in questions]
     completions = ["<think>a tree</think><answer>awe</answer>" if reasoning else "awe", "no format", "", "<think>", "x", "y"]
     packed = asker.likelihoods(questions, shown, completions)
-    assert asker._compared and asker._shares, "the model can share, and the comparison found it so"
+    assert asker._compared
+    assert asker._shares, "the model can share, and the comparison found it so"
     asker._shares = False
     torch.testing.assert_close(packed, asker.likelihoods(questions, shown, completions), rtol=1e-3, atol=1e-5)
     asker._shares = True
