@@ -161,7 +161,7 @@ def _from_here(path: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML, but 1e-3 is a number, and of two equal keys the first is not dropped without a word."""
+    """PyYAML, but 1e-3 is a number, `no` a word, and of two equal keys the first is not dropped without a word."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -172,6 +172,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, form) for tag, form in known if tag != "tag:yaml.org,2002:bool"]
+    for letter, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 

@@ -13,10 +13,10 @@ from config.settings import ROOT
 
 
 def resolve_model(name: str) -> str:
-    """Return the folder that `name` is, counted from here or from the project's root, or else the name, for the Hub."""
-    for folder in (Path(os.path.expanduser(name)), ROOT / name):
-        if folder.is_dir():
-            return str(folder)
+    """Return the path that `name` is, counted from here or from the project's root, or else the name, for the Hub."""
+    for path in (Path(os.path.expanduser(name)), ROOT / name):
+        if path.exists():
+            return str(path)
     return name
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
 from config.loading import UserError
-from config.settings import ROOT, Settings
+from config.settings import Settings
 from emoset.hub import resolve_model, weights_digest
 from emoset.labels import EMOTIONS
 from evaluation.features import features_of
@@ -33,7 +33,8 @@ def load_judge(settings: Settings, train: pd.DataFrame) -> Judge:
     if name is None:
         clip, probe = clip_network(settings), fit_probe(clip_network(settings), train, settings)
         return lambda images, what: probe.predict_proba(scaled(features_of(clip, images, settings, what)))[:, ORDER]
-    file, imported = ROOT / name, ROOT / name / IMPORTED
+    file = Path(resolve_model(name))
+    imported = file / IMPORTED
     if file.is_file() or imported.is_file():
         layer = load_file(imported) if imported.is_file() else read_tensors(file, setting)
         layer = {part.removeprefix("fc."): tensor.double() for part, tensor in layer.items()}
@@ -73,7 +74,7 @@ def check_judge(settings: Settings, generator: Path) -> None:
 
 def judge_digests(name: str) -> set[str]:
     """Return the digests by which a judge may be known among networks that training saw."""
-    file = Path(resolve_model(name)) if Path(resolve_model(name)).is_dir() else ROOT / name
+    file = Path(resolve_model(name))
     if file.is_file():
         return {sha256(file)}
     summary = file / "summary.json"

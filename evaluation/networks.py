@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from config.loading import UserError
-from config.settings import ROOT, Settings
+from config.settings import Settings
 from emoset.hub import fingerprint, load_model, resolve_model
 from evaluation.features import Network
 from understanding.model import start_process
@@ -64,7 +64,7 @@ def classifier(name: str, setting: str) -> Network:
     name: of a model, or of a file of torchvision's ResNet-50, as Places365's: its images are then resized and cropped as
     torchvision's are. Raises UserError where there is none.
     """
-    device, file = start_process().device, ROOT / name
+    device, file = start_process().device, Path(resolve_model(name))
     if file.is_file():
         model = _torchvision_resnet(file, setting).to(device)
         prepare = _as_torchvision

@@ -180,7 +180,7 @@ def appendix(where: Path) -> str:
         ]
         table = pd.DataFrame(table, columns=["model", "metric", "value"]).to_markdown(index=False)
         about = understanding["about"]
-        parts.append(f"Understanding, {about['split']} split; seed {about['seed']}.\n\n{table}\n")
+        parts.append(f"Understanding, split {about['split']}; seed {about['seed']}.\n\n{table}\n")
     return "\n".join([*parts, "In parentheses: 95 % interval, and n.\n"]) if parts else "Nothing has been evaluated yet.\n"
 
 

@@ -24,8 +24,9 @@ from understanding.scoring import confusion, figures, read_answers
 def models_of(settings: Settings) -> dict[str, str]:
     """Return the models by what they are called: those that the config names, else before and after; {}: none is there."""
     if named := dict.fromkeys(settings.evaluate.models):
-        longest = max(len(Path(name).parts) for name in named)
-        labelled = ({"-".join(Path(name).parts[-parts:]): name for name in named} for parts in range(3, longest + 3))
+        words = {name: [part for part in Path(name).parts if part != "/"] for name in named}
+        longest = max(map(len, words.values()))
+        labelled = ({"-".join(words[name][-parts:]): name for name in named} for parts in range(3, longest + 3))
         return next(labels for labels in labelled if len(labels) == len(named))
     result = settings.run / "understanding" / "model"
     if not result.is_dir():
@@ -67,7 +68,8 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
         rows |= clip_figures(images, train, settings)
 
     # 4. All of it.
-    about = {"n": len(images), "questions": len(questions), "seed": settings.seed, "split": settings.evaluate.split}
+    about = {"n": len(images), "questions": len(questions), "seed": settings.seed}
+    about["split"] = f"folder {settings.evaluate.folder.name}" if settings.evaluate.folder else settings.evaluate.split
     about |= {"models": models, "seconds": round(time.monotonic() - started, 1)}
     found = {"about": about, "figures": rows}
     if is_first_process():

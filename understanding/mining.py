@@ -31,11 +31,12 @@ def main(settings: Settings) -> None:
 
     folder = open_run_folder(settings, "mining")
     index = read_emoset(settings.data, folder).index  # before torch starts its threads: it forks
-    name = settings.understanding.model
-    if settings.understanding.reference == "step_one":
-        name = settings.run / "understanding" / "step_one" / "model"
+    name, otherwise = settings.understanding.model, {"warm_up": "warmup.steps=0", "step_one": "understanding.reference=base"}
+    stage = "step_one" if settings.understanding.reference == "step_one" else "warm_up" if settings.warmup.steps else None
+    if stage:
+        name = settings.run / "understanding" / stage / "model"
         if not name.is_dir():
-            raise UserError(f"{name} is not there; understanding.py makes it, or set understanding.reference=base")
+            raise UserError(f"{name} is not there; understanding.py makes it, or set {otherwise[stage]}")
     mine(load_asker(settings, name, "understanding.model"), index[index["split"] == "train"], folder, settings)
 
 

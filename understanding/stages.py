@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,7 @@ class Stages:
         self.settings, self.folder, self.images, self.confusability = settings, folder, images, confusability
         self.asked_on_val = asked_on_val
         self.model: str | Path = settings.understanding.model
+        self.before_grpo = self.model
         self.done: list[str] = []
         self._recipe = dict(data=data, base=weights_digest(settings.understanding.model), seed=settings.seed)
         start_process()
@@ -68,6 +70,8 @@ class Stages:
         settings, grpo = self.settings, self.settings.grpo
         if settings.understanding.four_bit:
             check_four_bit()
+        if grpo.tracker != "none" and not find_spec(grpo.tracker):
+            raise UserError(f"grpo.tracker: {grpo.tracker} is not installed; pip install {grpo.tracker}, or choose none")
         if grpo.vllm:
             check_vllm_installed()
         if settings.understanding.push_to_hub and is_first_process():
@@ -91,6 +95,7 @@ class Stages:
             chosen = dict(warmup=self.settings.warmup.model_dump(), grpo=grpo) | self._asked(questions)
             training = partial(train_on_answers, self.settings, self.model, questions, self.images)
             self._run("warm_up", chosen, training, steps, f"Supervised warm-up: {steps:,} updates on right answers")
+            self.before_grpo = self.model
 
     def grpo(self, name: str, questions: list[Question], limit: int | None) -> None:
         """Train by GRPO for `limit` updates, or one pass over the questions."""
@@ -114,7 +119,7 @@ class Stages:
         """Return those of Step II, from what the reference model answers; it is asked where it has not been."""
         folder = self.settings.run / "mining"
         folder.mkdir(exist_ok=True)
-        name = self.settings.understanding.model if self.settings.understanding.reference == "base" else self.model
+        name = self.before_grpo if self.settings.understanding.reference == "base" else self.model
         asker = load_asker(self.settings, name, "understanding.model")
         errors = mining.mine(asker, images, folder, self.settings)
         del asker

@@ -146,6 +146,12 @@ def test_values_that_exclude_each_other():
         load(["balance.policy=emogen", "data.kinds=object,human_action"])
 
 
+def test_no_is_a_word(overlay):
+    assert load(["mapper.mixed_precision=no"]).mapper.mixed_precision == "no"
+    settings = load(["--config", overlay("mapper: {mixed_precision: no, ema: null}\nquestions: {reasoning: false}")])
+    assert (settings.mapper.mixed_precision, settings.questions.reasoning) == ("no", False)
+
+
 def test_not_a_text_file(tmp_path):
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(UserError, match=r"binary\.yaml: not a text file"):

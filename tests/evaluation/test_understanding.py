@@ -10,6 +10,7 @@ from config.loading import UserError, load
 from config.settings import ROOT
 from emoset.labels import EMOTIONS
 from evaluation import evaluate
+from evaluation.understanding_models import models_of
 
 VLM = ROOT / "demo" / "models" / "vision_language"
 
@@ -65,6 +66,16 @@ def test_images_of_another_data_set_are_asked_about_which_is_in_their_folders(me
     (tmp_path / "unknown" / "joy").mkdir(parents=True)
     with pytest.raises(UserError, match=rf"unknown has no images in subfolders named {EMOTIONS[0]}"):
         measured(f"evaluate.folder={tmp_path}/unknown")
+
+
+def test_models_are_called_by_the_ends_of_their_paths():
+    named = load(["evaluate.models=/models/qwen,runs/a/understanding/model,runs/b/understanding/model,Qwen/Qwen2.5-VL-3B"])
+    assert list(models_of(named)) == [
+        "models-qwen",
+        "a-understanding-model",
+        "b-understanding-model",
+        "Qwen-Qwen2.5-VL-3B",
+    ]
 
 
 def test_a_model_that_is_not_there_is_one_line(measured):

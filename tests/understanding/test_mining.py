@@ -96,6 +96,10 @@ def test_the_command_counts_wrong_answers_and_what_was_named_instead(quick, monk
     assert (folder / "errors.png").stat().st_size > 1000
 
 
-def test_the_reference_of_step_one_must_be_there(quick):
-    with pytest.raises(UserError, match=r"run/understanding/step_one/model is not there; understanding\.py makes it"):
-        mining.main(quick(understanding={"reference": "step_one"}))
+@pytest.mark.parametrize(
+    ("changed", "stage"),
+    [({"understanding": {"reference": "step_one"}}, "step_one"), ({"warmup": {"steps": 2}}, "warm_up")],
+)
+def test_a_reference_that_training_makes_must_be_there(quick, changed, stage):
+    with pytest.raises(UserError, match=rf"run/understanding/{stage}/model is not there; understanding\.py makes it"):
+        mining.main(quick(**changed))

@@ -81,6 +81,7 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
         ({"understanding": {"model": "/nowhere"}}, r"understanding\.model: '/nowhere' is neither a folder"),
         ({"understanding": {"four_bit": True}}, r"understanding\.four_bit: "),
         ({"questions": {"count": 100}}, r"questions\.count: 100 leave binary with fewer than 64"),
+        ({"grpo": {"tracker": "wandb"}}, r"grpo\.tracker: wandb is not installed; pip install wandb"),
         ({"questions": {"multiple": 2.0}}, r"grpo\.evaluated_questions: 192 leave binary with fewer than 64"),
         ({"questions": {"confusable_share": 0.5}}, r"confusability\.json is not there; training/main\.py makes it"),
         ({"data": {"emoset": "/nowhere"}}, r"/nowhere"),
