@@ -4,8 +4,8 @@
     python demo/run.py seed=1 run=runs/demo-1
 
 Settings are given to all six; their paths count from the project's folder. What a stage took in relation to what was
-expected tells how fast this machine is. A stage that fails ends it, with the stage's exit code. Again, each stage does only what has
-changed.
+expected tells how fast this machine is. A stage that fails ends it, with the stage's exit code. Again, each stage does
+only what has changed.
 """
 
 import signal
