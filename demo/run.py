@@ -1,7 +1,7 @@
 """Run the six commands of `make demo`, and say before each what it does and about how long the rest takes.
 
     python demo/run.py
-    python demo/run.py seed=1 run=runs/demo-1
+    python demo/run.py seed=1 run=runs/demo-1 data.emoset=data/drawn-1/EmoSet data.attribute_root=data/drawn-1/attributes
 
 Settings are given to all six; their paths count from the project's folder. What a stage took in relation to what was
 expected tells how fast this machine is. A stage that fails ends it, with the stage's exit code. Again, each stage does
