@@ -11,6 +11,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, Repository
 from config.loading import UserError
 from config.settings import ROOT
 
+# MKL's vector functions (sqrt, exp, log), when two threads are the first to call one, now and then leave one thread with
+# their half-precision variants: one run in twenty came out otherwise, by its very first update. So one thread calls first.
+torch.ones(1).exp()
+
 
 def resolve_model(name: str) -> str:
     """Return the path that `name` is, counted from here or from the project's root, or else the name, for the Hub."""

@@ -67,7 +67,9 @@ def sampling_dtype(device: torch.device) -> torch.dtype:
 
 def ready_to_sample(pipe: StableDiffusionPipeline, device: torch.device) -> StableDiffusionPipeline:
     """Return a pipeline on the device, with the scheduler that all images are made with."""
-    pipe.to(device).unet.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
+    pipe.to(device)
+    for part in (pipe.unet, pipe.vae):
+        part.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
     pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -88,7 +88,7 @@ def prepare(settings: Settings, folder: Path) -> dict:
     # 3. The frozen models, and what they say of images and attributes.
     checker = dict(safety_checker=None, requires_safety_checker=False, dtype=torch.float32)
     stable = load_model(StableDiffusionPipeline, models.stable_diffusion, "models.stable_diffusion", **checker)
-    stable.to(accelerator.device)
+    stable.to(accelerator.device).vae.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
     used = index[index["image_id"].isin(rows["image_id"])].reset_index(drop=True)
     if settings.caches.use:
         images = moments_of(

@@ -32,7 +32,7 @@ STYLE = "body{font:15px/1.4 system-ui;margin:2em}td,th{padding:.4em .8em;text-al
 
 
 class Curves(TrainerCallback):
-    """Writes into `folder`: metrics.jsonl, a line of numbers for each logged step; answers/; samples/step-<n>.html.
+    """Writes into `folder`: metrics.jsonl, a line of numbers for each logged step; samples/step-<n>.html.
 
     trainer: to be set once there is one.
     """
@@ -87,7 +87,8 @@ class Curves(TrainerCallback):
         ):
             asker = Asker(model, self.processor, self.settings)
             size = self.settings.evaluate.batch_size
-            answers = answer_all(asker, self.questions, self.images, self.folder, size, forced=True)
+            # Kept for all steps together: what Step I has answered at its end, Step II finds at its start.
+            answers = answer_all(asker, self.questions, self.images, self.folder.parent, size, forced=True)
         trainer.model.train(was_training)
         if not is_first_process():
             return
