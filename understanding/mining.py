@@ -31,13 +31,23 @@ def main(settings: Settings) -> None:
 
     folder = open_run_folder(settings, "mining")
     index = read_emoset(settings.data, folder).index  # before torch starts its threads: it forks
-    name, otherwise = settings.understanding.model, {"warm_up": "warmup.steps=0", "step_one": "understanding.reference=base"}
-    stage = "step_one" if settings.understanding.reference == "step_one" else "warm_up" if settings.warmup.steps else None
-    if stage:
-        name = settings.run / "understanding" / stage / "model"
-        if not name.is_dir():
-            raise UserError(f"{name} is not there; understanding.py makes it, or set {otherwise[stage]}")
-    mine(load_asker(settings, name, "understanding.model"), index[index["split"] == "train"], folder, settings)
+    asker = load_asker(settings, reference_model(settings), "understanding.model")
+    mine(asker, index[index["split"] == "train"], folder, settings)
+
+
+def reference_model(settings: Settings) -> str | Path:
+    """Return the model that is asked, by name or folder: what GRPO starts from or, by understanding.reference, Step I's.
+
+    Raises UserError where understanding.py has not made it.
+    """
+    of_step_one = settings.understanding.reference == "step_one" and settings.grpo.steps_one != 0
+    if not of_step_one and not settings.warmup.steps:
+        return settings.understanding.model
+    stage, otherwise = ("step_one", "understanding.reference=base") if of_step_one else ("warm_up", "warmup.steps=0")
+    model = settings.run / "understanding" / stage / "model"
+    if not model.is_dir():
+        raise UserError(f"{model} is not there; understanding.py makes it, or set {otherwise}")
+    return model
 
 
 def mine(asker, images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame:

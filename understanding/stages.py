@@ -60,7 +60,6 @@ class Stages:
         self.settings, self.folder, self.images, self.confusability = settings, folder, images, confusability
         self.asked_on_val = asked_on_val
         self.model: str | Path = settings.understanding.model
-        self.before_grpo = self.model
         self.done: list[str] = []
         self._recipe = dict(data=data, base=weights_digest(settings.understanding.model), seed=settings.seed)
         start_process()
@@ -95,7 +94,6 @@ class Stages:
             chosen = dict(warmup=self.settings.warmup.model_dump(), grpo=grpo) | self._asked(questions)
             training = partial(train_on_answers, self.settings, self.model, questions, self.images)
             self._run("warm_up", chosen, training, steps, f"Supervised warm-up: {steps:,} updates on right answers")
-            self.before_grpo = self.model
 
     def grpo(self, name: str, questions: list[Question], limit: int | None) -> None:
         """Train by GRPO for `limit` updates, or one pass over the questions."""
@@ -119,8 +117,7 @@ class Stages:
         """Return those of Step II, from what the reference model answers; it is asked where it has not been."""
         folder = self.settings.run / "mining"
         folder.mkdir(exist_ok=True)
-        name = self.before_grpo if self.settings.understanding.reference == "base" else self.model
-        asker = load_asker(self.settings, name, "understanding.model")
+        asker = load_asker(self.settings, mining.reference_model(self.settings), "understanding.model")
         errors = mining.mine(asker, images, folder, self.settings)
         del asker
         _free()

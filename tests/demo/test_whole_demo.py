@@ -9,16 +9,6 @@ import yaml
 
 from config.settings import ROOT
 
-SMALL = {
-    "drawn": ["images=1200"],
-    "emotion_space": ["epochs=1"],
-    "mapper": ["max_train_steps=6", "sample_every=null"],
-    "generate": ["images=2", "steps=2"],
-    "questions": ["count=400"],
-    "grpo": ["questions_per_step=8", "batch_size=8", "steps_one=2", "steps_two=1", "evaluate_every=null"],
-    "mining": ["images=64", "answers=2", "lowest=0"],
-    "evaluate": ["images=64", "generated=4", "reference=64", "contents=tree"],
-}
 GENERATION = {"emotion_accuracy", "fid", "lpips", "semantic_clarity", "semantic_diversity"}
 UNDERSTANDING = {"multiple_accuracy", "multiple_balanced_accuracy", "multiple_forced_accuracy", "binary_balanced_accuracy"}
 UNDERSTANDING |= {"yes_rate", "misleading_auroc", "misleading_ece", "format_rate"}
@@ -28,8 +18,7 @@ UNDERSTANDING |= {"yes_rate", "misleading_auroc", "misleading_ece", "format_rate
 def test_from_nothing_to_the_report_and_again(tmp_path):
     places = {"run": "run", "data.emoset": "EmoSet", "data.attribute_root": "attributes", "data.cache": "cache"}
     where = [f"{key}={tmp_path / name}" for key, name in places.items()]
-    small = [f"{section}.{setting}" for section, settings in SMALL.items() for setting in settings]
-    command = [sys.executable, str(ROOT / "demo/run.py"), *small, *where]
+    command = [sys.executable, str(ROOT / "demo/run.py"), "--config", "demo/miniature.yaml", *where]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "[6 of 6]" in done.stdout
