@@ -78,11 +78,12 @@ def main(settings: Settings) -> None:
         if name != "training images":
             write_atomically(folder / f"{name.split('{')[0].strip(': ').replace(' ', '-').replace(':', '')}-{len(name)}.png",
                              grid({e: images[e][:12] for e in EMOTIONS}, 96).save)  # fmt: skip
-    share = {n: np.mean([entropies[n][e] / entropies["training images"][e] for e in EMOTIONS]) for n in made}
+    share = {n: [entropies[n][e] / entropies["training images"][e] for e in EMOTIONS] for n in made}
     table = pd.DataFrame({
         "emotion accuracy": {n: f"{r['value']:.3f} ({r['low']:.3f} to {r['high']:.3f})" for n, r in results.items()},
         "n": {n: r["n"] for n, r in results.items()},
-        "attribute entropy, of that of training images": share,
+        "attribute entropy, of that of training images": {n: np.mean(each) for n, each in share.items()},
+        "the same, least of an emotion": {n: min(each) for n, each in share.items()},
     })  # fmt: skip
     log.info(f"\n{table.to_markdown(floatfmt='.2f')}\n")
 
@@ -113,7 +114,13 @@ def main(settings: Settings) -> None:
         fusion[name] = [judge(images[w])[:, EMOTIONS.index(second)].mean() for w in WEIGHTS]
         log.info(f"{name}: " + ", ".join(f"{w}: {p:.3f}" for w, p in zip(WEIGHTS, fusion[name], strict=True)))
     plot(strength, fusion, folder / "curves.png")
-    summary = {"seed": settings.seed, "emotions": results, "entropy": share, "strength": strength, "fusion": fusion}
+    summary = {
+        "seed": settings.seed,
+        "emotions": results,
+        "entropy": {n: dict(zip(EMOTIONS, each, strict=True)) for n, each in share.items()},
+        "strength": strength,
+        "fusion": fusion,
+    }
     write_atomically(folder / "quality.json", lambda path: path.write_text(json.dumps(summary, indent=1, default=float)))
 
 

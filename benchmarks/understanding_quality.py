@@ -38,7 +38,7 @@ def main(settings: Settings, arguments: list[str]) -> None:
         raise UserError(
             "grpo.steps_one, grpo.steps_two: give both a number, for the other trainings to have as many updates"
         )
-    rows = []
+    rows, told = [], []
     for seed in SEEDS:
         folders = {name: Path(f"{settings.run}-quality-{seed}") / name for name in ("grpo", "random", "supervised")}
         shared = [*arguments, f"seed={seed}", f"questions.confusability={confusability}", "grpo.evaluate_every=null"]
@@ -61,14 +61,18 @@ def main(settings: Settings, arguments: list[str]) -> None:
         found = json.loads((folders["grpo"] / "evaluation" / "understanding.json").read_text(encoding="utf-8"))
         names = [*models, "blind"]
         for name, figures in zip(names, found["figures"].values(), strict=True):
-            rows.append(dict(seed=seed, model=name, n=found["about"]["n"]))
-            rows[-1] |= {title: figures[key]["value"] for title, key in METRICS.items()}
+            rows.append(dict(seed=seed, model=name) | {title: figures[key]["value"] for title, key in METRICS.items()})
+            told.append(dict(seed=seed, model=name) | {title: as_text(figures[key]) for title, key in METRICS.items()})
     table = pd.DataFrame(rows)
     means = table.groupby("model", sort=False)[list(METRICS)].agg(["mean", "min", "max"])
-    told = "{:.3f} ({:.3f} to {:.3f})"
-    cells = {title: [told.format(*row) for row in means[title].to_numpy()] for title in METRICS}
-    print(table.round(3).to_markdown(index=False))
+    cells = {title: ["{:.3f} ({:.3f} to {:.3f})".format(*row) for row in means[title].to_numpy()] for title in METRICS}
+    print(f"{pd.DataFrame(told).to_markdown(index=False)}\n\nvalue (95 % interval; n)")
     print(f"\nmean (least to most) of seeds {SEEDS}\n\n{pd.DataFrame(cells, means.index).to_markdown()}")
+
+
+def as_text(figure: dict) -> str:
+    """Return a figure with its interval and n."""
+    return "{value:.3f} ({low:.3f} to {high:.3f}; {n})".format(**figure)
 
 
 def script(name: str, *arguments: str) -> None:

@@ -17,7 +17,7 @@ from config.loading import UserError, dump, load
 from config.settings import ROOT, Settings
 
 PACKAGES = ("accelerate", "datasets", "deepspeed", "diffusers", "numpy", "pandas", "peft", "pillow", "pyarrow", "pydantic")
-PACKAGES += ("safetensors", "torch", "transformers", "trl")
+PACKAGES += ("safetensors", "scikit-learn", "torch", "torchmetrics", "transformers", "trl")
 log = logging.getLogger("emotion")
 _opened: list[Path] = []  # the folders whose seconds this process counts
 

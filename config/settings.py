@@ -18,6 +18,7 @@ EMOTIONS = get_args(Emotion)
 PLACEHOLDER = "<emotion>"  # stands in a prompt for the emotion
 OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 Weight = Annotated[float, Field(gt=0, le=1000)]
+Seed = Annotated[int, Field(ge=0, le=10**15, strict=False)]  # as many as JSON holds exactly; not strict, for 0,1,2 is text
 Kind = Literal["object", "scene", "facial_expression", "human_action"]
 Split = Literal["train", "val", "test"]
 
@@ -205,7 +206,9 @@ class Generate(Section):
     strength: float = Field(1.0, ge=0, le=4)
     """How strongly the emotion changes a prompt that has other words; 0: not at all."""
     images: int = Field(8, ge=1, le=10**6)
-    """Images of each emotion, or mix, and prompt."""
+    """Images of each emotion, or mix, and prompt; without seeds."""
+    seeds: Annotated[list[Seed] | None, SplitAtCommas] = Field(None, min_length=1)
+    """Seeds of the images of each emotion, or mix, and prompt, one image each; null: they follow from the global seed."""
     batch_size: int = Field(8, ge=1, le=4096)
     """Images made at once by each process."""
     steps: int = Field(50, ge=1, le=1000)
@@ -222,6 +225,12 @@ class Generate(Section):
                 raise ValueError(
                     f"generate.prompts: {prompt!r} says {PLACEHOLDER} {times} times; write it once, where the emotion goes"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_differ(self):
+        if self.seeds and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"generate.seeds: one of {self.seeds} stands there twice; name each once")
         return self
 
 

@@ -57,7 +57,7 @@ def main(settings: Settings) -> None:
         logits = torch.cat([classifier(batch.float() / 127.5 - 1).logits for batch in pixels.split(128)])
 
     found = {kind: [] for kind in (*KINDS, "light", "composition")}
-    contents = []
+    contents, wholes = [], []
     for each, row in zip(cues, logits, strict=True):
         right = {}
         for kind in found:
@@ -67,7 +67,9 @@ def main(settings: Settings) -> None:
                 right[kind] = names[places[row[places].argmax()]] == f"{kind}: {wanted}"
                 found[kind].append(right[kind])
         contents.append(all(right[kind] for kind in KINDS if kind in right))
-    for name, values in {"captions, all their content": contents, **found}.items():
+        wholes.append(all(right.values()))
+    totals = {"captions, all their content": contents, "captions, content, light and composition": wholes}
+    for name, values in {**totals, **found}.items():
         share, n = np.mean(values), len(values)
         draws = np.random.default_rng(0).binomial(n, share, 2000) / n
         log.info(f"{name}: {share:.3f} right ({np.quantile(draws, 0.025):.3f} to {np.quantile(draws, 0.975):.3f}), n = {n}")

@@ -19,12 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ["--config", "config/demo.yaml"]
 # What is run, what it does, and its seconds on 2 cores.
 STAGES = (
-    (["emoset/draw.py", *CONFIG], "draw a small EmoSet", 12),
-    (["training/dataset_balance.py", *CONFIG], "draw a balanced set from it", 5),
-    (["training/main.py", *CONFIG], "train the generator", 260),
-    (["training/inference.py", *CONFIG], "make images", 15),
-    (["understanding.py", *CONFIG], "train the understanding model", 165),
-    (["evaluation/evaluate.py", *CONFIG], "measure both, write the report", 180),
+    (["emoset/draw.py", *CONFIG], "draw a small EmoSet", 10),
+    (["training/dataset_balance.py", *CONFIG], "draw a balanced set from it", 3),
+    (["training/main.py", *CONFIG], "train the generator", 235),
+    (["training/inference.py", *CONFIG], "make images", 12),
+    (["understanding.py", *CONFIG], "train the understanding model", 95),
+    (["evaluation/evaluate.py", *CONFIG], "measure both, write the report", 140),
 )
 KNOWN = 60  # seconds that count as having gone as expected, so that the short first stages alone do not tell the pace
 PATIENCE = 10  # seconds that an interrupted stage has to end

@@ -36,8 +36,13 @@ class Views:
         return self.images["emotion"].to_numpy()
 
 
-def corrected_column(made: Views, training: Views, judged: np.ndarray, settings: Settings) -> dict[str, dict]:
-    """Return the figures of images made, as they should be. training: real ones. judged: (n, 8), by row of `made`."""
+def corrected_column(
+    made: Views, training: Views, memorable: Tensor, judged: np.ndarray, settings: Settings
+) -> dict[str, dict]:
+    """Return the figures of images made, as they should be.
+
+    training: real images. memorable: CLIP's features (N, D) of all training images. judged: (n, 8), by row of `made`.
+    """
     emotions, seed = made.emotions, settings.seed
     pairs = metrics.pairs_within(emotions, settings.evaluate.pairs, seed)
     return {
@@ -54,7 +59,7 @@ def corrected_column(made: Views, training: Views, judged: np.ndarray, settings:
             training.emotions,
             seed,
         ),
-        "nearest_training_distance": metrics.nearest_figure(made.clip, training.clip, emotions, seed),
+        "nearest_training_distance": metrics.nearest_figure(made.clip, memorable, emotions, seed),
     }
 
 

@@ -22,7 +22,8 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
     """Ask a model one multiple-choice question about each image that `generated` (measure_generation) tells of.
 
     Writes cross.json into `folder` and returns it: for each row, and for each strength of `transfer`, agreement with the
-    intended emotion and with the judge; for each mix of `fusion`, how likely the model finds the two emotions.
+    intended emotion and with the judge; for each mix of `fusion`, how likely the model finds the two emotions, and
+    agreement with the judge.
     """
     started, figures, asked_about = time.monotonic(), {}, {}
     asker = load_asker(settings, model, "evaluate.models")
@@ -44,7 +45,10 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
         elif row == "fusion":  # fusion/<first>-<second>/<weight>/...
             pairs, weights = (answers["image_id"].str.split("/").str[place] for place in (1, 2))
             figures[row] = {
-                pair: {weight: likelihoods(each, pair, settings.seed) for weight, each in own.groupby(weights)}
+                pair: {
+                    weight: likelihoods(each, pair, settings.seed) | {"judge": agreement(each, settings.seed)["judge"]}
+                    for weight, each in own.groupby(weights)
+                }
                 for pair, own in answers.groupby(pairs)
             }
         else:

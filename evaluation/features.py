@@ -21,7 +21,7 @@ from emoset.images import load_image
 class Network:
     """What turns images into numbers.
 
-    key: tells it from others, by its weights and by what it does to images. run: (N, D), float32, of N images, any size.
+    key: tells it from others, by its weights and what is done to images first. run: (N, D), float32, of N images, any size.
     names: what the D numbers are about, where they are about something.
     """
 

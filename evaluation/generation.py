@@ -70,13 +70,13 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     images = made_images(named, train, folder / "images", settings)
     images["real"] = equal_emotions(real, len(EMOTIONS) * options.generated, seed).reset_index(drop=True)
     rows = [name for name in images if name not in ("transfer", "fusion")]
-    if few := [row for row in rows if len(images[row]) < FEWEST]:
-        raise UserError(f"{', '.join(few)}: fewer than {FEWEST} images; FID cannot be told of so few")
+    check_enough({row: images[row] for row in rows})
     reference = equal_reference(train, options.reference, seed)
     everything = index if options.reference is None else index.sample(min(options.reference, len(index)), random_state=seed)
 
     # 2. What the networks see in them, all processes together.
     training = see(reference, "training images")
+    memorable = features_of(networks.clip_network(settings), train, settings, "CLIP of training images")
     views = {name: see(each, name) for name, each in images.items() if name != "fusion"}
     squeezed = networks.fid_network(settings, published=True)
     all_real = features_of(squeezed, everything, settings, "EmoSet, squeezed")
@@ -88,7 +88,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     for row in rows[state.process_index :: state.num_processes]:
         emotions = views[row].emotions
         own[row] = {
-            "corrected": corrected_column(views[row], training, judged[row], settings),
+            "corrected": corrected_column(views[row], training, memorable, judged[row], settings),
             "emogen": published_column(views[row], (all_real, all_made[row]), black, judged[row], settings),
             "by_emotion": by_emotion(judged[row], emotions, seed),
         }
@@ -135,6 +135,8 @@ def equal_reference(train: pd.DataFrame, count: int | None, seed: int) -> pd.Dat
 def made_images(named: dict[str, Path], train: pd.DataFrame, folder: Path, settings: Settings) -> dict[str, pd.DataFrame]:
     """Make every method's images below `folder`; return them by row, and those of transfer and fusion."""
     device, images = start_process().device, {}
+    given = {row: read_folder(path, "evaluate.generators") for row, path in named.items() if not _is_generator(path)}
+    check_enough(given)
 
     def make(pipe, about, plans):
         for name, plan in plans.items():
@@ -142,10 +144,9 @@ def made_images(named: dict[str, Path], train: pd.DataFrame, folder: Path, setti
             images[name] = making.as_table(plan, folder)
 
     for row, path in named.items():
-        if not any((path / name).is_file() for name in (GENERATOR, "model_index.json")):
-            given = read_folder(path, "evaluate.generators")
+        if row in given:
             count = len(EMOTIONS) * settings.evaluate.generated
-            images[row] = equal_emotions(given, count, settings.seed).reset_index(drop=True)
+            images[row] = equal_emotions(given[row], count, settings.seed).reset_index(drop=True)
             continue
         pipe, about = load_generator(path, device)
         make(pipe, about, {row: making.plan_emotions(row, settings)})
@@ -158,6 +159,12 @@ def made_images(named: dict[str, Path], train: pd.DataFrame, folder: Path, setti
             plans = {"prompt_only": making.plan_prompts(settings)}
             make(pipe, about, plans | {"attribute_prompt": making.plan_attributes(settings, train)})
     return images
+
+
+def check_enough(images: dict[str, pd.DataFrame]) -> None:
+    """Raise UserError where a row has too few images for FID."""
+    if few := [row for row, each in images.items() if len(each) < FEWEST]:
+        raise UserError(f"{', '.join(few)}: fewer than {FEWEST} images; FID cannot be told of so few")
 
 
 def load_views(settings: Settings):
@@ -179,6 +186,10 @@ def load_views(settings: Settings):
         )
 
     return see
+
+
+def _is_generator(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (GENERATOR, "model_index.json"))
 
 
 def show_real(images: pd.DataFrame, folder: Path, settings: Settings) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
 from config.loading import UserError
+from config.script import log
 from config.settings import Settings
 from emoset.hub import resolve_model, weights_digest
 from emoset.labels import EMOTIONS
@@ -60,7 +61,11 @@ def fit_probe(clip, train: pd.DataFrame, settings: Settings) -> LogisticRegressi
 def check_judge(settings: Settings, generator: Path) -> None:
     """Raise UserError where the generator was trained with the judge: it would be praised for what it was told to do."""
     name, about = settings.evaluate.judge, generator / GENERATOR
-    if name is None or settings.evaluate.force_judge or not about.is_file():
+    if name is None or settings.evaluate.force_judge:
+        return
+    if not about.is_file():
+        if (generator / "model_index.json").is_file():
+            log.info(f"warning: {generator} does not tell what it was trained with; was the judge among that?")
         return
     seen = json.loads(about.read_text(encoding="utf-8")).get("trained_with", {})
     own = judge_digests(name)

@@ -36,6 +36,7 @@ GENERATION = {
     "clip_score": Metric("CLIP score", "↑", "how well an image fits the content that it was asked for"),
     "content_accuracy": Metric("Content", "↑", "images whose likeliest object is the content that was asked for"),
 }
+PUBLISHED = ("fid", "lpips", "emotion_accuracy", "semantic_clarity", "semantic_diversity")  # EmoGen's table, in its order
 UNDERSTANDING = {
     "multiple_accuracy": Metric("Eight-way", "↑", "answers that name the true emotion", 1 / 8),
     "multiple_balanced_accuracy": Metric("Eight-way, balanced", "↑", "its mean over the true emotions", 1 / 8),

@@ -35,7 +35,7 @@ def clip_network(settings: Settings) -> Network:
     def run(images):
         return _clip_features(model, processor(images=images, return_tensors="pt"))
 
-    return Network(f"clip {fingerprint(model)}", run)
+    return Network(f"clip {fingerprint(model)} {processor.to_json_string()}", run)
 
 
 def black_clip_network(settings: Settings) -> Network:
@@ -47,7 +47,7 @@ def black_clip_network(settings: Settings) -> Network:
         unit = [np.asarray(image, np.float32).transpose(2, 0, 1) / 255 for image in images]
         return _clip_features(model, processor(images=unit, return_tensors="pt"))
 
-    return Network(f"black clip {fingerprint(model)}", run)
+    return Network(f"black clip {fingerprint(model)} {processor.to_json_string()}", run)
 
 
 def clip_texts(settings: Settings, texts: list[str]) -> Tensor:
@@ -67,16 +67,18 @@ def classifier(name: str, setting: str) -> Network:
     device, file = start_process().device, Path(resolve_model(name))
     if file.is_file():
         model = _torchvision_resnet(file, setting).to(device)
-        prepare = _as_torchvision
+        prepare, prepared = _as_torchvision, "torchvision's"
     else:
         model = load_model(AutoModelForImageClassification, name, setting, dtype=torch.float32).to(device).eval()
         processor = load_model(AutoImageProcessor, name, setting)
+        prepared = processor.to_json_string()
 
         def prepare(images):
             return processor(images=images, return_tensors="pt").pixel_values
 
     names = tuple(name for _, name in sorted(model.config.id2label.items()))
-    return Network(f"classifier {fingerprint(model)}", lambda images: model(prepare(images).to(device)).logits, names)
+    key = f"classifier {fingerprint(model)} {prepared}"
+    return Network(key, lambda images: model(prepare(images).to(device)).logits, names)
 
 
 def labels(network: Network, kind: str) -> tuple[str, ...]:
@@ -107,7 +109,8 @@ def fid_network(settings: Settings, published: bool) -> Network:
     else:
         model = load_model(AutoModel, name, setting, dtype=torch.float32).to(device).eval()
         processor = load_model(AutoImageProcessor, name, setting)
-        size, key = processor.size.height or processor.size.shortest_edge, fingerprint(model)
+        size = processor.size.height or processor.size.shortest_edge
+        key = f"{fingerprint(model)} {processor.to_json_string()}"
         mean, std = (torch.tensor(each).view(3, 1, 1).to(device) for each in (processor.image_mean, processor.image_std))
 
         def run(squares):

@@ -59,8 +59,9 @@ def unweighted(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> Tensor:
 def lpips_distances(images: pd.DataFrame, pairs: np.ndarray, settings: Settings, published: bool = False) -> np.ndarray:
     """Return (P,) the LPIPS of pairs (P, 2) of row numbers of `images` (columns image_id, path); kept in data.cache.
 
-    Images are resized and cropped to models.resolution, which changes nothing about generated ones.
-    published: hand over numbers from 0 to 1 where the network expects -1 to 1.
+    Images are resized and cropped to models.resolution, which changes nothing about our generator's.
+    published: hand over images as they are, unless the two differ in size, and numbers from 0 to 1 where the network
+    expects -1 to 1.
     """
     name, distance = load_lpips(settings)
     size, kept = (settings.models.resolution,) * 2, settings.data.cache / "features"
@@ -68,8 +69,11 @@ def lpips_distances(images: pd.DataFrame, pairs: np.ndarray, settings: Settings,
     cached = kept / f"lpips-{blake2b(recipe.encode(), digest_size=8).hexdigest()}.npy"
     if not cached.exists():
         found = []
-        for batch in np.array_split(pairs, -(-len(pairs) // settings.evaluate.batch_size)):
-            shown = [[ImageOps.fit(load_image(images["path"].iloc[row]), size) for row in side] for side in batch.T]
+        at_once = 1 if published else settings.evaluate.batch_size
+        for batch in np.array_split(pairs, -(-len(pairs) // at_once)):
+            shown = [[load_image(images["path"].iloc[row]) for row in side] for side in batch.T]
+            if not published or shown[0][0].size != shown[1][0].size:
+                shown = [[ImageOps.fit(image, size) for image in side] for side in shown]
             pixels = [torch.from_numpy(np.stack(side)).permute(0, 3, 1, 2) / 255 for side in shown]
             with torch.no_grad():
                 found.append(distance(*(side if published else side * 2 - 1 for side in pixels)).double().cpu().numpy())

@@ -150,19 +150,45 @@ def gather(settings: Settings) -> dict:
 
 
 def appendix(where: Path) -> str:
-    """Return the figures as Markdown: of generation in two columns, corrected and emogen, and of understanding."""
+    """Return the figures as Markdown: the table that papers print, in each of the two columns, and then all of them."""
     import pandas as pd
 
-    from evaluation.metric_labels import GENERATION, UNDERSTANDING, interval, value
+    from evaluation.metric_labels import CROSS, GENERATION, PUBLISHED, UNDERSTANDING, interval, value
     from evaluation.report_sections import read_json, row_name
 
     def cell(figure: dict | None) -> str:
         return f"{value(figure)} ({interval(figure)}; n = {figure['n']:,})" if figure else ""
 
+    def long_table(figures: dict, metrics: dict, first: str) -> str:
+        cells = [
+            (row_name(row), metric.label, cell(found[name]))
+            for row, found in figures.items()
+            for name, metric in metrics.items()
+            if name in found
+        ]
+        return pd.DataFrame(cells, columns=[first, "metric", "value"]).to_markdown(index=False)
+
     parts = []
-    generation = read_json(where / "evaluation" / "generation.json")
-    understanding = read_json(where / "evaluation" / "understanding.json")
+    generation, understanding, cross = (
+        read_json(where / "evaluation" / f"{part}.json") for part in ("generation", "understanding", "cross")
+    )
     if generation:
+        about = generation["about"]
+        for column, meaning in {
+            "emogen": "as EmoGen's code computes",
+            "corrected": "as docs/metrics.md corrects it",
+        }.items():
+            figures = {row: found[column] for row, found in generation["figures"].items() if "fid" in found[column]}
+            table = {
+                f"{GENERATION[name].label} {GENERATION[name].better}": [
+                    value(found[name]) if name in found else "" for found in figures.values()
+                ]
+                for name in PUBLISHED
+            }
+            table = pd.DataFrame(table, index=[row_name(row) for row in figures]).to_markdown(disable_numparse=True)
+            parts.append(
+                f"Generated images, {meaning}; seed {about['seed']}, n = {max(about['n'].values()):,}.\n\n{table}\n"
+            )
         table = [
             (row_name(row), metric.label, cell(found["corrected"].get(name)), cell(found["emogen"].get(name)))
             for row, found in generation["figures"].items()
@@ -170,17 +196,14 @@ def appendix(where: Path) -> str:
             if name in found["corrected"]
         ]
         table = pd.DataFrame(table, columns=["images", "metric", "corrected", "emogen"]).to_markdown(index=False)
-        parts.append(f"Generated images; seed {generation['about']['seed']}.\n\n{table}\n")
+        parts.append(f"The same with intervals, and more.\n\n{table}\n")
     if understanding:
-        table = [
-            (row_name(row), metric.label, cell(found[name]))
-            for row, found in understanding["figures"].items()
-            for name, metric in UNDERSTANDING.items()
-            if name in found
-        ]
-        table = pd.DataFrame(table, columns=["model", "metric", "value"]).to_markdown(index=False)
         about = understanding["about"]
+        table = long_table(understanding["figures"], UNDERSTANDING, "model")
         parts.append(f"Understanding, split {about['split']}; seed {about['seed']}.\n\n{table}\n")
+    if cross:
+        table = long_table(cross["figures"], CROSS, "images")
+        parts.append(f"What the understanding model says of the images; seed {cross['about']['seed']}.\n\n{table}\n")
     return "\n".join([*parts, "In parentheses: 95 % interval, and n.\n"]) if parts else "Nothing has been evaluated yet.\n"
 
 

@@ -64,6 +64,7 @@ def build_emotion_space(
     images = json.dumps(index[["image_id", "emotion", "split", "image"]].values.tolist())
     recipe = {"version": STAGE_VERSION, "seed": settings.seed, "data set": data_fingerprint} | learned
     recipe |= {"images": blake2b(images.encode(), digest_size=8).hexdigest(), "backbone": fingerprint(encoder)}
+    recipe |= {"precision": accelerator.mixed_precision}  # in which the encoder is trained, and encodes
     space = settings.emotion_space
     whole = recipe | {"covariance": space.covariance, "shrinkage": space.shrinkage, "kinds": settings.data.kinds}
     text, marker = json.dumps(whole, indent=1) + "\n", folder / "recipe.json"

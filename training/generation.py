@@ -33,20 +33,21 @@ SHEET_COLUMNS, SHEET_ROWS = 8, 32  # of a contact sheet, the rows being prompts
 def plan_images(settings: Settings) -> dict[str, dict]:
     """Return the parameters of every image, by its path in the images folder: what differs, and what all share.
 
-    The seed of an image follows from settings.seed, emotion or mix, prompt and number alone.
+    An image's seed is that of generate.seeds at its number; or follows from settings.seed, emotion or mix, prompt, number.
     Raises UserError where there is nothing to make.
     """
     generate = settings.generate
     mixes = dict(_named(mix) for mix in [*({emotion: 1.0} for emotion in generate.emotions), *generate.mixes])
     if not mixes:
         raise UserError("generate: neither emotions nor mixes, so there is nothing to make; give some of either")
+    images = generate.images if generate.seeds is None else len(generate.seeds)
     return {
         f"{name}/{_file_stem(prompt)}{number:05d}.png": {
             "emotion": name,
             "weights": weights,
             "prompt": prompt,
             "number": number,
-            "seed": derived_seed(settings.seed, name, prompt, number),
+            "seed": generate.seeds[number] if generate.seeds else derived_seed(settings.seed, name, prompt, number),
             "steps": generate.steps,
             "guidance_scale": generate.guidance_scale,
             "strength": generate.strength,
@@ -54,7 +55,7 @@ def plan_images(settings: Settings) -> dict[str, dict]:
         }
         for name, weights in mixes.items()
         for prompt in generate.prompts
-        for number in range(generate.images)
+        for number in range(images)
     }
 
 

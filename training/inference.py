@@ -6,7 +6,8 @@
 
 Everything goes to `<run>/images/`: a folder for each emotion and mix, a contact sheet beside it, and manifest.jsonl. A PNG
 holds the parameters that it was made with. The same command again makes what is missing, or was made otherwise. An image
-has a seed of its own, so it does not depend on the batch size or on how many processes there are.
+has a seed of its own, or one of generate.seeds. Batches are the same however many processes share them and whatever was
+there before, and so, to the bit, are images; in batches of another size they differ by one grey level at most.
 """
 
 import sys
@@ -46,45 +47,44 @@ def main(settings: Settings) -> None:
     tokenize(pipe.tokenizer, generate.prompts, pipe.mapper.config.tokens)  # refuses a prompt that is too long
     planned = {path: parameters | about for path, parameters in planned.items()}
 
-    # 3. What is not there yet. Nobody writes before all have looked, and then all get as many to make: a killed run may
-    # have left one process's share done and another's not.
+    # 3. What is not there yet. Nobody writes before all have looked.
     folders = sorted({folder / parameters["emotion"] for parameters in planned.values()})
     if rank == 0:
         for left_by_a_killed_run in [path for each in folders for path in each.glob(".*.png")]:
             left_by_a_killed_run.unlink()
     looked_at = list(planned)[rank::processes]
     missing = [path for path in looked_at if read_parameters(folder / path) != planned[path]]
-    missing = gather_object([(path, (folder / path).exists()) for path in missing])
+    missing = dict(gather_object([(path, (folder / path).exists()) for path in missing]))
     log.info(
         f"{len(planned):,} images, {processes} processes: {len(missing):,} to make, {len(planned) - len(missing):,} kept as "
-        f"they are, {sum(exists for _, exists in missing):,} replaced (damaged, or of other parameters)"
+        f"they are, {sum(missing.values()):,} replaced (damaged, or of other parameters)"
     )
 
-    # 4. Make them.
-    share = [path for path, _ in missing][rank::processes]
-    bar = progress(None, "images", len(missing)) if rank == 0 else None
-    for first in range(0, len(share), generate.batch_size):
-        batch = {path: planned[path] for path in share[first : first + generate.batch_size]}
+    # 4. Make them. Batches follow from the plan alone, and one is made again whole when any of it is missing: in another
+    # batch an image would come out a little otherwise.
+    paths = list(planned)
+    batches = [paths[first : first + generate.batch_size] for first in range(0, len(paths), generate.batch_size)]
+    share = [batch for batch in batches if missing.keys() & batch][rank::processes]
+    for batch in progress(share, "images", len(share), unit=" batches") if rank == 0 else share:
+        parameters = [planned[path] for path in batch]
         images = pipe(
-            prompt=[parameters["prompt"] for parameters in batch.values()],
-            emotion=[parameters["weights"] for parameters in batch.values()],
+            prompt=[each["prompt"] for each in parameters],
+            emotion=[each["weights"] for each in parameters],
             emotion_strength=generate.strength,
             negative_prompt=generate.negative_prompt,
-            generator=[torch.Generator().manual_seed(parameters["seed"]) for parameters in batch.values()],
+            generator=[torch.Generator().manual_seed(each["seed"]) for each in parameters],
             num_inference_steps=generate.steps,
             guidance_scale=generate.guidance_scale,
             height=about["resolution"],
             width=about["resolution"],
         ).images
-        for (path, parameters), image in zip(batch.items(), images, strict=True):
-            save_image(folder / path, image, parameters)
-        if bar is not None:
-            bar.update(min(len(batch) * processes, len(missing) - bar.n))  # the others are about as far
+        for path, image in zip(batch, images, strict=True):
+            if path in missing:
+                save_image(folder / path, image, planned[path])
     accelerator.wait_for_everyone()
 
     # 5. Show what there is.
     if rank == 0:
-        bar.close()
         write_manifest(folder, planned)
         write_contact_sheets(folder, planned)
         others = sum(path.relative_to(folder).as_posix() not in planned for each in folders for path in each.glob("*.png"))

@@ -38,6 +38,8 @@ def main(settings: Settings) -> None:
 def prepare(settings: Settings, folder: Path) -> dict:
     """Run the stages before the mapper's training in `folder`; return what that takes (train_mapper)."""
     # Imported here, so that --help and an error in the config answer at once.
+    from hashlib import blake2b
+
     import pandas as pd
     import torch
     from diffusers import StableDiffusionPipeline
@@ -97,16 +99,18 @@ def prepare(settings: Settings, folder: Path) -> dict:
     else:
         images = pixels_of(used, data.emoset, models.resolution, None, settings, accelerator, emoset.fingerprint)
     texts = attribute_texts(sorted(rows["attribute"].unique()), models.clip, data.cache)
+    told = blake2b(emotions.confidence.to_csv(index=False).encode(), digest_size=8)
     if imported:
         classifier = read_imported_classifier(imported, texts.features.shape[1])
-    else:
+        told.update(b"".join(part.numpy().tobytes() for part in classifier))
+    else:  # it follows from the texts and the confidences
         classifier = fit_emotion_classifier(texts, emotions.confidence)
 
     # 4. The items that the mapper is trained on.
     own = torch.tensor(index["image_id"].isin(used["image_id"]).tolist())
     side = models.resolution // stable.vae_scale_factor
     items = MapperItems(
-        f"{recipe_of(path)} {fingerprint(space, stable.vae)} {texts.key}",
+        f"{recipe_of(path)} {fingerprint(space, stable.vae)} {texts.key} {told.hexdigest()}",
         rows,
         images,
         used["image_id"].tolist(),

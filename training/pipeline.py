@@ -33,7 +33,9 @@ class EmotionPipeline(StableDiffusionPipeline):
     All else is as in StableDiffusionPipeline.
     """
 
-    model_cpu_offload_seq = "emotion_space->mapper->text_encoder->image_encoder->unet->vae"
+    model_cpu_offload_seq = "mapper->text_encoder->image_encoder->unet->vae"
+    # It is small, is never called, and has no parameters, which the next module's hook would look for.
+    _exclude_from_cpu_offload = (*StableDiffusionPipeline._exclude_from_cpu_offload, "emotion_space")
 
     def __init__(
         self,
@@ -63,29 +65,42 @@ class EmotionPipeline(StableDiffusionPipeline):
         self.register_modules(mapper=mapper, emotion_space=emotion_space)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, base: str | None = None, safety_checker: bool = False, **options):
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        base: str | None = None,
+        safety_checker: bool | torch.nn.Module | None = False,
+        **options,
+    ):
         """Load a generator's folder, or what `save_pretrained` wrote; either may be the name of a repository on the Hub.
 
         A generator's folder names the Stable Diffusion it was trained on; `base` names another place of the same one.
-        safety_checker: load that of the base, if it has one. `options`, such as dtype, go to diffusers.
-        Raises UserError where there is no generator, or where the base is not the one that the mapper was trained on.
+        safety_checker: True loads that of the base, or of what `save_pretrained` wrote; or it is one itself. `options`, such
+        as dtype, go to diffusers; those for the Hub to both downloads, but `revision` to the one of `folder` alone.
+        Raises UserError where there is no generator, or no safety checker, or where the base is not the one that the mapper
+        was trained on.
         """
         # Told, for transformers would load its part of a pipeline in the precision that it was saved in.
         options["dtype"] = options.pop("torch_dtype", options.get("dtype", torch.float32))
         folder = Path(folder)
         if not folder.is_dir():
+            revision = options.pop("revision", None)  # the base has others
+            hub = {name: options[name] for name in ("token", "cache_dir", "local_files_only") if name in options}
             try:
-                folder = Path(snapshot_download(str(folder)))
+                folder = Path(snapshot_download(str(folder), revision=revision, **hub))
             except (OSError, HFValidationError, RepositoryNotFoundError, ValueError):
                 raise UserError(f"{folder}: no generator there; train one with training/main.py") from None
+        if safety_checker is not True:
+            options |= dict(safety_checker=safety_checker or None, requires_safety_checker=bool(safety_checker))
         if not (folder / GENERATOR).exists():
             if not (folder / "model_index.json").exists():
                 raise UserError(f"{folder}: holds no {GENERATOR}, so it is no generator; train one with training/main.py")
-            return super().from_pretrained(folder, **options)
+            pipe = super().from_pretrained(folder, **options)
+            _check_safety(pipe, safety_checker, folder)
+            return pipe
         about = json.loads((folder / GENERATOR).read_text(encoding="utf-8"))
-        if not safety_checker:
-            options |= dict(safety_checker=None, requires_safety_checker=False)
         stable = load_model(StableDiffusionPipeline, base or about["base"], f"{folder / GENERATOR}: base", **options)
+        _check_safety(stable, safety_checker, base or about["base"])
         if set(about["base_hashes"]).isdisjoint(fingerprints(stable.unet, stable.text_encoder)):
             raise UserError(f"{folder / GENERATOR}: was trained on another Stable Diffusion than {base or about['base']}")
         parts = {
@@ -172,6 +187,11 @@ class EmotionPipeline(StableDiffusionPipeline):
     def _encode(self, prompts: list[str], embeddings: torch.Tensor | None = None) -> torch.Tensor:
         tokenized = tokenize(self.tokenizer, prompts, self.mapper.config.tokens).to(self._execution_device)
         return encode(self.text_encoder, tokenized, embeddings)
+
+
+def _check_safety(pipe: StableDiffusionPipeline, asked, place: str | Path) -> None:
+    if asked is True and pipe.safety_checker is None:
+        raise UserError(f"safety_checker=True: {place} has none; give a safety checker itself, or False")
 
 
 def _listed(value) -> list:

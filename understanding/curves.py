@@ -31,8 +31,38 @@ SHOWN = 24  # answers in a page of samples
 STYLE = "body{font:15px/1.4 system-ui;margin:2em}td,th{padding:.4em .8em;text-align:left;vertical-align:top}img{width:8em}"
 
 
-class Curves(TrainerCallback):
-    """Writes into `folder`: metrics.jsonl, a line of numbers for each logged step; samples/step-<n>.html.
+class Numbers(TrainerCallback):
+    """Writes metrics.jsonl into `folder`, a line of numbers for each logged step, and shows a bar of the updates."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def on_train_begin(self, args, state, control, **_) -> None:
+        """Drop the lines of steps after the one that is gone on from."""
+        path = self.folder / "metrics.jsonl"
+        if is_first_process():
+            lines = path.read_text().splitlines() if path.exists() else []
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= state.global_step]
+            path.write_text("".join(f"{line}\n" for line in kept))
+            self.bar = progress(None, "updates", state.max_steps, state.global_step, " updates")
+
+    def on_log(self, args, state, control, logs=None, **_) -> None:
+        if is_first_process():
+            numbers = {name: round(float(value), 6) for name, value in logs.items() if _is_number(value)}
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps({"step": state.global_step} | numbers) + "\n")
+
+    def on_step_end(self, args, state, control, **_) -> None:
+        if is_first_process():
+            self.bar.update()
+
+    def on_train_end(self, args, state, control, **_) -> None:
+        if is_first_process():
+            self.bar.close()
+
+
+class Curves(Numbers):
+    """Evaluates as well: numbers of the val split, and samples/step-<n>.html.
 
     trainer: to be set once there is one.
     """
@@ -47,36 +77,20 @@ class Curves(TrainerCallback):
         images: dict[str, Path],
         processor: ProcessorMixin,
     ):
-        self.settings, self.folder, self.questions, self.images = settings, folder, questions, images
-        self.processor = processor
+        super().__init__(folder)
+        self.settings, self.questions, self.images, self.processor = settings, questions, images, processor
 
     def on_train_begin(self, args, state, control, **_) -> None:
-        """Drop the lines of steps after the one that is gone on from; evaluate before the first."""
-        path = self.folder / "metrics.jsonl"
-        if is_first_process():
-            lines = path.read_text().splitlines() if path.exists() else []
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= state.global_step]
-            path.write_text("".join(f"{line}\n" for line in kept))
-            self.bar = progress(None, "updates", state.max_steps, state.global_step, " updates")
+        """Evaluate before the first step too."""
+        super().on_train_begin(args, state, control)
         if not state.global_step and self.settings.grpo.evaluate_every:
             self._evaluate(0)
 
-    def on_log(self, args, state, control, logs=None, **_) -> None:
-        if is_first_process():
-            numbers = {name: round(float(value), 6) for name, value in logs.items() if _is_number(value)}
-            with (self.folder / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps({"step": state.global_step} | numbers) + "\n")
-
     def on_step_end(self, args, state, control, **_) -> None:
-        if is_first_process():
-            self.bar.update()
+        super().on_step_end(args, state, control)
         every = self.settings.grpo.evaluate_every
-        if every and state.global_step % every == 0:
+        if every and (state.global_step % every == 0 or state.global_step == state.max_steps):
             self._evaluate(state.global_step)
-
-    def on_train_end(self, args, state, control, **_) -> None:
-        if is_first_process():
-            self.bar.close()
 
     def _evaluate(self, step: int) -> None:
         trainer, asked = self.trainer, self.settings.questions

@@ -95,6 +95,14 @@ def train(
     )
     curves.trainer = trainer
     keep_precise(trainer, settings)
+    announce(trainer, name, newest)
+    if settings.grpo.vllm:
+        check_vllm_agrees(trainer)
+    trainer.train(resume_from_checkpoint=newest)
+
+
+def announce(trainer, name: str, newest: str | None) -> None:
+    """Say what is trained, in place of what transformers would print. newest: the checkpoint that it goes on from."""
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)
     weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
@@ -102,10 +110,7 @@ def train(
     resumed = f", going on from {Path(newest).name}" if newest else ""
     state = trainer.accelerator.state
     shared = f" on {state.num_processes} processes ({state.distributed_type.value})" if state.num_processes > 1 else ""
-    log.info(f"{name}: {trained:,} weights are trained{shared}, {steps:,} updates{resumed}")
-    if settings.grpo.vllm:
-        check_vllm_agrees(trainer)
-    trainer.train(resume_from_checkpoint=newest)
+    log.info(f"{name}: {trained:,} weights are trained{shared}, {trainer.args.max_steps:,} updates{resumed}")
 
 
 def keep_precise(trainer, settings: Settings) -> None:

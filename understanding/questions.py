@@ -137,9 +137,9 @@ def evaluation_questions(images: pd.DataFrame, settings: Questions, seed: int) -
 
 
 def _wrong_emotions(asked: str, count: int, share: float, confusability: np.ndarray | None, rng: Random) -> list[str]:
-    """Return the true emotions of `count` images for which `asked` is wrong, a share of them confusable with it."""
+    """Return the true emotions of `count` images for which `asked` is wrong, on average a share of them confusable."""
     others = [emotion for emotion in EMOTIONS if emotion != asked]
-    confusable = round(count * share)
+    confusable = int(count * share + rng.random()) if share else 0  # so that few of many cells have their share too
     shown = [others[number % len(others)] for number in range(count - confusable)] if confusable < count else []
     shown = rng.sample(others, len(others))[: len(shown)] if len(shown) < len(others) else shown
     if confusable:

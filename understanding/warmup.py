@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from peft import PeftModel
-from transformers import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
 from config.settings import Settings
 from understanding.checkpoints import WholeCheckpoints, newest_checkpoint
-from understanding.grpo import common_arguments, keep_precise, load_trainable, on_one_gpu, question_data
+from understanding.curves import Numbers
+from understanding.grpo import announce, common_arguments, keep_precise, load_trainable, on_one_gpu, question_data
 from understanding.model import lora_config
 from understanding.questions import LETTERS, Question
 
@@ -49,12 +49,13 @@ def train_on_answers(
         args=arguments,
         processing_class=processor,
         train_dataset=question_data(questions, images, settings.understanding.max_pixels, answers),
+        callbacks=[Numbers(folder)],
         peft_config=lora_config(settings.understanding) if new_adapter else None,
     )
     keep_precise(trainer, settings)
-    for noisy in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(noisy)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(arguments))
+    newest = newest_checkpoint(arguments)
+    announce(trainer, "warm_up", newest)
+    trainer.train(resume_from_checkpoint=newest)
 
 
 class Trainer(WholeCheckpoints, SFTTrainer):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from config.loading import UserError
 from config.settings import ROOT
-from emoset.labels import EMOTIONS
+from emoset.labels import EMOTIONS, KINDS
 from evaluation.evaluate import main
 
 ROWS = {"ours", "prompt_only", "attribute_prompt", "real"}
@@ -79,6 +79,26 @@ def test_the_same_images_whatever_the_method_have_the_same_noise(quick):
     assert len({each["seed"] for path, each in transfer.items() if path.endswith("/awe/00000.png")}) == 1
     assert fusion["fusion/awe-fear/0.0/00000.png"]["weights"] == {"awe": 1.0}
     assert fusion["fusion/awe-fear/0.25/00000.png"]["weights"] == {"awe": 0.75, "fear": 0.25}
+
+
+def test_attributes_are_drawn_from_those_of_the_emotion(quick):
+    """As often as images of the emotion carry them; of the kinds that the settings name alone."""
+    import pandas as pd
+
+    from evaluation.making import plan_attributes
+
+    scenes = dict(zip(EMOTIONS, ("beach", "church", "park", "arena", "street", "kitchen", "cave", "hospital"), strict=True))
+    rows = [(emotion, [], scene, "happy", None) for emotion, scene in scenes.items() if emotion != "awe"]
+    rows += [("awe", ["tree", "bird"], None, "sad", "running"), ("awe", ["tree"], None, "sad", None)]
+    train = pd.DataFrame(rows, columns=["emotion", *KINDS])
+    plan = plan_attributes(quick(generated=300), train)
+    prompts = {emotion: [] for emotion in EMOTIONS}
+    for path, parameters in plan.items():
+        prompts[path.split("/")[1]].append(parameters["prompt"])
+    awe = prompts.pop("awe")
+    assert prompts == {emotion: [f"a photo of {scenes[emotion]}"] * 300 for emotion in prompts}
+    assert set(awe) == {"a photo of tree", "a photo of bird"}
+    assert awe.count("a photo of tree") == pytest.approx(200, abs=30)
 
 
 def test_nothing_to_measure(quick, tmp_path):

@@ -1,14 +1,27 @@
 """The metrics against values computed by hand and against libraries."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from config.loading import load
 from emoset.labels import EMOTIONS
-from evaluation import metrics
+from evaluation import baselines, cross, curves, judge, metrics
+from evaluation.columns import Views
 from evaluation.intervals import of_mean, of_pairs, of_statistic
+from evaluation.making import PAIRS, STRENGTHS, WEIGHTS
 from evaluation.perceptual import unweighted
+from understanding.scoring import LIKELIHOODS
+
+
+def one_hot(*emotions: str) -> np.ndarray:
+    return np.eye(8)[[EMOTIONS.index(emotion) for emotion in emotions]]
+
+
+def values(figures: dict[str, dict]) -> dict[str, float]:
+    return {name: each["value"] for name, each in figures.items()}
 
 
 def test_a_mean_over_emotions_counts_each_emotion_alike_and_a_pooled_one_each_image():
@@ -146,3 +159,91 @@ def test_unweighted_lpips_is_that_of_the_package():
 def test_too_few_images_for_fid_are_told_of():
     assert "biased" in metrics.too_few_for_fid(torch.zeros(100, 64))
     assert metrics.too_few_for_fid(torch.zeros(320, 64)) is None
+
+
+def test_strengths_are_scored_against_the_content_that_was_asked_for(monkeypatch):
+    contents, emotions = ["bag", "palm tree"], ["awe", "fear"]
+    rows = [(*each, emotion) for each in ((s, c) for s in STRENGTHS for c in contents) for emotion in emotions]
+    images = pd.DataFrame({"emotion": [emotion for *_, emotion in rows]})
+    images["image_id"] = [f"transfer/{content}/{strength}/{emotion}/00000.png" for strength, content, emotion in rows]
+    texts = {"a photo of a bag": [1.0, 0], "a photo of a palm tree": [0, 1.0]}
+    monkeypatch.setattr(curves, "clip_texts", lambda _, asked: torch.tensor([texts[text] for text in asked]))
+    # Of a bag: cosine 0.6 to a bag. Of a tree: 0.28 to a tree; at strength 1 less than none. A tree is seen in awe alone.
+    shown = {"bag": [3.0, 4.0], "palm tree": [24.0, 7.0]}
+    clip = torch.tensor([[5.0, -5.0] if (s, c) == (1.0, "palm tree") else shown[c] for s, c, _ in rows])
+    objects = np.array([[0.1, 0.9] if (c, e) == ("palm tree", "awe") else [0.9, 0.1] for _, c, e in rows])
+    made = Views(images, clip, objects, objects, clip, ("dog", "Plant, Palm_tree"))
+    judged = one_hot(*(emotion if strength == 0 or emotion == "fear" else "anger" for strength, _, emotion in rows))
+    found = curves.strength_curve(made, judged, load(["evaluate.contents=bag,palm tree"]))
+    assert list(found) == ["0.0", "0.25", "0.5", "0.75", "1.0"]
+    for strength, figures in found.items():
+        score, accuracy = (60 + (0 if strength == "1.0" else 28)) / 2, 1 if strength == "0.0" else 0.5
+        expected = {"emotion_accuracy": accuracy, "clip_score": score, "content_accuracy": 0.5}
+        assert values(figures) == pytest.approx(expected, abs=1e-4)
+        # No label is called a bag: what is seen in its place says nothing.
+        assert {name: each["n"] for name, each in figures.items()} == {**dict.fromkeys(expected, 4), "content_accuracy": 2}
+
+
+def test_weights_are_told_of_by_pair_and_the_two_emotions_apart():
+    rows = [(first, second, weight, n) for first, second in PAIRS for weight in WEIGHTS for n in (0, 1)]
+    images = pd.DataFrame({"image_id": [f"fusion/{a}-{b}/{weight}/{n:05d}.png" for a, b, weight, n in rows]})
+    judged = np.zeros((len(rows), 8))
+    for row, (first, second, weight, number) in enumerate(rows):
+        place = 1 + PAIRS.index((first, second))  # so that no pair is taken for another
+        judged[row, [EMOTIONS.index(first), EMOTIONS.index(second)]] = (1 - weight) / place, weight * number / place
+    found = curves.weight_curve(images, judged, 0)
+    assert list(found) == ["-".join(pair) for pair in PAIRS]
+    for place, (first, second) in enumerate(PAIRS, 1):
+        for weight, figures in found[f"{first}-{second}"].items():
+            expected = {first: (1 - float(weight)) / place, second: float(weight) / 2 / place}
+            assert values(figures) == pytest.approx(expected)
+            assert {each["n"] for each in figures.values()} == {2}
+
+
+def test_agreement_with_what_was_intended_and_with_the_judge_by_hand():
+    rows = [
+        # intended, said, likeliest, judged
+        ("awe", "awe", "awe", "awe"),
+        ("awe", "awe", "fear", "fear"),
+        ("awe", None, "awe", "awe"),
+        ("awe", "anger", "anger", "awe"),
+        ("fear", "sadness", "fear", "sadness"),
+    ]
+    answers = pd.DataFrame(rows, columns=["emotion", "said_emotion", "likeliest", "judged"])
+    answers[LIKELIHOODS] = 0.1 + 0.2 * one_hot(*answers["likeliest"])
+    found = cross.agreement(answers, 0)
+    # Means over the two emotions, of four images and of one.
+    expected = {"intended": (2 / 4 + 0) / 2, "judge": (1 / 4 + 1) / 2}
+    expected |= {"intended_forced": (2 / 4 + 1) / 2, "judge_forced": (3 / 4 + 0) / 2}
+    assert values(found) == pytest.approx(expected)
+
+
+def test_likelihoods_of_the_two_emotions_of_a_mix():
+    answers = pd.DataFrame({"p_awe": [0.5, 0.2, 0.2], "p_fear": [0.1, 0.0, 0.2], "p_anger": [0.4, 0.8, 0.6]})
+    assert values(cross.likelihoods(answers, "awe-fear", 0)) == pytest.approx({"awe": 0.3, "fear": 0.1})
+
+
+def test_clip_says_the_nearest_text_and_a_probe_what_it_was_fitted_to(monkeypatch):
+    def features_of(network, images, settings, what):
+        return torch.from_numpy(7 * one_hot(*images["seen"])).float()
+
+    def clip_texts(settings, asked):
+        assert asked == [f"an image of {emotion}" for emotion in EMOTIONS]
+        return torch.eye(8)
+
+    for module in (baselines, judge):
+        monkeypatch.setattr(module, "features_of", features_of)
+    monkeypatch.setattr(baselines, "clip_network", lambda _: None)
+    monkeypatch.setattr(baselines, "clip_texts", clip_texts)
+    images = pd.DataFrame({"emotion": ["awe", "awe", "awe", "fear"], "seen": ["awe", "awe", "fear", "fear"]})
+    found = baselines.clip_figures(images, None, load([]))
+    assert values(found.pop("CLIP, zero-shot")) == pytest.approx(
+        {"multiple_forced_accuracy": 3 / 4, "multiple_forced_balanced_accuracy": (2 / 3 + 1) / 2}
+    )
+    assert not found
+    # Fitted to images of awe that look like fear, and the other way round, it says the contrary.
+    train = pd.DataFrame({"emotion": EMOTIONS, "seen": EMOTIONS}).replace({"seen": {"awe": "fear", "fear": "awe"}})
+    found = baselines.clip_figures(images, train, load([]))
+    assert values(found["CLIP, linear probe"]) == pytest.approx(
+        {"multiple_forced_accuracy": 1 / 4, "multiple_forced_balanced_accuracy": (1 / 3 + 0) / 2}
+    )

@@ -1,14 +1,19 @@
 """Each fault of the published metrics, kept in the column `emogen`, and what it does to a figure (docs/metrics.md)."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
+from emoset.images import load_image
 from emoset.labels import EMOTIONS
+from emoset.reading import read_emoset
 from evaluation import metrics, networks
-from evaluation.perceptual import lpips_distances
+from evaluation.generation import measure_generation
+from evaluation.perceptual import load_lpips, lpips_distances
 
 
 @pytest.fixture
@@ -92,3 +97,70 @@ def test_the_images_that_are_measured_are_compared_with_themselves(quick):
         metrics.frechet_distances(train, [real]),
     )
     assert published[0] < corrected[0]
+
+
+@pytest.fixture
+def unequal(quick, emoset_copy, tmp_path):
+    """Settings that measure a folder of ten images of amusement, one of them wide, and two of each other emotion.
+
+    In the EmoSet that they are compared with, what is not for training is wide and looks otherwise.
+    """
+    for emotion in EMOTIONS:
+        own = sorted((emoset_copy / "image" / emotion).iterdir())
+        (tmp_path / "theirs" / emotion).mkdir(parents=True)
+        for number, path in enumerate(own[: 10 if emotion == "amusement" else 2]):
+            size = (96, 32) if (emotion, number) == ("amusement", 0) else (32, 32)
+            Image.open(path).resize(size).save(tmp_path / "theirs" / emotion / f"{number}.png")
+    for split in ("val", "test"):
+        for _, _, image, *_ in json.loads((emoset_copy / f"{split}.json").read_text()):
+            ImageOps.invert(load_image(emoset_copy / image)).resize((96, 32)).save(emoset_copy / image)
+    settings = quick(generators=[str(tmp_path / "theirs")], reference=None)
+    data = settings.data.model_copy(update={"emoset": emoset_copy})
+    generate = settings.generate.model_copy(update={"generator": None})  # no images to make
+    return settings.model_copy(update={"data": data, "generate": generate})
+
+
+def test_every_fault_reaches_the_column(unequal, tmp_path):
+    """Each figure of `emogen` is what the parts say when they are put together as published."""
+    found = measure_generation(unequal, tmp_path)
+    images, judged, figures = found["images"]["theirs"], found["judged"]["theirs"], found["figures"]["theirs"]
+    emotions, made = images["emotion"].to_numpy(), [load_image(path) for path in images["path"]]
+    index = read_emoset(unequal.data, tmp_path).index
+    real = [load_image(unequal.data.emoset / image) for image in index["image"]]
+    train = [image for image, split in zip(real, index["split"], strict=True) if split == "train"]
+    pairs = metrics.published_pairs(emotions, unequal.seed)
+
+    @torch.no_grad()
+    def seen(network, images):
+        return network.run(images).float()
+
+    # Over all images, though two fifths of them are of one emotion.
+    right, positive = np.array(EMOTIONS)[judged.argmax(1)] == emotions, np.isin(emotions, EMOTIONS[:4])
+    content = networks.classifier(unequal.evaluate.object_classifier, "")
+    tops = [networks.probabilities(content, seen(content, made), kind).max(1) for kind in ("object", "scene")]
+    expected = {
+        "emotion_accuracy": right.mean(),
+        "emotion_accuracy_two_way": ((judged[:, :4].sum(1) > 0.5) == positive).mean(),
+        "semantic_clarity": np.maximum(*tops).mean(),
+    }
+
+    # To all of EmoSet, whatever its split and emotion; that and what is measured are squeezed.
+    assert found["about"]["published_reference"] == len(index) > found["about"]["reference"]
+    squeezed, cut = (networks.fid_network(unequal, published) for published in (True, False))
+    training, whole, measured = (seen(squeezed, each) for each in (train, real, made))
+    expected["fid"] = metrics.frechet_distances(whole, [measured])[0]
+    for reference, of in ((training, measured), (seen(cut, real), measured), (whole, seen(cut, made))):
+        assert metrics.frechet_distances(reference, [of])[0] != pytest.approx(expected["fid"], rel=0.01)
+
+    # Half of LPIPS's range, black images for CLIP, and pairs of the pool that grows.
+    pixels = torch.from_numpy(np.stack([ImageOps.fit(image, (32, 32)) for image in made])).permute(0, 3, 1, 2) / 255
+    _, distance = load_lpips(unequal)
+    with torch.no_grad():
+        expected["lpips"] = distance(pixels[pairs[:, 0]], pixels[pairs[:, 1]]).mean().item()
+    black = seen(networks.black_clip_network(unequal), made)
+    expected["semantic_diversity"] = metrics.mean_squares(black, pairs).mean()
+
+    assert {name: each["value"] for name, each in figures["emogen"].items()} == pytest.approx(expected, rel=1e-3)
+    for name, value in expected.items():
+        assert figures["corrected"][name]["value"] != pytest.approx(value, rel=0.003), name
+    assert figures["corrected"]["semantic_diversity"]["value"] > 100 * expected["semantic_diversity"]

@@ -84,3 +84,24 @@ def generator(models, tmp_path_factory) -> Path:
     }
     (folder / GENERATOR).write_text(json.dumps(about))
     return folder
+
+
+@pytest.fixture
+def write_published():
+    """Return a function that writes a made-up publication, as EmoGen's repository is, and returns its classifier."""
+    import torch
+
+    from emoset.labels import EMOTIONS
+
+    def write(folder: Path, features: int = 5) -> torch.nn.Linear:
+        (folder / "emo_space").mkdir(parents=True, exist_ok=True)
+        (folder / "weights/Clip_emotion_classifier").mkdir(parents=True, exist_ok=True)
+        for label, emotion in enumerate(EMOTIONS):
+            torch.save(torch.full((6,), float(label)), folder / f"emo_space/{emotion}_mean_v2.pt")
+            torch.save(torch.full((6,), label + 0.5, dtype=torch.float64), folder / f"emo_space/{emotion}_std_v2.pt")
+        layer = torch.nn.Linear(features, 8)
+        weights = {f"fc.{name}": value for name, value in layer.state_dict().items()}
+        torch.save(weights, folder / "weights/Clip_emotion_classifier/time_2023-11-12_03-29-best.pth")
+        return layer
+
+    return write

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -87,11 +88,11 @@ def test_the_plot_shows_all_eight(tmp_path, covariance):
 
 @pytest.fixture
 def build(drawn, models, tmp_path):
-    """Return a function that runs the stage on the drawn EmoSet, everything it writes going to tmp_path."""
+    """Give a function that runs the stage on the drawn EmoSet, everything it writes going to tmp_path."""
     emoset = read_emoset(Data(emoset=drawn, cache=tmp_path, workers=2), tmp_path)
     index = emoset.index[emoset.index["split"] != "test"].reset_index(drop=True)
 
-    def run(**changes):
+    def run(precision="no", **changes):
         space = {"dimension": 12, "image_size": 32, "epochs": 2, "learning_rate": 3e-3} | changes
         settings = Settings(
             data=Data(emoset=drawn, cache=tmp_path / "cache", workers=2),
@@ -99,12 +100,14 @@ def build(drawn, models, tmp_path):
             emotion_space=EmotionSpace(**space),
             mapper=Mapper(workers=0),
         )
-        accelerator = start()
+        AcceleratorState._reset_state()  # else the first precision is that of all
+        accelerator = start(precision)
         pixels = pixels_of(index, drawn, 32, None, settings, accelerator, emoset.fingerprint)
         return build_emotion_space(settings, index, pixels, tmp_path / "space", accelerator, emoset.fingerprint)
 
     run.index = index
-    return run
+    yield run
+    AcceleratorState._reset_state()
 
 
 def test_the_stage_leaves_a_whole_emotion_space(build, tmp_path):
@@ -149,6 +152,13 @@ def test_unchanged_it_is_only_read_and_changed_it_is_built_anew(build, tmp_path,
     trained = tmp_path / "space/encoder/model.safetensors"
     assert trained.stat().st_mtime_ns == times[trained]  # other Gaussians need no other encoder
     assert build(epochs=1).summary["epochs"] == 1
+
+
+def test_another_precision_trains_another_encoder(build, tmp_path):
+    first = build(epochs=1)
+    again = build("bf16", epochs=1)
+    assert json.loads((tmp_path / "space/recipe.json").read_text())["precision"] == "bf16"
+    assert not torch.equal(first.vectors, again.vectors)
 
 
 def test_killed_while_it_writes_the_next_run_finishes_without_training_again(build, tmp_path, monkeypatch):

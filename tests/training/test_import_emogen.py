@@ -25,19 +25,6 @@ def emogen(tmp_path):
     return run
 
 
-def write_published(folder):
-    """Write a made-up publication, laid out as EmoGen's repository is."""
-    (folder / "emo_space").mkdir(parents=True)
-    (folder / "weights/Clip_emotion_classifier").mkdir(parents=True)
-    for label, emotion in enumerate(EMOTIONS):
-        torch.save(torch.full((6,), float(label)), folder / f"emo_space/{emotion}_mean_v2.pt")
-        torch.save(torch.full((6,), label + 0.5, dtype=torch.float64), folder / f"emo_space/{emotion}_std_v2.pt")
-    layer = torch.nn.Linear(5, 8)
-    weights = {f"fc.{name}": value for name, value in layer.state_dict().items()}
-    torch.save(weights, folder / "weights/Clip_emotion_classifier/time_2023-11-12_03-29-best.pth")
-    return layer
-
-
 def test_the_published_files_are_imported(script, tmp_path):
     if not (PUBLISHED / "awe_mean_v2.pt").is_file():
         pytest.skip(f"no published emotion space in {PUBLISHED} (set EMOGEN_METADATA)")
@@ -59,7 +46,7 @@ def test_the_published_files_are_imported(script, tmp_path):
     assert classifier["bias"].shape == (8,)
 
 
-def test_a_clone_of_the_repository_will_do_and_a_second_run_changes_nothing(emogen, tmp_path, capsys):
+def test_a_clone_of_the_repository_will_do_and_a_second_run_changes_nothing(emogen, write_published, tmp_path, capsys):
     layer = write_published(tmp_path / "EmoGen")
     emogen(tmp_path / "EmoGen")
     gaussians = load_file(tmp_path / "imported/gaussians.safetensors")
@@ -86,7 +73,7 @@ class Evil:
         (None, "emotion_space.published: no fear_mean_v2.pt below"),
     ],
 )
-def test_bad_files_get_one_line_and_run_nothing(emogen, tmp_path, monkeypatch, content, message):
+def test_bad_files_get_one_line_and_run_nothing(emogen, write_published, tmp_path, monkeypatch, content, message):
     write_published(tmp_path / "EmoGen")
     target = tmp_path / "EmoGen/emo_space/fear_mean_v2.pt"
     target.unlink() if content is None else torch.save(content, target)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -146,6 +147,45 @@ def test_accumulation_is_a_larger_batch(run):
     assert_same_losses(whole, parts)
 
 
+def test_with_a_cache_a_step_decodes_nothing_and_runs_no_vae(run, monkeypatch):
+    from diffusers import AutoencoderKL
+
+    from training import caches
+
+    def refuse(*_, **__):
+        raise AssertionError("the cache is there")
+
+    monkeypatch.setattr(caches, "load_pixels", refuse)
+    monkeypatch.setattr(AutoencoderKL, "encode", refuse)
+    assert len(metrics(run("cached"))) == 4
+    with pytest.raises(AssertionError, match="the cache is there"):
+        run("live", caches__use="false")
+
+
+def test_it_trains_on_an_imported_space_and_another_classifier_trains_anew(run, write_published, tmp_path, capsys):
+    from training import import_emogen
+    from training.pipeline import EmotionPipeline
+
+    def imported(seed: int) -> Path:
+        torch.manual_seed(seed)
+        write_published(tmp_path / f"published-{seed}", features=24)
+        places = (f"emotion_space.published={tmp_path}/published-{seed}", f"emotion_space.imported={tmp_path}/imported")
+        import_emogen.main(load([*places, f"run={tmp_path}/import"]))
+        return run("on_imported", emotion_space__imported=tmp_path / "imported")
+
+    folder = imported(0)
+    assert len(metrics(folder)) == 4
+    first, space = weights(folder), load_file(folder / "generator/emotion_space/diffusion_pytorch_model.safetensors")
+    assert space["mean"][:, 0].tolist() == list(range(8))  # as published
+    pipe = EmotionPipeline.from_pretrained(folder / "generator")
+    assert pipe(emotion="awe", num_inference_steps=1).images[0].size == (32, 32)
+    imported(0)
+    assert "trained before, and nothing has changed" in capsys.readouterr().out
+    imported(1)  # the same Gaussians beside another classifier
+    assert "the settings or data have changed" in capsys.readouterr().out
+    assert any(not torch.equal(first[name], weight) for name, weight in weights(folder).items())
+
+
 def test_without_a_cache_the_losses_are_the_same(run):
     cached = run("cached", mapper__checkpoints_kept=9)
     live = run("live", caches__use="false", mapper__checkpoints_kept=9)
@@ -254,12 +294,19 @@ def launch(prepared, tmp_path):
         accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1"]
         command = [*accelerate, "--main_process_port", "0", "--mixed_precision", "no", *options, ROOT / "training/main.py"]
         environment = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-        command += arguments(prepared, run=folder, mapper__batch_size=4, **changed)
+        command += arguments(prepared, run=folder, **{"mapper__batch_size": 4} | changed)
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, done.stderr[-3000:]
         return folder
 
     return train
+
+
+IN_PARTS = {"mapper__batch_size": 2, "mapper__gradient_accumulation": 2}  # of two processes: 8 images, as of one
+
+
+def as_configured(name: str) -> tuple[str, Path]:
+    return "--config_file", ROOT / "config/accelerate" / f"{name}.yaml"
 
 
 def processes(folder: Path) -> str:
@@ -269,7 +316,7 @@ def processes(folder: Path) -> str:
 
 def test_two_processes_are_one_with_twice_the_batch(run, launch):
     one = run("one", mapper__checkpoints_kept=9)
-    two = launch("two", "--multi_gpu", mapper__checkpoints_kept=9)
+    two = launch("two", *as_configured("multi_gpu"), mapper__checkpoints_kept=9, **IN_PARTS)
     assert processes(one) == "1 processes (NO), cpu"
     assert processes(two) == "2 processes (MULTI_CPU), cpu"
     assert_close(gradients(one), gradients(two), 1e-4)
@@ -279,8 +326,8 @@ def test_two_processes_are_one_with_twice_the_batch(run, launch):
 @pytest.mark.parametrize("stage", [2, 3])
 def test_deepspeed_does_what_one_process_does_and_resumes(run, launch, stage):
     one = run("one")
-    options = ("--use_deepspeed", "--zero_stage", str(stage))
-    whole = launch("whole", *options)
+    options = as_configured(f"zero{stage}")
+    whole = launch("whole", *options, **IN_PARTS)
     assert processes(whole) == "2 processes (DEEPSPEED), cpu"
     assert_same_losses(one, whole, 1e-3)
     for step in ("step-0000003", "step-0000004"):
@@ -288,7 +335,7 @@ def test_deepspeed_does_what_one_process_does_and_resumes(run, launch, stage):
     before = weights(whole)
     shutil.rmtree(whole / "training/mapper/checkpoints/step-0000004")
     shutil.rmtree(whole / "generator")
-    again = weights(launch("whole", *options))
+    again = weights(launch("whole", *options, **IN_PARTS))
     assert "goes on after update 3 of 4" in (whole / "training/log.txt").read_text()
     for name, weight in weights(one).items():
         assert torch.equal(before[name], again[name])
@@ -304,13 +351,15 @@ def test_a_moving_average_under_deepspeed_is_refused_before_an_older_training_is
 
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_weights(run, prepared, tmp_path):
-    """kill -9, five times, each a little later; the last run goes through."""
+    """kill -9, five times, each later; the last run goes through."""
+    seed = time.time_ns()
+    print(f"updates are drawn with seed {seed}")
     steps = {"mapper.max_train_steps": 12, "mapper.checkpoint_every": 2}
     whole = run("whole", **{key.replace(".", "__"): value for key, value in steps.items()})
     shutil.copytree(prepared["run"], tmp_path / "killed")
     command = [sys.executable, ROOT / "training/main.py", *arguments(prepared | steps, run=tmp_path / "killed")]
     lines = tmp_path / "killed/training/mapper/metrics.jsonl"
-    for update in (2, 3, 7, 8, 11):
+    for update in sorted(Random(seed).sample(range(1, 12), 5)):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(1200):
             reached = lines.read_text().count("\n") if lines.exists() else 0

@@ -6,6 +6,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UniPCMultistepScheduler
 
 from config.loading import UserError
+from training import pipeline
 from training.pipeline import EmotionPipeline
 
 QUICK = dict(num_inference_steps=2, output_type="np")
@@ -179,6 +180,83 @@ def test_a_base_that_was_saved_in_half_precision_is_loaded_whole(generator, mode
     assert pipe.text_encoder.dtype == pipe.unet.dtype == pipe.vae.dtype == torch.float32
     pipe.set_progress_bar_config(disable=True)
     assert np.isfinite(images(pipe, emotion="awe")).all()
+
+
+@pytest.fixture
+def safety():
+    """The options of a pipeline with a safety checker that blackens everything."""
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessor
+
+    size = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2)
+    config = CLIPConfig(vision_config=dict(image_size=32, patch_size=8, **size), text_config=size, projection_dim=24)
+    checker = StableDiffusionSafetyChecker(config)
+    checker.concept_embeds_weights.data.fill_(-2)  # below every cosine
+    processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return dict(safety_checker=checker, feature_extractor=processor)
+
+
+def test_a_safety_checker_that_is_given_checks(generator, safety):
+    pipe = EmotionPipeline.from_pretrained(generator, **safety)
+    assert pipe.safety_checker is safety["safety_checker"]
+    assert pipe.config.requires_safety_checker
+    pipe.set_progress_bar_config(disable=True)
+    assert not images(pipe, emotion="awe").any()
+
+
+def test_a_safety_checker_is_loaded_where_it_is_asked_for_and_there(generator, models, safety, tmp_path):
+    base, saved = tmp_path / "base", tmp_path / "saved"
+    StableDiffusionPipeline.from_pretrained(models / "stable_diffusion", **safety).save_pretrained(base)
+    pipe = EmotionPipeline.from_pretrained(generator, base=str(base), safety_checker=True)
+    assert pipe.safety_checker is not None
+    pipe.save_pretrained(saved)
+    assert EmotionPipeline.from_pretrained(generator, base=str(base)).safety_checker is None
+    bare = EmotionPipeline.from_pretrained(saved)
+    assert bare.safety_checker is None
+    assert EmotionPipeline.from_pretrained(saved, safety_checker=True).safety_checker is not None
+    given = EmotionPipeline.from_pretrained(saved, **safety)
+    assert given.safety_checker is safety["safety_checker"]
+    bare.save_pretrained(tmp_path / "bare")
+    for folder in (generator, tmp_path / "bare"):
+        with pytest.raises(UserError, match=r"safety_checker=True: .* has none; give a safety checker itself") as error:
+            EmotionPipeline.from_pretrained(folder, safety_checker=True)
+        assert "\n" not in str(error.value)
+
+
+def test_options_for_the_hub_reach_both_downloads_and_the_revision_its_own(generator, monkeypatch, tmp_path):
+    asked, load_model = {}, pipeline.load_model
+
+    def download(name, **options):
+        asked[name] = options
+        return generator
+
+    def load(kind, name, setting, **options):
+        asked["base"] = options
+        return load_model(kind, name, setting, **options)
+
+    monkeypatch.setattr(pipeline, "snapshot_download", download)
+    monkeypatch.setattr(pipeline, "load_model", load)
+    hub = dict(token="secret", cache_dir=str(tmp_path), local_files_only=True)
+    EmotionPipeline.from_pretrained("somebody/emotions", revision="v1", **hub)
+    assert asked["somebody/emotions"] == dict(revision="v1", **hub)
+    assert hub.items() <= asked["base"].items()
+    assert "revision" not in asked["base"]
+
+
+def test_offloaded_it_makes_the_same_image(pipe, generator):
+    offloaded = EmotionPipeline.from_pretrained(generator)
+    offloaded.set_progress_bar_config(disable=True)
+    offloaded.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+    offloaded.enable_model_cpu_offload(device="cpu")
+    called = []
+    for name in ("mapper", "text_encoder", "unet"):
+        getattr(offloaded, name).register_forward_hook(lambda *_, name=name: called.append(name))
+    made = images(offloaded, emotion="awe", generator=seeded(1))
+    assert np.array_equal(made, images(pipe, emotion="awe", generator=seeded(1)))
+    order = offloaded.model_cpu_offload_seq.split("->")
+    assert sorted(called, key=order.index) == called  # else a module would come back for every step
+    hooked = {name for name, part in offloaded.components.items() if hasattr(part, "_hf_hook")}
+    assert hooked == {"mapper", "text_encoder", "unet", "vae"}
 
 
 def test_with_an_emotion_or_without_an_image_starts_from_the_same_latents(pipe):

@@ -3,11 +3,13 @@
 import pandas as pd
 import pytest
 import torch
+from tiny_trainers import intern, llava, processor_of, qwen3
+from tiny_trainers import questions as tiny_questions
 
 from emoset.labels import EMOTIONS
 from emoset.reading import read_emoset
 from understanding.answering import answer_all
-from understanding.asking import load_asker
+from understanding.asking import Asker, load_asker
 from understanding.questions import draw_questions, multiple_choice
 
 
@@ -43,18 +45,46 @@ def test_likelihoods_are_those_of_the_answers_one_by_one(asked, reasoning, answe
     alone = torch.cat([asker.likelihoods([q], [s], [c]) for q, s, c in zip(questions, shown, completions, strict=True)])
     torch.testing.assert_close(alone, packed, rtol=1e-3, atol=1e-5)
 
-    # By hand: the whole text of each answer, run by itself.
-    tokenizer, totals = asker.processor.tokenizer, []
     start = "<think>a tree</think><answer>" if reasoning else ""
-    end = "</answer>" if reasoning else tokenizer.eos_token
-    for emotion in EMOTIONS:
-        said = "ABCDEFGH"[questions[0].options.index(emotion)] if answer_by == "letter" else emotion
-        inputs = asker._inputs(questions[:1], shown[:1], [start + said + end])
-        before = asker._inputs(questions[:1], shown[:1], [start])["input_ids"].size(1)
+    end = "</answer>" if reasoning else asker.processor.tokenizer.eos_token
+    said = {emotion: "ABCDEFGH"[questions[0].options.index(emotion)] for emotion in EMOTIONS}
+    choices = [said[emotion] if answer_by == "letter" else emotion for emotion in EMOTIONS]
+    torch.testing.assert_close(packed[0], by_hand(asker, questions[0], shown[0], start, end, choices), rtol=1e-3, atol=1e-5)
+
+
+def by_hand(asker, question, image, start, end, choices) -> torch.Tensor:
+    """Return the likelihoods (8,) of the choices: the whole text of each, run by itself."""
+    before, totals = asker._inputs([question], [image], [start])["input_ids"].size(1), []
+    for choice in choices:
+        inputs = asker._inputs([question], [image], [start + choice + end])
         with torch.no_grad():
             logits = asker.model(**inputs).logits[0, before - 1 : -1].log_softmax(-1)
         totals.append(logits.gather(1, inputs["input_ids"][0, before:, None]).sum())
-    torch.testing.assert_close(packed[0], torch.stack(totals).softmax(0), rtol=1e-3, atol=1e-5)
+    return torch.stack(totals).softmax(0)
+
+
+@pytest.mark.parametrize("fault", [False, True])
+@pytest.mark.parametrize("architecture", [qwen3, llava, intern])
+def test_likelihoods_are_right_with_other_architectures_and_where_none_can_share(quick, monkeypatch, architecture, fault):
+    torch.manual_seed(0)
+    model = architecture()
+    asker = Asker(model, processor_of(model), quick())
+    shown = [row["image"] for row in tiny_questions(3)]
+    table = pd.DataFrame({"image_id": ["a", "b", "c"], "emotion": EMOTIONS[:3]})
+    questions = multiple_choice(table, asker.settings.questions, 0)
+    if fault:
+
+        def unknown(*_):
+            raise NotImplementedError("no such mask")
+
+        monkeypatch.setattr("understanding.asking.pack", unknown)
+    found = asker.likelihoods(questions, shown, ["awe", "", "x"])
+    assert asker._shares is not fault
+    end = asker.processor.tokenizer.eos_token
+    alone = [by_hand(asker, *each, "", end, EMOTIONS) for each in zip(questions, shown, strict=True)]
+    # Their logarithms: of a random model, one of the eight is nearly certain.
+    torch.testing.assert_close(found.log(), torch.stack(alone).log(), rtol=1e-3, atol=1e-3)
+    assert (found[0].log() - found[1].log()).abs().max() > 0.1, "the image or the question shows"
 
 
 def test_the_blind_see_the_same_whatever_the_image(asked, tmp_path):

@@ -63,6 +63,18 @@ def test_a_share_of_the_wrong_images_is_confusable():
     assert all(question.emotion != question.asked for question in wrong)
 
 
+def test_few_questions_have_the_share_of_confusable_images_too():
+    """One wrong question to a cell: none of them is half confusable, but half of them are."""
+    settings = Questions(count=64, binary=1, multiple=0, misleading=0, confusable_share=0.5)
+    before = {emotion: EMOTIONS[place - 1] for place, emotion in enumerate(EMOTIONS)}
+    drawn = [draw_questions(IMAGES, settings, CONFUSABILITY, seed) for seed in range(20)]
+    assert drawn[0] == draw_questions(IMAGES, settings, CONFUSABILITY, 0)
+    assert all(sum(question.is_true for question in questions) == 32 for questions in drawn)
+    wrong = [question for questions in drawn for question in questions if not question.is_true]
+    share = np.mean([question.emotion == before[question.asked] for question in wrong])
+    assert share == pytest.approx(0.5 + 0.5 / 7, abs=0.06)
+
+
 def test_all_wrong_emotions_appear_without_confusability():
     questions = draw_questions(IMAGES, Questions(count=6000, confusable_share=0), None, seed=0)
     pairs = Counter((q.asked, q.emotion) for q in of_kind(questions, "misleading") if not q.is_true)

@@ -7,6 +7,7 @@ from config.understanding_settings import Rewards
 from emoset.labels import EMOTIONS
 from understanding.questions import Question
 from understanding.rewards import length_reward, rewards_of
+from understanding.warmup import right_answer
 
 NEXT = np.roll(np.eye(8), 1, axis=1)  # each emotion is taken for the next
 
@@ -107,3 +108,14 @@ def test_a_graded_reward_pays_half_for_what_the_truth_is_taken_for_most_easily()
 
 def test_length_costs_from_the_limit_to_twice_as_much():
     assert [length_reward(tokens, 100) for tokens in (0, 100, 150, 200, 1000)] == [0, 0, -0.5, -1, -1]
+
+
+@pytest.mark.parametrize("answer_by", ["name", "letter"])
+@pytest.mark.parametrize("reasoning", [True, False])
+def test_the_warm_ups_answers_earn_the_most(reasoning, answer_by):
+    for kind, named in {"binary": ("fear", "awe"), "multiple": (None,), "misleading": ("fear", "awe")}.items():
+        for each in (question(kind, name) for name in named):
+            answer = right_answer(each, reasoning, answer_by)
+            rewards = rewards_of(each, answer, reasoning, answer_by, Rewards(), None)
+            assert rewards[kind] >= 0.99
+            assert rewards["format"] == 1

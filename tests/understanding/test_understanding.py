@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import understanding.stages
 from config.loading import UserError
+from emoset.labels import EMOTIONS
 from understanding.asking import Asker
 
 
@@ -45,9 +46,15 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
 
     # What can be watched, and what the result says of itself.
     lines = [json.loads(line) for line in (folder / "step_one" / "metrics.jsonl").read_text().splitlines()]
-    assert {"reward", "rewards/binary/mean", "val/multiple_accuracy", "val/misleading_auroc"} <= {
-        key for line in lines for key in line
-    }
+    written = {key for line in lines for key in line}
+    assert {f"rewards/{name}/mean" for name in ("binary", "multiple", "misleading", "format")} <= written
+    assert {"reward", "frac_reward_zero_std", "entropy", "kl", "completions/mean_length", "loss"} <= written
+    assert {"val/multiple_accuracy", "val/misleading_auroc"} <= written
+    told = {key for key in written if key.startswith("accuracy/")}
+    assert told
+    assert told <= {f"accuracy/{emotion}" for emotion in EMOTIONS}
+    warm = [json.loads(line) for line in (folder / "warm_up" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in warm if "loss" in line] == [1, 2]
     assert {path.name for path in (folder / "step_one" / "samples").iterdir()} == {"step-000000.html", "step-000002.html"}
     about = json.loads((folder / "model" / "adapter_config.json").read_text())
     assert about["base_model_name_or_path"] == "demo/models/vision_language"
@@ -81,6 +88,7 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
         ({"understanding": {"model": "/nowhere"}}, r"understanding\.model: '/nowhere' is neither a folder"),
         ({"understanding": {"four_bit": True}}, r"understanding\.four_bit: "),
         ({"questions": {"count": 100}}, r"questions\.count: 100 leave binary with fewer than 64"),
+        ({"understanding": {"push_to_hub": "no such name"}}, r"understanding\.push_to_hub: 'no such name' cannot be"),
         ({"grpo": {"tracker": "wandb"}}, r"grpo\.tracker: wandb is not installed; pip install wandb"),
         ({"questions": {"multiple": 2.0}}, r"grpo\.evaluated_questions: 192 leave binary with fewer than 64"),
         ({"questions": {"confusable_share": 0.5}}, r"confusability\.json is not there; training/main\.py makes it"),
@@ -94,6 +102,15 @@ def test_what_cannot_be_is_refused_in_one_line_before_a_model_is_loaded(quick, f
     with pytest.raises(UserError, match=message) as error:
         fine_tune(quick("run", **changed))
     assert "\n" not in str(error.value)
+
+
+def test_in_bfloat16_the_adapter_stays_float32_and_learns(quick, fine_tune):
+    grpo = {"steps_one": 1, "steps_two": 0, "gradient_checkpointing": True}
+    settings = quick("run", grpo=grpo, understanding={"dtype": "bfloat16"})
+    fine_tune(settings)
+    adapter = weights(settings.run / "understanding" / "model")
+    assert {weight.dtype for weight in adapter.values()} == {torch.float32}
+    assert any(weight.any() for name, weight in adapter.items() if "lora_B" in name)
 
 
 def test_nothing_to_train_is_said(quick, fine_tune):

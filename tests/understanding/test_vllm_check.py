@@ -1,5 +1,6 @@
 """vLLM may sample where it is installed and gives the greedy answers of transformers; a stand-in takes its place here."""
 
+import copy
 import importlib.util
 
 import pytest
@@ -12,6 +13,9 @@ from understanding.vllm_check import check_vllm_agrees
 def beside_vllm(trainer):
     """GRPO's trainer, with something in vLLM's place that answers as transformers does, or as told."""
     made, _ = trainer
+    greedy = copy.copy(made.generation_config)
+    greedy.do_sample = False
+    del made.generation_config, made.generation_kwargs  # as TRL leaves them unset where vLLM samples
 
     class StandIn:
         temperature = 0.7
@@ -22,10 +26,10 @@ def beside_vllm(trainer):
         def generate(self, prompts, images, num_generations, profiler):
             assert self.temperature == 0, "answers are to be compared greedily"
             assert len({image.tobytes() for (image,) in images}) == 4
-            made.use_vllm = False
-            made.generation_config.do_sample = False
+            made.use_vllm, made.generation_config = False, greedy
             answers, _ = made._generate_single_turn(*made._asked, num_generations)
-            made.use_vllm = made.generation_config.do_sample = True
+            made.use_vllm = True
+            del made.generation_config
             if self.told:
                 answers[-1] = self.told(answers[-1])
             return prompts, answers, [[[0.0]] * len(answer) for answer in answers], None
@@ -45,7 +49,7 @@ def test_equal_greedy_answers_let_vllm_sample(beside_vllm):
     processor = beside_vllm.processing_class
     check_vllm_agrees(beside_vllm)
     assert beside_vllm.use_vllm
-    assert beside_vllm.generation_config.do_sample
+    assert not hasattr(beside_vllm, "generation_config")
     assert beside_vllm.vllm_generation.temperature == 0.7
     assert beside_vllm.processing_class is processor
 

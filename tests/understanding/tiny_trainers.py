@@ -1,5 +1,6 @@
 """Tiny models of several architectures, GRPO trainers of them, and what one batch gives; for tests of the shared prefix."""
 
+import re
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,10 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     Gemma3Processor,
     Gemma3TextConfig,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
+    InternVLVisionConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -23,12 +28,14 @@ from transformers import (
     ProcessorMixin,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2Config,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     SiglipVisionConfig,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from trl import GRPOConfig
 
@@ -64,6 +71,17 @@ class QwenProcessor(ProcessorMixin):
 
     def replace_image_token(self, image_inputs, image_idx, **kwargs):
         return self.image_token * (image_inputs["image_grid_thw"][image_idx].prod() // self.image_processor.merge_size**2)
+
+
+class InternProcessor(InternVLProcessor):
+    """The InternVL processor without its video part: it cuts an image into tiles, and does not say how many."""
+
+    def __init__(self, image_processor=None, tokenizer=None, chat_template=None):
+        names = ("<|image_pad|>", "<|vision_start|>", "<|vision_end|>")
+        self.image_token, self.start_image_token, self.end_image_token = names
+        self.image_token_id, self.start_image_token_id, self.end_image_token_id = tokenizer.convert_tokens_to_ids(names)
+        self.multimodal_pattern, self.image_seq_length = re.compile(r"(?P<image><\|image_pad\|>)"), 4
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
 
 class Counting:
@@ -115,6 +133,14 @@ def llava() -> LlavaForConditionalGeneration:
     )
 
 
+def intern() -> InternVLForConditionalGeneration:
+    vision = InternVLVisionConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, image_size=28, patch_size=7
+    )
+    text, image = Qwen2Config(**TEXT), _ids()["image_token_id"]
+    return InternVLForConditionalGeneration(InternVLConfig(vision_config=vision, text_config=text, image_token_id=image))
+
+
 def windowed() -> Qwen2_5_VLForConditionalGeneration:
     model = qwen2_5()
     model.config.text_config.layer_types = ["full_attention", "sliding_attention"]
@@ -154,6 +180,10 @@ def processor_of(model) -> ProcessorMixin:
         words.boi_token_id, words.image_token_id = words.convert_tokens_to_ids([words.boi_token, words.image_token])
         template = TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|>")
         return Gemma3Processor(images, words, chat_template=template, image_seq_length=4)
+    if isinstance(model, InternVLForConditionalGeneration):
+        images = GotOcr2ImageProcessorPil(size={"height": 28, "width": 28}, max_patches=6)
+        template = TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<|image_pad|>")
+        return InternProcessor(images, tokenizer(), chat_template=template)
     images = Qwen2VLImageProcessorPil(patch_size=14, merge_size=2, min_pixels=28 * 28, max_pixels=112 * 112)
     counting = type("CountingQwenProcessor", (Counting, QwenProcessor), {"__init__": QwenProcessor.__init__})
     return counting(images, tokenizer(), chat_template=TEMPLATE)

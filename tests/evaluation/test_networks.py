@@ -1,0 +1,143 @@
+"""The networks that metrics are made of: torchvision's weights, packages that are missing, features that are kept."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import batch_norm, conv2d, max_pool2d
+
+from config.loading import UserError
+from emoset.images import load_image
+from evaluation import networks, perceptual
+from evaluation.generation import measure_generation
+from evaluation.networks import classifier, fid_network
+
+DEPTHS = (3, 4, 6, 3)  # of ResNet-50
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """Random weights of a ResNet-50 that tells five classes, as torchvision names them; whole ones in half precision."""
+    rng = torch.Generator().manual_seed(0)
+    shapes = {"conv1": (64, 3, 7, 7), "bn1": (64,), "fc": (5, 2048)}
+    width = 64
+    for stage, depth in enumerate(DEPTHS, 1):
+        inner = 32 * 2**stage
+        for block in range(depth):
+            name = f"layer{stage}.{block}"
+            shapes |= {f"{name}.conv1": (inner, width, 1, 1), f"{name}.conv2": (inner, inner, 3, 3)}
+            shapes |= {f"{name}.conv3": (4 * inner, inner, 1, 1), f"{name}.bn1": (inner,), f"{name}.bn2": (inner,)}
+            shapes[f"{name}.bn3"] = (4 * inner,)
+            if block == 0:
+                shapes |= {f"{name}.downsample.0": (4 * inner, width, 1, 1), f"{name}.downsample.1": (4 * inner,)}
+            width = 4 * inner
+    found = {}
+    for name, shape in shapes.items():
+        spread = np.sqrt(2 / np.prod(shape[1:])) if len(shape) > 1 else 0.5
+        found[f"{name}.weight"] = torch.randn(shape, generator=rng) * spread
+        if len(shape) == 1:
+            found[f"{name}.running_mean"] = torch.randn(shape, generator=rng)
+            found[f"{name}.running_var"] = torch.rand(shape, generator=rng) + 0.5
+        if len(shape) == 1 or name == "fc":
+            found[f"{name}.bias"] = torch.randn(shape[:1], generator=rng)
+    return {name: weight.half() for name, weight in found.items()}
+
+
+def logits_of(weights, x):
+    """Return what torchvision's ResNet-50 says, written out."""
+
+    def conv(x, name, **options):
+        return conv2d(x, weights[f"{name}.weight"].float(), **options)
+
+    def norm(x, name):
+        parts = ("running_mean", "running_var", "weight", "bias")
+        return batch_norm(x, *(weights[f"{name}.{part}"].float() for part in parts))
+
+    x = max_pool2d(norm(conv(x, "conv1", stride=2, padding=3), "bn1").relu(), 3, stride=2, padding=1)
+    for stage, depth in enumerate(DEPTHS, 1):
+        for block in range(depth):
+            name, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            y = norm(conv(x, f"{name}.conv1"), f"{name}.bn1").relu()
+            y = norm(conv(y, f"{name}.conv2", stride=stride, padding=1), f"{name}.bn2").relu()
+            y = norm(conv(y, f"{name}.conv3"), f"{name}.bn3")
+            if block == 0:
+                x = norm(conv(x, f"{name}.downsample.0", stride=stride), f"{name}.downsample.1")
+            x = (x + y).relu()
+    return x.mean((2, 3)) @ weights["fc.weight"].float().T + weights["fc.bias"].float()
+
+
+@pytest.mark.parametrize("name", ["resnet50-0676ba61.pth", "resnet50_places365.pth.tar"])
+def test_weights_with_torchvisions_names_say_what_they_say_there(weights, tmp_path, name):
+    content = weights
+    if name.endswith(".tar"):  # as Places365's are kept
+        content = {"arch": "resnet50", "state_dict": {f"module.{part}": weight for part, weight in weights.items()}}
+    torch.save(content, tmp_path / name)
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 256, (*size, 3)).astype(np.uint8)) for size in ((256, 300), (240, 224))]
+    with torch.no_grad():
+        found = classifier(str(tmp_path / name), "evaluate.object_classifier").run(images)
+        expected = logits_of(weights, networks._as_torchvision(images))
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+
+
+def test_weights_of_another_network_are_one_line(tmp_path):
+    file = tmp_path / "other.pth"
+    for content, reason in (({"weight": torch.zeros(3)}, "no fc.bias"), ({"fc.bias": torch.zeros(3)}, "Missing key")):
+        torch.save(content, file)
+        with pytest.raises(UserError, match=rf"^evaluate\.scene_classifier: other\.pth .*ResNet-50 \({reason}") as error:
+            classifier(str(file), "evaluate.scene_classifier")
+        assert "\n" not in str(error.value)
+
+
+def test_images_are_cut_as_torchvision_cuts_them():
+    columns, rows = np.arange(303, dtype=np.uint8), np.arange(256, dtype=np.uint8)
+    places = np.stack([*np.broadcast_arrays(columns[None], rows[:, None]), np.full((256, 303), 51, np.uint8)], axis=2)
+    halves = np.repeat([[0] * 512 + [255] * 512], 512, axis=0).astype(np.uint8)  # twice as wide as high, twice as large
+    found = networks._as_torchvision([Image.fromarray(places), Image.fromarray(halves).convert("RGB")])
+    assert found.shape == (2, 3, 224, 224)
+    unit = found * torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1) + torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    # 256 high already: 16 are cut off at the top, and 39.5 at the left, which rounds to 40.
+    np.testing.assert_allclose(unit[0, :, 0, 0] * 255, [40, 16, 51], atol=1e-3)
+    np.testing.assert_allclose(unit[0, :, 223, 210] * 255, [250, 239, 51], atol=1e-3)
+    # Halved to 512 x 256, then cut out from column 144 on: the border, at 256, comes to lie at 112.
+    np.testing.assert_allclose(unit[1, 0, 100, [0, 110, 113, 223]], [0, 0, 1, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("package", "setting", "load"),
+    [
+        ("torch_fidelity", {"fid_network": "inception"}, lambda settings: fid_network(settings, published=False)),
+        ("lpips", {"lpips_network": "alex"}, perceptual.load_lpips),
+    ],
+)
+def test_a_package_that_is_not_installed_is_one_line(quick, monkeypatch, package, setting, load):
+    monkeypatch.setitem(sys.modules, package, None)
+    (name,) = setting
+    with pytest.raises(UserError, match=rf"^evaluate\.{name}: .*{package}.*pip install .*==") as error:
+        load(quick(**setting))
+    assert "\n" not in str(error.value)
+
+
+def test_a_second_measurement_asks_no_network_and_says_the_same(quick, drawn, monkeypatch, tmp_path):
+    settings = quick(generators=[str(drawn / "image")])
+    settings = settings.model_copy(
+        update={"generate": settings.generate.model_copy(update={"generator": None})}  # no images to make
+    )
+    before = measure_generation(settings, tmp_path)["figures"]
+
+    def refuse(*_):
+        raise AssertionError("a network was asked again")
+
+    def refusing(key, run, names=()):
+        return original(key, run if key.startswith("black clip") else refuse, names)  # black images are not kept
+
+    original, lpips_key = networks.Network, perceptual.load_lpips(settings)[0]
+    monkeypatch.setattr(networks, "Network", refusing)
+    monkeypatch.setattr(perceptual, "load_lpips", lambda _: (lpips_key, refuse))
+    assert measure_generation(settings, tmp_path)["figures"] == before
+    image = load_image(next((drawn / "image").rglob("*.jpg")))
+    with pytest.raises(AssertionError, match="asked again"):  # and this would have been noticed
+        networks.clip_network(settings).run([image])
