@@ -146,7 +146,7 @@ def test_both_halves_and_each_by_the_other(quick):
     assert cross["figures"].keys() == ROWS | {"transfer", "fusion"}
     assert cross["figures"]["ours"].keys() == {"intended", "judge", "intended_forced", "judge_forced"}
     assert set(cross["figures"]["transfer"]) == {"0.0", "0.25", "0.5", "0.75", "1.0"}
-    assert set(cross["figures"]["fusion"]["awe-fear"]["1.0"]) == {"awe", "fear"}
+    assert set(cross["figures"]["fusion"]["awe-fear"]["1.0"]) == {"awe", "fear", "judge"}
     assert cross["about"]["n"]["ours"] == 16
     metrics = read(settings, "report/metrics.json")
     assert "blind" in metrics["understanding"]

@@ -10,7 +10,7 @@ from torch.nn.functional import batch_norm, conv2d, max_pool2d
 
 from config.loading import UserError
 from emoset.images import load_image
-from evaluation import networks, perceptual
+from evaluation import intervals, networks, perceptual
 from evaluation.generation import measure_generation
 from evaluation.networks import classifier, fid_network
 
@@ -126,6 +126,7 @@ def test_a_second_measurement_asks_no_network_and_says_the_same(quick, drawn, mo
     settings = settings.model_copy(
         update={"generate": settings.generate.model_copy(update={"generator": None})}  # no images to make
     )
+    monkeypatch.setattr(intervals, "RESAMPLES", 50)
     before = measure_generation(settings, tmp_path)["figures"]
 
     def refuse(*_):
