@@ -43,7 +43,8 @@ def load_lpips(settings: Settings) -> tuple[str, Distance]:
     def stages(images):
         return model(((images.to(device) + 1) / 2 - mean) / std, output_hidden_states=True).hidden_states
 
-    return f"lpips {fingerprint(model)}", lambda first, second: unweighted(stages(first), stages(second))
+    key = f"lpips {fingerprint(model)} {processor.to_json_string()}"
+    return key, lambda first, second: unweighted(stages(first), stages(second))
 
 
 def unweighted(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> Tensor:
@@ -65,7 +66,7 @@ def lpips_distances(images: pd.DataFrame, pairs: np.ndarray, settings: Settings,
     """
     name, distance = load_lpips(settings)
     size, kept = (settings.models.resolution,) * 2, settings.data.cache / "features"
-    recipe = f"{name} {published} {size} {listed(images)} {pairs.tolist()}"
+    recipe = f"{name} {'as they are' if published else size} {listed(images)} {pairs.tolist()}"
     cached = kept / f"lpips-{blake2b(recipe.encode(), digest_size=8).hexdigest()}.npy"
     if not cached.exists():
         found = []

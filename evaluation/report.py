@@ -186,9 +186,8 @@ def appendix(where: Path) -> str:
                 for name in PUBLISHED
             }
             table = pd.DataFrame(table, index=[row_name(row) for row in figures]).to_markdown(disable_numparse=True)
-            parts.append(
-                f"Generated images, {meaning}; seed {about['seed']}, n = {max(about['n'].values()):,}.\n\n{table}\n"
-            )
+            n = max(about["n"][row] for row in figures)
+            parts.append(f"Generated images, {meaning}; seed {about['seed']}, n = {n:,}.\n\n{table}\n")
         table = [
             (row_name(row), metric.label, cell(found["corrected"].get(name)), cell(found["emogen"].get(name)))
             for row, found in generation["figures"].items()
