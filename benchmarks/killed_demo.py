@@ -3,7 +3,7 @@
     python benchmarks/killed_demo.py path/to/an/empty/folder
 
 Takes some ten minutes on 2 cores. SIGKILL ends the whole process group, as a machine's reset would. Prints where each kill
-struck and which figures of metrics.json differ; ends with status 1 where any does.
+struck and which figures differ, of generation, understanding and each by the other; ends with status 1 where any does.
 """
 
 import json
@@ -36,8 +36,7 @@ def main(folder: Path) -> None:
         print(f"kill {kill}, after {moment:.0f} s, at: {last[:100]}", flush=True)
     else:
         end(start(folder / "killed"), None)
-    reports = [folder / name / "run/report/metrics.json" for name in ("alone", "killed")]
-    alone, killed = (flat(json.loads(path.read_text())) for path in reports)
+    alone, killed = (flat(figures(folder / name / "run/evaluation")) for name in ("alone", "killed"))
     different = sorted(name for name in alone.keys() | killed.keys() if alone.get(name) != killed.get(name))
     print(f"{len(alone)} figures, {len(different)} of them different {different[:10] or ''}")
     sys.exit(bool(different))
@@ -66,12 +65,17 @@ def end(process: subprocess.Popen, moment: float | None) -> bool:
     return True
 
 
-def flat(figures: dict, above: str = "") -> dict[str, float]:
-    """Return the figures of the measured parts by path."""
+def figures(folder: Path) -> dict:
+    """Return all figures of an evaluation's folder, by what they measure."""
+    parts = ("generation", "understanding", "cross")
+    return {part: json.loads((folder / f"{part}.json").read_text())["figures"] for part in parts}
+
+
+def flat(tree: dict, above: str = "") -> dict[str, float]:
+    """Return the leaves of a tree by path."""
     found = {}
-    for name, value in figures.items():
-        if above or name in ("generation", "understanding", "cross"):
-            found |= flat(value, f"{above}{name}/") if isinstance(value, dict) else {f"{above}{name}": value}
+    for name, value in tree.items():
+        found |= flat(value, f"{above}{name}/") if isinstance(value, dict) else {f"{above}{name}": value}
     return found
 
 
