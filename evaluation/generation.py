@@ -18,7 +18,7 @@ from emoset.reading import read_emoset
 from evaluation import making, metrics, networks
 from evaluation.columns import Views, by_emotion, confusion, corrected_column, published_column
 from evaluation.curves import strength_curve, weight_curve
-from evaluation.features import features_of
+from evaluation.features import Network, features_of
 from evaluation.judge import check_judge, load_judge
 from evaluation.metric_labels import GENERATION
 from evaluation.perceptual import load_lpips
@@ -65,7 +65,8 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     index = read_emoset(settings.data, folder).index
     index["path"] = [settings.data.emoset / image for image in index["image"]]
     train, real = (index[index["split"] == split].reset_index(drop=True) for split in ("train", options.split))
-    see, judge = load_views(settings), load_judge(settings, train)
+    clip = networks.clip_network(settings)
+    see, judge = load_views(settings, clip), load_judge(settings, train)
     load_lpips(settings)
     images = made_images(named, train, folder / "images", settings)
     images["real"] = equal_emotions(real, len(EMOTIONS) * options.generated, seed).reset_index(drop=True)
@@ -76,7 +77,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
 
     # 2. What the networks see in them, all processes together.
     training = see(reference, "training images")
-    memorable = features_of(networks.clip_network(settings), train, settings, "CLIP of training images")
+    memorable = features_of(clip, train, settings, "CLIP of training images")
     views = {name: see(each, name) for name, each in images.items() if name != "fusion"}
     squeezed = networks.fid_network(settings, published=True)
     all_real = features_of(squeezed, everything, settings, "EmoSet, squeezed")
@@ -167,9 +168,9 @@ def check_enough(images: dict[str, pd.DataFrame]) -> None:
         raise UserError(f"{', '.join(few)}: fewer than {FEWEST} images; FID cannot be told of so few")
 
 
-def load_views(settings: Settings):
+def load_views(settings: Settings, clip: Network):
     """Return a function that gives the Views of images, once and for all processes; it takes them and what to call them."""
-    clip, fid = networks.clip_network(settings), networks.fid_network(settings, published=False)
+    fid = networks.fid_network(settings, published=False)
     objects = networks.classifier(settings.evaluate.object_classifier, "evaluate.object_classifier")
     scenes = networks.classifier(settings.evaluate.scene_classifier, "evaluate.scene_classifier")
 
