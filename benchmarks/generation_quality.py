@@ -2,14 +2,19 @@
 
     python training/dataset_balance.py --config config/demo.yaml --config config/emogen.yaml run=runs/demo-emogen
     python training/main.py --config config/demo.yaml --config config/emogen.yaml run=runs/demo-emogen
+    python training/dataset_balance.py --config config/demo.yaml run=runs/demo-default
+    python training/main.py --config config/demo.yaml --config benchmarks/default_mapper.yaml run=runs/demo-default
     python benchmarks/generation_quality.py --config config/demo.yaml
 
-The run folder's generator is compared with that of `<run>-emogen`, with the prompt "an image of {emotion}", and with the
-prompt "a photo of {attribute}", its attribute drawn from p(attribute | emotion) of the training images. Then: what strength
-does to content and emotion, and what the weight of a mix does to the judge. Results go to `<run>/quality/`.
+The generator in the run folder, trained with demo.yaml, is compared with those that the published settings and config.yaml's
+give with the same tiny models, with the prompt "an image of {emotion}", and with the prompt "a photo of {attribute}", its
+attribute drawn from p(attribute | emotion) of the training images. Then: what the spread of emotion vectors does to emotion
+and variety, what strength does to content and emotion, and what the weight of a mix does to the judge. Results go to
+`<run>/quality/`.
 """
 
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -30,13 +35,17 @@ from emoset.reading import read_emoset
 from evaluation.intervals import of_mean
 from evaluation.making import PAIRS, WEIGHTS, load_base
 from training.generation import load_generator
+from training.pipeline import EmotionPipeline
 from training.processes import start
 from training.samples import grid
 from training.seeds import derived_seed
 
 IMAGES = 64  # of each emotion, and of each point of a curve for each emotion
 BATCH = 64
+SPREADS = (0.0, 0.25, 0.5, 0.7, 0.85, 1.0)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+GENERATORS = {"emogen.yaml": "-emogen", "config.yaml": "-default", "demo.yaml": ""}  # what follows the run folder's name
+REAL = "training images"
 
 
 def main(settings: Settings) -> None:
@@ -44,84 +53,110 @@ def main(settings: Settings) -> None:
     emoset = read_emoset(settings.data, folder)
     device = start().device
     judge, content = (Classifier(ROOT / "demo/models" / name) for name in ("judge", "content"))
-    train = emoset.index[emoset.index["split"] == "train"]
-    attributes = memberships(train, settings.data.kinds)
-    rng = np.random.default_rng(settings.seed)
-    shown = {e: rng.choice(train.loc[train["emotion"] == e, "image"], IMAGES, replace=False) for e in EMOTIONS}
-    real = {e: [load_image(settings.data.emoset / path) for path in shown[e]] for e in EMOTIONS}
-    base = load_base(settings.models.stable_diffusion, "models.stable_diffusion", device)
     make = Maker(settings)
-    ours, _ = load_generator(settings.run / "generator", device)
-    published = Path(f"{settings.run}-emogen") / "generator"
-    if not published.exists():
-        raise UserError(f"{published}: not there; the docstring of this script holds the command that trains it")
-    published, _ = load_generator(published, device)
+    pipes = {"plain": load_base(settings.models.stable_diffusion, "models.stable_diffusion", device)}
+    for name, path in GENERATORS.items():
+        path = Path(f"{settings.run}{path}") / "generator"
+        if not path.exists():
+            raise UserError(f"{path}: not there; the docstring of this script holds the commands that train it")
+        pipes[name], _ = load_generator(path, device)
+    ours = pipes["demo.yaml"]
 
-    # 1. Emotions.
-    drawn = {each: rng.choice(attributes[attributes["emotion"] == each]["attribute"], IMAGES) for each in EMOTIONS}
-    made = {
-        "prompt: an image of {emotion}": make(base, {e: [dict(prompt=f"an image of {e}")] * IMAGES for e in EMOTIONS}),
-        "prompt: a photo of {attribute}": make(
-            base, {e: [dict(prompt=f"a photo of {a}") for a in drawn[e]] for e in EMOTIONS}
-        ),
-        "emogen preset": make(published, {e: [dict(emotion=e, prompt="<emotion>")] * IMAGES for e in EMOTIONS}),
-        "default": make(ours, {e: [dict(emotion=e, prompt="<emotion>")] * IMAGES for e in EMOTIONS}),
-        "training images": real,
-    }
-    results, entropies = {}, {}
+    train = emoset.index[emoset.index["split"] == "train"]
+    made = images_of_emotions(train, settings, pipes, make)
+    results, share = compare(made, judge, content)
     for name, images in made.items():
-        right = {e: judge(images[e]).argmax(1) == EMOTIONS.index(e) for e in EMOTIONS}
-        results[name] = interval(np.concatenate(list(right.values()))) | {
-            "by_emotion": {e: r.mean() for e, r in right.items()}
-        }
-        entropies[name] = {e: entropy(content.attributes(images[e])) for e in EMOTIONS}
-        if name != "training images":
-            write_atomically(folder / f"{name.split('{')[0].strip(': ').replace(' ', '-').replace(':', '')}-{len(name)}.png",
-                             grid({e: images[e][:12] for e in EMOTIONS}, 96).save)  # fmt: skip
-    share = {n: [entropies[n][e] / entropies["training images"][e] for e in EMOTIONS] for n in made}
-    table = pd.DataFrame({
-        "emotion accuracy": {n: f"{r['value']:.3f} ({r['low']:.3f} to {r['high']:.3f})" for n, r in results.items()},
-        "n": {n: r["n"] for n, r in results.items()},
-        "attribute entropy, of that of training images": {n: np.mean(each) for n, each in share.items()},
-        "the same, least of an emotion": {n: min(each) for n, each in share.items()},
-    })  # fmt: skip
-    log.info(f"\n{table.to_markdown(floatfmt='.2f')}\n")
-
-    # 2. Strength: is the content still there, and the emotion?
-    things = [f"object: {name}" for name in ("Tree", "Car", "House", "Chair", "Cat", "Boat", "Umbrella", "Balloon")]
-    prompts = [f"a photo of a <emotion> {attribute_name(thing.split(': ')[1])}" for thing in things]
-    strength = {}
-    for value in STRENGTHS:
-        jobs = {e: [dict(emotion=e, prompt=p) for p in prompts for _ in range(IMAGES // len(prompts))] for e in EMOTIONS}
-        images = make(ours, jobs, emotion_strength=value)
-        wanted = np.repeat([content.place[thing] for thing in things], IMAGES // len(prompts))
-        strength[value] = {
-            "content": interval(np.concatenate([content.objects(images[e]) == wanted for e in EMOTIONS])),
-            "emotion": interval(np.concatenate([judge(images[e]).argmax(1) == EMOTIONS.index(e) for e in EMOTIONS])),
-        }
-        log.info(f"strength {value}: content {strength[value]['content']['value']:.3f}, "
-                 f"emotion {strength[value]['emotion']['value']:.3f}, n {strength[value]['emotion']['n']}")  # fmt: skip
-        write_atomically(
-            folder / f"strength-{value}.png", grid({e: images[e][:: IMAGES // len(prompts)] for e in EMOTIONS}, 96).save
-        )
-
-    # 3. Fusion: the judge's probability of the second emotion, as the weight moves to it.
-    fusion = {}
-    for first, second in PAIRS:
-        name = f"{first} to {second}"
-        jobs = {w: [dict(emotion={first: 1 - w, second: w}, prompt="<emotion>")] * IMAGES for w in WEIGHTS}
-        images = make(ours, jobs, key=name)
-        fusion[name] = [judge(images[w])[:, EMOTIONS.index(second)].mean() for w in WEIGHTS]
-        log.info(f"{name}: " + ", ".join(f"{w}: {p:.3f}" for w, p in zip(WEIGHTS, fusion[name], strict=True)))
+        if name != REAL:
+            path = folder / f"{re.sub(r'[^a-z]+', '-', name).strip('-')}.png"
+            write_atomically(path, grid({e: images[e][:12] for e in EMOTIONS}, 96).save)
+    spread = by_spread(ours, make, judge, content, made[REAL])
+    strength = by_strength(ours, make, judge, content, folder)
+    fusion = by_weight(ours, make, judge)
     plot(strength, fusion, folder / "curves.png")
     summary = {
         "seed": settings.seed,
         "emotions": results,
-        "entropy": {n: dict(zip(EMOTIONS, each, strict=True)) for n, each in share.items()},
+        "entropy": {name: dict(zip(EMOTIONS, each, strict=True)) for name, each in share.items()},
+        "spread": spread,
         "strength": strength,
         "fusion": fusion,
     }
     write_atomically(folder / "quality.json", lambda path: path.write_text(json.dumps(summary, indent=1, default=float)))
+
+
+def images_of_emotions(train: pd.DataFrame, settings: Settings, pipes: dict, make: "Maker") -> dict[str, dict[str, list]]:
+    """Return {method: {emotion: images}}, with training images for the last method."""
+    attributes = memberships(train, settings.data.kinds)
+    rng = np.random.default_rng(settings.seed)
+    shown = {e: rng.choice(train.loc[train["emotion"] == e, "image"], IMAGES, replace=False) for e in EMOTIONS}
+    drawn = {e: rng.choice(attributes[attributes["emotion"] == e]["attribute"], IMAGES) for e in EMOTIONS}
+    jobs = {
+        "prompt: an image of {emotion}": {e: [dict(prompt=f"an image of {e}")] * IMAGES for e in EMOTIONS},
+        "prompt: a photo of {attribute}": {e: [dict(prompt=f"a photo of {a}") for a in drawn[e]] for e in EMOTIONS},
+    }
+    made = {name: make(pipes["plain"], each) for name, each in jobs.items()}
+    for name in GENERATORS:
+        made[name] = make(pipes[name], {e: [dict(emotion=e, prompt="<emotion>")] * IMAGES for e in EMOTIONS})
+    return made | {REAL: {e: [load_image(settings.data.emoset / path) for path in shown[e]] for e in EMOTIONS}}
+
+
+def compare(made: dict, judge: "Classifier", content: "Classifier") -> tuple[dict, dict]:
+    """Return emotion accuracy, and the entropy of attributes by emotion as a share of that of training images, by method."""
+    results, entropies = {}, {}
+    for name, images in made.items():
+        right = {e: judge(images[e]).argmax(1) == EMOTIONS.index(e) for e in EMOTIONS}
+        by_emotion = {e: each.mean() for e, each in right.items()}
+        results[name] = interval(np.concatenate(list(right.values()))) | {"by_emotion": by_emotion}
+        entropies[name] = [entropy(content.attributes(images[e])) for e in EMOTIONS]
+    share = {name: np.divide(each, entropies[REAL]) for name, each in entropies.items()}
+    table = pd.DataFrame({
+        "emotion accuracy": {n: f"{r['value']:.3f} ({r['low']:.3f} to {r['high']:.3f})" for n, r in results.items()},
+        "n": {n: r["n"] for n, r in results.items()},
+        "attribute entropy, of that of training images": {n: each.mean() for n, each in share.items()},
+        "the same, least of an emotion": {n: each.min() for n, each in share.items()},
+    })  # fmt: skip
+    log.info(f"\n{table.to_markdown(floatfmt='.2f')}\n")
+    return results, share
+
+
+def by_spread(pipe, make: "Maker", judge: "Classifier", content: "Classifier", real: dict) -> dict[str, dict]:
+    """Return, by spread of the emotion vectors, what `compare` finds."""
+    jobs = {e: [dict(emotion=e, prompt="<emotion>")] * IMAGES for e in EMOTIONS}
+    made = {f"spread {value}": make(pipe, jobs, emotion_spread=value) for value in SPREADS}
+    results, share = compare(made | {REAL: real}, judge, content)
+    return {name: results[name] | {"entropy": share[name].tolist()} for name in made}
+
+
+def by_strength(pipe, make: "Maker", judge: "Classifier", content: "Classifier", folder: Path) -> dict[float, dict]:
+    """Return, by strength, how often the thing that the prompt names is in the image, and how often the emotion."""
+    things = [f"object: {name}" for name in ("Tree", "Car", "House", "Chair", "Cat", "Boat", "Umbrella", "Balloon")]
+    prompts = [f"a photo of a <emotion> {attribute_name(thing.split(': ')[1])}" for thing in things]
+    each = IMAGES // len(prompts)
+    wanted = np.repeat([content.place[thing] for thing in things], each)
+    found = {}
+    for value in STRENGTHS:
+        jobs = {e: [dict(emotion=e, prompt=prompt) for prompt in prompts for _ in range(each)] for e in EMOTIONS}
+        images = make(pipe, jobs, emotion_strength=value)
+        found[value] = {
+            "content": interval(np.concatenate([content.objects(images[e]) == wanted for e in EMOTIONS])),
+            "emotion": interval(np.concatenate([judge(images[e]).argmax(1) == EMOTIONS.index(e) for e in EMOTIONS])),
+        }
+        log.info(f"strength {value}: content {found[value]['content']['value']:.3f}, "
+                 f"emotion {found[value]['emotion']['value']:.3f}, n {found[value]['emotion']['n']}")  # fmt: skip
+        write_atomically(folder / f"strength-{value}.png", grid({e: images[e][::each] for e in EMOTIONS}, 96).save)
+    return found
+
+
+def by_weight(pipe, make: "Maker", judge: "Classifier") -> dict[str, list[float]]:
+    """Return, for pairs of emotions, the judge's probability of the second as the weight moves to it."""
+    found = {}
+    for first, second in PAIRS:
+        name = f"{first} to {second}"
+        jobs = {w: [dict(emotion={first: 1 - w, second: w}, prompt="<emotion>")] * IMAGES for w in WEIGHTS}
+        images = make(pipe, jobs, key=name)
+        found[name] = [judge(images[w])[:, EMOTIONS.index(second)].mean() for w in WEIGHTS]
+        log.info(f"{name}: " + ", ".join(f"{w}: {p:.3f}" for w, p in zip(WEIGHTS, found[name], strict=True)))
+    return found
 
 
 class Maker:
@@ -132,6 +167,7 @@ class Maker:
 
     def __call__(self, pipe, jobs: dict, key: str = "", **options) -> dict[object, list]:
         """Return {name: images} for {name: [arguments of each image]}."""
+        spread = {"emotion_spread": self.settings.generate.spread} if isinstance(pipe, EmotionPipeline) else {}
         made = {}
         for name, each in progress(jobs.items(), "making", len(jobs)):
             made[name] = []
@@ -144,7 +180,7 @@ class Maker:
                     generator=[torch.Generator().manual_seed(seed) for seed in seeds],
                     num_inference_steps=self.settings.generate.steps,
                     guidance_scale=self.settings.generate.guidance_scale,
-                    **options,
+                    **spread | options,
                 ).images
         return made
 

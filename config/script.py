@@ -29,6 +29,8 @@ def run(main: Callable[[Settings], None], description: str) -> None:
     """
     began = time.monotonic()
     _opened.clear()
+    for library in ("TRANSFORMERS", "DIFFUSERS"):  # read when they are imported
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     try:
         try:
             main(load(sys.argv[1:], description))

@@ -205,6 +205,8 @@ class Generate(Section):
     """Prompts in which <emotion> stands for the emotion, for example a photo of a <emotion> bag."""
     strength: float = Field(1.0, ge=0, le=4)
     """How strongly the emotion changes a prompt that has other words; 0: not at all."""
+    spread: float = Field(1.0, ge=0, le=4)
+    """How far emotion vectors scatter around their emotion's mean: below 1 images are truer to it and more alike."""
     images: int = Field(8, ge=1, le=10**6)
     """Images of each emotion, or mix, and prompt; without seeds."""
     seeds: Annotated[list[Seed] | None, SplitAtCommas] = Field(None, min_length=1)

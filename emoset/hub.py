@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import create_repo, upload_folder
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.utils import enable_progress_bars
 
 from config.loading import UserError
 from config.settings import ROOT
@@ -14,6 +15,13 @@ from config.settings import ROOT
 # MKL's vector functions (sqrt, exp, log), when two threads are the first to call one, now and then leave one thread with
 # their half-precision variants: one run in twenty came out otherwise, by its very first update. So one thread calls first.
 torch.ones(1).exp()
+
+
+def hide_loading(*libraries) -> None:
+    """Let transformers or diffusers show no bar while they load a model; a download keeps its own."""
+    for library in libraries:
+        library.utils.logging.disable_progress_bar()
+    enable_progress_bars()  # transformers hides those of downloads too, which take minutes
 
 
 def resolve_model(name: str) -> str:

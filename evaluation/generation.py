@@ -13,6 +13,7 @@ from config.loading import UserError
 from config.script import is_first_process, log
 from config.settings import EMOTIONS, Settings
 from emoset.chosen import equal_emotions, read_folder
+from emoset.hub import hide_loading
 from emoset.images import load_image
 from emoset.reading import read_emoset
 from evaluation import making, metrics, networks
@@ -58,8 +59,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     for path in named.values():
         check_judge(settings, path)
     state = start_process()
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
+    hide_loading(diffusers)
 
     # 1. The images: EmoSet's, and those of every method. Networks come first: what is missing of them is told of at once.
     index = read_emoset(settings.data, folder).index

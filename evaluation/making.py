@@ -31,7 +31,13 @@ PAIRS = (("awe", "fear"), ("contentment", "anger"), ("amusement", "sadness"), ("
 def plan_emotions(row: str, settings: Settings) -> dict[str, dict]:
     """Return the plan of a generator's images of the eight emotions."""
     return {
-        path: {"prompt": PLACEHOLDER, "weights": {emotion: 1.0}, "strength": 1.0, "seed": seed}
+        path: {
+            "prompt": PLACEHOLDER,
+            "weights": {emotion: 1.0},
+            "strength": 1.0,
+            "spread": settings.generate.spread,
+            "seed": seed,
+        }
         for path, emotion, _, seed in _numbered(row, settings)
     }
 
@@ -64,6 +70,7 @@ def plan_transfer(settings: Settings) -> dict[str, dict]:
             "prompt": f"a photo of a {PLACEHOLDER} {content}",
             "weights": {emotion: 1.0},
             "strength": strength,
+            "spread": settings.generate.spread,
             "seed": derived_seed(settings.seed, "transfer", content, emotion, number),
         }
         for strength in STRENGTHS
@@ -80,6 +87,7 @@ def plan_fusion(settings: Settings) -> dict[str, dict]:
             "prompt": PLACEHOLDER,
             "weights": {name: share for name, share in ((first, 1 - weight), (second, weight)) if share},
             "strength": 1.0,
+            "spread": settings.generate.spread,
             "seed": derived_seed(settings.seed, "fusion", first, second, number),
         }
         for first, second in PAIRS
@@ -118,7 +126,8 @@ def make_images(pipe, about: dict, plan: dict[str, dict], folder: Path, settings
         parameters = [plan[path] for path in batch]
         emotion = {}
         if "weights" in parameters[0]:
-            emotion = dict(emotion=[each["weights"] for each in parameters], emotion_strength=parameters[0]["strength"])
+            emotion = dict(emotion=[each["weights"] for each in parameters])
+            emotion |= {f"emotion_{name}": parameters[0][name] for name in ("strength", "spread")}
         images = pipe(
             prompt=[each["prompt"] for each in parameters],
             negative_prompt=[options.negative_prompt] * len(batch),

@@ -51,6 +51,7 @@ def plan_images(settings: Settings) -> dict[str, dict]:
             "steps": generate.steps,
             "guidance_scale": generate.guidance_scale,
             "strength": generate.strength,
+            "spread": generate.spread,
             "negative_prompt": generate.negative_prompt,
         }
         for name, weights in mixes.items()

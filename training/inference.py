@@ -71,6 +71,7 @@ def main(settings: Settings) -> None:
             prompt=[each["prompt"] for each in parameters],
             emotion=[each["weights"] for each in parameters],
             emotion_strength=generate.strength,
+            emotion_spread=generate.spread,
             negative_prompt=generate.negative_prompt,
             generator=[torch.Generator().manual_seed(each["seed"]) for each in parameters],
             num_inference_steps=generate.steps,

@@ -120,6 +120,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         prompt: str | Sequence[str] | None = None,
         emotion: Emotion | Sequence[Emotion] | None = None,
         emotion_strength: float = 1.0,
+        emotion_spread: float = 1.0,
         negative_prompt: str | Sequence[str] | None = None,
         num_images_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -132,6 +133,8 @@ class EmotionPipeline(StableDiffusionPipeline):
         emotion: a name, or weights by name. None: plain Stable Diffusion.
         emotion_strength: scales what the emotion adds to the guidance of the prompt without it; 0 leaves the prompt
         alone, 1 is plain guidance, more exaggerates. Other values than 0 and 1 cost half as much time again.
+        emotion_spread: scales the scatter of emotion vectors around their emotion's mean, as the truncation trick of BigGAN
+        (Brock et al. 2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself.
         generator: one, or one for each image, which then does not depend on what else is made beside it.
         emotion_noise: (images, dimension) standard normal, whence the emotion vectors; drawn from `generator` if None.
         Raises UserError for an unknown emotion, a prompt without <emotion>, and other prompts that cannot be.
@@ -168,7 +171,7 @@ class EmotionPipeline(StableDiffusionPipeline):
             shape = (len(prompts), self.emotion_space.config.dimension)
             emotion_noise = randn_tensor(shape, generator, device, torch.float32)
         # Moved by hand: offloading moves a module when it is called, and the emotion space never is.
-        vectors = self.emotion_space.to(device).sample(weights, emotion_noise.to(device))
+        vectors = self.emotion_space.to(device).sample(weights, emotion_spread * emotion_noise.to(device))
         conditioned = self._encode(prompts, self.mapper(vectors))
         conditions = [(1.0, conditioned)]
         if emotion_strength != 1:

@@ -8,6 +8,7 @@ from accelerate.utils import DistributedType
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from config.loading import UserError
+from emoset.hub import hide_loading
 from training.mapper_data import Share
 
 
@@ -17,9 +18,7 @@ def start(mixed_precision: str | None = None, gradient_accumulation: int = 1) ->
     Without a GPU the process group is started first: Accelerator() alone would then see one process on each rank, and
     Accelerator(cpu=True) would drop DeepSpeed.
     """
-    for library in (transformers.utils.logging, diffusers.utils.logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()
+    hide_loading(transformers, diffusers)
     if not torch.cuda.is_available():
         PartialState(cpu=True)
     accelerator = Accelerator(mixed_precision=mixed_precision, gradient_accumulation_steps=gradient_accumulation)

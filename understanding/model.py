@@ -8,15 +8,15 @@ import warnings
 from pathlib import Path
 
 import torch
+import transformers
 from accelerate import PartialState
 from peft import LoraConfig, PeftModel
 from PIL import Image
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from config.loading import UserError
 from config.understanding_settings import Understanding
-from emoset.hub import load_model, resolve_model
+from emoset.hub import hide_loading, load_model, resolve_model
 
 ADAPTER = "adapter_config.json"
 LANGUAGE = ("language_model", "text_model")  # what vision-language models call their language model
@@ -24,8 +24,7 @@ LANGUAGE = ("language_model", "text_model")  # what vision-language models call 
 
 def start_process() -> PartialState:
     """Return the state of this process among those launched, with the libraries told to keep to themselves."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    hide_loading(transformers)
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     warnings.filterwarnings("ignore", "Could not find a config file", module="peft")  # of a base in the project's folder
     # Without it ZeRO-3 saves no weights, only its shards; a launch without a file of ours does not ask for it.

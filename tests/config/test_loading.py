@@ -172,6 +172,14 @@ def test_the_resolved_config_reads_back_and_names_no_machine(overlay):
     assert load(["--config", overlay(dump(settings))]) == settings
 
 
+def test_the_benchmarks_default_mapper_is_that_of_the_defaults():
+    files = [f"--config={ROOT / file}" for file in ("config/demo.yaml", "benchmarks/default_mapper.yaml")]
+    ours, default = load(files), load([])
+    watched = {"sample_every", "checkpoint_every"}
+    assert ours.mapper.model_dump(exclude=watched) == default.mapper.model_dump(exclude=watched)
+    assert ours.emotion_space.covariance == default.emotion_space.covariance
+
+
 def test_help_lists_every_key_with_its_default_and_loads_nothing_heavy():
     code = (
         "import sys, runpy; sys.argv = ['dataset_balance.py', '--help']\n"

@@ -247,21 +247,27 @@ def test_the_same_run_gives_the_same_pictures(whole_run, drawn):
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; apt-get install chromium")
-def test_a_browser_shows_it(whole_run, tmp_path):
-    """At the width of a phone and of a desk: no error, every picture is there, and nothing sticks out at the side."""
-    source = html.escape(page_of(whole_run))
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_browser_shows_it(whole_run, tmp_path, theme):
+    """From disk, as wide as a phone and as a desk: no error, every picture shows, nothing sticks out, text is legible."""
     widths = (375, 1280)
-    frames = "".join(f'<iframe srcdoc="{source}" style="width:{width}px;height:900px"></iframe>' for width in widths)
-    look = """onload = () => { result.textContent = JSON.stringify([...document.querySelectorAll("iframe")].map(frame => {
-        const page = frame.contentDocument, images = [...page.images];
-        return {images: images.length, shown: images.filter(image => image.complete && image.naturalWidth > 0).length,
-                width: frame.contentWindow.innerWidth, content: page.documentElement.scrollWidth,
-                fetched: frame.contentWindow.performance.getEntriesByType("resource").map(entry => entry.name)
-                    .filter(name => !name.startsWith("data:"))}}))}"""
+    page = (whole_run / "report" / "index.html").as_uri()
+    frames = "".join(f'<iframe src="{page}" style="width:{width}px;height:900px"></iframe>' for width in widths)
+    look = """
+        const light = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).reduce((sum, each) => sum + Number(each), 0) / 765;
+        onload = () => { result.textContent = JSON.stringify([...document.querySelectorAll("iframe")].map(frame => {
+            const page = frame.contentDocument, images = [...page.images];
+            const body = frame.contentWindow.getComputedStyle(page.body);
+            return {images: images.length, shown: images.filter(image => image.complete && image.naturalWidth > 0).length,
+                    width: frame.contentWindow.innerWidth, content: page.documentElement.scrollWidth,
+                    text: light(body.color), paper: light(body.backgroundColor),
+                    fetched: frame.contentWindow.performance.getEntriesByType("resource").map(entry => entry.name)
+                        .filter(name => !name.startsWith("data:"))}}))}"""
     around = tmp_path / "around.html"
     around.write_text(f'<!doctype html><meta charset="utf-8"><pre id="result"></pre>{frames}<script>{look}</script>')
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    command += [f"--user-data-dir={tmp_path}/profile", around.as_uri()]
+    command += ["--allow-file-access-from-files", f"--user-data-dir={tmp_path}/profile", around.as_uri()]
+    command += ["--blink-settings=preferredColorScheme=0"] if theme == "dark" else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ":CONSOLE" not in done.stderr, done.stderr
     found = json.loads(html.unescape(re.search(r'<pre id="result">(.*?)</pre>', done.stdout)[1]))
@@ -270,4 +276,6 @@ def test_a_browser_shows_it(whole_run, tmp_path):
         assert each["images"] == each["shown"] == images
         assert each["content"] <= each["width"]
         assert each["fetched"] == []
+        text, paper = each["text"], each["paper"]
+        assert (text < 0.3 and paper > 0.9) if theme == "light" else (text > 0.7 and paper < 0.2)
     assert [each["width"] for each in found] == list(widths)

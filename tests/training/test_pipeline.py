@@ -70,6 +70,17 @@ def test_strength_0_is_the_prompt_without_emotion_and_1_is_plain_guidance(pipe):
     assert not np.allclose(one, plain, atol=1e-3)
 
 
+def test_spread_scales_the_scatter_of_emotion_vectors(pipe):
+    noise, latents = torch.randn(1, pipe.emotion_space.config.dimension), torch.randn(1, 4, 8, 8)
+    whole, half, none, mean = (
+        images(pipe, emotion="awe", latents=latents, emotion_spread=spread, emotion_noise=scale * noise)
+        for spread, scale in ((1.0, 1.0), (0.5, 2.0), (0.0, 1.0), (1.0, 0.0))
+    )
+    assert np.allclose(half, whole, atol=1e-5)
+    assert np.allclose(none, mean, atol=1e-5)
+    assert not np.allclose(whole, mean, atol=1e-3)
+
+
 def test_strength_without_guidance(pipe):
     arguments = dict(prompt="a <emotion> tree", emotion="awe", guidance_scale=1.0, generator=seeded(1))
     assert not np.allclose(images(pipe, **arguments), images(pipe, emotion_strength=0.3, **arguments), atol=1e-4)

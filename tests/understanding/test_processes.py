@@ -1,4 +1,4 @@
-"""The whole of a training on one process and on two, by DDP and by ZeRO-2: the same weights."""
+"""Trainings on one process and on two, by DDP and by ZeRO-2: the same weights, also where they are killed on the way."""
 
 import os
 import subprocess
@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
-SCRIPT = Path(__file__).with_name("whole_training.py")
+from config.settings import Settings
+
 TWO = ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no"]
 TWO += ["--dynamo_backend", "no", "--use_deepspeed"]
 LAUNCHERS = {
@@ -18,21 +20,49 @@ LAUNCHERS = {
 }
 
 
+def launch(launcher: str, script: str, settings: Settings, *arguments: str) -> subprocess.CompletedProcess:
+    """Run a script beside this file with the settings' file, on as many processes as the launcher starts."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    path = str(Path(__file__).with_name(script))
+    command = [sys.executable, *LAUNCHERS[launcher], path, str(settings.run.with_suffix(".yaml")), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+
+
+def weights_of(settings: Settings) -> dict[str, torch.Tensor]:
+    return load_file(settings.run / "understanding" / "model" / "adapter_model.safetensors")
+
+
 @pytest.mark.slow
 def test_two_processes_train_the_weights_of_one(quick):
     """Groups, rewards, advantages, KL, accumulation, updates, checkpoints; what is left to differ is rounding."""
     trained = {}
-    for launcher, launch in LAUNCHERS.items():
+    for launcher in LAUNCHERS:
         settings = quick(launcher, grpo={"steps_one": 3, "steps_two": 0, "learning_rate": 1.0, "beta": 0.1})
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, *launch, str(SCRIPT), str(settings.run.with_suffix(".yaml"))]
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+        result = launch(launcher, "whole_training.py", settings)
         assert result.returncode == 0, result.stderr[-3000:]
-        folder = settings.run / "understanding"
-        assert (f" on 2 processes ({launcher})" in (folder / "log.txt").read_text()) == (launcher != "NO")
-        trained[launcher] = load_file(folder / "model" / "adapter_model.safetensors")
+        log = (settings.run / "understanding" / "log.txt").read_text()
+        assert (f" on 2 processes ({launcher})" in log) == (launcher != "NO")
+        trained[launcher] = weights_of(settings)
     alone = {name: weight for name, weight in trained["NO"].items() if "lora_B" in name}
     assert all(weight.any() for weight in alone.values()), "they start from zero"
     for launcher in ("MULTI_CPU", "DEEPSPEED"):
         for name, weight in alone.items():
             assert (weight - trained[launcher][name]).norm() <= 1e-3 * weight.norm(), (launcher, name)
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_one_is_killed_end_with_the_same_weights(quick):
+    """Each samples by a state of its own, and under ZeRO-2 holds its own part of the optimizer's."""
+    launcher = "DEEPSPEED"
+    grpo = {"steps_one": 3, "steps_two": 0, "checkpoint_every": 1}
+    whole, killed = (quick(name, grpo=grpo) for name in ("whole", "killed"))
+    assert launch(launcher, "killed_process.py", whole).returncode == 0
+    assert launch(launcher, "killed_process.py", killed, "in a step's second update").returncode
+    result = launch(launcher, "killed_process.py", killed)
+    assert result.returncode == 0, result.stderr[-3000:]
+    log = (killed.run / "understanding" / "log.txt").read_text()
+    assert f" on 2 processes ({launcher})" in log
+    assert "going on from checkpoint-1" in log
+    expected, found = weights_of(whole), weights_of(killed)
+    assert any(weight.any() for name, weight in expected.items() if "lora_B" in name), "something was learned"
+    assert all(torch.equal(expected[name], found[name]) for name in expected)

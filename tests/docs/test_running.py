@@ -1,0 +1,129 @@
+"""The whole job in miniature, as `make demo` runs it from nothing; then every command of README.md and docs/.
+
+In a copy of the project, whose config.yaml holds the miniature's settings for the places that the pages give EmoSet. What
+needs GPUs, or files that only their authors give, is not run.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from documented import PYTHON
+
+from config.settings import EMOTIONS, ROOT
+
+pytestmark = pytest.mark.slow
+NEEDS = {  # what is not here, by a part of the commands that need it
+    "--config_file config/accelerate/": "GPUs, or several machines",
+    "--use_deepspeed": "GPUs, which it counts",
+    "understanding.py --config config/understanding_published.yaml": "a model of 7 billion weights",
+    "path/to/EmoGen": "EmoGen's files",
+    "data/emogen": "EmoGen's files",
+    "path/to/published": "EmoSet's published metadata",
+    "demo/run.py": "nothing: all that runs here begins with it",
+}
+GENERATION = {"emotion_accuracy", "fid", "lpips", "semantic_clarity", "semantic_diversity"}
+UNDERSTANDING = {"multiple_accuracy", "multiple_balanced_accuracy", "multiple_forced_accuracy", "binary_balanced_accuracy"}
+UNDERSTANDING |= {"yes_rate", "misleading_auroc", "misleading_ece", "format_rate"}
+HALVES = ("generation", "understanding")
+
+
+def settings_of(*paths: Path) -> dict:
+    """Return what several files of settings give together, the later ones over the earlier."""
+    together = {}
+    for path in paths:
+        for key, value in yaml.safe_load(path.read_text()).items():
+            together[key] = together.get(key, {}) | value if isinstance(value, dict) else value
+    return together
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory) -> Path:
+    """A copy of the project after `make demo`, in miniature."""
+    copy = tmp_path_factory.mktemp("sandbox") / "project"
+    ignored = shutil.ignore_patterns(".*", "data", "runs", "models", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    (copy / "demo/models").symlink_to(ROOT / "demo/models")
+    small = settings_of(ROOT / "config/demo.yaml", ROOT / "demo/miniature.yaml")
+    (copy / "config/demo.yaml").write_text(yaml.safe_dump(small))
+    done = run(copy, [sys.executable, "demo/run.py"])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "[6 of 6]" in done.stdout
+
+    # As if the same had been done with EmoSet.
+    full = settings_of(ROOT / "config/config.yaml", copy / "config/demo.yaml") | {"run": "runs/full"}
+    full["data"] |= {"emoset": "data/EmoSet", "attribute_root": "data/EmoSet-attributes", "cache": "data/cache"}
+    (copy / "config/config.yaml").write_text(yaml.safe_dump(full))
+    (copy / "path/to").mkdir(parents=True)
+    for place, drawn in {"EmoSet": "EmoSet", "EmoSet-attributes": "EmoSet-attributes", "cache": "cache"}.items():
+        (copy / "data" / place).symlink_to(copy / "data/drawn" / drawn)
+    (copy / "path/to/EmoSet").symlink_to(copy / "data/drawn/EmoSet")
+    (copy / "runs/full").symlink_to(copy / "runs/demo")
+
+    # What else the pages name: images of one's own, and another method's.
+    (copy / "holiday").mkdir()
+    for emotion in EMOTIONS:
+        images = sorted((copy / f"data/drawn/EmoSet/image/{emotion}").iterdir())[:6]
+        (copy / "path/to/images" / emotion).mkdir(parents=True)
+        for image in images:
+            shutil.copy(image, copy / "path/to/images" / emotion)
+        shutil.copy(images[0], copy / "holiday")
+    shutil.copy(images[1], copy / "photo.jpg")
+    return copy
+
+
+def run(copy: Path, command: list[str]) -> subprocess.CompletedProcess:
+    """Run a command in the copy, whose packages are imported and whose folder is the project's there."""
+    environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def test_make_demo_leaves_a_page_and_its_figures(copy):
+    report = copy / "runs/demo/report"
+    assert "<html" in (report / "index.html").read_text()
+    found = json.loads((report / "metrics.json").read_text())
+    for row in ("ours", "prompt_only"):
+        assert set(found["generation"][row]) >= GENERATION
+    for row in ("before", "after", "blind"):
+        assert set(found["understanding"][row]) >= UNDERSTANDING
+    assert {*found["generation"]["ours"]["emotion_accuracy"]} == {"value", "low", "high", "n"}
+    assert found["seed"] == 0
+    assert set(found["seconds"]) > {"training", "understanding"}
+    assert yaml.safe_load((copy / "runs/demo/training/config.yaml").read_text())["mapper"]["max_train_steps"] == 6
+
+
+def test_its_commands_again_train_nothing_and_give_the_same_figures(copy):
+    metrics = copy / "runs/demo/report/metrics.json"
+    before, said = json.loads(metrics.read_text()), ""
+    for page, command in PYTHON:
+        if page == "pipeline.md":
+            done = run(copy, shlex.split(command))
+            assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+            said += done.stdout
+    for stage in ("mapper", "step_one", "step_two"):
+        assert f"{stage}: trained before, and nothing has changed" in said
+    after = json.loads(metrics.read_text())
+    assert {half: after[half] for half in HALVES} == {half: before[half] for half in HALVES}
+
+
+def others() -> Iterator[str]:
+    """Yield the commands of the other pages, in their order, and those that cannot run marked as such."""
+    of_pipeline = {command for page, command in PYTHON if page == "pipeline.md"}
+    for command in dict.fromkeys(command for _, command in PYTHON):
+        needs = [need for part, need in NEEDS.items() if part in command]
+        if command not in of_pipeline:
+            yield pytest.param(command, marks=[pytest.mark.skip(reason=f"needs {needs[0]}")] if needs else [])
+
+
+@pytest.mark.parametrize("command", list(others()))
+def test_it_runs(copy, command):
+    done = run(copy, shlex.split(command, comments=True))
+    assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
