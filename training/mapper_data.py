@@ -16,6 +16,7 @@ from training.emotion_space import EmotionSpace
 from training.seeds import derived_seed
 
 CONTENT_PROMPT = f"a photo of a {PLACEHOLDER} {{}}"
+GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,20 @@ class MapperItems(Dataset):
         """Return the rows in the order in which `epoch` takes them."""
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(derived_seed(self.seed, "order", epoch)))
 
+    def timestep(self, epoch: int, position: int) -> float:
+        """Return the share of all timesteps, 0 to below 1, at which an item is noised.
+
+        Items that follow one another are spread evenly (a Kronecker sequence from a random start), so that an update sees
+        all noise levels and its gradient varies less (as in Kingma et al. 2021, Variational Diffusion Models).
+        """
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "timesteps", epoch))
+        return (torch.rand((), generator=generator, dtype=torch.float64).item() + position * GOLDEN) % 1
+
     def __getitem__(self, key: tuple[int, int, int]) -> dict:
         epoch, position, row = key
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "item", epoch, position))
         mirrored = int(torch.rand((), generator=generator) < 0.5)
         names_content = bool(torch.rand((), generator=generator) < self.content_share)
-        timestep = torch.rand((), generator=generator)
         posterior_noise, noise = torch.randn((2, *self.latent_shape), generator=generator)
         emotion, image, attribute = self.emotions[row], self.image_of_row[row], self.attributes[row]
         if names_content or self.vectors is None:
@@ -103,7 +112,7 @@ class MapperItems(Dataset):
         return seen | {
             "posterior_noise": posterior_noise,
             "noise": noise,
-            "timesteps": timestep,
+            "timesteps": torch.tensor(self.timestep(epoch, position), dtype=torch.float64),
             "vectors": vector,
             "prompt": CONTENT_PROMPT.format(self.names[attribute]) if names_content else PLACEHOLDER,
             "attributes": torch.tensor(attribute),

@@ -151,6 +151,16 @@ def test_randomness_follows_from_seed_epoch_and_position_alone(items):
     assert not torch.equal(items().order(0), items().order(1))
 
 
+def test_the_timesteps_of_an_update_are_spread_evenly(items):
+    made = items()
+    for epoch, first in ((0, 0), (0, 160), (3, 100_000)):
+        update = np.sort([made.timestep(epoch, first + i) for i in range(16)])
+        gaps = np.diff([*update, update[0] + 1])
+        assert 0.02 < gaps.min() <= 1 / 16 <= gaps.max() < 0.1
+    starts = [made.timestep(epoch, 0) for epoch in range(400)]
+    assert np.histogram(starts, 4, (0, 1))[0] == pytest.approx(100, abs=35)
+
+
 @pytest.mark.parametrize(("batch_size", "accumulation", "processes"), [(8, 1, 1), (2, 4, 1), (2, 2, 2), (1, 1, 8)])
 def test_however_an_update_is_shared_out_it_has_the_same_items(items, models, batch_size, accumulation, processes):
     from transformers import CLIPTokenizer
