@@ -10,6 +10,7 @@ turn. The tokens that run bound what sharing can give: G·(P + R) to P + G·R; a
 import ctypes
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,13 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from trl import GRPOConfig
 
+from understanding.grpo import spare_frozen
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
 
 QUESTIONS, GROUP = 2, 8
 CASES = ((350, 8), (350, 32), (100, 128))  # tokens of a prompt, and of an answer
 ROUNDS = 5
+LORA = LoraConfig(r=8, target_modules=r".*language_model.*_proj", task_type="CAUSAL_LM")
 PIXELS = 224  # patches of 14, merged by 2 x 2: 64 image tokens
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
 TEMPLATE = (
@@ -82,13 +85,26 @@ def main() -> None:
 
 
 class Step:
-    """A trainer, and its step."""
+    """A trainer, and its step.
 
-    def __init__(self, share: bool, prompt: int, answer: int):
+    model: made for a tokenizer; make_model by default. adapter: its LoRA. options: of GRPOConfig, over those here.
+    """
+
+    def __init__(
+        self,
+        share: bool,
+        prompt: int,
+        answer: int,
+        questions: int = QUESTIONS,
+        pixels: int = PIXELS,
+        model: Callable | None = None,
+        adapter: LoraConfig = LORA,
+        **options,
+    ):
         torch.manual_seed(0)
-        processor = make_processor()
+        processor = make_processor(pixels)
         options = {
-            "per_device_train_batch_size": QUESTIONS * GROUP,
+            "per_device_train_batch_size": questions * GROUP,
             "num_generations": GROUP,
             "max_completion_length": answer,
             "generation_kwargs": {"min_new_tokens": answer},
@@ -96,18 +112,23 @@ class Step:
             "gradient_checkpointing": False,
             "bf16": False,
             "report_to": "none",
-        }
-        questions = make_questions(processor, prompt)
+        } | options
+        questions = make_questions(processor, prompt, questions, pixels)
+        model = (model or make_model)(processor.tokenizer)
+        if share:
+            spare_frozen(model)
         self.rows = [question for question in questions for _ in range(GROUP)]
         self.trainer = SharedPrefixGRPOTrainer(
-            make_model(processor.tokenizer),
+            model,
             lambda completions, **_: [float(len(each[0]["content"])) for each in completions],
             GRPOConfig(tempfile.mkdtemp(), **options),
             Dataset.from_list(questions),
             processing_class=processor,
-            peft_config=LoraConfig(r=8, target_modules=r".*language_model.*_proj", task_type="CAUSAL_LM"),
+            peft_config=adapter,
             share_prefix=share,
         )
+        if self.trainer.args.gradient_checkpointing:  # as train() does
+            self.trainer.model.gradient_checkpointing_enable(self.trainer.args.gradient_checkpointing_kwargs)
         self.trainer.model.train()
         self.trainer.current_gradient_accumulation_steps = 1
         trained = [weight for weight in self.trainer.model.parameters() if weight.requires_grad]
@@ -133,14 +154,14 @@ class Step:
         return self.sampling, middle - start - self.sampling, now() - middle
 
 
-def make_processor() -> Processor:
-    """Return a processor whose tokens are bytes."""
+def make_processor(pixels: int) -> Processor:
+    """Return a processor whose tokens are bytes, for images of a side of `pixels`."""
     letters = {letter: i for i, letter in enumerate(sorted(ByteLevel.alphabet()))}
     made = Tokenizer(models.BPE(letters, []))
     made.pre_tokenizer, made.decoder = ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     special = {"pad_token": "<|pad|>", "eos_token": "<|im_end|>", "additional_special_tokens": SPECIAL}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, padding_side="left", **special)
-    images = Qwen2VLImageProcessorPil(patch_size=14, merge_size=2, min_pixels=28**2, max_pixels=PIXELS**2)
+    images = Qwen2VLImageProcessorPil(patch_size=14, merge_size=2, min_pixels=28**2, max_pixels=pixels**2)
     return Processor(images, tokenizer, chat_template=TEMPLATE)
 
 
@@ -158,12 +179,12 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGe
     return model
 
 
-def make_questions(processor: Processor, prompt: int) -> list[dict]:
-    """Return questions of `prompt` tokens each, about random images."""
+def make_questions(processor: Processor, prompt: int, count: int, pixels: int) -> list[dict]:
+    """Return questions of `prompt` tokens each, about random images of a side of `pixels`."""
     rng = np.random.default_rng(0)
 
     def question(letters: int) -> dict:
-        image = Image.fromarray(rng.integers(0, 256, (PIXELS, PIXELS, 3), dtype=np.uint8))
+        image = Image.fromarray(rng.integers(0, 256, (pixels, pixels, 3), dtype=np.uint8))
         content = [{"type": "image", "image": image}, {"type": "text", "text": "a" * letters}]
         return {"prompt": [{"role": "user", "content": content}]}
 
@@ -171,7 +192,7 @@ def make_questions(processor: Processor, prompt: int) -> list[dict]:
         arguments = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
         return len(processor.apply_chat_template([row["prompt"]], **arguments)["input_ids"][0])
 
-    rows = [question(prompt - length(question(0))) for _ in range(QUESTIONS)]
+    rows = [question(prompt - length(question(0))) for _ in range(count)]
     assert {length(row) for row in rows} == {prompt}
     for row in rows:  # the image apart, as in a dataset
         row["image"] = row["prompt"][0]["content"].pop(0)["image"]

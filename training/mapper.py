@@ -51,4 +51,5 @@ class EmotionMapper(ModelMixin, ConfigMixin):
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         standard = (vectors.to(self.vector_mean) - self.vector_mean) / self.vector_scale
-        return self.word_mean + self.word_scale * self.layers(standard).unflatten(1, (self.config.tokens, self.config.width))
+        made = self.layers(standard.to(self.layers[-1].weight.dtype))  # DeepSpeed halves weights, and leaves buffers
+        return self.word_mean + self.word_scale * made.unflatten(1, (self.config.tokens, self.config.width))

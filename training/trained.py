@@ -1,5 +1,7 @@
 """The one module that is trained and prepared for many processes: the mapper, within the frozen models it works on."""
 
+from contextlib import nullcontext
+
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from peft import LoraConfig
@@ -56,7 +58,10 @@ class TrainedGenerator(nn.Module):
         features, projection, weight, bias = self.constants
         states = encode(self.text_encoder, batch.prompts, self.mapper(batch.vectors))
         noisy = self.schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
-        predicted = self.unet(noisy.to(self.unet.dtype), batch.timesteps, states.to(self.unet.dtype)).sample
+        # A U-Net in half precision needs no autocast, which would take its norms to float32 and back; LoRA's weights do.
+        is_half = self.unet.dtype != torch.float32 and not settings.lora_rank
+        with torch.autocast(device.type, enabled=False) if is_half else nullcontext():
+            predicted = self.unet(noisy.to(self.unet.dtype), batch.timesteps, states.to(self.unet.dtype)).sample
         if self.schedule.config.prediction_type == "v_prediction":
             target = self.schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
         else:

@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback, ProgressCallback
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import GRPOConfig
 
 from config.loading import UserError
@@ -124,6 +125,17 @@ def keep_precise(trainer, settings: Settings) -> None:
                 weight.data = weight.data.float()
 
 
+def spare_frozen(model) -> None:
+    """Keep gradients out of what comes before the first trained weight, such as a frozen vision tower.
+
+    To checkpoint gradients, transformers and TRL let all embeddings, of patches too, have them. Only re-entrant
+    checkpointing needs that, which TRL chooses for an adapter under ZeRO-3.
+    """
+    if not is_deepspeed_zero3_enabled():
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        base.enable_input_require_grads = lambda: None
+
+
 def load_trainable(settings: Settings, start: str | Path):
     """Return the model to be trained, without a new adapter, and its processor."""
     options = settings.understanding
@@ -131,6 +143,7 @@ def load_trainable(settings: Settings, start: str | Path):
     model = load_whole(whole, start, "understanding.model", trainable=True)
     if not options.lora_rank and not options.train_vision:
         freeze_vision(model)
+    spare_frozen(model)
     return model.train(), load_processor(resolve_model(str(start)))
 
 

@@ -342,6 +342,13 @@ def test_deepspeed_does_what_one_process_does_and_resumes(run, launch, stage):
         assert (before[name] - weight).norm() <= 2e-2 * weight.norm()
 
 
+def test_deepspeed_trains_in_half_precision_as_configured(run, launch):
+    one = run("one")
+    half = launch("half", *as_configured("zero2"), "--num_processes", "1", "--mixed_precision", "bf16", mapper__gradient_accumulation=2)
+    assert processes(half) == "1 processes (DEEPSPEED), cpu"
+    assert_same_losses(one, half, 0.02)
+
+
 def test_a_moving_average_under_deepspeed_is_refused_before_an_older_training_is_moved_aside(run, launch):
     folder = run("trained")
     with pytest.raises(AssertionError, match=r"mapper\.ema: not under DeepSpeed"):

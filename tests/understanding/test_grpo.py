@@ -109,3 +109,28 @@ def test_a_questions_image_is_decoded_once_for_its_group(quick, drawn, monkeypat
     assert [rows[0]["image"].size for _ in range(8)] == [(32, 32)] * 8
     assert decoded == [image]
     assert question_data([question], {image.stem: image}, max_pixels=100)[0]["image"].size == (10, 10)
+
+
+def test_checkpointing_changes_no_gradient_and_keeps_them_out_of_the_frozen_tower(trainer):
+    made, rows = trainer
+    made.current_gradient_accumulation_steps = 1
+    batch = made._prepare_inputs(rows)
+    batch["advantages"] = torch.linspace(-1, 1, len(rows))
+    seen = []
+    tower = made.model.get_base_model().model.visual
+    tower.register_forward_hook(lambda module, inputs, output: seen.append(output.pooler_output.requires_grad))
+
+    def gradients() -> dict[str, torch.Tensor]:
+        made.model.zero_grad()
+        made.compute_loss(made.model, batch).backward()
+        return {name: weight.grad for name, weight in made.model.named_parameters() if weight.grad is not None}
+
+    plain = gradients()
+    made.model.enable_input_require_grads()  # as TRL does
+    made.model.gradient_checkpointing_enable({"use_reentrant": False})
+    checkpointed = gradients()
+    assert made.model.is_gradient_checkpointing and plain.keys() == checkpointed.keys()
+    for name, gradient in plain.items():
+        assert torch.equal(gradient, checkpointed[name]), name
+    assert any(gradient.any() for gradient in plain.values())
+    assert seen and not any(seen)
