@@ -3,17 +3,13 @@
 import json
 from pathlib import Path
 
-from diffusers import StableDiffusionPipeline
-from diffusers.utils import convert_state_dict_to_diffusers
-from peft import get_peft_model_state_dict
-
 from config.settings import Settings
 from emoset.built_folder import building
 from emoset.hub import weights_digest
 from emoset.labels import EMOTIONS
 from training.emotion_space import EmotionSpace
 from training.mapper import EmotionMapper
-from training.pipeline import GENERATOR
+from training.pipeline import GENERATOR, save_lora
 
 CARD = """---
 license: other
@@ -66,8 +62,7 @@ def save_generator(
         mapper.save_pretrained(work / "mapper")
         space.save_pretrained(work / "emotion_space")
         if settings.mapper.lora_rank:
-            layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
-            StableDiffusionPipeline.save_lora_weights(work / "unet_lora", unet_lora_layers=layers)
+            save_lora(work, unet)
         (work / GENERATOR).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         (work / "README.md").write_text(_card(settings, facts), encoding="utf-8")
 

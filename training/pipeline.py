@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
+from diffusers.utils import convert_state_dict_to_diffusers
 from diffusers.utils.torch_utils import randn_tensor
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from peft import get_peft_model_state_dict
 
 from config.loading import UserError
 from config.settings import PLACEHOLDER
@@ -19,6 +21,7 @@ from training.emotion_space import EmotionSpace, emotion_weights
 from training.mapper import EmotionMapper
 
 GENERATOR = "generator.json"
+LORA = "emotion"  # the adapter's name
 Emotion = str | Mapping[str, float]
 
 
@@ -97,7 +100,7 @@ class EmotionPipeline(StableDiffusionPipeline):
                 raise UserError(f"{folder}: holds no {GENERATOR}, so it is no generator; train one with training/main.py")
             pipe = super().from_pretrained(folder, **options)
             _check_safety(pipe, safety_checker, folder)
-            return pipe
+            return _with_lora(pipe, folder)
         about = json.loads((folder / GENERATOR).read_text(encoding="utf-8"))
         stable = load_model(StableDiffusionPipeline, base or about["base"], f"{folder / GENERATOR}: base", **options)
         _check_safety(stable, safety_checker, base or about["base"])
@@ -108,11 +111,23 @@ class EmotionPipeline(StableDiffusionPipeline):
             "emotion_space": EmotionSpace.from_pretrained(folder / "emotion_space", dtype=stable.unet.dtype),
         }
         pipe = cls(**stable.components, **parts, requires_safety_checker=stable.config.requires_safety_checker)
-        if (folder / "unet_lora").is_dir():
-            pipe.load_lora_weights(folder / "unet_lora")
-            pipe.fuse_lora()  # into the U-Net's own weights, so that save_pretrained writes an ordinary one
-            pipe.unload_lora_weights()
-        return pipe
+        return _with_lora(pipe, folder)
+
+    def save_pretrained(self, folder: str | Path, **options) -> None:
+        """Write a complete diffusers folder, with an ordinary U-Net, and the emotion's LoRA beside it in unet_lora/."""
+        adapted = self.unet
+        if LORA not in getattr(adapted, "peft_config", {}):
+            return super().save_pretrained(folder, **options)
+        save_lora(Path(folder), adapted)
+        weights = adapted.state_dict()
+        own = {name.replace(".base_layer", ""): weight for name, weight in weights.items() if ".lora_" not in name}
+        with torch.device("meta"):
+            self.unet = type(adapted).from_config(adapted.config)
+        self.unet.load_state_dict(own, assign=True)
+        try:
+            super().save_pretrained(folder, **options)
+        finally:
+            self.unet = adapted
 
     @torch.no_grad()
     def __call__(
@@ -143,7 +158,8 @@ class EmotionPipeline(StableDiffusionPipeline):
             if any(PLACEHOLDER in each for each in _listed(prompt)):
                 raise UserError(f"prompt {prompt!r}: says {PLACEHOLDER}, but no emotion is given")
             shared = dict(negative_prompt=negative_prompt, num_images_per_prompt=num_images_per_prompt, generator=generator)
-            return super().__call__(prompt, **shared, **options)
+            with _lora_on_last(self.unet, 0):
+                return super().__call__(prompt, **shared, **options)
 
         prompts, emotions, negatives = _aligned(
             prompts=_listed(PLACEHOLDER if prompt is None else prompt),
@@ -179,7 +195,7 @@ class EmotionPipeline(StableDiffusionPipeline):
             content = self._encode(contents)
             conditions = [(1 - emotion_strength, content)]
             conditions += [(emotion_strength, conditioned)] if emotion_strength else []
-        with _composed(self.unet, conditions):
+        with _composed(self.unet, conditions), _lora_on_last(self.unet, len(prompts) if emotion_strength else 0):
             return super().__call__(
                 prompt_embeds=conditions[0][1],
                 negative_prompt_embeds=self._encode(negatives),
@@ -190,6 +206,38 @@ class EmotionPipeline(StableDiffusionPipeline):
     def _encode(self, prompts: list[str], embeddings: torch.Tensor | None = None) -> torch.Tensor:
         tokenized = tokenize(self.tokenizer, prompts, self.mapper.config.tokens).to(self._execution_device)
         return encode(self.text_encoder, tokenized, embeddings)
+
+
+def save_lora(folder: Path, unet: torch.nn.Module) -> None:
+    """Write the U-Net's LoRA for emotions into `folder`/unet_lora, as diffusers reads it."""
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet, adapter_name=LORA))
+    StableDiffusionPipeline.save_lora_weights(folder / "unet_lora", unet_lora_layers=layers)
+
+
+def _with_lora(pipe: EmotionPipeline, folder: Path) -> EmotionPipeline:
+    if (folder / "unet_lora").is_dir():
+        pipe.unet.load_lora_adapter(folder / "unet_lora", prefix="unet", use_safetensors=True, adapter_name=LORA)
+    return pipe
+
+
+@contextmanager
+def _lora_on_last(unet: torch.nn.Module, images: int) -> Iterator[None]:
+    """Let the LoRA that was trained with the mapper, if there is one, act on the last `images` rows of a batch alone.
+
+    These are the rows with an emotion: what the words say without it, and guidance's empty prompt, stay the base model's.
+    """
+
+    def keep_last(module, arguments, output):
+        output[: len(output) - images] = 0
+        return output
+
+    layers = [module.lora_B[LORA] for module in unet.modules() if LORA in getattr(module, "lora_B", ())]
+    handles = [layer.register_forward_hook(keep_last) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _check_safety(pipe: StableDiffusionPipeline, asked, place: str | Path) -> None:

@@ -14,6 +14,7 @@ from training.conditioning import encode, pooled
 from training.losses import attribute_loss, diffusion_loss, emotion_loss, total_loss
 from training.mapper import EmotionMapper
 from training.mapper_data import Batch
+from training.pipeline import LORA
 
 
 class TrainedGenerator(nn.Module):
@@ -36,7 +37,8 @@ class TrainedGenerator(nn.Module):
         self.schedule, self.settings = schedule, settings
         if settings.lora_rank:
             targets = [f"attn2.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0")]
-            self.unet.add_adapter(LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_rank, target_modules=targets))
+            config = LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_rank, target_modules=targets)
+            self.unet.add_adapter(config, adapter_name=LORA)
             for weight in self.unet.parameters():
                 weight.data = weight.data.float() if weight.requires_grad else weight.data
         if settings.gradient_checkpointing:

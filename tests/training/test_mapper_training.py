@@ -248,17 +248,29 @@ def test_the_moving_average_is_what_is_saved(run):
     assert not torch.equal(trained[-1], averages[-1])
 
 
-def test_a_generator_with_lora_is_saved_whole(run, tmp_path):
+def test_a_generator_with_lora_is_saved_whole_and_its_lora_acts_where_an_emotion_is(run, models, tmp_path):
+    from diffusers import StableDiffusionPipeline
+
     from training.pipeline import EmotionPipeline
 
-    pipe = EmotionPipeline.from_pretrained(run("lora", mapper__lora_rank=2) / "generator")
+    folder = run("lora", mapper__lora_rank=2, mapper__learning_rate=0.1) / "generator"
+    pipe = EmotionPipeline.from_pretrained(folder)
     pipe.save_pretrained(tmp_path / "whole")
-    pipes = [pipe, EmotionPipeline.from_pretrained(tmp_path / "whole")]
-    made = [
-        each(emotion="awe", num_inference_steps=1, output_type="np", generator=[torch.Generator().manual_seed(0)]).images
-        for each in pipes
-    ]
-    assert abs(made[0] - made[1]).max() < 1e-5
+    whole = EmotionPipeline.from_pretrained(tmp_path / "whole")
+    base = StableDiffusionPipeline.from_pretrained(models / "stable_diffusion", safety_checker=None)
+    without = EmotionPipeline.from_pretrained(folder)
+    without.unet.disable_lora()
+
+    def made(maker, *prompt, **asked):
+        seed = [torch.Generator().manual_seed(0)]
+        return maker(*prompt, **asked, num_inference_steps=2, output_type="np", generator=seed).images
+
+    noise = torch.ones((1, pipe.emotion_space.config.dimension))  # given, it does not move the seed's noise of later steps
+    awe = {"prompt": "a <emotion> tree", "emotion": "awe", "emotion_noise": noise}
+    assert abs(made(pipe, **awe) - made(whole, **awe)).max() < 1e-5
+    assert abs(made(pipe, **awe) - made(without, **awe)).max() > 1e-3
+    for asked in ({"prompt": "a tree"}, awe | {"emotion_strength": 0}):
+        assert abs(made(pipe, **asked) - made(base, "a tree")).max() < 1e-5
 
 
 def test_an_update_larger_than_the_set_is_refused(run):
@@ -344,7 +356,9 @@ def test_deepspeed_does_what_one_process_does_and_resumes(run, launch, stage):
 
 def test_deepspeed_trains_in_half_precision_as_configured(run, launch):
     one = run("one")
-    half = launch("half", *as_configured("zero2"), "--num_processes", "1", "--mixed_precision", "bf16", mapper__gradient_accumulation=2)
+    half = launch(
+        "half", *as_configured("zero2"), "--num_processes", "1", "--mixed_precision", "bf16", mapper__gradient_accumulation=2
+    )
     assert processes(half) == "1 processes (DEEPSPEED), cpu"
     assert_same_losses(one, half, 0.02)
 

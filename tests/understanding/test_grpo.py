@@ -129,8 +129,10 @@ def test_checkpointing_changes_no_gradient_and_keeps_them_out_of_the_frozen_towe
     made.model.enable_input_require_grads()  # as TRL does
     made.model.gradient_checkpointing_enable({"use_reentrant": False})
     checkpointed = gradients()
-    assert made.model.is_gradient_checkpointing and plain.keys() == checkpointed.keys()
+    assert made.model.is_gradient_checkpointing
+    assert plain.keys() == checkpointed.keys()
     for name, gradient in plain.items():
         assert torch.equal(gradient, checkpointed[name]), name
     assert any(gradient.any() for gradient in plain.values())
-    assert seen and not any(seen)
+    assert seen
+    assert not any(seen)
