@@ -34,7 +34,7 @@ from understanding.grpo import spare_frozen
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
 
 QUESTIONS, GROUP = 2, 8
-CASES = ((350, 8), (350, 32), (100, 128))  # tokens of a prompt, and of an answer
+CASES = ((350, 8), (350, 32), (350, 128), (100, 8), (100, 32), (100, 128))  # tokens of a prompt, and of an answer
 ROUNDS = 5
 LORA = LoraConfig(r=8, target_modules=r".*language_model.*_proj", task_type="CAUSAL_LM")
 PIXELS = 224  # patches of 14, merged by 2 x 2: 64 image tokens
