@@ -1,14 +1,14 @@
 """How good the demo's generators are, by a judge and a content classifier that training never saw.
 
     python training/dataset_balance.py --config config/demo.yaml --config config/emogen.yaml run=runs/demo-emogen
-    python training/main.py --config config/demo.yaml --config config/emogen.yaml run=runs/demo-emogen
+    python training/main.py --config config/demo.yaml --config config/emogen.yaml run=runs/demo-emogen mapper.epochs=4
     python training/dataset_balance.py --config config/demo.yaml run=runs/demo-default
     python training/main.py --config config/demo.yaml --config benchmarks/default_mapper.yaml run=runs/demo-default
     python benchmarks/generation_quality.py --config config/demo.yaml
 
 The generator in the run folder, trained with demo.yaml, is compared with those that the published settings and config.yaml's
-give with the same tiny models, with the prompt "an image of {emotion}", and with the prompt "a photo of {attribute}", its
-attribute drawn from p(attribute | emotion) of the training images. Then: what the spread of emotion vectors does to emotion
+give with the same tiny models, in as many epochs, with the prompt "an image of {emotion}", and with the prompt "a photo of
+{attribute}", its attribute drawn from p(attribute | emotion) of the training images. Then: what the spread of emotion vectors does to emotion
 and variety, what strength does to content and emotion, and what the weight of a mix does to the judge. Results go to
 `<run>/quality/`.
 """

@@ -134,7 +134,7 @@ class Mapper(Section):
     """Width of the hidden layers."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout, with more than one hidden layer."""
-    tokens: int = Field(1, ge=1, le=16)
+    tokens: int = Field(4, ge=1, le=16)
     """Placeholder tokens that carry the emotion."""
     lora_rank: int = Field(0, ge=0, le=1024)
     """Rank of LoRA on the U-Net's cross-attention, trained with the mapper; 0: none, as published."""
@@ -162,16 +162,18 @@ class Mapper(Section):
     """Precision of the frozen models and the forward pass; null: what accelerate's configuration says."""
     gradient_checkpointing: bool = False
     """Save memory in the U-Net by computing its activations twice."""
-    content_share: float = Field(0.5, ge=0, le=1)
+    content_share: float = Field(0.25, ge=0, le=1)
     """Share of items whose prompt names the image's attribute beside the placeholder, so that content stays content."""
-    attribute_weight: float = Field(0.01, ge=0, le=100)
+    attribute_weight: float = Field(0.001, ge=0, le=100)
     """Weight of the attribute loss, before alpha."""
     attribute_temperature: float = Field(0.07, ge=0.001, le=100)
     """Temperature of the attribute loss; 1 is as published and nearly without a gradient."""
-    emotion_weight: float = Field(0.01, ge=0, le=100)
+    emotion_weight: float = Field(0.1, ge=0, le=100)
     """Weight of the emotion loss; published: 0."""
     alpha_threshold: float = Field(0.0, ge=0, le=1)
     """Emotion confidences alpha below this count as 0."""
+    alpha_discount: bool = False
+    """Scale the diffusion loss by 1 - alpha, as published."""
     pooled: Literal["end_of_text", "placeholder"] = "end_of_text"
     """Whose state the attribute and emotion losses see. placeholder: what the published code amounts to."""
     workers: int = Field(2, ge=0, le=256)

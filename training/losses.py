@@ -31,9 +31,13 @@ def total_loss(
     alpha: torch.Tensor,
     attribute_weight: float,
     emotion_weight: float,
+    discounted: bool,
 ) -> torch.Tensor:
-    """Return (1 - alpha) L_diffusion + w_a alpha L_attribute + w_e L_emotion for each image (B,).
+    """Return L_diffusion + w_a alpha L_attribute + w_e L_emotion for each image (B,).
 
-    alpha: (B,) the emotion confidence of the image's attribute, 0 to 1. Published weights: 0.01 and 0.
+    alpha: (B,) the emotion confidence of the image's attribute, 0 to 1. discounted: L_diffusion times 1 - alpha, as
+    published. Published weights: 0.01 and 0.
     """
-    return (1 - alpha) * diffusion + attribute_weight * alpha * attribute + emotion_weight * emotion
+    if discounted:
+        diffusion = (1 - alpha) * diffusion
+    return diffusion + attribute_weight * alpha * attribute + emotion_weight * emotion

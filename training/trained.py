@@ -73,7 +73,8 @@ class TrainedGenerator(nn.Module):
             diffusion = diffusion_loss(predicted, target)
             attribute = attribute_loss(texts, features, batch.attributes, settings.attribute_temperature)
             emotion = emotion_loss(texts, weight, bias, batch.emotions)
-        loss = total_loss(diffusion, attribute, emotion, batch.alpha, settings.attribute_weight, settings.emotion_weight)
+        weights = settings.attribute_weight, settings.emotion_weight, settings.alpha_discount
+        loss = total_loss(diffusion, attribute, emotion, batch.alpha, *weights)
         terms = dict(diffusion=diffusion, attribute=attribute, emotion=emotion, alpha=batch.alpha)
         return {"loss": loss.mean()} | {name: term.detach().float().mean() for name, term in terms.items()}
 

@@ -45,5 +45,10 @@ def test_emotion_loss():
 
 def test_total_loss_is_the_published_one():
     parts = [torch.tensor([value]) for value in (0.5, 4.0, 3.0, 0.2)]
-    assert total_loss(*parts, attribute_weight=0.01, emotion_weight=0.0).item() == pytest.approx(0.8 * 0.5 + 0.01 * 0.2 * 4)
-    assert total_loss(*parts, attribute_weight=0.0, emotion_weight=0.1).item() == pytest.approx(0.8 * 0.5 + 0.1 * 3)
+    assert total_loss(*parts, 0.01, 0.0, discounted=True).item() == pytest.approx(0.8 * 0.5 + 0.01 * 0.2 * 4)
+    assert total_loss(*parts, 0.0, 0.1, discounted=True).item() == pytest.approx(0.8 * 0.5 + 0.1 * 3)
+
+
+def test_undiscounted_the_diffusion_loss_counts_fully():
+    parts = [torch.tensor([value]) for value in (0.5, 4.0, 3.0, 0.2)]
+    assert total_loss(*parts, 0.01, 0.1, discounted=False).item() == pytest.approx(0.5 + 0.01 * 0.2 * 4 + 0.1 * 3)
