@@ -8,9 +8,9 @@
 
 The generator in the run folder, trained with demo.yaml, is compared with those that the published settings and config.yaml's
 give with the same tiny models, in as many epochs, with the prompt "an image of {emotion}", and with the prompt "a photo of
-{attribute}", its attribute drawn from p(attribute | emotion) of the training images. Then: what the spread of emotion vectors does to emotion
-and variety, what strength does to content and emotion, and what the weight of a mix does to the judge. Results go to
-`<run>/quality/`.
+{attribute}", its attribute drawn from p(attribute | emotion) of the training images. Then: what the spread of emotion
+vectors does to emotion and variety, what strength does to content and emotion, and what the weight of a mix does to the
+judge. Results go to `<run>/quality/`.
 """
 
 import json
