@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 NEEDS = {  # what is not here, by a part of the commands that need it
     "--config_file config/accelerate/": "GPUs, or several machines",
     "--use_deepspeed": "GPUs, which it counts",
+    "_full_size.py": "a GPU, for models of full size",
     "understanding.py --config config/understanding_published.yaml": "a model of 7 billion weights",
     "path/to/EmoGen": "EmoGen's files",
     "data/emogen": "EmoGen's files",
