@@ -24,6 +24,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "--config_file config/accelerate/": "GPUs, or several machines",
     "--use_deepspeed": "GPUs, which it counts",
     "_full_size.py": "a GPU, for models of full size",
+    "understanding_quality.py": "minutes for its nine trainings, even in miniature",
     "understanding.py --config config/understanding_published.yaml": "a model of 7 billion weights",
     "path/to/EmoGen": "EmoGen's files",
     "data/emogen": "EmoGen's files",
