@@ -13,8 +13,8 @@ import sys
 import numpy as np
 import pandas as pd
 import torch
-from grpo_step import GROUP, Step, with_peak
-from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from grpo_step import GROUP, Step, make_model, with_peak
+from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
 from config.settings import Settings
 from understanding.model import lora_config
@@ -29,6 +29,7 @@ PROMPT, PIXELS = 350, 448
 ANSWERS, QUESTIONS = (8, 32), 8
 PASSES, ANSWER = (2, 16, 32, 64), 32  # questions of a forward pass
 ROUNDS = 2
+DEVICE = "cuda"
 COLUMNS = ["sampling s", "scoring s", "update s", "step s", "questions/s", "peak GB"]
 
 
@@ -56,9 +57,8 @@ def main() -> None:
 
 def measured(share: bool, answer: int, questions: int) -> list[float]:
     """Return the COLUMNS of a row: medians of steps, after one to warm up."""
-    understanding = Settings().understanding
     options = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}, "bf16": True}
-    step = Step(share, PROMPT, answer, questions, PIXELS, make_model, lora_config(understanding), **options)
+    step = Step(share, PROMPT, answer, questions, PIXELS, make_full, lora_config(Settings().understanding), **options)
     step()
     steps = [with_peak(step) for _ in range(ROUNDS)]
     assert step.trainer.shares_prefix == share, "the model was found unable to share"
@@ -66,19 +66,14 @@ def measured(share: bool, answer: int, questions: int) -> list[float]:
     return [*seconds, questions / seconds[-1], max(peak for _, peak in steps) / 1e3]
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
-    """Return a model of random weights in bf16, on the GPU."""
-    names = {"image_token_id": "<|image_pad|>", "vision_start_token_id": "<|vision_start|>"}
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
-    config = Qwen2_5_VLConfig(text_config=TEXT, vision_config=VISION, tie_word_embeddings=True, **ids)
+def make_full(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
+    """Return a model of random weights in bf16, made on the GPU."""
     torch.set_default_dtype(torch.bfloat16)
     try:
-        with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-            model = Qwen2_5_VLForConditionalGeneration(config)
+        with torch.device(DEVICE):
+            return make_model(tokenizer, TEXT, VISION, tie_word_embeddings=True)
     finally:
         torch.set_default_dtype(torch.float32)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    return model
 
 
 def free() -> None:

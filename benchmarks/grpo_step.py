@@ -38,6 +38,11 @@ CASES = ((350, 8), (350, 32), (350, 128), (100, 8), (100, 32), (100, 128))  # to
 ROUNDS = 5
 LORA = LoraConfig(r=8, target_modules=r".*language_model.*_proj", task_type="CAUSAL_LM")
 PIXELS = 224  # patches of 14, merged by 2 x 2: 64 image tokens
+TEXT = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "vocab_size": 272}
+TEXT |= {"num_attention_heads": 8, "num_key_value_heads": 4}
+TEXT |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}}
+VISION = {"depth": 4, "hidden_size": 64, "intermediate_size": 192, "num_heads": 4, "out_hidden_size": 128}
+VISION |= {"fullatt_block_indexes": [3]}
 SPECIAL = ["<|pad|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for part in message.content %}"
@@ -87,7 +92,7 @@ def main() -> None:
 class Step:
     """A trainer, and its step.
 
-    model: made for a tokenizer; make_model by default. adapter: its LoRA. options: of GRPOConfig, over those here.
+    model: makes one for a tokenizer. adapter: its LoRA. options: of GRPOConfig, over those here.
     """
 
     def __init__(
@@ -165,16 +170,14 @@ def make_processor(pixels: int) -> Processor:
     return Processor(images, tokenizer, chat_template=TEMPLATE)
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
-    """Return a Qwen2.5-VL of about a million random weights, its vision tower frozen by the LoRA's targets."""
-    heads = {"num_attention_heads": 8, "num_key_value_heads": 4}
-    text = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "vocab_size": 272} | heads
-    text |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}}
-    vision = {"depth": 4, "hidden_size": 64, "intermediate_size": 192, "num_heads": 4, "out_hidden_size": 128}
-    vision |= {"fullatt_block_indexes": [3]}
+def make_model(
+    tokenizer: PreTrainedTokenizerFast, text: dict = TEXT, vision: dict = VISION, **options
+) -> Qwen2_5_VLForConditionalGeneration:
+    """Return a Qwen2.5-VL of random weights, by default about a million, its vision tower frozen by the LoRA's targets."""
     names = {"image_token_id": "<|image_pad|>", "vision_start_token_id": "<|vision_start|>"}
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
-    model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids))
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids, **options)
+    model = Qwen2_5_VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     return model
 

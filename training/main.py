@@ -11,7 +11,8 @@ unchanged; the same command again goes on where it stopped, to the same weights.
 Where it departs from the published code: the emotion enters the text encoder by one hook, through autograd, so any batch
 size and number of processes give the right gradients; VAE moments and emotion vectors are computed once; a share of the
 prompts names the image's attribute beside the placeholder, with a vector drawn from the emotion's Gaussian, so that the
-emotion learns to leave content alone; the attribute loss has a temperature, and thereby a gradient.
+emotion learns to leave content alone; the attribute loss has a temperature, and thereby a gradient; the diffusion loss
+counts fully, whatever an attribute's emotion confidence.
 """
 
 import sys
