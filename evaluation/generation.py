@@ -67,7 +67,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     train, real = (index[index["split"] == split].reset_index(drop=True) for split in ("train", options.split))
     clip = networks.clip_network(settings)
     see, judge = load_views(settings, clip), load_judge(settings, train)
-    load_lpips(settings)
+    load_lpips(options.lpips_network)
     images = made_images(named, train, folder / "images", settings)
     images["real"] = equal_emotions(real, len(EMOTIONS) * options.generated, seed).reset_index(drop=True)
     rows = [name for name in images if name not in ("transfer", "fusion")]

@@ -32,7 +32,8 @@ def load_judge(settings: Settings, train: pd.DataFrame) -> Judge:
     """
     name, setting = settings.evaluate.judge, "evaluate.judge"
     if name is None:
-        clip, probe = clip_network(settings), fit_probe(clip_network(settings), train, settings)
+        clip = clip_network(settings)
+        probe = fit_probe(clip, train, settings)
         return lambda images, what: probe.predict_proba(scaled(features_of(clip, images, settings, what)))[:, ORDER]
     file = Path(resolve_model(name))
     imported = file / IMPORTED

@@ -9,6 +9,7 @@ from PIL import Image
 from torch.nn.functional import batch_norm, conv2d, max_pool2d
 
 from config.loading import UserError
+from emoset.hub import load_model
 from emoset.images import load_image
 from evaluation import intervals, networks, perceptual
 from evaluation.generation import measure_generation
@@ -110,7 +111,7 @@ def test_images_are_cut_as_torchvision_cuts_them():
     ("package", "setting", "load"),
     [
         ("torch_fidelity", {"fid_network": "inception"}, lambda settings: fid_network(settings, published=False)),
-        ("lpips", {"lpips_network": "alex"}, perceptual.load_lpips),
+        ("lpips", {"lpips_network": "alex"}, lambda settings: perceptual.load_lpips(settings.evaluate.lpips_network)),
     ],
 )
 def test_a_package_that_is_not_installed_is_one_line(quick, monkeypatch, package, setting, load):
@@ -121,13 +122,27 @@ def test_a_package_that_is_not_installed_is_one_line(quick, monkeypatch, package
     assert "\n" not in str(error.value)
 
 
-def test_a_second_measurement_asks_no_network_and_says_the_same(quick, drawn, monkeypatch, tmp_path):
-    settings = quick(generators=[str(drawn / "image")])
+def test_each_network_is_loaded_once_and_a_second_measurement_asks_none_and_says_the_same(
+    quick, drawn, monkeypatch, tmp_path
+):
+    settings = quick(generators=[str(drawn / "image")], judge=None)  # a probe, which needs CLIP too
     settings = settings.model_copy(
         update={"generate": settings.generate.model_copy(update={"generator": None})}  # no images to make
     )
     monkeypatch.setattr(intervals, "RESAMPLES", 50)
+    loads = []
+
+    def counting(kind, name, setting, **options):
+        loads.append((kind.__name__, setting))
+        return load_model(kind, name, setting, **options)
+
+    for module in (networks, perceptual):
+        monkeypatch.setattr(module, "load_model", counting)
+    for each in (networks.loaded, perceptual.load_lpips):
+        each.cache_clear()
     before = measure_generation(settings, tmp_path)["figures"]
+    models = [load for load in loads if load[0] != "AutoImageProcessor"]
+    assert len(set(models)) == len(models) == 5, models
 
     def refuse(*_):
         raise AssertionError("a network was asked again")
@@ -135,7 +150,7 @@ def test_a_second_measurement_asks_no_network_and_says_the_same(quick, drawn, mo
     def refusing(key, run, names=()):
         return original(key, run if key.startswith("black clip") else refuse, names)  # black images are not kept
 
-    original, lpips_key = networks.Network, perceptual.load_lpips(settings)[0]
+    original, lpips_key = networks.Network, perceptual.load_lpips(settings.evaluate.lpips_network)[0]
     monkeypatch.setattr(networks, "Network", refusing)
     monkeypatch.setattr(perceptual, "load_lpips", lambda _: (lpips_key, refuse))
     assert measure_generation(settings, tmp_path)["figures"] == before

@@ -154,7 +154,7 @@ def test_every_fault_reaches_the_column(unequal, tmp_path):
 
     # Half of LPIPS's range, black images for CLIP, and pairs of the pool that grows.
     pixels = torch.from_numpy(np.stack([ImageOps.fit(image, (32, 32)) for image in made])).permute(0, 3, 1, 2) / 255
-    _, distance = load_lpips(unequal)
+    _, distance = load_lpips(unequal.evaluate.lpips_network)
     with torch.no_grad():
         expected["lpips"] = distance(pixels[pairs[:, 0]], pixels[pairs[:, 1]]).mean().item()
     black = seen(networks.black_clip_network(unequal), made)
