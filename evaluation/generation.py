@@ -56,8 +56,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     """
     started, options, seed = time.monotonic(), settings.evaluate, settings.seed
     named = generators_of(settings)
-    for path in named.values():
-        check_judge(settings, path)
+    doubts = {row: check_judge(settings, path) for row, path in named.items()}
     state = start_process()
     hide_loading(diffusers)
 
@@ -106,7 +105,10 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     show_real(images["real"], folder / "images" / "real", settings)
 
     # 4. All of it.
-    warnings = {row: text for row in rows if (text := metrics.too_few_for_fid(views[row].fid))}
+    warnings = {}
+    for row in rows:
+        for text in filter(None, (doubts.get(row), metrics.too_few_for_fid(views[row].fid))):
+            warnings.setdefault(text, []).append(row)
     about = {
         "n": {name: len(each) for name, each in images.items()},
         "reference": len(reference),
@@ -122,8 +124,8 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     for column in ("corrected", "emogen"):
         table = figures_table({row: each[column] for row, each in figures.items() if each[column]}, GENERATION)
         log.info(f"\n{column}\n\n{table}\n\nvalue (low to high, 95 %)")
-    for row, warning in warnings.items():
-        log.info(f"warning: {row}: {warning}")
+    for warning, about_rows in warnings.items():
+        log.info(f"warning: {', '.join(about_rows)}: {warning}")
     return {"images": images, "judged": judged, "about": about, "figures": figures}
 
 

@@ -117,7 +117,7 @@ def gather(settings: Settings) -> dict:
         "corrected": sections.by_metric({row: corrected[row] for row in methods}),
         "asked": sections.by_metric(asked),
         "generation": generation,
-        "warnings": sections.by_text(generation["about"].get("warnings", {})),
+        "warnings": generation["about"].get("warnings", {}),
         "sheets": sections.contact_sheets(where, methods),
         "transfers": sections.transfer_strips(evaluated / "images" / "transfer", settings.evaluate.contents),
         "fusions": sections.fusion_strips(evaluated / "images" / "fusion"),

@@ -51,14 +51,6 @@ def row_name(row: str) -> str:
     return ROWS.get(row, row)
 
 
-def by_text(warnings: dict[str, str]) -> dict[str, list[str]]:
-    """Return the rows that each warning is about, by its text."""
-    found: dict[str, list[str]] = {}
-    for row, text in warnings.items():
-        found.setdefault(text, []).append(row_name(row))
-    return found
-
-
 def figures_table(rows: dict[str, dict], metrics: dict[str, Metric], caption: str) -> dict | None:
     """Return a table (the template's macro `table`) with a line for each metric that a row has; None: there is none."""
     metrics = {name: metric for name, metric in metrics.items() if any(name in found for found in rows.values())}
