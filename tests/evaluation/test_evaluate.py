@@ -13,6 +13,7 @@ from config.loading import UserError
 from config.settings import ROOT
 from emoset.labels import EMOTIONS, KINDS
 from evaluation.evaluate import main
+from evaluation.report_sections import row_name
 
 ROWS = {"ours", "prompt_only", "attribute_prompt", "real"}
 CORRECTED = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "kid", "lpips", "semantic_clarity"}
@@ -35,6 +36,7 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path):
 
     figures = read(settings, "evaluation/generation.json")["figures"]
     assert figures.keys() == ROWS | {"theirs", "transfer"}
+    page = (settings.run / "report/index.html").read_text()
     for row in ROWS | {"theirs"}:
         assert figures[row]["corrected"].keys() == CORRECTED
         assert figures[row]["emogen"].keys() == EMOGEN
@@ -43,6 +45,7 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path):
             assert each["low"] <= each["value"] <= each["high"], (row, name)
             assert each["n"] > 0
         assert (settings.run / f"evaluation/confusion-generation-{row}.csv").is_file()
+        assert f'alt="{3 if row == "theirs" else 4} images of awe: {row_name(row)}"' in page
     # One colour is no variety, and is far from real images; real ones are nearest to training ones.
     assert (
         figures["theirs"]["corrected"]["attribute_entropy"]["value"]
@@ -153,6 +156,16 @@ def test_the_judge_is_checked_before_anything_is_made(quick, generator, tmp_path
         main(settings)
     assert not (settings.run / "evaluation/images/ours").exists()
     assert yaml.safe_load((settings.run / "evaluation/config.yaml").read_text())["evaluate"]["judge"]
+
+
+def test_too_few_real_images_are_told_of_before_any_are_made(quick, emoset_copy):
+    entries = json.loads((emoset_copy / "val.json").read_text())
+    (emoset_copy / "val.json").write_text(json.dumps(entries[:9]))
+    settings = quick()
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"emoset": emoset_copy})})
+    with pytest.raises(UserError, match=r"^real: fewer than 10 images"):
+        main(settings)
+    assert not (settings.run / "evaluation/images").exists()
 
 
 def test_the_corrected_reference_has_equally_many_of_each_emotion():
