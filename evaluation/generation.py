@@ -103,7 +103,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
             copy_first(images[row], folder / "images" / row, settings)
     warnings: dict[str, list[str]] = {}
     for row in rows:
-        for text in filter(None, (doubts.get(row), metrics.too_few_for_fid(views[row].fid))):
+        for text in filter(None, (doubts.get(row), metrics.too_few_for_fid(training.fid, views[row].fid))):
             warnings.setdefault(text, []).append(row)
     about = {"n": {name: len(each) for name, each in images.items()}}
     about |= {"reference": len(reference), "published_reference": len(everything), "split": options.split, "seed": seed}

@@ -123,7 +123,7 @@ def gather(settings: Settings) -> dict:
         "fusions": sections.fusion_strips(evaluated / "images" / "fusion"),
         "curves": sections.curve_pictures(sections.read_json(evaluated / "curves.json") or {}),
         "generation_bars": sections.bars({row: corrected[row] for row in methods}, GENERATION),
-        "generation_by_emotion": sections.emotion_bars({row: rows[row]["by_emotion"] for row in methods}, "Emo-A"),
+        "generation_by_emotion": sections.generation_by_emotion({row: rows[row]["by_emotion"] for row in methods}),
         "generation_tables": [
             sections.figures_table(corrected, GENERATION, "Corrected: as it should be measured"),
             sections.figures_table(published, GENERATION, "emogen: as EmoGen's code measures, fault for fault"),
@@ -131,7 +131,7 @@ def gather(settings: Settings) -> dict:
         "generation_confusions": sections.confusion_tables(evaluated, methods, "confusion-generation-", "intended"),
         "understanding": understanding,
         "understanding_bars": sections.bars(asked, UNDERSTANDING),
-        "understanding_by_emotion": sections.emotion_bars(sections.understanding_by_emotion(asked), "Eight-way"),
+        "understanding_by_emotion": sections.understanding_by_emotion(asked),
         "understanding_table": sections.figures_table(asked, UNDERSTANDING, "Understanding"),
         "understanding_confusions": sections.confusion_tables(evaluated, list(asked), "confusion-", "true"),
         "hard": sections.hard_images(where, list(models), settings),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from config.settings import EMOTIONS, Settings
-from evaluation.metric_labels import CROSS, GENERATION, ROWS, Metric, interval, value
+from evaluation.metric_labels import CROSS, GENERATION, ROWS, UNDERSTANDING, Metric, interval, value
 from evaluation.pictures import sheet, thumbnail
 from evaluation.plots import interval_bars, lines
 
@@ -86,11 +86,31 @@ def bars(rows: dict[str, dict], metrics: dict[str, Metric]) -> list[dict]:
     return pictures
 
 
-def emotion_bars(rows: dict[str, dict], what: str) -> list[dict]:
+def emotion_bars(rows: dict[str, dict], metric: Metric) -> list[dict]:
     """Return a picture for each row of its figures by emotion."""
     return [
-        interval_bars(figures, 1 / len(EMOTIONS), "", f"{what}: {row_name(row)}") for row, figures in rows.items() if figures
+        interval_bars(figures, metric.chance, "", f"{metric.label}: {row_name(row)}")
+        for row, figures in rows.items()
+        if figures
     ]
+
+
+def generation_by_emotion(rows: dict[str, dict]) -> list[dict]:
+    """Return pictures of the accuracies of each row by emotion, eight-way and then two-way."""
+    return [
+        picture
+        for name in ("emotion_accuracy", "emotion_accuracy_two_way")
+        for picture in emotion_bars({row: by_metric(found)[name] for row, found in rows.items()}, GENERATION[name])
+    ]
+
+
+def understanding_by_emotion(rows: dict[str, dict]) -> list[dict]:
+    """Return pictures of the eight-way accuracy of each row by emotion."""
+    found = {
+        row: {each: figures[f"multiple_{each}"] for each in EMOTIONS if f"multiple_{each}" in figures}
+        for row, figures in rows.items()
+    }
+    return emotion_bars(found, UNDERSTANDING["multiple_accuracy"])
 
 
 def contact_sheets(run: Path, rows: list[str]) -> dict[str, list[dict]]:
@@ -252,14 +272,6 @@ def cross_tables(figures: dict) -> list[dict]:
         figures_table(strengths, CROSS, "The same, of an emotion on a content"),
     ]
     return [table for table in tables if table]
-
-
-def understanding_by_emotion(rows: dict[str, dict]) -> dict[str, dict]:
-    """Return the eight-way figures of each row by emotion."""
-    return {
-        row: {each: found[f"multiple_{each}"] for each in EMOTIONS if f"multiple_{each}" in found}
-        for row, found in rows.items()
-    }
 
 
 def _figure_cell(figure: dict | None) -> dict:

@@ -18,7 +18,8 @@ from evaluation.report_sections import row_name
 ROWS = {"ours", "prompt_only", "attribute_prompt", "real"}
 CORRECTED = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "kid", "lpips", "semantic_clarity"}
 CORRECTED |= {"semantic_diversity", "attribute_entropy", "attribute_coverage", "nearest_training_distance"}
-EMOGEN = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "lpips", "semantic_clarity", "semantic_diversity"}
+EMOGEN = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "lpips", "semantic_clarity"}
+EMOGEN |= {"semantic_diversity"}
 
 
 def read(settings, name: str) -> dict:
@@ -41,6 +42,7 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path):
         assert figures[row]["corrected"].keys() == CORRECTED
         assert figures[row]["emogen"].keys() == EMOGEN
         assert figures[row]["by_emotion"].keys() == set(EMOTIONS)
+        assert figures[row]["by_emotion"]["awe"].keys() == {"emotion_accuracy", "emotion_accuracy_two_way"}
         for name, each in (figures[row]["corrected"] | figures[row]["emogen"]).items():
             assert each["low"] <= each["value"] <= each["high"], (row, name)
             assert each["n"] > 0

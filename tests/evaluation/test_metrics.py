@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from config.loading import load
 from emoset.labels import EMOTIONS
 from evaluation import baselines, cross, curves, judge, metrics
-from evaluation.columns import Views
+from evaluation.columns import Views, by_emotion
 from evaluation.intervals import of_mean, of_pairs, of_statistic
 from evaluation.making import PAIRS, STRENGTHS, WEIGHTS
 from evaluation.perceptual import unweighted
@@ -157,8 +157,20 @@ def test_unweighted_lpips_is_that_of_the_package():
 
 
 def test_too_few_images_for_fid_are_told_of():
-    assert "biased" in metrics.too_few_for_fid(torch.zeros(100, 64))
-    assert metrics.too_few_for_fid(torch.zeros(320, 64)) is None
+    few, enough = torch.zeros(319, 64), torch.zeros(320, 64)
+    assert metrics.too_few_for_fid(enough, enough) is None
+    for real, made in ((few, enough), (enough, few)):
+        assert f"FID of {len(made)} images to {len(real)} real ones" in metrics.too_few_for_fid(real, made)
+
+
+def test_accuracies_by_emotion_eight_way_and_two_way():
+    judged = one_hot("awe", "contentment", "fear", "anger", "anger", "awe")
+    found = by_emotion(judged, np.array(["awe"] * 3 + ["anger"] * 3), 0)
+    assert {emotion: values(each) for emotion, each in found.items()} == {
+        "awe": {"emotion_accuracy": pytest.approx(1 / 3), "emotion_accuracy_two_way": pytest.approx(2 / 3)},
+        "anger": {"emotion_accuracy": pytest.approx(2 / 3), "emotion_accuracy_two_way": pytest.approx(2 / 3)},
+    }
+    assert found["awe"]["emotion_accuracy"]["n"] == 3
 
 
 def test_strengths_are_scored_against_the_content_that_was_asked_for(monkeypatch):

@@ -63,12 +63,14 @@ def make_generation(run: Path) -> None:
     write_lines(run / "training/mapper/metrics.jsonl", steps)
     write_image(run / "training/mapper/samples/0000200.png", rng)
     about = {"n": dict.fromkeys(METHODS, 64), "split": "val", "seed": 0, "models": {"judge": "demo/models/judge"}}
-    about |= {"seconds": 12.5, "warnings": {"ours": "FID of 64 images is biased"}}
+    about |= {"seconds": 12.5, "warnings": {"FID of 64 images is biased": ["ours", "prompt_only"]}}
+    about |= {"reference": 1600, "published_reference": 2400}
     rows = {}
     for row in METHODS:
         corrected = {name: figure(rng, 300 if "fid" in name else 1) for name in METRICS}
         emogen = {name: figure(rng, 300 if "fid" in name else 1e-5 if "sem" in name else 1) for name in METRICS[:4]}
-        rows[row] = {"corrected": corrected, "emogen": emogen, "by_emotion": {name: figure(rng) for name in EMOTIONS}}
+        by_emotion = {emotion: {name: figure(rng) for name in METRICS[:2]} for emotion in EMOTIONS}
+        rows[row] = {"corrected": corrected, "emogen": emogen, "by_emotion": by_emotion}
         counts = pd.DataFrame([[rng.randrange(9) for _ in EMOTIONS] for _ in EMOTIONS], EMOTIONS, EMOTIONS)
         counts.to_csv(
             evaluated.joinpath(f"confusion-generation-{row}.csv") if evaluated.mkdir(exist_ok=True) is None else ""
