@@ -264,12 +264,20 @@ def mining_table(run: Path, settings: Settings) -> dict | None:
 
 
 def cross_tables(figures: dict) -> list[dict]:
-    """Return tables of what the understanding model says of generated images: by method, and by strength."""
+    """Return tables of what the understanding model says of generated images: by method, by strength, and by mix."""
     plain = {row: found for row, found in figures.items() if row not in ("transfer", "fusion")}
     strengths = {f"strength {strength}": found for strength, found in figures.get("transfer", {}).items()}
+    mixes = {
+        pair: {f"weight {weight}": found["judge"] for weight, found in weights.items()}
+        for pair, weights in figures.get("fusion", {}).items()
+    }
+    by_pair = {pair: CROSS["judge"]._replace(label=pair) for pair in mixes}
     tables = [
         figures_table(plain, CROSS, "The understanding model, asked about generated images"),
         figures_table(strengths, CROSS, "The same, of an emotion on a content"),
+        figures_table(
+            by_metric(mixes), by_pair, "Of mixes of two emotions, by the weight of the second: says what the judge says"
+        ),
     ]
     return [table for table in tables if table]
 

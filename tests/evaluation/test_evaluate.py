@@ -1,5 +1,6 @@
 """The whole of evaluation/evaluate.py on a generator that was hardly trained: a killed run, a second one, two processes."""
 
+import html
 import json
 import os
 import subprocess
@@ -26,7 +27,7 @@ def read(settings, name: str) -> dict:
     return json.loads((settings.run / name).read_text())
 
 
-def test_a_generator_beside_prompts_and_real_images(quick, tmp_path):
+def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
     others = tmp_path / "theirs"
     for emotion in EMOTIONS:
         (others / emotion).mkdir(parents=True)
@@ -38,6 +39,20 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path):
     figures = read(settings, "evaluation/generation.json")["figures"]
     assert figures.keys() == ROWS | {"theirs", "transfer"}
     page = (settings.run / "report/index.html").read_text()
+    # What is said at the end: where the page is, and the accuracy, from prompts alone to ours.
+    *_, place, said = capsys.readouterr().out.strip().splitlines()
+    assert place == f"The report: {settings.run}/report/index.html"
+    was, now = (f"{figures[row]['corrected']['emotion_accuracy']['value']:.3f}" for row in ("prompt_only", "ours"))
+    assert f"(Emo-A): {was} -> {now} (" in said
+    # Warnings reach the page: too few images for FID, and a generator that does not tell what it was trained with.
+    warnings = read(settings, "evaluation/generation.json")["about"]["warnings"]
+    few, unknown = (
+        "FID of 32 images to 80 real ones, by 128 features, is biased upwards",
+        "does not tell what it was trained with",
+    )
+    assert [rows for text, rows in warnings.items() if few in text] == [["ours", "prompt_only", "attribute_prompt", "real"]]
+    assert [rows for text, rows in warnings.items() if unknown in text] == [["ours"]]
+    assert all(f"{html.escape(text)}</p>" in page for text in warnings)
     for row in ROWS | {"theirs"}:
         assert figures[row]["corrected"].keys() == CORRECTED
         assert figures[row]["emogen"].keys() == EMOGEN
