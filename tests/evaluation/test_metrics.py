@@ -68,8 +68,23 @@ def test_fid_has_no_bootstrap_interval():
     assert found["fid"]["low"] <= found["fid"]["value"] <= found["fid"]["high"]
     assert (found["fid"]["n"], found["fid_half"]["n"]) == (600, 300)
     assert found["fid_half"]["value"] > found["fid"]["value"]  # few images look worse
-    rows = torch.randint(600, (600,), generator=rng)
-    assert metrics.frechet_distances(real, [made[rows]])[0] > found["fid"]["high"] * 0.9  # what a bootstrap would have said
+    # What a bootstrap would have said: an interval that lies above the value as a whole.
+    resampled = [made[torch.randint(600, (600,), generator=rng)] for _ in range(40)]
+    assert min(metrics.frechet_distances(real, resampled)) > found["fid"]["value"]
+
+
+@pytest.mark.parametrize("name", ["fid", "fid_half", "kid"])
+def test_intervals_of_fid_and_kid_are_as_wide_as_figures_of_other_samples_lie_apart(monkeypatch, name):
+    """Nearly 1.96 standard deviations of them, or of Student's t with four degrees of freedom, 2.78; and they cover the mean."""
+    monkeypatch.setattr(metrics, "SUBSET", 50)  # far fewer than there are, as with thousands of images
+    rng, found = torch.Generator().manual_seed(0), []
+    for seed in range(60):
+        real, made = torch.randn(300, 4, generator=rng), torch.randn(300, 4, generator=rng) + 0.5
+        kid = metrics.kid_figure(real, made, seed)
+        found.append({"kid": kid, **metrics.fid_figures(real, made, seed)}[name])
+    value, low, high = (np.array([each[part] for each in found]) for part in ("value", "low", "high"))
+    assert 1.5 < (high - low).mean() / 2 / value.std() < 4
+    assert ((low <= value.mean()) & (value.mean() <= high)).mean() >= 0.9
 
 
 def test_kid_agrees_with_its_formula_and_is_unbiased():
