@@ -75,7 +75,7 @@ def test_fid_has_no_bootstrap_interval():
 
 @pytest.mark.parametrize("name", ["fid", "fid_half", "kid"])
 def test_intervals_of_fid_and_kid_are_as_wide_as_figures_of_other_samples_lie_apart(monkeypatch, name):
-    """Nearly 1.96 standard deviations of them, or of Student's t with four degrees of freedom, 2.78; and they cover the mean."""
+    """About two standard deviations of them, or three for FID, by Student's t; and they cover the mean."""
     monkeypatch.setattr(metrics, "SUBSET", 50)  # far fewer than there are, as with thousands of images
     rng, found = torch.Generator().manual_seed(0), []
     for seed in range(60):
