@@ -36,12 +36,13 @@ def load_asker(settings: Settings, name: str | Path, setting: str) -> "Asker":
 class Asker:
     """A model and its processor, ready to be asked the questions of `settings`.
 
-    recipe: what the answers depend on beside the questions.
+    recipe: what the answers depend on beside the questions. arithmetic: what rounds them.
     """
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, settings: Settings):
         self.model, self.processor, self.settings = model.eval(), processor, settings
         self.recipe = [fingerprint(model), settings.grpo.answer_tokens, settings.understanding.max_pixels]
+        self.arithmetic = [str(model.dtype), model.config.get_text_config()._attn_implementation]
         pixels = self._pixels = settings.understanding.max_pixels
         self._load = lru_cache(maxsize=256)(lambda path: bounded(load_image(path), pixels))  # of no model: it must go
         self._shares = sharing_obstacle(model) is None

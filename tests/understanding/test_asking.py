@@ -140,6 +140,13 @@ def test_answers_do_not_depend_on_the_batch(asked, tmp_path):
     torch.testing.assert_close(*(torch.tensor(table[columns].to_numpy()) for table in (one, many)), rtol=1e-3, atol=1e-5)
 
 
+def test_answers_are_kept_apart_by_precision_and_attention(asked, tmp_path):
+    for number, understanding in enumerate([{}, {"dtype": "bfloat16"}, {"attention": "eager"}, {"lora_rank": 8}]):
+        asker, questions, paths = asked(understanding=understanding)
+        answer_all(asker, questions, paths, tmp_path, 24)
+        assert len(list((tmp_path / "answers").iterdir())) == min(number + 1, 3), "an adapter's rank changes no answer"
+
+
 def test_a_killed_run_asks_only_what_is_missing(asked, tmp_path, monkeypatch):
     asker, questions, paths = asked()
     sampled = dict(count=3, temperature=1.0)
