@@ -44,6 +44,9 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
     assert set(trained) <= set(errors.index) <= {row[1] for row in json.loads((drawn / "train.json").read_text())}
     assert 0.75 <= (errors[sorted(set(trained))] == 1).mean() < 1, "and some others"
 
+    for name in ("config.yaml", "environment.json", "seconds.json", "log.txt"):
+        assert (settings.run / "mining" / name).is_file()
+
     # What can be watched, and what the result says of itself.
     lines = [json.loads(line) for line in (folder / "step_one" / "metrics.jsonl").read_text().splitlines()]
     written = {key for line in lines for key in line}
