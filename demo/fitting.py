@@ -8,6 +8,8 @@ import torch
 from config.script import log, write_atomically
 from demo.small_models import Loss
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
 
 def fit(
     work: Path,
@@ -27,7 +29,7 @@ def fit(
     from which the same call goes on.
     That is the moving average of the weights, or the weights themselves where they are not `averaged`.
     """
-    module = module.to("cuda" if torch.cuda.is_available() else "cpu")
+    module = module.to(DEVICE)
     average = torch.optim.swa_utils.AveragedModel(
         module, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
     )
