@@ -53,7 +53,7 @@ def prepare(settings: Settings, folder: Path) -> dict:
     from training.caches import moments_of, pixels_of
     from training.emotion_space import EmotionSpace
     from training.emotion_statistics import build_emotion_space
-    from training.imported import read_imported, read_imported_classifier
+    from training.imported import read_imported, read_imported_classifier, write_imported_confusability
     from training.mapper_data import MapperItems
     from training.processes import start
 
@@ -82,6 +82,8 @@ def prepare(settings: Settings, folder: Path) -> dict:
     imported = settings.emotion_space.imported
     if imported:
         emotions = read_imported(imported, index, data.kinds)
+        if accelerator.is_main_process:
+            write_imported_confusability(folder / "emotion_space", emotions.mean)
     else:
         size = settings.emotion_space.image_size
         pixels = pixels_of(index, data.emoset, size, round(size * 8 / 7), settings, accelerator, emoset.fingerprint)
