@@ -12,7 +12,8 @@ Where it departs from the published code: the emotion enters the text encoder by
 size and number of processes give the right gradients; VAE moments and emotion vectors are computed once; a share of the
 prompts names the image's attribute beside the placeholder, with a vector drawn from the emotion's Gaussian, so that the
 emotion learns to leave content alone; the attribute loss has a temperature, and thereby a gradient; the diffusion loss
-counts fully, whatever an attribute's emotion confidence.
+counts fully, whatever an attribute's emotion confidence; timesteps are spread evenly over the items of an epoch. The last
+departure, and the backbone's own normalisation of the encoder's images, stay with config/emogen.yaml too.
 """
 
 import sys
