@@ -260,7 +260,7 @@ class Evaluate(Section):
     generated: int = Field(500, ge=4, le=10**6)
     """Images of each emotion that every method makes; and that are taken of EmoSet, for comparison."""
     reference: int | None = Field(None, ge=16, le=10**8)
-    """Training images, equally many of each emotion, that generated ones are compared with; null: all."""
+    """Training images, equally many of each emotion, to compare generated ones with; null: as many as the rarest has."""
     pairs: int = Field(2000, ge=8, le=10**7)
     """Pairs of images of the same emotion, over all emotions, whose difference makes LPIPS and semantic diversity."""
     judge: ModelName | None = None

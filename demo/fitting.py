@@ -9,6 +9,7 @@ from config.script import log, write_atomically
 from demo.small_models import Loss
 
 CHECKPOINT_EVERY = 250  # steps
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def fit(
@@ -28,7 +29,7 @@ def fit(
     rows: the numbers of `batch` of `images` images, drawn anew for each step. Every CHECKPOINT_EVERY steps a checkpoint goes
     to `work`, from which the same call goes on. averaged: False returns the weights themselves.
     """
-    module = module.to("cuda" if torch.cuda.is_available() else "cpu")
+    module = module.to(DEVICE)
     average = torch.optim.swa_utils.AveragedModel(
         module, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
     )

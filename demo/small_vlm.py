@@ -289,7 +289,7 @@ def answer_cross_entropy(
         ids, labels = ids.to(model.device), labels.to(model.device)
         is_image = ids == model.config.image_token_id  # in the same places of every row, so that positions are alike
         embedded = model.get_input_embeddings()(ids).masked_scatter(is_image[..., None], seen[some])
-        positions, _ = model.model.get_rope_index(ids[:1], is_image[:1].int(), image_grid_thw=_grid(1))
+        positions, _ = model.model.get_rope_index(ids[:1], is_image[:1].int(), image_grid_thw=_grid(1).to(model.device))
         language = model.model.language_model
         out = language(
             inputs_embeds=embedded,

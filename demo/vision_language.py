@@ -28,7 +28,7 @@ def main(settings: Settings) -> None:
     from transformers import ResNetModel
 
     from demo import small_vlm as small
-    from demo.fitting import fit
+    from demo.fitting import DEVICE, fit
     from demo.small_models import SIZE, draw_images
 
     folder = open_run_folder(settings, "models")
@@ -42,7 +42,8 @@ def main(settings: Settings) -> None:
     processor = small.make_processor(seed)
     model = small.make_vlm(processor.tokenizer)
     fit_here = partial(fit, work, images=IMAGES, seed=seed)
-    backbone = ResNetModel.from_pretrained(ROOT / "demo/models/backbone", dtype=torch.float32).eval().requires_grad_(False)
+    backbone = ResNetModel.from_pretrained(ROOT / "demo/models/backbone", dtype=torch.float32)
+    backbone = backbone.to(DEVICE).eval().requires_grad_(False)
     naming = small.ContentNaming(model.model.visual, backbone)
     naming = fit_here("vision", naming, small.naming_loss(contents, backbone), 2000, 64, 3e-3)
     model.model.visual.load_state_dict(naming.tower.state_dict())

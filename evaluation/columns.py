@@ -11,7 +11,7 @@ from config.settings import EMOTIONS, Settings
 from emoset.images import load_image
 from evaluation import metrics
 from evaluation.features import Network
-from evaluation.intervals import of_mean, of_pairs
+from evaluation.intervals import of_pairs
 from evaluation.perceptual import lpips_distances
 
 
@@ -77,18 +77,17 @@ def published_column(
         features = black_clip.run([load_image(made.images["path"].iloc[row]) for row in shown]).cpu()
     return {
         **metrics.emotion_figures(judged, emotions, seed, pooled=True),
-        "fid": metrics.fid_figures(*squeezed, seed)["fid"],
+        **metrics.fid_figures(*squeezed, seed),
         "lpips": metrics.published_pair_figure(lpips_distances(made.images, pairs, settings, published=True), seed),
         "semantic_clarity": metrics.clarity_figure(made.objects, made.scenes, emotions, seed, pooled=True),
         "semantic_diversity": metrics.published_pair_figure(metrics.mean_squares(features, rows.reshape(pairs.shape)), seed),
     }
 
 
-def by_emotion(judged: np.ndarray, emotions: np.ndarray, seed: int) -> dict[str, dict]:
-    """Return the accuracy for each emotion. judged: the judge's probabilities (n, 8)."""
-    right = np.array(EMOTIONS)[judged.argmax(1)] == emotions
+def by_emotion(judged: np.ndarray, emotions: np.ndarray, seed: int) -> dict[str, dict[str, dict]]:
+    """Return the accuracies for each emotion, eight-way and two-way. judged: the judge's probabilities (n, 8)."""
     found = {name: emotions == name for name in EMOTIONS if (emotions == name).any()}
-    return {name: of_mean(right[rows], emotions[rows], seed) for name, rows in found.items()}
+    return {name: metrics.emotion_figures(judged[rows], emotions[rows], seed) for name, rows in found.items()}
 
 
 def confusion(judged: np.ndarray, emotions: np.ndarray) -> pd.DataFrame:

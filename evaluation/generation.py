@@ -28,7 +28,7 @@ from training.generation import load_generator
 from training.pipeline import GENERATOR
 from understanding.model import start_process
 
-REAL_SHOWN = 8  # real images of each emotion that are copied beside those made, to be looked at
+SHOWN = 8  # images of each emotion, real ones and other methods', that are copied beside those made, to be looked at
 FEWEST = 2 * metrics.SAMPLES  # images that FID's disjoint samples can be drawn from
 TAKEN = {"prompt_only", "attribute_prompt", "real", "transfer", "fusion"}
 NETWORKS = ("judge", "fid_network", "lpips_network", "object_classifier", "scene_classifier")
@@ -56,24 +56,18 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     """
     started, options, seed = time.monotonic(), settings.evaluate, settings.seed
     named = generators_of(settings)
-    for path in named.values():
-        check_judge(settings, path)
+    doubts = {row: check_judge(settings, path) for row, path in named.items()}
     state = start_process()
     hide_loading(diffusers)
 
     # 1. The images: EmoSet's, and those of every method. Networks come first: what is missing of them is told of at once.
-    index = read_emoset(settings.data, folder).index
-    index["path"] = [settings.data.emoset / image for image in index["image"]]
-    train, real = (index[index["split"] == split].reset_index(drop=True) for split in ("train", options.split))
+    train, real, reference, everything = images_of_emoset(settings, folder)
+    check_enough({"real": real})
     clip = networks.clip_network(settings)
     see, judge = load_views(settings, clip), load_judge(settings, train)
-    load_lpips(settings)
-    images = made_images(named, train, folder / "images", settings)
-    images["real"] = equal_emotions(real, len(EMOTIONS) * options.generated, seed).reset_index(drop=True)
+    load_lpips(options.lpips_network)
+    images = made_images(named, train, folder / "images", settings) | {"real": real}
     rows = [name for name in images if name not in ("transfer", "fusion")]
-    check_enough({row: images[row] for row in rows})
-    reference = equal_reference(train, options.reference, seed)
-    everything = index if options.reference is None else index.sample(min(options.reference, len(index)), random_state=seed)
 
     # 2. What the networks see in them, all processes together.
     training = see(reference, "training images")
@@ -87,13 +81,12 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     # 3. The figures, the rows shared out over the processes.
     black, own = networks.black_clip_network(settings), {}
     for row in rows[state.process_index :: state.num_processes]:
-        emotions = views[row].emotions
         own[row] = {
             "corrected": corrected_column(views[row], training, memorable, judged[row], settings),
             "emogen": published_column(views[row], (all_real, all_made[row]), black, judged[row], settings),
-            "by_emotion": by_emotion(judged[row], emotions, seed),
+            "by_emotion": by_emotion(judged[row], views[row].emotions, seed),
         }
-        confusion(judged[row], emotions).to_csv(folder / f"confusion-generation-{row}.csv")
+        confusion(judged[row], views[row].emotions).to_csv(folder / f"confusion-generation-{row}.csv")
     computed = {row: figures for each in gather_object([own]) for row, figures in each.items()}
     figures = {row: computed[row] for row in rows}
     if not is_first_process():
@@ -103,28 +96,35 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
         curves = {"strength": strength, "fusion": weight_curve(images["fusion"], judged["fusion"], seed)}
         write_json(folder / "curves.json", curves)
         figures["transfer"] = {"corrected": strength["1.0"], "emogen": {}}
-    show_real(images["real"], folder / "images" / "real", settings)
 
     # 4. All of it.
-    warnings = {row: text for row in rows if (text := metrics.too_few_for_fid(views[row].fid))}
-    about = {
-        "n": {name: len(each) for name, each in images.items()},
-        "reference": len(reference),
-        "published_reference": len(everything),
-        "split": options.split,
-        "seed": seed,
-        "models": {"clip": settings.models.clip} | {name: getattr(options, name) for name in NETWORKS},
-        "seconds": round(time.monotonic() - started, 1),
-        "processes": state.num_processes,
-        "warnings": warnings,
-    }
-    write_json(folder / "generation.json", {"about": about, "figures": figures})
-    for column in ("corrected", "emogen"):
-        table = figures_table({row: each[column] for row, each in figures.items() if each[column]}, GENERATION)
-        log.info(f"\n{column}\n\n{table}\n\nvalue (low to high, 95 %)")
-    for row, warning in warnings.items():
-        log.info(f"warning: {row}: {warning}")
+    for row in rows:
+        if not images[row]["path"].iloc[0].is_relative_to(folder):
+            copy_first(images[row], folder / "images" / row, settings)
+    warnings: dict[str, list[str]] = {}
+    for row in rows:
+        for text in filter(None, (doubts.get(row), metrics.too_few_for_fid(training.fid, views[row].fid))):
+            warnings.setdefault(text, []).append(row)
+    about = {"n": {name: len(each) for name, each in images.items()}}
+    about |= {"reference": len(reference), "published_reference": len(everything), "split": options.split, "seed": seed}
+    about["models"] = {"clip": settings.models.clip} | {name: getattr(options, name) for name in NETWORKS}
+    about |= {"seconds": round(time.monotonic() - started, 1), "processes": state.num_processes, "warnings": warnings}
+    write_generation(folder, about, figures)
     return {"images": images, "judged": judged, "about": about, "figures": figures}
+
+
+def images_of_emoset(settings: Settings, folder: Path) -> tuple[pd.DataFrame, ...]:
+    """Return tables of EmoSet's images: the training split, those that are measured as `real`, and the two references.
+
+    These are what `corrected` and `emogen` compare with.
+    """
+    options, seed = settings.evaluate, settings.seed
+    index = read_emoset(settings.data, folder).index
+    index["path"] = [settings.data.emoset / image for image in index["image"]]
+    train, real = (index[index["split"] == split].reset_index(drop=True) for split in ("train", options.split))
+    real = equal_emotions(real, len(EMOTIONS) * options.generated, seed).reset_index(drop=True)
+    everything = index if options.reference is None else index.sample(min(options.reference, len(index)), random_state=seed)
+    return train, real, equal_reference(train, options.reference, seed), everything
 
 
 def equal_reference(train: pd.DataFrame, count: int | None, seed: int) -> pd.DataFrame:
@@ -168,6 +168,16 @@ def check_enough(images: dict[str, pd.DataFrame]) -> None:
         raise UserError(f"{', '.join(few)}: fewer than {FEWEST} images; FID cannot be told of so few")
 
 
+def write_generation(folder: Path, about: dict, figures: dict[str, dict]) -> None:
+    """Write generation.json into `folder`, and say what is in it."""
+    write_json(folder / "generation.json", {"about": about, "figures": figures})
+    for column in ("corrected", "emogen"):
+        table = figures_table({row: each[column] for row, each in figures.items() if each[column]}, GENERATION)
+        log.info(f"\n{column}\n\n{table}\n\nvalue (low to high, 95 %)")
+    for warning, rows in about["warnings"].items():
+        log.info(f"warning: {', '.join(rows)}: {warning}")
+
+
 def load_views(settings: Settings, clip: Network):
     """Return a function that gives the Views of images, once and for all processes; it takes them and what to call them."""
     fid = networks.fid_network(settings, published=False)
@@ -193,10 +203,10 @@ def _is_generator(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (GENERATOR, "model_index.json"))
 
 
-def show_real(images: pd.DataFrame, folder: Path, settings: Settings) -> None:
-    """Copy the first real images of each emotion, cut to the size of those made, beside them."""
+def copy_first(images: pd.DataFrame, folder: Path, settings: Settings) -> None:
+    """Copy the first images of each emotion into `folder`, cut to the size of those made."""
     size = (settings.models.resolution,) * 2
     for emotion, own in images.groupby("emotion"):
         (folder / emotion).mkdir(parents=True, exist_ok=True)
-        for number, path in enumerate(own["path"].iloc[:REAL_SHOWN]):
+        for number, path in enumerate(own["path"].iloc[:SHOWN]):
             ImageOps.fit(load_image(path), size).save(folder / emotion / f"{number:05d}.png")

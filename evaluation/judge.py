@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
 from config.loading import UserError
-from config.script import log
 from config.settings import Settings
 from emoset.hub import resolve_model, weights_digest
 from emoset.labels import EMOTIONS
@@ -22,6 +21,7 @@ from training.pipeline import GENERATOR
 
 Judge = Callable[[pd.DataFrame, str], np.ndarray]  # images (column path), what to show at the bar -> probabilities (N, 8)
 IMPORTED = "emotion_classifier.safetensors"
+ORDER = [sorted(EMOTIONS).index(emotion) for emotion in EMOTIONS]  # scikit-learn sorts its classes
 
 
 def load_judge(settings: Settings, train: pd.DataFrame) -> Judge:
@@ -32,11 +32,12 @@ def load_judge(settings: Settings, train: pd.DataFrame) -> Judge:
     """
     name, setting = settings.evaluate.judge, "evaluate.judge"
     if name is None:
-        clip, probe = clip_network(settings), fit_probe(clip_network(settings), train, settings)
+        clip = clip_network(settings)
+        probe = fit_probe(clip, train, settings)
         return lambda images, what: probe.predict_proba(scaled(features_of(clip, images, settings, what)))[:, ORDER]
     file = Path(resolve_model(name))
     imported = file / IMPORTED
-    if file.is_file() or imported.is_file():
+    if _reads_clip(name):
         layer = load_file(imported) if imported.is_file() else read_tensors(file, setting)
         layer = {part.removeprefix("fc."): tensor.double() for part, tensor in layer.items()}
         if layer.keys() != {"weight", "bias"} or len(layer["weight"]) != len(EMOTIONS):
@@ -58,23 +59,30 @@ def fit_probe(clip, train: pd.DataFrame, settings: Settings) -> LogisticRegressi
     return LogisticRegression(max_iter=1000).fit(scaled(features), train["emotion"])
 
 
-def check_judge(settings: Settings, generator: Path) -> None:
-    """Raise UserError where the generator was trained with the judge: it would be praised for what it was told to do."""
-    name, about = settings.evaluate.judge, generator / GENERATOR
-    if name is None or settings.evaluate.force_judge:
-        return
-    if not about.is_file():
-        if (generator / "model_index.json").is_file():
-            log.info(f"warning: {generator} does not tell what it was trained with; was the judge among that?")
-        return
-    seen = json.loads(about.read_text(encoding="utf-8")).get("trained_with", {})
-    own = judge_digests(name)
-    for network, digest in seen.items():
-        if digest in own:
-            raise UserError(
-                f"evaluate.judge: {name} is {network}, with which {generator.name}/ was trained; take a judge that training "
-                "has not seen, or evaluate.force_judge=true"
-            )
+def check_judge(settings: Settings, generator: Path) -> str | None:
+    """Return a warning where a generator's training saw the CLIP that the judge reads, or nobody tells what it saw.
+
+    Raises UserError where it was trained with the judge itself, unless evaluate.force_judge lets it: it would be praised for
+    what it was told to do.
+    """
+    name = settings.evaluate.judge
+    about = next((file for file in (generator / GENERATOR, generator / "model_index.json") if file.is_file()), None)
+    if not about:  # another method's images
+        return None
+    seen = json.loads(about.read_text(encoding="utf-8")).get("trained_with")
+    if seen is None:
+        return "its folder does not tell what it was trained with; was the judge among that?"
+    own = judge_digests(name) if name else set()
+    for network in (network for network, digest in seen.items() if digest in own):
+        if settings.evaluate.force_judge:
+            return f"the judge is {network}, with which it was trained: it is praised for what it was told to do"
+        raise UserError(
+            f"evaluate.judge: {name} is {network}, with which {generator.name}/ was trained; take a judge that training "
+            "has not seen, or evaluate.force_judge=true"
+        )
+    if _reads_clip(name) and weights_digest(settings.models.clip) in seen.values():
+        return "the judge reads models.clip, which training saw too: it is not wholly apart (docs/metrics.md, The judge)"
+    return None
 
 
 def judge_digests(name: str) -> set[str]:
@@ -88,12 +96,15 @@ def judge_digests(name: str) -> set[str]:
     return {weights_digest(name)}
 
 
-ORDER = [sorted(EMOTIONS).index(emotion) for emotion in EMOTIONS]  # scikit-learn sorts its classes
-
-
 def scaled(features: torch.Tensor) -> np.ndarray:
     """Return CLIP's features (N, D) as a probe takes them: of length ten."""
     return torch.nn.functional.normalize(features, dim=1).numpy() * 10
+
+
+def _reads_clip(judge: str | None) -> bool:
+    """Return whether a judge is a linear layer, or a probe, on the features of models.clip."""
+    file = None if judge is None else Path(resolve_model(judge))
+    return file is None or file.is_file() or (file / IMPORTED).is_file()
 
 
 def _linear(layer: dict[str, torch.Tensor], settings: Settings) -> Judge:

@@ -168,9 +168,13 @@ def published_pair_figure(distances: np.ndarray, seed: int) -> dict:
     return of_mean(distances, np.arange(len(distances)) // PUBLISHED_PAIRS, seed)
 
 
-def too_few_for_fid(made: Tensor) -> str | None:
-    """Return a warning where images (n, D) are too few for their FID to be taken for more than a comparison at equal n."""
-    n, width = made.shape
-    if n >= ENOUGH * width:
+def too_few_for_fid(real: Tensor, made: Tensor) -> str | None:
+    """Return a warning where real images, of features (N, D), or those made, (n, D), are too few for FID to say more than a
+    comparison at equal N and n does."""
+    width = made.shape[1]
+    if min(len(real), len(made)) >= ENOUGH * width:
         return None
-    return f"FID of {n:,} images with {width:,} features is biased upwards; compare it at equal n alone, or use KID"
+    return (
+        f"FID of {len(made):,} images to {len(real):,} real ones, by {width:,} features, is biased upwards; "
+        "compare it at equal numbers of both alone, or use KID"
+    )

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def classifier(name: str, setting: str) -> Network:
         model = _torchvision_resnet(file, setting).to(device)
         prepare, prepared = _as_torchvision, "torchvision's"
     else:
-        model = load_model(AutoModelForImageClassification, name, setting, dtype=torch.float32).to(device).eval()
+        model = loaded(AutoModelForImageClassification, name, setting)
         processor = load_model(AutoImageProcessor, name, setting)
         prepared = processor.to_json_string()
 
@@ -101,13 +102,13 @@ def fid_network(settings: Settings, published: bool) -> Network:
     name, setting = settings.evaluate.fid_network, "evaluate.fid_network"
     device = start_process().device
     if name == "inception":
-        network = _inception(setting).to(device)
+        network = _inception(setting)
         size, key = INCEPTION_SIZE, "inception"
 
         def run(squares):
             return network(squares)[0]
     else:
-        model = load_model(AutoModel, name, setting, dtype=torch.float32).to(device).eval()
+        model = loaded(AutoModel, name, setting)
         processor = load_model(AutoImageProcessor, name, setting)
         size = processor.size.height or processor.size.shortest_edge
         key = f"{fingerprint(model)} {processor.to_json_string()}"
@@ -128,6 +129,12 @@ def fid_network(settings: Settings, published: bool) -> Network:
     return Network(f"fid {key} {'squeezed' if published else 'cut'}", run_all)
 
 
+@cache
+def loaded(kind: type, name: str, setting: str) -> torch.nn.Module:
+    """Return a model on this process's device. It is loaded once, whatever asks for it, and stays."""
+    return load_model(kind, name, setting, dtype=torch.float32).to(start_process().device).eval()
+
+
 def read_tensors(file: Path, setting: str) -> dict:
     """Return the dictionary in a .pth file; raises UserError where that is something else, or holds more than tensors."""
     try:
@@ -140,14 +147,14 @@ def read_tensors(file: Path, setting: str) -> dict:
 
 
 def _clip(settings: Settings) -> CLIPModel:
-    model = load_model(CLIPModel, settings.models.clip, "models.clip", dtype=torch.float32)
-    return model.to(start_process().device).eval()
+    return loaded(CLIPModel, settings.models.clip, "models.clip")
 
 
 def _clip_features(model: CLIPModel, inputs) -> Tensor:
     return model.get_image_features(pixel_values=inputs.pixel_values.float().to(model.device)).pooler_output
 
 
+@cache
 def _inception(setting: str) -> torch.nn.Module:
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
@@ -157,7 +164,7 @@ def _inception(setting: str) -> torch.nn.Module:
         ) from None
     # The library unpickles whatever it finds; what this has fetched, or found, holds nothing but tensors.
     torch.hub.load_state_dict_from_url(URL_INCEPTION_V3, map_location="cpu", weights_only=True)
-    return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(start_process().device)
 
 
 def _torchvision_resnet(file: Path, setting: str) -> ResNetForImageClassification:

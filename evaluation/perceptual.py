@@ -1,6 +1,7 @@
 """LPIPS (Zhang et al. 2018): how different two images look, by the features of a network."""
 
 from collections.abc import Callable
+from functools import cache
 from hashlib import blake2b
 
 import numpy as np
@@ -22,11 +23,11 @@ from understanding.model import start_process
 Distance = Callable[[Tensor, Tensor], Tensor]  # (N, 3, H, W) in [-1, 1] twice -> (N,)
 
 
-def load_lpips(settings: Settings) -> tuple[str, Distance]:
-    """Return a key and the distance that evaluate.lpips_network defines: LPIPS on AlexNet, by the package of its authors,
-    or unweighted on a ResNet's stages. Raises UserError where that cannot be had."""
-    name, setting = settings.evaluate.lpips_network, "evaluate.lpips_network"
-    device = start_process().device
+@cache
+def load_lpips(name: str) -> tuple[str, Distance]:
+    """Return a key and the distance that evaluate.lpips_network, `name`, defines: LPIPS on AlexNet, by the package of its
+    authors, or unweighted on a ResNet's stages. Raises UserError where that cannot be had."""
+    setting, device = "evaluate.lpips_network", start_process().device
     if name == "alex":
         try:
             import lpips
@@ -64,7 +65,7 @@ def lpips_distances(images: pd.DataFrame, pairs: np.ndarray, settings: Settings,
     published: hand over images as they are, unless the two differ in size, and numbers from 0 to 1 where the network
     expects -1 to 1.
     """
-    name, distance = load_lpips(settings)
+    name, distance = load_lpips(settings.evaluate.lpips_network)
     size, kept = (settings.models.resolution,) * 2, settings.data.cache / "features"
     recipe = f"{name} {'as they are' if published else size} {listed(images)} {pairs.tolist()}"
     cached = kept / f"lpips-{blake2b(recipe.encode(), digest_size=8).hexdigest()}.npy"

@@ -13,7 +13,7 @@ from pathlib import Path
 try:
     from config.loading import UserError, dump
     from config.script import log, open_run_folder, run, write_atomically
-    from config.settings import ROOT, Settings
+    from config.settings import EMOTIONS, ROOT, Settings
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 
@@ -40,6 +40,14 @@ HEADLINES = {
         ("misleading_auroc", "Misleading questions, AUROC"),
     ],
 }
+# Those of them that a script says at its end.
+PRINTED = (
+    "emotion_accuracy",
+    "multiple_balanced_accuracy",
+    "multiple_forced_balanced_accuracy",
+    "binary_balanced_accuracy",
+    "misleading_auroc",
+)
 
 
 def main(settings: Settings) -> None:
@@ -82,7 +90,7 @@ def tell(settings: Settings) -> None:
             continue
         rows = {row: rows[row].get("corrected", rows[row]) for row in (first, last) if row in rows}
         for metric, title in HEADLINES[half]:
-            if metric in rows[last] and metric != "kid":
+            if metric in PRINTED and metric in rows[last]:
                 was = f"{value(rows[first][metric])} -> " if metric in rows.get(first, {}) else ""
                 now = rows[last][metric]
                 log.info(f"  {title}: {was}{value(now)} ({interval(now)}), n = {now['n']:,}")
@@ -117,13 +125,13 @@ def gather(settings: Settings) -> dict:
         "corrected": sections.by_metric({row: corrected[row] for row in methods}),
         "asked": sections.by_metric(asked),
         "generation": generation,
-        "warnings": sections.by_text(generation["about"].get("warnings", {})),
+        "warnings": generation["about"].get("warnings", {}),
         "sheets": sections.contact_sheets(where, methods),
         "transfers": sections.transfer_strips(evaluated / "images" / "transfer", settings.evaluate.contents),
         "fusions": sections.fusion_strips(evaluated / "images" / "fusion"),
         "curves": sections.curve_pictures(sections.read_json(evaluated / "curves.json") or {}),
         "generation_bars": sections.bars({row: corrected[row] for row in methods}, GENERATION),
-        "generation_by_emotion": sections.emotion_bars({row: rows[row]["by_emotion"] for row in methods}, "Emo-A"),
+        "generation_by_emotion": sections.generation_by_emotion({row: rows[row]["by_emotion"] for row in methods}),
         "generation_tables": [
             sections.figures_table(corrected, GENERATION, "Corrected: as it should be measured"),
             sections.figures_table(published, GENERATION, "emogen: as EmoGen's code measures, fault for fault"),
@@ -131,7 +139,7 @@ def gather(settings: Settings) -> dict:
         "generation_confusions": sections.confusion_tables(evaluated, methods, "confusion-generation-", "intended"),
         "understanding": understanding,
         "understanding_bars": sections.bars(asked, UNDERSTANDING),
-        "understanding_by_emotion": sections.emotion_bars(sections.understanding_by_emotion(asked), "Eight-way"),
+        "understanding_by_emotion": sections.understanding_by_emotion(asked),
         "understanding_table": sections.figures_table(asked, UNDERSTANDING, "Understanding"),
         "understanding_confusions": sections.confusion_tables(evaluated, list(asked), "confusion-", "true"),
         "hard": sections.hard_images(where, list(models), settings),
@@ -153,7 +161,7 @@ def appendix(where: Path) -> str:
     """Return the figures as Markdown: the table that papers print, in each of the two columns, and then all of them."""
     import pandas as pd
 
-    from evaluation.metric_labels import CROSS, GENERATION, PUBLISHED, UNDERSTANDING, interval, value
+    from evaluation.metric_labels import CROSS, GENERATION, PUBLISHED, UNDERSTANDING, Metric, interval, value
     from evaluation.report_sections import read_json, row_name
 
     def cell(figure: dict | None) -> str:
@@ -185,9 +193,9 @@ def appendix(where: Path) -> str:
                 ]
                 for name in PUBLISHED
             }
+            table["n"] = [f"{found['fid']['n']:,}" for found in figures.values()]
             table = pd.DataFrame(table, index=[row_name(row) for row in figures]).to_markdown(disable_numparse=True)
-            n = max(about["n"][row] for row in figures)
-            parts.append(f"Generated images, {meaning}; seed {about['seed']}, n = {n:,}.\n\n{table}\n")
+            parts.append(f"Generated images, {meaning}; seed {about['seed']}.\n\n{table}\n")
         table = [
             (row_name(row), metric.label, cell(found["corrected"].get(name)), cell(found["emogen"].get(name)))
             for row, found in generation["figures"].items()
@@ -201,9 +209,19 @@ def appendix(where: Path) -> str:
         table = long_table(understanding["figures"], UNDERSTANDING, "model")
         parts.append(f"Understanding, split {about['split']}; seed {about['seed']}.\n\n{table}\n")
     if cross:
-        table = long_table(cross["figures"], CROSS, "images")
+        likelihoods = {emotion: Metric(f"Likelihood of {emotion}", "", "") for emotion in EMOTIONS}
+        table = long_table(cross_rows(cross["figures"]), CROSS | likelihoods, "images")
         parts.append(f"What the understanding model says of the images; seed {cross['about']['seed']}.\n\n{table}\n")
     return "\n".join([*parts, "In parentheses: 95 % interval, and n.\n"]) if parts else "Nothing has been evaluated yet.\n"
+
+
+def cross_rows(figures: dict) -> dict[str, dict]:
+    """Return the figures of cross.json by row, each strength, and each mix of two emotions, being a row of its own."""
+    rows = {row: found for row, found in figures.items() if row not in ("transfer", "fusion")}
+    rows |= {f"transfer, strength {strength}": found for strength, found in figures.get("transfer", {}).items()}
+    for pair, weights in figures.get("fusion", {}).items():
+        rows |= {f"{pair}, weight {weight}": found for weight, found in weights.items()}
+    return rows
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from config.settings import EMOTIONS, Settings
-from evaluation.metric_labels import CROSS, GENERATION, ROWS, Metric, interval, value
+from evaluation.metric_labels import CROSS, GENERATION, ROWS, UNDERSTANDING, Metric, interval, value
 from evaluation.pictures import sheet, thumbnail
 from evaluation.plots import interval_bars, lines
 
@@ -51,14 +51,6 @@ def row_name(row: str) -> str:
     return ROWS.get(row, row)
 
 
-def by_text(warnings: dict[str, str]) -> dict[str, list[str]]:
-    """Return the rows that each warning is about, by its text."""
-    found: dict[str, list[str]] = {}
-    for row, text in warnings.items():
-        found.setdefault(text, []).append(row_name(row))
-    return found
-
-
 def figures_table(rows: dict[str, dict], metrics: dict[str, Metric], caption: str) -> dict | None:
     """Return a table (the template's macro `table`) with a line for each metric that a row has; None: there is none."""
     metrics = {name: metric for name, metric in metrics.items() if any(name in found for found in rows.values())}
@@ -94,11 +86,31 @@ def bars(rows: dict[str, dict], metrics: dict[str, Metric]) -> list[dict]:
     return pictures
 
 
-def emotion_bars(rows: dict[str, dict], what: str) -> list[dict]:
+def emotion_bars(rows: dict[str, dict], metric: Metric) -> list[dict]:
     """Return a picture for each row of its figures by emotion."""
     return [
-        interval_bars(figures, 1 / len(EMOTIONS), "", f"{what}: {row_name(row)}") for row, figures in rows.items() if figures
+        interval_bars(figures, metric.chance, "", f"{metric.label}: {row_name(row)}")
+        for row, figures in rows.items()
+        if figures
     ]
+
+
+def generation_by_emotion(rows: dict[str, dict]) -> list[dict]:
+    """Return pictures of the accuracies of each row by emotion, eight-way and then two-way."""
+    return [
+        picture
+        for name in ("emotion_accuracy", "emotion_accuracy_two_way")
+        for picture in emotion_bars({row: by_metric(found)[name] for row, found in rows.items()}, GENERATION[name])
+    ]
+
+
+def understanding_by_emotion(rows: dict[str, dict]) -> list[dict]:
+    """Return pictures of the eight-way accuracy of each row by emotion."""
+    found = {
+        row: {each: figures[f"multiple_{each}"] for each in EMOTIONS if f"multiple_{each}" in figures}
+        for row, figures in rows.items()
+    }
+    return emotion_bars(found, UNDERSTANDING["multiple_accuracy"])
 
 
 def contact_sheets(run: Path, rows: list[str]) -> dict[str, list[dict]]:
@@ -252,22 +264,22 @@ def mining_table(run: Path, settings: Settings) -> dict | None:
 
 
 def cross_tables(figures: dict) -> list[dict]:
-    """Return tables of what the understanding model says of generated images: by method, and by strength."""
+    """Return tables of what the understanding model says of generated images: by method, by strength, and by mix."""
     plain = {row: found for row, found in figures.items() if row not in ("transfer", "fusion")}
     strengths = {f"strength {strength}": found for strength, found in figures.get("transfer", {}).items()}
+    mixes = {
+        pair: {f"weight {weight}": found["judge"] for weight, found in weights.items()}
+        for pair, weights in figures.get("fusion", {}).items()
+    }
+    by_pair = {pair: CROSS["judge"]._replace(label=pair) for pair in mixes}
     tables = [
         figures_table(plain, CROSS, "The understanding model, asked about generated images"),
         figures_table(strengths, CROSS, "The same, of an emotion on a content"),
+        figures_table(
+            by_metric(mixes), by_pair, "Of mixes of two emotions, by the weight of the second: says what the judge says"
+        ),
     ]
     return [table for table in tables if table]
-
-
-def understanding_by_emotion(rows: dict[str, dict]) -> dict[str, dict]:
-    """Return the eight-way figures of each row by emotion."""
-    return {
-        row: {each: found[f"multiple_{each}"] for each in EMOTIONS if f"multiple_{each}" in found}
-        for row, found in rows.items()
-    }
 
 
 def _figure_cell(figure: dict | None) -> dict:

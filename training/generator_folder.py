@@ -68,8 +68,13 @@ def save_generator(
 
 
 def networks_seen(settings: Settings) -> dict[str, str]:
-    """Return digests of the networks that told training about emotions: none of them may judge what it leads to."""
+    """Return digests of the networks that told training about emotions: none of them may judge what it leads to.
+
+    CLIP did so by its texts alone; a probe of its images may judge, with a warning.
+    """
     seen = {"models.backbone": weights_digest(settings.models.backbone)}
+    if settings.mapper.attribute_weight or settings.mapper.emotion_weight:
+        seen["models.clip"] = weights_digest(settings.models.clip)
     encoder, imported = settings.run / "training" / "emotion_space" / "encoder", settings.emotion_space.imported
     if imported:
         files = json.loads((imported / "summary.json").read_text(encoding="utf-8")).get("files", {})

@@ -53,6 +53,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         emotion_space: EmotionSpace,
         image_encoder=None,
         requires_safety_checker: bool = False,
+        trained_with: dict[str, str] | None = None,
     ):
         super().__init__(
             vae,
@@ -66,6 +67,7 @@ class EmotionPipeline(StableDiffusionPipeline):
             requires_safety_checker,
         )
         self.register_modules(mapper=mapper, emotion_space=emotion_space)
+        self.register_to_config(trained_with=trained_with)  # what generator.json tells, for what save_pretrained writes
 
     @classmethod
     def from_pretrained(
@@ -110,7 +112,8 @@ class EmotionPipeline(StableDiffusionPipeline):
             "mapper": EmotionMapper.from_pretrained(folder / "mapper", dtype=stable.unet.dtype),
             "emotion_space": EmotionSpace.from_pretrained(folder / "emotion_space", dtype=stable.unet.dtype),
         }
-        pipe = cls(**stable.components, **parts, requires_safety_checker=stable.config.requires_safety_checker)
+        kept = {"requires_safety_checker": stable.config.requires_safety_checker, "trained_with": about.get("trained_with")}
+        pipe = cls(**stable.components, **parts, **kept)
         return _with_lora(pipe, folder)
 
     def save_pretrained(self, folder: str | Path, **options) -> None:

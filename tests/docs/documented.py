@@ -9,7 +9,7 @@ from config.settings import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.S | re.M)
-INLINE = re.compile(r"`((?:python|accelerate launch) [^`]*\.py[^`]*)`")
+INLINE = re.compile(r"`(?:[A-Z_]+=\S+ )*((?:python|accelerate launch) [^`]*\.py[^`]*)`")  # without its environment
 # What no test runs, by how it begins.
 CANNOT_RUN = {
     "git clone": "names a place that a reader fills in",
@@ -39,6 +39,11 @@ def commands() -> list[tuple[str, str]]:
     for page in PAGES:
         found += [(page.name, command) for command in INLINE.findall(FENCE.sub("", page.read_text("utf-8")))]
     return list(dict.fromkeys(found))
+
+
+def on_processors(command: str) -> str:
+    """Return a command that DeepSpeed runs on GPUs as two processes run it without any."""
+    return command.replace("--use_deepspeed", "--use_deepspeed --num_processes 2 --num_machines 1 --mixed_precision no")
 
 
 def script_and_arguments(command: str) -> tuple[str, list[str]]:

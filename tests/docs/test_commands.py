@@ -3,7 +3,6 @@
 A command that is neither Python nor in CANNOT_RUN fails. What can run on any machine is run by test_running.py.
 """
 
-import ast
 import os
 import re
 import shlex
@@ -11,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from documented import CANNOT_RUN, PAGES, PYTHON, blocks, commands, script_and_arguments
+from documented import CANNOT_RUN, PAGES, PYTHON, commands, script_and_arguments
 
 from config.loading import load
 from config.settings import ROOT
@@ -52,17 +51,6 @@ def test_its_help_runs(script):
     done = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "key=value" in done.stdout
-
-
-@pytest.mark.parametrize(("page", "text"), blocks("python"))
-def test_python_imports_what_exists(page, text):
-    """Without importing it: that takes long. A name that a page imports of the project stands at the top of its module."""
-    for statement in ast.walk(ast.parse(text)):
-        if isinstance(statement, ast.ImportFrom):
-            path = ROOT / f"{statement.module.replace('.', '/')}.py"
-            if path.is_file():
-                defined = {getattr(each, "name", None) for each in ast.parse(path.read_text("utf-8")).body}
-                assert {each.name for each in statement.names} <= defined, f"{page}: {ast.unparse(statement)}"
 
 
 def test_links_lead_to_files():

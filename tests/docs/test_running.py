@@ -1,7 +1,7 @@
 """The whole job in miniature, as `make demo` runs it from nothing; then every command of README.md and docs/.
 
-In a copy of the project, whose config.yaml holds the miniature's settings for the places that the pages give EmoSet. What
-needs GPUs, or files that only their authors give, is not run.
+In a copy of the project, whose config.yaml holds the miniature's settings for the places that the pages give EmoSet, and
+with two processes for DeepSpeed's GPUs. What needs GPUs, or files that only their authors give, is not run.
 """
 
 import json
@@ -15,16 +15,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from documented import PYTHON
+from documented import PYTHON, blocks, on_processors
 
 from config.settings import EMOTIONS, ROOT
 
 pytestmark = pytest.mark.slow
 NEEDS = {  # what is not here, by a part of the commands that need it
     "--config_file config/accelerate/": "GPUs, or several machines",
-    "--use_deepspeed": "GPUs, which it counts",
     "_full_size.py": "a GPU, for models of full size",
     "understanding_quality.py": "minutes for its nine trainings, even in miniature",
+    "grpo_step.py": "minutes for its twelve kinds of step",
+    "mapper_step.py": "minutes, for its images are decoded and encoded one by one",
     "understanding.py --config config/understanding_published.yaml": "a model of 7 billion weights",
     "path/to/EmoGen": "EmoGen's files",
     "data/emogen": "EmoGen's files",
@@ -127,5 +128,12 @@ def others() -> Iterator[str]:
 
 @pytest.mark.parametrize("command", list(others()))
 def test_it_runs(copy, command):
-    done = run(copy, shlex.split(command, comments=True))
+    done = run(copy, shlex.split(on_processors(command), comments=True))
     assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("python"))
+def test_python_runs(copy, page, text):
+    here = text.replace('.to("cuda")', "").replace("Qwen/Qwen2.5-VL-3B-Instruct", "demo/models/vision_language")
+    done = run(copy, [sys.executable, "-c", here])
+    assert done.returncode == 0, f"{page}\n{done.stderr[-3000:]}"

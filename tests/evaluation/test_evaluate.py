@@ -1,5 +1,6 @@
 """The whole of evaluation/evaluate.py on a generator that was hardly trained: a killed run, a second one, two processes."""
 
+import html
 import json
 import os
 import subprocess
@@ -13,18 +14,20 @@ from config.loading import UserError
 from config.settings import ROOT
 from emoset.labels import EMOTIONS, KINDS
 from evaluation.evaluate import main
+from evaluation.report_sections import row_name
 
 ROWS = {"ours", "prompt_only", "attribute_prompt", "real"}
 CORRECTED = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "kid", "lpips", "semantic_clarity"}
 CORRECTED |= {"semantic_diversity", "attribute_entropy", "attribute_coverage", "nearest_training_distance"}
-EMOGEN = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "lpips", "semantic_clarity", "semantic_diversity"}
+EMOGEN = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "lpips", "semantic_clarity"}
+EMOGEN |= {"semantic_diversity"}
 
 
 def read(settings, name: str) -> dict:
     return json.loads((settings.run / name).read_text())
 
 
-def test_a_generator_beside_prompts_and_real_images(quick, tmp_path):
+def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
     others = tmp_path / "theirs"
     for emotion in EMOTIONS:
         (others / emotion).mkdir(parents=True)
@@ -35,14 +38,31 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path):
 
     figures = read(settings, "evaluation/generation.json")["figures"]
     assert figures.keys() == ROWS | {"theirs", "transfer"}
+    page = (settings.run / "report/index.html").read_text()
+    # What is said at the end: where the page is, and the accuracy, from prompts alone to ours.
+    *_, place, said = capsys.readouterr().out.strip().splitlines()
+    assert place == f"The report: {settings.run}/report/index.html"
+    was, now = (f"{figures[row]['corrected']['emotion_accuracy']['value']:.3f}" for row in ("prompt_only", "ours"))
+    assert f"(Emo-A): {was} -> {now} (" in said
+    # Warnings reach the page: too few images for FID, and a generator that does not tell what it was trained with.
+    warnings = read(settings, "evaluation/generation.json")["about"]["warnings"]
+    few, unknown = (
+        "FID of 32 images to 80 real ones, by 128 features, is biased upwards",
+        "does not tell what it was trained with",
+    )
+    assert [rows for text, rows in warnings.items() if few in text] == [["ours", "prompt_only", "attribute_prompt", "real"]]
+    assert [rows for text, rows in warnings.items() if unknown in text] == [["ours"]]
+    assert all(f"{html.escape(text)}</p>" in page for text in warnings)
     for row in ROWS | {"theirs"}:
         assert figures[row]["corrected"].keys() == CORRECTED
         assert figures[row]["emogen"].keys() == EMOGEN
         assert figures[row]["by_emotion"].keys() == set(EMOTIONS)
+        assert figures[row]["by_emotion"]["awe"].keys() == {"emotion_accuracy", "emotion_accuracy_two_way"}
         for name, each in (figures[row]["corrected"] | figures[row]["emogen"]).items():
             assert each["low"] <= each["value"] <= each["high"], (row, name)
             assert each["n"] > 0
         assert (settings.run / f"evaluation/confusion-generation-{row}.csv").is_file()
+        assert f'alt="{3 if row == "theirs" else 4} images of awe: {row_name(row)}"' in page
     # One colour is no variety, and is far from real images; real ones are nearest to training ones.
     assert (
         figures["theirs"]["corrected"]["attribute_entropy"]["value"]
@@ -153,6 +173,16 @@ def test_the_judge_is_checked_before_anything_is_made(quick, generator, tmp_path
         main(settings)
     assert not (settings.run / "evaluation/images/ours").exists()
     assert yaml.safe_load((settings.run / "evaluation/config.yaml").read_text())["evaluate"]["judge"]
+
+
+def test_too_few_real_images_are_told_of_before_any_are_made(quick, emoset_copy):
+    entries = json.loads((emoset_copy / "val.json").read_text())
+    (emoset_copy / "val.json").write_text(json.dumps(entries[:9]))
+    settings = quick()
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"emoset": emoset_copy})})
+    with pytest.raises(UserError, match=r"^real: fewer than 10 images"):
+        main(settings)
+    assert not (settings.run / "evaluation/images").exists()
 
 
 def test_the_corrected_reference_has_equally_many_of_each_emotion():

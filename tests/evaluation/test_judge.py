@@ -11,11 +11,12 @@ from config.settings import ROOT
 from emoset.hub import weights_digest
 from emoset.labels import EMOTIONS
 from evaluation.features import features_of
+from evaluation.generation import measure_generation
 from evaluation.judge import check_judge, load_judge
 from evaluation.networks import clip_network
 from training.generator_folder import networks_seen
 from training.import_emogen import sha256
-from training.pipeline import GENERATOR
+from training.pipeline import GENERATOR, EmotionPipeline
 
 
 @pytest.fixture
@@ -37,8 +38,39 @@ def test_a_judge_that_training_saw_is_refused_unless_forced(quick, generator, tm
     copy = recorded(generator, tmp_path, {"models.backbone": weights_digest(judge)})
     with pytest.raises(UserError, match=r"evaluate\.judge: .*judge is models\.backbone, with which trained/ was trained"):
         check_judge(quick(), copy)
-    check_judge(quick(force_judge=True), copy)
-    check_judge(quick(), generator)
+    assert "the judge is models.backbone" in check_judge(quick(force_judge=True), copy)
+    assert "does not tell what it was trained with" in check_judge(quick(), generator)
+    assert check_judge(quick(), recorded(generator, tmp_path / "other", {"models.backbone": "another"})) is None
+    assert check_judge(quick(), tmp_path) is None, "another method's images"
+
+
+def test_the_judge_is_checked_before_an_image_is_seen(quick, generator, tmp_path):
+    copy = recorded(generator, tmp_path, {"models.backbone": weights_digest(str(ROOT / "demo/models/judge"))})
+    settings = quick(generators=[str(copy)])
+    with pytest.raises(UserError, match=r"evaluate\.judge: .*with which trained/ was trained"):
+        measure_generation(settings, tmp_path / "evaluation")
+    assert not (tmp_path / "evaluation").exists()
+    assert not settings.data.cache.exists()
+
+
+@pytest.mark.parametrize("judge", [None, "linear", str(ROOT / "demo/models/judge")])
+def test_a_judge_that_reads_the_clip_that_training_saw_is_warned_of(quick, generator, tmp_path, judge):
+    if judge == "linear":
+        judge = str(tmp_path / "linear.pth")
+        torch.save({"fc.weight": torch.zeros(8, 64), "fc.bias": torch.zeros(8)}, judge)
+    settings = quick(judge=judge)
+    found = check_judge(settings, recorded(generator, tmp_path, networks_seen(settings)))
+    assert found is None if judge and "demo" in judge else "models.clip, which training saw" in found
+    assert check_judge(settings, recorded(generator, tmp_path / "other", {"models.clip": "another"})) is None
+
+
+def test_what_save_pretrained_writes_tells_what_training_saw(quick, generator, tmp_path):
+    copy = recorded(generator, tmp_path, {"models.backbone": weights_digest(str(ROOT / "demo/models/judge"))})
+    EmotionPipeline.from_pretrained(copy).save_pretrained(tmp_path / "saved")
+    EmotionPipeline.from_pretrained(tmp_path / "saved").save_pretrained(tmp_path / "again")
+    for folder in ("saved", "again"):
+        with pytest.raises(UserError, match=f"with which {folder}/ was trained"):
+            check_judge(quick(), tmp_path / folder)
 
 
 def test_emogens_judge_is_refused_where_its_classifier_trained(quick, generator, tmp_path):
@@ -51,7 +83,12 @@ def test_emogens_judge_is_refused_where_its_classifier_trained(quick, generator,
 
 def test_a_generator_records_what_told_it_of_emotions(quick):
     settings = quick()
-    assert networks_seen(settings) == {"models.backbone": weights_digest(settings.models.backbone)}
+    clip = {"models.clip": weights_digest(settings.models.clip)}
+    assert networks_seen(settings) == {"models.backbone": weights_digest(settings.models.backbone)} | clip
+    for attribute, emotion in ((0, 0), (0, 0.1), (0.1, 0)):
+        mapper = settings.mapper.model_copy(update={"attribute_weight": attribute, "emotion_weight": emotion})
+        seen = networks_seen(settings.model_copy(update={"mapper": mapper}))
+        assert ("models.clip" in seen) is bool(attribute or emotion), "its texts make these two losses"
     encoder = settings.run / "training" / "emotion_space" / "encoder"
     encoder.mkdir(parents=True)
     assert "the emotion encoder" in networks_seen(settings)

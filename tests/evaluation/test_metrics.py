@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from config.loading import load
 from emoset.labels import EMOTIONS
 from evaluation import baselines, cross, curves, judge, metrics
-from evaluation.columns import Views
+from evaluation.columns import Views, by_emotion
 from evaluation.intervals import of_mean, of_pairs, of_statistic
 from evaluation.making import PAIRS, STRENGTHS, WEIGHTS
 from evaluation.perceptual import unweighted
@@ -68,8 +68,23 @@ def test_fid_has_no_bootstrap_interval():
     assert found["fid"]["low"] <= found["fid"]["value"] <= found["fid"]["high"]
     assert (found["fid"]["n"], found["fid_half"]["n"]) == (600, 300)
     assert found["fid_half"]["value"] > found["fid"]["value"]  # few images look worse
-    rows = torch.randint(600, (600,), generator=rng)
-    assert metrics.frechet_distances(real, [made[rows]])[0] > found["fid"]["high"] * 0.9  # what a bootstrap would have said
+    # What a bootstrap would have said: an interval that lies above the value as a whole.
+    resampled = [made[torch.randint(600, (600,), generator=rng)] for _ in range(40)]
+    assert min(metrics.frechet_distances(real, resampled)) > found["fid"]["value"]
+
+
+@pytest.mark.parametrize("name", ["fid", "fid_half", "kid"])
+def test_intervals_of_fid_and_kid_are_as_wide_as_figures_of_other_samples_lie_apart(monkeypatch, name):
+    """About two standard deviations of them, or three for FID, by Student's t; and they cover the mean."""
+    monkeypatch.setattr(metrics, "SUBSET", 50)  # far fewer than there are, as with thousands of images
+    rng, found = torch.Generator().manual_seed(0), []
+    for seed in range(60):
+        real, made = torch.randn(300, 4, generator=rng), torch.randn(300, 4, generator=rng) + 0.5
+        kid = metrics.kid_figure(real, made, seed)
+        found.append({"kid": kid, **metrics.fid_figures(real, made, seed)}[name])
+    value, low, high = (np.array([each[part] for each in found]) for part in ("value", "low", "high"))
+    assert 1.5 < (high - low).mean() / 2 / value.std() < 4
+    assert ((low <= value.mean()) & (value.mean() <= high)).mean() >= 0.9
 
 
 def test_kid_agrees_with_its_formula_and_is_unbiased():
@@ -157,8 +172,20 @@ def test_unweighted_lpips_is_that_of_the_package():
 
 
 def test_too_few_images_for_fid_are_told_of():
-    assert "biased" in metrics.too_few_for_fid(torch.zeros(100, 64))
-    assert metrics.too_few_for_fid(torch.zeros(320, 64)) is None
+    few, enough = torch.zeros(319, 64), torch.zeros(320, 64)
+    assert metrics.too_few_for_fid(enough, enough) is None
+    for real, made in ((few, enough), (enough, few)):
+        assert f"FID of {len(made)} images to {len(real)} real ones" in metrics.too_few_for_fid(real, made)
+
+
+def test_accuracies_by_emotion_eight_way_and_two_way():
+    judged = one_hot("awe", "contentment", "fear", "anger", "anger", "awe")
+    found = by_emotion(judged, np.array(["awe"] * 3 + ["anger"] * 3), 0)
+    assert {emotion: values(each) for emotion, each in found.items()} == {
+        "awe": {"emotion_accuracy": pytest.approx(1 / 3), "emotion_accuracy_two_way": pytest.approx(2 / 3)},
+        "anger": {"emotion_accuracy": pytest.approx(2 / 3), "emotion_accuracy_two_way": pytest.approx(2 / 3)},
+    }
+    assert found["awe"]["emotion_accuracy"]["n"] == 3
 
 
 def test_strengths_are_scored_against_the_content_that_was_asked_for(monkeypatch):

@@ -1,14 +1,17 @@
 """The networks that metrics are made of: torchvision's weights, packages that are missing, features that are kept."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from torch.nn.functional import batch_norm, conv2d, max_pool2d
 
 from config.loading import UserError
+from emoset.hub import load_model
 from emoset.images import load_image
 from evaluation import intervals, networks, perceptual
 from evaluation.generation import measure_generation
@@ -110,7 +113,7 @@ def test_images_are_cut_as_torchvision_cuts_them():
     ("package", "setting", "load"),
     [
         ("torch_fidelity", {"fid_network": "inception"}, lambda settings: fid_network(settings, published=False)),
-        ("lpips", {"lpips_network": "alex"}, perceptual.load_lpips),
+        ("lpips", {"lpips_network": "alex"}, lambda settings: perceptual.load_lpips(settings.evaluate.lpips_network)),
     ],
 )
 def test_a_package_that_is_not_installed_is_one_line(quick, monkeypatch, package, setting, load):
@@ -121,13 +124,75 @@ def test_a_package_that_is_not_installed_is_one_line(quick, monkeypatch, package
     assert "\n" not in str(error.value)
 
 
-def test_a_second_measurement_asks_no_network_and_says_the_same(quick, drawn, monkeypatch, tmp_path):
-    settings = quick(generators=[str(drawn / "image")])
+@pytest.mark.parametrize("published", [True, False])
+def test_inception_gets_whole_numbers_and_the_size_that_it_was_trained_for(quick, monkeypatch, published):
+    """torch-fidelity's takes uint8, and gives a tuple of the features that it was asked for."""
+
+    class Inception(torch.nn.Module):
+        def __init__(self, name, features_list):
+            super().__init__()
+            assert (name, features_list) == ("inception-v3-compat", ["2048"])
+
+        def forward(self, x):
+            assert (x.dtype, x.shape[1:]) == (torch.uint8, (3, 299, 299))
+            return (x.float().mean((2, 3)),)
+
+    fetched = []
+    extractor = SimpleNamespace(URL_INCEPTION_V3="url", FeatureExtractorInceptionV3=Inception)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", extractor)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **options: fetched.append((url, options)))
+    monkeypatch.setattr(networks, "_inception", networks._inception.__wrapped__)
+    network = fid_network(quick(fid_network="inception"), published)
+    halves = np.repeat([[0] * 99 + [255] * 201], 100, axis=0).astype(np.uint8)  # three times as wide as high
+    found = network.run([Image.fromarray(halves).convert("RGB"), Image.new("RGB", (20, 40), (0, 100, 255))])
+    white = 255 * 2 / 3 if published else 255  # squeezed, a third is black; that is not in the middle square
+    np.testing.assert_allclose(found, [[white] * 3, [0, 100, 255]], atol=2)
+    assert fetched == [("url", {"map_location": "cpu", "weights_only": True})], "no pickle"
+
+
+def test_lpips_of_the_package_gets_its_range_but_in_the_published_column_half_of_it(quick, monkeypatch, tmp_path):
+    class Alex(torch.nn.Module):
+        def __init__(self, **options):
+            super().__init__()
+            assert options == {"net": "alex", "verbose": False}
+
+        def forward(self, first, second):
+            assert first.shape == second.shape == (len(first), 3, 32, 32)
+            return 10 * first.mean((1, 2, 3), keepdim=True) + second.mean((1, 2, 3), keepdim=True)
+
+    monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Alex))
+    monkeypatch.setattr(perceptual, "load_lpips", perceptual.load_lpips.__wrapped__)
+    paths = [tmp_path / f"{shade}.png" for shade in (0, 255)]
+    for path in paths:
+        Image.new("L", (32, 32), int(path.stem)).convert("RGB").save(path)
+    images, pairs = pd.DataFrame({"image_id": ["black", "white"], "path": paths}), np.array([[0, 1], [1, 0], [1, 1]])
+    settings = quick(lpips_network="alex")
+    assert perceptual.lpips_distances(images, pairs, settings).tolist() == [-9, 9, 11]
+    assert perceptual.lpips_distances(images, pairs, settings, published=True).tolist() == [1, 10, 11]
+
+
+def test_each_network_is_loaded_once_and_a_second_measurement_asks_none_and_says_the_same(
+    quick, drawn, monkeypatch, tmp_path
+):
+    settings = quick(generators=[str(drawn / "image")], judge=None)  # a probe, which needs CLIP too
     settings = settings.model_copy(
         update={"generate": settings.generate.model_copy(update={"generator": None})}  # no images to make
     )
     monkeypatch.setattr(intervals, "RESAMPLES", 50)
+    loads = []
+
+    def counting(kind, name, setting, **options):
+        loads.append((kind.__name__, setting))
+        return load_model(kind, name, setting, **options)
+
+    for module in (networks, perceptual):
+        monkeypatch.setattr(module, "load_model", counting)
+    for each in (networks.loaded, perceptual.load_lpips):
+        each.cache_clear()
     before = measure_generation(settings, tmp_path)["figures"]
+    models = [load for load in loads if load[0] != "AutoImageProcessor"]
+    assert len(set(models)) == len(models) == 5, models
 
     def refuse(*_):
         raise AssertionError("a network was asked again")
@@ -135,7 +200,7 @@ def test_a_second_measurement_asks_no_network_and_says_the_same(quick, drawn, mo
     def refusing(key, run, names=()):
         return original(key, run if key.startswith("black clip") else refuse, names)  # black images are not kept
 
-    original, lpips_key = networks.Network, perceptual.load_lpips(settings)[0]
+    original, lpips_key = networks.Network, perceptual.load_lpips(settings.evaluate.lpips_network)[0]
     monkeypatch.setattr(networks, "Network", refusing)
     monkeypatch.setattr(perceptual, "load_lpips", lambda _: (lpips_key, refuse))
     assert measure_generation(settings, tmp_path)["figures"] == before

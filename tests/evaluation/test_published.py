@@ -148,13 +148,15 @@ def test_every_fault_reaches_the_column(unequal, tmp_path):
     assert found["about"]["published_reference"] == len(index) > found["about"]["reference"]
     squeezed, cut = (networks.fid_network(unequal, published) for published in (True, False))
     training, whole, measured = (seen(squeezed, each) for each in (train, real, made))
-    expected["fid"] = metrics.frechet_distances(whole, [measured])[0]
+    halves = torch.from_numpy(np.random.default_rng(unequal.seed).permutation(len(measured))).chunk(2)
+    expected["fid"], *parts = metrics.frechet_distances(whole, [measured, *(measured[half] for half in halves)])
+    expected["fid_half"] = np.mean(parts)
     for reference, of in ((training, measured), (seen(cut, real), measured), (whole, seen(cut, made))):
         assert metrics.frechet_distances(reference, [of])[0] != pytest.approx(expected["fid"], rel=0.01)
 
     # Half of LPIPS's range, black images for CLIP, and pairs of the pool that grows.
     pixels = torch.from_numpy(np.stack([ImageOps.fit(image, (32, 32)) for image in made])).permute(0, 3, 1, 2) / 255
-    _, distance = load_lpips(unequal)
+    _, distance = load_lpips(unequal.evaluate.lpips_network)
     with torch.no_grad():
         expected["lpips"] = distance(pixels[pairs[:, 0]], pixels[pairs[:, 1]]).mean().item()
     black = seen(networks.black_clip_network(unequal), made)

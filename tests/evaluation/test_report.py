@@ -63,12 +63,14 @@ def make_generation(run: Path) -> None:
     write_lines(run / "training/mapper/metrics.jsonl", steps)
     write_image(run / "training/mapper/samples/0000200.png", rng)
     about = {"n": dict.fromkeys(METHODS, 64), "split": "val", "seed": 0, "models": {"judge": "demo/models/judge"}}
-    about |= {"seconds": 12.5, "warnings": {"ours": "FID of 64 images is biased"}}
+    about |= {"seconds": 12.5, "warnings": {"FID of 64 images is biased": ["ours", "prompt_only"]}}
+    about |= {"reference": 1600, "published_reference": 2400}
     rows = {}
     for row in METHODS:
         corrected = {name: figure(rng, 300 if "fid" in name else 1) for name in METRICS}
         emogen = {name: figure(rng, 300 if "fid" in name else 1e-5 if "sem" in name else 1) for name in METRICS[:4]}
-        rows[row] = {"corrected": corrected, "emogen": emogen, "by_emotion": {name: figure(rng) for name in EMOTIONS}}
+        by_emotion = {emotion: {name: figure(rng) for name in METRICS[:2]} for emotion in EMOTIONS}
+        rows[row] = {"corrected": corrected, "emogen": emogen, "by_emotion": by_emotion}
         counts = pd.DataFrame([[rng.randrange(9) for _ in EMOTIONS] for _ in EMOTIONS], EMOTIONS, EMOTIONS)
         counts.to_csv(
             evaluated.joinpath(f"confusion-generation-{row}.csv") if evaluated.mkdir(exist_ok=True) is None else ""
@@ -119,7 +121,9 @@ def make_understanding(run: Path, emoset: Path) -> None:
         answers = read_answers(pd.DataFrame(asked), reasoning=True, answer_by="name")
         answers.drop(columns="said_score").to_parquet(evaluated / f"answers-{row}.parquet")
         confusion(answers).to_csv(evaluated / f"confusion-{row}.csv")
+        others = Random(row)
         rows[row] = figures(answers)
+        rows[row] |= {name: figure(others) for name in ("binary_balanced_accuracy", "misleading_auroc")}
     models = {"before": "demo/models/vision_language", "after": str(run / "understanding/model")}
     about = {"n": len(entries), "questions": len(entries), "seed": 0, "split": "val", "models": models, "seconds": 3.0}
     write_json(evaluated / "understanding.json", {"about": about, "figures": rows})
@@ -135,7 +139,9 @@ def make_cross(run: Path) -> None:
     rng, names = Random(0), ("intended", "judge", "intended_forced", "judge_forced")
     found = {row: {name: figure(rng) for name in names} for row in METHODS}
     found["transfer"] = {place: {name: figure(rng) for name in names} for place in ("0.0", "1.0")}
-    found["fusion"] = {"awe-fear": {place: {"awe": figure(rng), "fear": figure(rng)} for place in ("0.0", "1.0")}}
+    found["fusion"] = {
+        "awe-fear": {place: {name: figure(rng) for name in ("awe", "fear", "judge")} for place in ("0.0", "1.0")}
+    }
     about = {"n": dict.fromkeys(found, 64), "seed": 0, "split": "val", "models": {"judge": None}, "seconds": 1.0}
     write_json(run / "evaluation/cross.json", {"about": about, "figures": found})
 
@@ -175,6 +181,14 @@ def test_both_halves_are_shown(whole_run):
     assert page.count("&lt;think&gt;a &lt;b&gt;drawing&lt;/b&gt; &amp; more&lt;/think&gt;") == 2 * 2 * len(EMOTIONS)
     for picture in ("awe on bag", "from awe to fear", "4 images of disgust: prompt only", "Mapper: loss, by update"):
         assert f'alt="{picture}' in page
+    bar = r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)"
+    for bars in (
+        f"Eight-way ↑: before {bar}; after {bar}; blind {bar}",
+        f"Emo-A, two-way: ours: amusement {bar}; awe {bar}",
+    ):
+        assert re.search(f'alt="{bars}', page)
+    assert "<p>ours, prompt only: FID of 64 images is biased</p>" in page
+    assert "corrected 1,600 training images, emogen 2,400 of all splits" in page
     for text in ("epochs", "2.13.0", "2026-01-02 04:05:06"):
         assert text in page
 
@@ -239,6 +253,45 @@ def test_table_for_an_appendix(whole_run):
         each = found[column]["emotion_accuracy"]
         assert cell == f"{each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f}; n = 64)"
     assert re.search(r"\| after +\| Eight-way +\| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}; n = \d+\)", table)
+
+
+def test_each_row_of_the_table_has_its_own_n(tmp_path, drawn):
+    make_generation(tmp_path)
+    path = tmp_path / "evaluation/generation.json"
+    content = json.loads(path.read_text())
+    for column in ("corrected", "emogen"):
+        content["figures"]["real"][column]["fid"]["n"] = 12_000
+    write_json(path, content)
+    lines = (report_of(tmp_path, drawn) / "report/table.md").read_text().splitlines()
+    printed = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    for head in (place for place, cells in enumerate(printed) if cells[-1:] == ["n"]):
+        rows = {cells[0]: cells[-1] for cells in printed[head + 2 : head + 5]}
+        assert rows == {"ours": "64", "prompt only": "64", "real images": "12,000"}
+
+
+def test_strengths_and_mixes_are_in_the_table_and_on_the_page(whole_run):
+    found = json.loads((whole_run / "evaluation/cross.json").read_text())["figures"]
+    table = re.sub(" +", " ", (whole_run / "report/table.md").read_text())
+    strength, mix = found["transfer"]["1.0"]["intended"], found["fusion"]["awe-fear"]["0.0"]
+    for name, each in {
+        "transfer, strength 1.0 | Says what was intended": strength,
+        "awe-fear, weight 0.0 | Says what the judge says": mix["judge"],
+        "awe-fear, weight 0.0 | Likelihood of fear": mix["fear"],
+    }.items():
+        assert f"| {name} | {each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f}; n = 64) |" in table
+    shown = re.search(r"<caption>Of mixes of two emotions.*?</table>", page_of(whole_run), re.S)[0]
+    assert re.findall(r'<th scope="col">(.*?)</th>', shown) == ["weight 0.0", "weight 1.0"]
+    assert f"<td>{mix['judge']['value']:.3f}<small>" in shown
+
+
+def test_what_is_said_at_the_end(whole_run, drawn, capsys):
+    """The place of the page, and five figures with what they were before."""
+    report_of(whole_run, drawn)
+    *_, place, accuracy, eight, forced, binary, misleading = capsys.readouterr().out.strip().splitlines()
+    assert place == f"The report: {whole_run}/report/index.html"
+    names = {"Emo-A": accuracy, "Eight-way": eight, "Forced choice": forced, "Binary": binary, "AUROC": misleading}
+    for name, line in names.items():
+        assert re.search(rf"{name}.*: \d\.\d{{3}} -> \d\.\d{{3}} \(\d\.\d{{3}} to \d\.\d{{3}}\), n = \d+$", line), line
 
 
 def test_the_same_run_gives_the_same_pictures(whole_run, drawn):
