@@ -4,8 +4,8 @@
 
 Runs, for three seeds and in `<run>-quality-<seed>/`: supervised fine-tuning with as many updates as Step I has; Step I;
 after it Step II on hard images, or the same number of updates on random ones. `emoset/draw.py` and `training/main.py` must
-have run in the run folder, for the images and for what is confusable. Measures every model on the same images of the val
-split.
+have run in the run folder, for the images and for what is confusable. Measures every model on all images of the test split:
+on val config/demo.yaml was chosen.
 """
 
 import json
@@ -57,7 +57,8 @@ def main(settings: Settings, arguments: list[str]) -> None:
             "Step II": folders["grpo"] / "understanding" / "model",  # the last one is asked blind as well
         }
         named = f"evaluate.models=[{','.join(str(path) for path in models.values())}]"
-        script("evaluation/evaluate.py", *shared, f"run={folders['grpo']}", named, "evaluate.baselines=false")
+        asked = ["evaluate.split=test", "evaluate.images=null", "evaluate.baselines=false"]
+        script("evaluation/evaluate.py", *shared, f"run={folders['grpo']}", named, *asked)
         found = json.loads((folders["grpo"] / "evaluation" / "understanding.json").read_text(encoding="utf-8"))
         names = [*models, "blind"]
         for name, figures in zip(names, found["figures"].values(), strict=True):

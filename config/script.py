@@ -5,11 +5,13 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from config.settings import ROOT, Settings
 
 PACKAGES = ("accelerate", "datasets", "deepspeed", "diffusers", "numpy", "pandas", "peft", "pillow", "pyarrow", "pydantic")
 PACKAGES += ("safetensors", "scikit-learn", "torch", "torchmetrics", "transformers", "trl")
+DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU
 log = logging.getLogger("emotion")
 _opened: list[Path] = []  # the folders whose seconds this process counts
 
@@ -54,30 +57,38 @@ def open_run_folder(settings: Settings, stage: str) -> Path:
     Of many processes only the first, by the launcher's RANK, writes and logs. Its `seconds.json` is of all runs with the
     same config: it begins at 0 with a config that is new there, and a folder from before there were such files gets none.
     """
-    folder = settings.run / stage
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"run: {folder} cannot be made, a file stands in the way; choose another run folder") from None
+    folder = _make_folder(settings.run / stage)
     log.handlers.clear()
     log.setLevel(logging.INFO)
     log.propagate = False
     if not is_first_process():
         log.addHandler(logging.NullHandler())
         return folder
-    with naming(folder):
-        config, resolved = folder / "config.yaml", dump(settings).encode()
-        if not config.is_file() or config.read_bytes() != resolved:
-            _write_seconds(folder, 0.0)
-            config.write_bytes(resolved)
-        (folder / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n", encoding="utf-8")
     logging.raiseExceptions = False  # a closed pipe or a full disk must not print a traceback for each line
-    to_file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    log.addHandler(to_file)
+    log.addHandler(_describe(folder, settings))
     log.addHandler(logging.StreamHandler(sys.stdout))
     _opened.append(folder)
     return folder
+
+
+@contextmanager
+def inner_stage(settings: Settings, stage: str) -> Iterator[Path]:
+    """Yield `<run>/<stage>/` for a stage that the script of another one runs: it holds what that of its own would write.
+
+    What it logs, and its seconds, are the other stage's too.
+    """
+    began, folder = time.monotonic(), _make_folder(settings.run / stage)
+    if not is_first_process():
+        yield folder
+        return
+    to_file = _describe(folder, settings)
+    log.addHandler(to_file)
+    try:
+        yield folder
+    finally:
+        log.removeHandler(to_file)
+        to_file.close()
+        _add_seconds(folder, time.monotonic() - began)
 
 
 def is_first_process() -> bool:
@@ -128,6 +139,27 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+def _make_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"run: {folder} cannot be made, a file stands in the way; choose another run folder") from None
+    return folder
+
+
+def _describe(folder: Path, settings: Settings) -> logging.Handler:
+    """Write the resolved config and the environment into a stage's folder; return what logs there."""
+    with naming(folder):
+        config, resolved = folder / "config.yaml", dump(settings).encode()
+        if not config.is_file() or config.read_bytes() != resolved:
+            _write_seconds(folder, 0.0)
+            config.write_bytes(resolved)
+        (folder / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n", encoding="utf-8")
+    to_file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    return to_file
+
+
 def _add_seconds(folder: Path, seconds: float) -> None:
     path = folder / "seconds.json"
     if path.is_file():
@@ -150,9 +182,13 @@ def _environment() -> dict:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = None
+    # The driver tells the GPUs without torch, whose import takes seconds.
+    files = sorted(DRIVER.glob("*/information"))
+    gpus = Counter(re.search(r"Model:\s*(.*)", file.read_text(encoding="utf-8"))[1] for file in files)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "device": ", ".join(f"{count} x {model}" for model, count in gpus.items()) or "cpu",
         "processors": os.cpu_count(),
         "packages": versions,
         "git": commit or None,

@@ -250,7 +250,7 @@ class Evaluate(Section):
     images: int | None = Field(None, ge=1, le=10**8)
     """Images that are asked about, of EmoSet and of each method, equally many of each emotion; null: all."""
     batch_size: int = Field(16, ge=1, le=4096)
-    """Questions, or images, that each process runs at once."""
+    """Questions, or images, that each process runs at once; in mining, in predict.py and on val while training too."""
     blind: bool = True
     """Ask the last model about a grey image too: what the text alone gives away."""
     baselines: bool = True

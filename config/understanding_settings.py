@@ -177,4 +177,4 @@ class Predict(Section):
     images: Annotated[list[ProjectPath], SplitAtCommas] = Field([])
     """Images, and folders of images."""
     model: ModelName | None = None
-    """A model, an adapter or merged weights, by name or folder; null: the result in the run folder."""
+    """What predict.py asks, or merge.py merges: a model by name or folder; null: the result in the run folder."""

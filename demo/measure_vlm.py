@@ -71,7 +71,7 @@ def emotion_figures(asker, emotions, reasoning: bool, settings: Settings) -> dic
     """Return the figures of greedy answers, and of groups of sampled ones."""
     import pandas as pd
 
-    from demo.small_vlm import emotion_questions
+    from demo.vlm_answers import emotion_questions
     from understanding.answers import extract_answer
     from understanding.rewards import rewards_of
     from understanding.scoring import figures, read_answers

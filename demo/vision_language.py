@@ -30,6 +30,7 @@ def main(settings: Settings) -> None:
     from demo import small_vlm as small
     from demo.fitting import DEVICE, fit
     from demo.small_models import SIZE, draw_images
+    from demo.vlm_answers import Answering, answer_loss
 
     folder = open_run_folder(settings, "models")
     seed = settings.seed
@@ -47,14 +48,14 @@ def main(settings: Settings) -> None:
     naming = small.ContentNaming(model.model.visual, backbone)
     naming = fit_here("vision", naming, small.naming_loss(contents, backbone), 2000, 64, 3e-3)
     model.model.visual.load_state_dict(naming.tower.state_dict())
-    answering = small.Answering(model)
+    answering = Answering(model)
     model.model.visual.requires_grad_(False)
     # A moving average would remember how the language model began.
     asked = (contents, emotions, processor, seed)
-    answering = fit_here("answers", answering, small.answer_loss(*asked, guesses=1), 3400, 24, 1.2e-3, averaged=False)
+    answering = fit_here("answers", answering, answer_loss(*asked, guesses=1), 3400, 24, 1.2e-3, averaged=False)
     answering.model.model.language_model.requires_grad_(True)
     answering.probe.requires_grad_(True)
-    model = fit_here("guesses", answering, small.answer_loss(*asked, guesses=6), 1700, 8, 5e-4, averaged=False).model
+    model = fit_here("guesses", answering, answer_loss(*asked, guesses=6), 1700, 8, 5e-4, averaged=False).model
     small.save_vlm(folder, model, processor)
     log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
 

@@ -30,6 +30,10 @@ for _step, _name in {"warm_up": "Warm-up", "step_one": "Step I", "step_two": "St
         f"{_name}: rewards": {"reward": "all, weighted"}
         | {f"rewards/{each}/mean": each for each in ("binary", "multiple", "misleading", "format")},
         f"{_name}: KL divergence": {"kl": "from the model before it"},
+        f"{_name}: entropy": {"entropy": "nats a token"},
+        f"{_name}: groups without variance": {"frac_reward_zero_std": "share, whose answers earn alike"},
+        f"{_name}: accuracy, positive emotions": {f"accuracy/{each}": each for each in EMOTIONS[:4]},
+        f"{_name}: accuracy, negative emotions": {f"accuracy/{each}": each for each in EMOTIONS[4:]},
         f"{_name}: length of answers": {"completions/mean_length": "tokens"},
         f"{_name}: on the val split": {
             "val/multiple_accuracy": "eight-way",

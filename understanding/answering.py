@@ -1,7 +1,7 @@
 """Many questions answered, and the answers kept: resumable, and the same however many processes share the work."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
@@ -38,9 +38,9 @@ def answer_all(
     """
     state = PartialState()
     recipe = [asker.recipe, [asdict(question) for question in questions], batch_size, blind, count, temperature, forced]
-    seed = int(_digest(recipe), 16)
-    files = [] if blind else [images[question.image_id].stat() for question in questions]
-    key = _digest([recipe, [[file.st_size, file.st_mtime_ns] for file in files]])  # an image made anew is asked about anew
+    seed = int(digest(recipe), 16)  # not of what rounds: a model in half precision samples by the same numbers
+    files = [] if blind else file_states(images[question.image_id] for question in questions)
+    key = digest([recipe, asker.arithmetic, files])
     kept = folder / "answers" / key
     if state.is_main_process:
         kept.mkdir(parents=True, exist_ok=True)
@@ -78,8 +78,14 @@ def _answered(
             yield columns | {"completion": completion}
 
 
-def _digest(recipe: list) -> str:
+def digest(recipe: list) -> str:
+    """Return a hash of what JSON can write."""
     return blake2b(json.dumps(recipe).encode(), digest_size=6).hexdigest()
+
+
+def file_states(paths: Iterable[Path]) -> list[list[int]]:
+    """Return the sizes and times of files, which tell an image made anew from the one before."""
+    return [[state.st_size, state.st_mtime_ns] for state in (path.stat() for path in paths)]
 
 
 def _name(number: int) -> str:

@@ -16,6 +16,7 @@ from config.settings import Settings
 from emoset.hub import fingerprint, resolve_model
 from emoset.images import load_image
 from emoset.labels import EMOTIONS
+from understanding.answers import extract_answer
 from understanding.loading import load_processor
 from understanding.model import bounded, conversation, load_whole, start_process
 from understanding.packing import PER_TOKEN, mask_for, pack, prompt_positions, sharing_obstacle
@@ -35,12 +36,13 @@ def load_asker(settings: Settings, name: str | Path, setting: str) -> "Asker":
 class Asker:
     """A model and its processor, ready to be asked the questions of `settings`.
 
-    recipe: what the answers depend on beside the questions.
+    recipe: what the answers depend on beside the questions. arithmetic: what rounds them.
     """
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, settings: Settings):
         self.model, self.processor, self.settings = model.eval(), processor, settings
         self.recipe = [fingerprint(model), settings.grpo.answer_tokens, settings.understanding.max_pixels]
+        self.arithmetic = [str(model.dtype), model.config.get_text_config()._attn_implementation]
         pixels = self._pixels = settings.understanding.max_pixels
         self._load = lru_cache(maxsize=256)(lambda path: bounded(load_image(path), pixels))  # of no model: it must go
         self._shares = sharing_obstacle(model) is None
@@ -72,7 +74,7 @@ class Asker:
         """Return the probabilities (n, 8) of the eight emotions as answers to multiple-choice questions, rows sum to 1.
 
         An emotion's is that of its name, or letter, and the end of the answer, after the model's own reasoning in
-        `completions`; where that kept to no format, after none.
+        `completions`; where that is not in the format, after none.
         """
         starts, ends = zip(*(self._around(completion) for completion in completions), strict=True)
         choices = [[said + end for said in self._said(question)] for question, end in zip(questions, ends, strict=True)]
@@ -90,7 +92,10 @@ class Asker:
         except Exception as error:  # whatever a foreign model makes of a mask or of positions that it does not know
             log.warning(f"forced choice: each name runs its own prompt ({type(error).__name__}: {error})")
             return False
-        return bool(difference < (1e-3 if self.model.dtype == torch.float32 else 0.5))
+        agrees = bool(difference < (1e-3 if self.model.dtype == torch.float32 else 0.5))
+        if not agrees:
+            log.warning(f"forced choice: each name runs its own prompt (log-probabilities differ by {difference:.2g})")
+        return agrees
 
     def _inputs(self, questions, images, starts: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return the model's inputs for some questions; starts: how the answer to each begins."""
@@ -109,12 +114,16 @@ class Asker:
         }
 
     def _around(self, completion: str) -> tuple[str, str]:
-        """Return what comes before and after the answer's text, in the format of the questions."""
+        """Return what comes before and after the answer's text, in the format that the questions ask for.
+
+        Before it is the reasoning of `completion`, as it stands there, if the parser takes an answer after it.
+        """
         if not self.settings.questions.reasoning:
             return "", self.processor.tokenizer.eos_token
         thought, opened, _ = completion.partition("<answer>")
-        kept = opened and thought.startswith("<think>") and thought.count("</think>") == 1
-        return f"{thought if kept else '<think></think>'}<answer>", "</answer>"
+        start = thought + opened
+        kept = extract_answer(f"{start}any</answer>", reasoning=True)
+        return start if kept else "<think></think><answer>", "</answer>"
 
     def _said(self, question: Question) -> list[str]:
         """Return how each of the eight emotions is said."""

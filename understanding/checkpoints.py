@@ -13,6 +13,8 @@ from torch import nn
 from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 
+from config.loading import UserError
+
 
 def newest_checkpoint(arguments: TrainingArguments) -> str | None:
     """Return the folder of the newest checkpoint, or None."""
@@ -47,10 +49,17 @@ class WholeCheckpoints:
             self._beside = None
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Load a checkpoint; full weights by the names that they were saved under, few of which Trainer knows."""
+        """Load a checkpoint; full weights by the names that they were saved under, few of which Trainer knows.
+
+        Raises UserError where it lacks some.
+        """
         if isinstance(self.model, PeftModel):
             return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        options = dict(dtype=self.model.dtype, output_loading_info=True)
+        saved, told = type(self.model).from_pretrained(resume_from_checkpoint, **options)
+        if missing := sorted(told["missing_keys"]):  # which it has made anew, at random; of tied weights one is enough
+            some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            raise UserError(f"{resume_from_checkpoint} lacks weights ({some}); remove it to go on from the one before it")
         self.model.load_state_dict(saved.state_dict())
 
     def create_model_card(self, *_, **__) -> None:

@@ -25,7 +25,7 @@ from emoset.labels import EMOTIONS
 from understanding.checkpoints import WholeCheckpoints, newest_checkpoint
 from understanding.curves import Curves
 from understanding.loading import load_processor
-from understanding.model import bounded, conversation, freeze_vision, load_whole, lora_config
+from understanding.model import bounded, check_language_model, conversation, freeze_vision, load_whole, lora_config
 from understanding.questions import Question
 from understanding.rewards import length_reward, rewards_of
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
@@ -141,8 +141,10 @@ def load_trainable(settings: Settings, start: str | Path):
     options = settings.understanding
     whole = options if options.lora_rank else options.model_copy(update={"dtype": "float32"})  # which AdamW's updates need
     model = load_whole(whole, start, "understanding.model", trainable=True)
-    if not options.lora_rank and not options.train_vision:
-        freeze_vision(model)
+    if not options.train_vision:
+        check_language_model(model)
+        if not options.lora_rank:
+            freeze_vision(model)
     spare_frozen(model)
     return model.train(), load_processor(resolve_model(str(start)))
 

@@ -8,11 +8,12 @@ and errors.png, the error rates by emotion. understanding.py does the same betwe
 """
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 try:
     from config.loading import UserError
-    from config.script import log, open_run_folder, run, write_atomically
+    from config.script import is_first_process, log, open_run_folder, run, write_atomically
     from config.settings import Settings
     from config.understanding_settings import Mining
 except ModuleNotFoundError as missing:
@@ -27,12 +28,10 @@ from emoset.labels import EMOTIONS
 
 def main(settings: Settings) -> None:
     from emoset.reading import read_emoset
-    from understanding.asking import load_asker
 
     folder = open_run_folder(settings, "mining")
     index = read_emoset(settings.data, folder).index  # before torch starts its threads: it forks
-    asker = load_asker(settings, reference_model(settings), "understanding.model")
-    mine(asker, index[index["split"] == "train"], folder, settings)
+    mine(index[index["split"] == "train"], folder, settings)
 
 
 def reference_model(settings: Settings) -> str | Path:
@@ -50,41 +49,56 @@ def reference_model(settings: Settings) -> str | Path:
     return model
 
 
-def mine(asker, images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame:
+def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame:
     """Ask about the images (columns image_id, emotion, image) and return a row for each: error, from 0 to 1, and emotion.
 
-    Also a column for each emotion: the share of answers that named it. Written into `folder`, with a plot.
+    Also a column for each emotion: the share of answers that named it. Written into `folder`, with a plot. Where that table
+    is there, of the same images, model and settings, no model is loaded.
     """
-    from accelerate import PartialState
-
-    from emoset.confusability import confusability, write_confusability
-    from understanding.answering import answer_all
+    from emoset.hub import weights_digest
+    from understanding.answering import digest, file_states
+    from understanding.asking import load_asker
     from understanding.questions import multiple_choice
-    from understanding.scoring import read_answers
 
+    reference, options = reference_model(settings), settings.understanding
     images = equal_emotions(images, settings.mining.images, settings.seed)
     questions = multiple_choice(images, settings.questions, settings.seed)
     paths = {
         image_id: settings.data.emoset / path for image_id, path in zip(images["image_id"], images["image"], strict=True)
     }
+    recipe = [weights_digest(str(name)) for name in (reference, options.model)]
+    recipe += [options.dtype, options.attention, options.four_bit, options.max_pixels, settings.evaluate.batch_size]
+    recipe += [settings.grpo.answer_tokens, settings.grpo.temperature, settings.mining.answers]
+    recipe = digest([*recipe, [asdict(question) for question in questions], file_states(paths.values())])
+    table = folder / "errors.parquet"
+    errors = pd.read_parquet(table) if table.is_file() else pd.DataFrame()
+    if errors.attrs.get("recipe") != recipe:
+        errors = error_rates(load_asker(settings, reference, "understanding.model"), questions, paths, folder, settings)
+        errors.attrs["recipe"] = recipe
+    if is_first_process():
+        write_atomically(table, errors.to_parquet)
+        _write_confusability(errors, folder / "confusability.json")
+        _plot(errors, folder / "errors.png")
+    log.info(
+        f"{len(errors):,} images: {errors['error'].mean():.1%} of answers wrong; {(errors['error'] > 0.5).sum():,} mostly"
+    )
+    return errors
+
+
+def error_rates(asker, questions: list, paths: dict[str, Path], folder: Path, settings: Settings) -> pd.DataFrame:
+    """Return what `mine` does, of answers to multiple-choice questions, one about each image."""
+    from understanding.answering import answer_all
+    from understanding.scoring import read_answers
+
     sampled = dict(count=settings.mining.answers, temperature=settings.grpo.temperature)
     answers = answer_all(asker, questions, paths, folder, settings.evaluate.batch_size, **sampled)
     answers = read_answers(answers, settings.questions.reasoning, settings.questions.answer_by)
     said = pd.crosstab(answers["image_id"], answers["said_emotion"].fillna("none"), normalize="index")
     said = said.reindex(columns=list(EMOTIONS), fill_value=0.0)
-    errors = images[["image_id", "emotion"]].merge(said, left_on="image_id", right_index=True)
+    errors = pd.DataFrame([(question.image_id, question.emotion) for question in questions], columns=["image_id", "emotion"])
+    errors = errors.merge(said, left_on="image_id", right_index=True)
     own = errors["emotion"].map(EMOTIONS.index).to_numpy()
-    shares = errors[list(EMOTIONS)].to_numpy()
-    errors.insert(2, "error", 1 - shares[np.arange(len(errors)), own])
-    if PartialState().is_main_process:
-        write_atomically(folder / "errors.parquet", errors.to_parquet)
-        mistaken = shares * (1 - np.eye(len(EMOTIONS)))[own]
-        if all(mistaken[own == emotion].any() for emotion in range(len(EMOTIONS))):
-            write_confusability(folder / "confusability.json", confusability(mistaken, own), "mining")
-        _plot(errors, folder / "errors.png")
-    log.info(
-        f"{len(errors):,} images: {errors['error'].mean():.1%} of answers wrong; {(errors['error'] > 0.5).sum():,} mostly"
-    )
+    errors.insert(2, "error", 1 - errors[list(EMOTIONS)].to_numpy()[np.arange(len(errors)), own])
     return errors
 
 
@@ -111,6 +125,20 @@ def hard_images(errors: pd.DataFrame, mining: Mining, seed: int) -> pd.DataFrame
         f" {', '.join(f'{emotion} {count:,}' for emotion, count in counts.items())}"
     )
     return pd.concat(chosen)[["image_id", "emotion"]].reset_index(drop=True)
+
+
+def _write_confusability(errors: pd.DataFrame, path: Path) -> None:
+    """Write what is taken for what; where the mistakes do not tell it of each emotion, leave no older file there."""
+    from emoset.confusability import confusability, write_confusability
+
+    own = errors["emotion"].map(EMOTIONS.index).to_numpy()
+    mistaken = errors[list(EMOTIONS)].to_numpy() * (1 - np.eye(len(EMOTIONS)))[own]
+    never = [emotion for number, emotion in enumerate(EMOTIONS) if not mistaken[own == number].any()]
+    if never:
+        path.unlink(missing_ok=True)
+        log.info(f"never taken for another emotion: {', '.join(never)}; so there is no {path.name}")
+    else:
+        write_confusability(path, confusability(mistaken, own), "mining")
 
 
 def _plot(errors: pd.DataFrame, path: Path) -> None:

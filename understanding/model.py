@@ -83,6 +83,15 @@ def lora_config(settings: Understanding) -> LoraConfig:
     )
 
 
+def check_language_model(model: PreTrainedModel) -> None:
+    """Raise UserError where the language model has another name: nothing but the head would be trained."""
+    if not any(part in name for name, _ in model.named_parameters() for part in LANGUAGE):
+        raise UserError(
+            f"understanding.model: a {type(model).__name__} has no {' or '.join(LANGUAGE)}, so that nothing but its head"
+            " would be trained; understanding.train_vision=true trains all of it"
+        )
+
+
 def freeze_vision(model: PreTrainedModel) -> None:
     """Let everything but the language model and its head keep its weights."""
     for name, weight in model.named_parameters():

@@ -26,6 +26,8 @@ from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict
 from config.script import log
 from understanding.packing import PER_TOKEN, backbone, mask_for, pack, prompt_positions, sharing_obstacle, take, take_rows
 
+LEAK = 0.01  # what an answer may change of another's log-probabilities; none of them where the mask is kept to
+
 
 class SharedPrefixGRPOTrainer(GRPOTrainer):
     """TRL's `GRPOTrainer`, whose groups share their image and prompt.
@@ -230,12 +232,17 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
 
     @torch.no_grad()
     def _difference(self, inputs: dict[str, Tensor], counts: list[int]) -> str | None:
-        """Compare both ways on two made-up answers to one question; return what differs, on any process, or None."""
+        """Compare both ways on two made-up answers to one question; return what differs, on any process, or None.
+
+        Rounding in half precision is larger than what a neighbour's answer may add. So it is also asked whether another
+        first answer changes the numbers of the second: what a mask hides changes nothing, in whatever precision.
+        """
         question = next((i for i, images in enumerate(counts) if images), 0)
         tail = inputs["input_ids"][question, -4:][None]  # text, whatever the model: the tokens that ask for an answer
         added = {"input_ids": torch.cat([tail, tail.flip(1)]), "attention_mask": torch.ones_like(tail).repeat(2, 1)}
         added["attention_mask"][1, -1] = 0
-        difference, problem, was_training = torch.tensor(torch.inf).to(self.accelerator.device), "", self.model.training
+        apart = torch.full((2,), torch.inf, device=self.accelerator.device)
+        problem, was_training = "", self.model.training
         self.model.eval()  # dropout differs by itself
         try:
             if "token_type_ids" in inputs:
@@ -245,14 +252,19 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
             rows |= {name: torch.cat([rows[name], each], dim=1) for name, each in added.items()}
             rows["num_images"] = [counts[question]] * 2
             plain, _, _ = super()._get_per_token_logps_and_entropies(self.model, logits_to_keep=tail.size(1), **rows)
-            packed, _ = self._score(self.model, rows, tail.size(1), group=2)
-            difference = (packed - plain).abs().mean()
+            packed, _ = self._score(self.model, dict(rows), tail.size(1), group=2)
+            rows["input_ids"] = rows["input_ids"].clone()
+            rows["input_ids"][0, -tail.size(1) :] = tail.roll(1)
+            again, _ = self._score(self.model, dict(rows), tail.size(1), group=2)
+            apart = torch.stack([(packed - plain).abs().mean(), (again - packed)[1].abs().max()])
         except Exception as error:  # whatever a foreign model makes of a mask or of positions that it does not know
             problem = f" ({type(error).__name__}: {error})"
         self.model.train(was_training)
         is_exact = self.model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
-        worst = self.accelerator.gather(difference.reshape(1)).max().item()  # all processes share, or none
-        return None if worst <= (1e-3 if is_exact else 0.1) else f"log-probabilities differ by {worst:.2g}{problem}"
+        worst, seen = self.accelerator.gather(apart[None]).amax(0).tolist()  # all processes share, or none
+        if worst > (1e-3 if is_exact else 0.1):
+            return f"log-probabilities differ by {worst:.2g}{problem}"
+        return f"an answer changes another's log-probabilities by {seen:.2g}" if seen > LEAK else None
 
 
 class _Processed:

@@ -14,11 +14,12 @@ import torch
 from accelerate import PartialState
 
 from config.loading import UserError
-from config.script import is_first_process, log, write_atomically
+from config.script import inner_stage, is_first_process, log, write_atomically
 from config.settings import Settings
+from emoset.built_folder import building
 from emoset.hub import check_repository, upload, weights_digest
 from understanding import mining
-from understanding.asking import load_asker
+from understanding.answering import digest
 from understanding.grpo import plan, train
 from understanding.loading import load_processor
 from understanding.model import check_four_bit, conversation, start_process
@@ -111,15 +112,13 @@ class Stages:
     def _asked(self, questions: list[Question]) -> dict:
         """Return what is asked, for a recipe."""
         images = [question.image_id for question in questions[:1000]]
-        return dict(questions=self.settings.questions.model_dump(mode="json"), images=images)
+        matrix = None if self.confusability is None else digest(self.confusability.tolist())
+        return dict(questions=self.settings.questions.model_dump(mode="json"), images=images, confusability=matrix)
 
     def hard_images(self, images: pd.DataFrame) -> pd.DataFrame:
         """Return those of Step II, from what the reference model answers; it is asked where it has not been."""
-        folder = self.settings.run / "mining"
-        folder.mkdir(exist_ok=True)
-        asker = load_asker(self.settings, mining.reference_model(self.settings), "understanding.model")
-        errors = mining.mine(asker, images, folder, self.settings)
-        del asker
+        with inner_stage(self.settings, "mining") as folder:
+            errors = mining.mine(images, folder, self.settings)
         _free()
         return mining.hard_images(errors, self.settings.mining, self.settings.seed)
 
@@ -129,11 +128,8 @@ class Stages:
             raise UserError("nothing was trained: warmup.steps, grpo.steps_one and grpo.steps_two are all 0")
         result = self.folder / "model"
         if is_first_process():
-            beside = self.folder / ".model.new"
-            shutil.rmtree(beside, ignore_errors=True)
-            shutil.copytree(self.model, beside)
-            shutil.rmtree(result, ignore_errors=True)
-            beside.rename(result)
+            with building(result, {"what": "understanding model", "steps": self.done}) as work:
+                shutil.copytree(self.model, work, dirs_exist_ok=True)
             if repository := self.settings.understanding.push_to_hub:
                 upload(result, repository)
         log.info(f"the fine-tuned model is in {result.relative_to(self.settings.run)}/")

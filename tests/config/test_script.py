@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from config.script import open_run_folder, run, write_atomically
+from config.loading import load
+from config.script import inner_stage, log, open_run_folder, run, write_atomically
 
 
 @pytest.fixture
@@ -66,3 +67,40 @@ def test_two_writers_of_one_file_have_each_their_own_beside_it(tmp_path, monkeyp
     write_atomically(target, first)
     assert target.read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["numbers.csv"]
+
+
+def test_a_stage_within_another_leaves_what_its_own_script_would(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("config.script.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def main(settings):
+        open_run_folder(settings, "outer")
+        now[0] += 3
+        with inner_stage(settings, "inner") as folder:
+            log.info(f"in {folder.name}")
+            now[0] += 5
+        log.info("after it")
+
+    monkeypatch.setattr(sys, "argv", ["outer.py", f"run={tmp_path}"])
+    for times in (1, 2):
+        run(main, "")
+        seconds = [json.loads((tmp_path / stage / "seconds.json").read_text())["seconds"] for stage in ("outer", "inner")]
+        assert seconds == [8 * times, 5 * times]
+    configs = [(tmp_path / stage / "config.yaml").read_bytes() for stage in ("outer", "inner")]
+    assert configs[0] == configs[1]
+    assert "packages" in json.loads((tmp_path / "inner" / "environment.json").read_text())
+    assert "after it" not in (tmp_path / "inner" / "log.txt").read_text()
+    for stage in ("outer", "inner"):
+        assert (tmp_path / stage / "log.txt").read_text().count("in inner") == 2
+
+
+def test_the_environment_names_the_gpus(tmp_path, monkeypatch):
+    settings = load([f"run={tmp_path}/run"])
+    monkeypatch.setattr("config.script.DRIVER", tmp_path / "gpus")
+    for device in ("cpu", "2 x NVIDIA H200"):
+        about = json.loads((open_run_folder(settings, "stage") / "environment.json").read_text())
+        assert about["device"] == device
+        for number in (0, 1):
+            (tmp_path / f"gpus/0000:0{number}:06.0").mkdir(parents=True, exist_ok=True)
+            text = "Model: \t\t NVIDIA H200\nIRQ:   \t\t 41\n"
+            (tmp_path / f"gpus/0000:0{number}:06.0/information").write_text(text)

@@ -84,3 +84,34 @@ def test_an_emotion_is_no_content_of_the_base(tmp_path):
         ids = tokenizer(f"an image of {emotion}").input_ids
         assert len(ids) <= tokenizer.model_max_length
         assert tokenizer.decode(ids, skip_special_tokens=True) == f"an image of {emotion}"
+
+
+def test_the_vision_language_model_is_small():
+    assert sum(path.stat().st_size for path in (MODELS / "vision_language").iterdir()) <= 6e6
+
+
+@pytest.mark.slow
+def test_the_vision_language_model_knows_content_and_but_a_little_of_emotions(tmp_path, monkeypatch):
+    """As demo/measure_vlm.py measures it, on fewer drawings. What it knows of emotions leaves room for GRPO."""
+    import numpy as np
+    import pandas as pd
+
+    from config.loading import load
+    from demo import measure_vlm
+    from demo.small_models import SIZE, draw_images
+    from understanding.answers import read_emotion
+    from understanding.asking import load_asker
+    from understanding.questions import multiple_choice
+
+    monkeypatch.setattr(measure_vlm, "CONTENTS", 200)
+    settings = load(["understanding.dtype=float32", "questions.reasoning=false", "grpo.answer_tokens=24"])
+    asker = load_asker(settings, MODELS / "vision_language", "understanding.model")
+    contents = draw_images(tmp_path / "new_contents", 200, SIZE, 0, False, workers=2)
+    found = measure_vlm.content_figures(asker, contents, settings)
+    assert np.mean(found["right, all"]) >= 0.9
+
+    emotions = draw_images(tmp_path / "new_emotions", 200, SIZE, 0, True, workers=2)
+    table = pd.DataFrame({"image_id": range(200), "emotion": emotions.emotions})
+    questions = multiple_choice(table, settings.questions, 0)
+    said = [read_emotion(answer, EMOTIONS, "name") for (answer,) in measure_vlm.ask(asker, questions, emotions, range(200))]
+    assert 0.40 <= np.mean(np.array(said) == emotions.emotions) <= 0.55

@@ -12,6 +12,7 @@ from transformers import ResNetModel
 
 from config.settings import ROOT
 from demo import small_vlm as small
+from demo import vlm_answers
 from demo.captions import draw_content
 from demo.content_questions import NAMES
 from demo.fitting import fit
@@ -76,10 +77,12 @@ def test_the_training_pass_gives_the_models_own_loss(processor, model):
     images = pictures(2)
     prompts = ["What object is shown?", "Is this place a park? Answer yes or no.", "Describe this image. " + REASONING]
     answers = ["spider", "no", "<think>a park</think><answer>a park</answer>"]
-    answering, names = small.Answering(model), [{}, {"park": True}, {}]
+    answering, names = vlm_answers.Answering(model), [{}, {"park": True}, {}]
 
     def loss_of(seen):
-        return small.answer_cross_entropy(answering, processor, seen, list(zip(prompts, answers, strict=True)), names)[0]
+        return vlm_answers.answer_cross_entropy(answering, processor, seen, list(zip(prompts, answers, strict=True)), names)[
+            0
+        ]
 
     with torch.no_grad():
         seen = small.look(model.model.visual, tensor(images))
@@ -104,10 +107,10 @@ def test_names_are_compared_where_they_end_in_the_question(processor, model):
         "Say yes or no to each: amusement park, park, spider.",
         {"amusement park": True, "park": False, "spider": False},
     )
-    answering = small.Answering(model)
+    answering = vlm_answers.Answering(model)
     with torch.no_grad():
         seen = small.look(model.model.visual, tensor(images))
-        _, compared = small.answer_cross_entropy(answering, processor, seen, [(prompt, "no")], [names])
+        _, compared = vlm_answers.answer_cross_entropy(answering, processor, seen, [(prompt, "no")], [names])
         batch = inputs(processor, images, [prompt])
         state = model(**batch, output_hidden_states=True).hidden_states[2][0]
     ids = batch["input_ids"][0].tolist()
@@ -158,9 +161,9 @@ def test_questions_of_both_kinds_train_everything(processor, model):
     pixels = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     contents = Images(pixels, cues, [""] * 4)
     emotions = Images(pixels.repeat(48, 1, 1, 1), cues * 48, list(EMOTIONS) * 24)
-    trained = small.Answering(copy.deepcopy(model))
+    trained = vlm_answers.Answering(copy.deepcopy(model))
     optimizer = torch.optim.AdamW(trained.parameters(), 1e-3)
-    loss_of = small.answer_loss(contents, emotions, processor, 0, guesses=1)
+    loss_of = vlm_answers.answer_loss(contents, emotions, processor, 0, guesses=1)
     losses = []
     for step in range(12):
         torch.manual_seed(step)

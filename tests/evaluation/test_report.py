@@ -16,6 +16,7 @@ from PIL import Image
 from config.loading import UserError, load
 from config.settings import EMOTIONS
 from evaluation.report import main
+from evaluation.report_sections import training_curves
 from understanding.scoring import LIKELIHOODS, confusion, figures, read_answers
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -191,6 +192,16 @@ def test_both_halves_are_shown(whole_run):
     assert "corrected 1,600 training images, emogen 2,400 of all splits" in page
     for text in ("epochs", "2.13.0", "2026-01-02 04:05:06"):
         assert text in page
+
+
+def test_what_tells_whether_grpo_learns_is_plotted(tmp_path):
+    numbers = {"entropy": 0.3, "frac_reward_zero_std": 0.5} | {f"accuracy/{each}": 0.25 for each in EMOTIONS}
+    write_lines(tmp_path / "understanding/step_two/metrics.jsonl", [{"step": n} | numbers for n in (1, 2)])
+    told = {picture["caption"]: picture["alt"] for picture in training_curves(tmp_path)}
+    plots = ("entropy", "groups without variance", "accuracy, positive emotions", "accuracy, negative emotions")
+    assert list(told) == [f"Step II: {plot}" for plot in plots]
+    assert all(emotion in told["Step II: accuracy, positive emotions"] for emotion in EMOTIONS[:4])
+    assert all(emotion in told["Step II: accuracy, negative emotions"] for emotion in EMOTIONS[4:])
 
 
 def test_pictures_are_told_of_and_tables_have_headers(whole_run):

@@ -5,12 +5,18 @@ import shutil
 
 import pandas as pd
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForImageTextToText
 
 from config.loading import UserError, load
 from config.settings import ROOT
 from emoset.labels import EMOTIONS
-from evaluation import evaluate
+from evaluation import evaluate, understanding_models
 from evaluation.understanding_models import models_of
+from understanding import merge
+from understanding.loading import load_processor
+from understanding.scoring import figures, read_answers
 
 VLM = ROOT / "demo" / "models" / "vision_language"
 
@@ -43,7 +49,13 @@ def test_a_model_is_measured_seeing_and_blind(measured, drawn):
         for figure in (seeing[name], blind[name]):
             assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
             assert figure["n"] == 64
+    # A grey image tells nothing, and both answers to a question are right equally often.
+    assert blind["binary_balanced_accuracy"]["value"] == blind["misleading_auroc"]["value"] == 0.5
+    assert seeing["misleading_auroc"]["value"] > 0.55, "with images it is otherwise"
     assert json.loads((run / "report" / "metrics.json").read_text())["understanding"] == found["figures"]
+    for row, kept in found["figures"].items():
+        answers = read_answers(pd.read_parquet(run / "evaluation" / f"answers-{row}.parquet"), False, "name")
+        assert figures(answers, seed=0) == kept, "every figure can be computed again"
     (answered,) = set((run / "evaluation").glob("answers-*.parquet")) - {run / "evaluation" / "answers-blind.parquet"}
     answers = pd.read_parquet(answered)
     assert answers["kind"].value_counts().to_dict() == {"binary": 64, "multiple": 64, "misleading": 64}
@@ -51,6 +63,42 @@ def test_a_model_is_measured_seeing_and_blind(measured, drawn):
     assert seeing["multiple_accuracy"]["value"] == right.sum() / 64
     matrix = pd.read_csv(next((run / "evaluation").glob("confusion-*.csv")), index_col=0)
     assert matrix.to_numpy().sum() == 64
+
+
+def test_a_blind_model_that_sees_is_found_out(measured, drawn, monkeypatch):
+    """A planted fault: where the images are shown all the same, blind figures are not at chance."""
+    answer_all = understanding_models.answer_all
+    monkeypatch.setattr(
+        understanding_models, "answer_all", lambda *given, blind, **options: answer_all(*given, blind=False, **options)
+    )
+    run = measured(f"evaluate.folder={drawn}/image", "evaluate.images=64")
+    seeing, blind = json.loads((run / "evaluation" / "understanding.json").read_text())["figures"].values()
+    assert blind["binary_balanced_accuracy"]["value"] != 0.5
+    assert blind["misleading_auroc"]["value"] != 0.5
+    assert blind == seeing
+
+
+def test_an_adapter_and_what_it_is_merged_into_have_the_same_figures(measured, drawn, tmp_path):
+    """Of an adapter that changes answers, but not to gibberish."""
+    torch.manual_seed(0)
+    lora = LoraConfig(r=4, target_modules=r".*language_model.*\.v_proj", init_lora_weights=False, task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForImageTextToText.from_pretrained(VLM, dtype=torch.float32), lora)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                weight.mul_(0.7)
+    model.save_pretrained(tmp_path / "adapter")
+    load_processor(str(VLM)).save_pretrained(tmp_path / "adapter")
+    merge.main(load([f"run={tmp_path}/run", f"predict.model={tmp_path}/adapter", "understanding.dtype=float32"]))
+    models = f"{VLM},{tmp_path}/adapter,{tmp_path}/run/understanding/merged"
+    run = measured(
+        f"evaluate.folder={drawn}/image", "evaluate.images=64", "evaluate.blind=false", f"evaluate.models={models}"
+    )
+    base, adapted, merged = json.loads((run / "evaluation" / "understanding.json").read_text())["figures"].values()
+    assert adapted == merged
+    assert adapted["misleading_auroc"] != base["misleading_auroc"]
+    assert adapted["multiple_accuracy"]["value"] != base["multiple_accuracy"]["value"]
+    assert adapted["format_rate"]["value"] > 0.5
 
 
 def test_images_of_another_data_set_are_asked_about_which_is_in_their_folders(measured, drawn, tmp_path):

@@ -1,5 +1,7 @@
 """Answers and likelihoods: the same whatever the batch, the processes and the way they are computed."""
 
+import logging
+
 import pandas as pd
 import pytest
 import torch
@@ -10,6 +12,7 @@ from emoset.labels import EMOTIONS
 from emoset.reading import read_emoset
 from understanding.answering import answer_all
 from understanding.asking import Asker, load_asker
+from understanding.packing import pack
 from understanding.questions import draw_questions, multiple_choice
 
 
@@ -63,23 +66,53 @@ def by_hand(asker, question, image, start, end, choices) -> torch.Tensor:
     return torch.stack(totals).softmax(0)
 
 
-@pytest.mark.parametrize("fault", [False, True])
+@pytest.mark.parametrize(
+    ("completion", "kept"),
+    [
+        ("<think>a spider</think><answer>fear</answer>", True),
+        ("\n<think>a spider</think> <answer>fear</answer>", True),
+        ("<think>a spider</think><answer>fear, and more than fits in an answer", True),  # the reasoning is whole
+        ("<think>a spider</think> so <answer>fear</answer>", False),
+        ("Well, <think>a spider</think><answer>fear</answer>", False),
+        ("<think>a <think>spider</think><answer>fear</answer>", False),
+        ("<think>a spider</answer></think><answer>fear</answer>", False),
+        ("<think>a spider</think>", False),
+        ("fear", False),
+    ],
+)
+def test_the_likelihoods_follow_the_models_own_reasoning_where_the_parser_takes_it(quick, vlm, completion, kept):
+    asker = load_asker(quick(questions={"reasoning": True}), vlm, "understanding.model")
+    start = completion.partition("<answer>")[0] if kept else "<think></think>"
+    assert asker._around(completion) == (f"{start}<answer>", "</answer>")
+
+
+@pytest.mark.parametrize("fault", [None, "raises", "mask ignored"])
 @pytest.mark.parametrize("architecture", [qwen3, llava, intern])
-def test_likelihoods_are_right_with_other_architectures_and_where_none_can_share(quick, monkeypatch, architecture, fault):
+def test_likelihoods_are_right_with_other_architectures_and_where_none_can_share(
+    quick, monkeypatch, caplog, architecture, fault
+):
+    caplog.set_level(logging.INFO, logger="emotion")
     torch.manual_seed(0)
     model = architecture()
     asker = Asker(model, processor_of(model), quick())
     shown = [row["image"] for row in tiny_questions(3)]
     table = pd.DataFrame({"image_id": ["a", "b", "c"], "emotion": EMOTIONS[:3]})
     questions = multiple_choice(table, asker.settings.questions, 0)
-    if fault:
 
-        def unknown(*_):
+    def faulty(*args):
+        packed = pack(*args)
+        if fault == "raises":
             raise NotImplementedError("no such mask")
+        packed["attention_mask"] = torch.ones_like(packed["attention_mask"]).tril()
+        return packed
 
-        monkeypatch.setattr("understanding.asking.pack", unknown)
+    if fault:
+        monkeypatch.setattr("understanding.asking.pack", faulty)
     found = asker.likelihoods(questions, shown, ["awe", "", "x"])
-    assert asker._shares is not fault
+    assert asker._shares is (fault is None)
+    said = [record.getMessage() for record in caplog.records if "forced choice" in record.getMessage()]
+    assert len(said) == (1 if fault else 0)
+    assert not fault or ("no such mask" if fault == "raises" else "log-probabilities differ by") in said[0]
     end = asker.processor.tokenizer.eos_token
     alone = [by_hand(asker, *each, "", end, EMOTIONS) for each in zip(questions, shown, strict=True)]
     # Their logarithms: of a random model, one of the eight is nearly certain.
@@ -105,6 +138,13 @@ def test_answers_do_not_depend_on_the_batch(asked, tmp_path):
     assert one["image_id"].tolist() == [question.image_id for question in questions]
     columns = [f"p_{emotion}" for emotion in EMOTIONS]
     torch.testing.assert_close(*(torch.tensor(table[columns].to_numpy()) for table in (one, many)), rtol=1e-3, atol=1e-5)
+
+
+def test_answers_are_kept_apart_by_precision_and_attention(asked, tmp_path):
+    for number, understanding in enumerate([{}, {"dtype": "bfloat16"}, {"attention": "eager"}, {"lora_rank": 8}]):
+        asker, questions, paths = asked(understanding=understanding)
+        answer_all(asker, questions, paths, tmp_path, 24)
+        assert len(list((tmp_path / "answers").iterdir())) == min(number + 1, 3), "an adapter's rank changes no answer"
 
 
 def test_a_killed_run_asks_only_what_is_missing(asked, tmp_path, monkeypatch):

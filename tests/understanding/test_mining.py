@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import understanding.asking
 from config.loading import UserError
 from config.understanding_settings import Mining
 from emoset.chosen import equal_emotions, read_folder
@@ -94,6 +95,33 @@ def test_the_command_counts_wrong_answers_and_what_was_named_instead(quick, monk
     assert (np.sort(shares, 1)[:, :-2] == 0).all()
     assert np.allclose(read_confusability(folder / "confusability.json"), np.roll(np.eye(8), 1, axis=1))
     assert (folder / "errors.png").stat().st_size > 1000
+
+
+def test_what_was_mined_is_taken_up_without_the_model_until_something_changes(quick, monkeypatch):
+    loaded, load = [], understanding.asking.load_asker
+    monkeypatch.setattr(understanding.asking, "load_asker", lambda *given: loaded.append(given) or load(*given))
+    monkeypatch.setattr(Asker, "answers", lambda self, questions, *_: [["awe", "fear"]] * len(questions))
+    mining.main(quick(mining={"images": 32}))
+    errors = pd.read_parquet(quick().run / "mining" / "errors.parquet")
+    mining.main(quick(mining={"images": 32, "lowest": 0.5}, grpo={"learning_rate": 0.5}))
+    assert len(loaded) == 1, "neither changes an answer"
+    pd.testing.assert_frame_equal(pd.read_parquet(quick().run / "mining" / "errors.parquet"), errors)
+    for number, dtype in enumerate(("bfloat16", "float32")):
+        mining.main(quick(mining={"images": 40}, understanding={"dtype": dtype}))
+        assert len(loaded) == 2 + number
+
+
+def test_a_confusability_that_no_longer_holds_is_removed(quick, monkeypatch, capsys):
+    """Of an emotion that is never mistaken, nobody knows what it is taken for."""
+    file = quick().run / "mining" / "confusability.json"
+    wrong = {emotion: EMOTIONS[number - 1] for number, emotion in enumerate(EMOTIONS)}
+    for mistaken in (wrong, wrong | {"awe": "awe", "fear": "?"}):
+        monkeypatch.setattr(
+            Asker, "answers", lambda self, questions, *_, said=mistaken: [[said[each.emotion]] * 2 for each in questions]
+        )
+        mining.main(quick(mining={"images": 32}, grpo={"answer_tokens": 6 + (mistaken is not wrong)}))
+        assert file.exists() == (mistaken is wrong)
+    assert "never taken for another emotion: awe, fear; so there is no confusability.json" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,9 @@ from peft import get_peft_model
 from tiny_trainers import llava, qwen2_5, qwen3
 from transformers import AutoModelForImageTextToText
 
+import understanding.grpo
+from config.loading import UserError
+from understanding.grpo import load_trainable
 from understanding.model import lora_config
 
 
@@ -36,3 +39,15 @@ def test_with_train_vision_the_vision_tower_has_some_too(quick, architecture):
 def test_so_it_is_on_the_demos_model(quick, vlm):
     names = adapted(AutoModelForImageTextToText.from_pretrained(vlm), quick().understanding)
     assert all("language_model" in name for name in names)
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_a_model_whose_language_model_has_another_name_is_refused(quick, vlm, monkeypatch, lora_rank):
+    model = qwen2_5()
+    model.model.decoder = model.model.language_model
+    del model.model.language_model
+    monkeypatch.setattr(understanding.grpo, "load_whole", lambda *_, **__: model)
+    with pytest.raises(UserError, match="no language_model or text_model, so that nothing but its head would be trained"):
+        load_trainable(quick(understanding={"lora_rank": lora_rank}), vlm)
+    trained, _ = load_trainable(quick(understanding={"lora_rank": lora_rank, "train_vision": True}), vlm)
+    assert all(weight.requires_grad for weight in trained.parameters())

@@ -179,11 +179,12 @@ def test_two_processes_take_the_plain_trainers_step(tmp_path, launch):
         result = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=500)
         assert result.returncode == 0, result.stderr[-3000:]
         assert (folder / "processes.txt").read_text() == f"2 {'DEEPSPEED' if launch == 'zero2' else 'MULTI_CPU'}"
-        weights[mode] = torch.load(folder / "weights.pt", weights_only=True)
-    for name, (before, plain) in weights["plain"].items():
-        change, difference = (plain - before).norm(), (plain - weights["shared"][name][1]).norm()
-        assert change > 0
-        assert difference <= 1e-4 * change, name
+        weights[mode] = {part: torch.load(folder / f"{part}.pt", weights_only=True) for part in ("adapter", "whole")}
+    for part, plain in weights["plain"].items():
+        for name, (before, after) in plain.items():
+            change, difference = (after - before).norm(), (after - weights["shared"][part][name][1]).norm()
+            assert change > 0
+            assert difference <= 1e-4 * change, name
 
 
 def test_a_packed_row_shows_an_answer_the_prompt_and_itself():

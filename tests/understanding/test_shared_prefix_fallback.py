@@ -49,28 +49,50 @@ def test_a_model_whose_image_tokens_see_one_another_falls_back(trainer, said, mo
     assert_same_numbers(plain, numbers)
 
 
+@pytest.fixture
+def plant(monkeypatch):
+    """Return a function that plants a fault in how answers are packed behind their prompt."""
+
+    def planted(fault: str) -> None:
+        def faulty(*args):
+            packed = pack(*args)
+            if fault == "raises":
+                raise NotImplementedError("no such mask")
+            if fault == "mask ignored":
+                packed["attention_mask"] = torch.ones_like(packed["attention_mask"]).tril()
+            else:
+                packed["position_ids"] = torch.arange(packed["input_ids"].size(1)).expand_as(packed["position_ids"])
+            return packed
+
+        monkeypatch.setattr("understanding.shared_prefix.pack", faulty)
+
+    return planted
+
+
 @pytest.mark.parametrize("fault", ["mask ignored", "wrong positions", "raises"])
-def test_a_model_that_gives_other_numbers_falls_back(trainer, said, monkeypatch, fault):
+def test_a_model_that_gives_other_numbers_falls_back(trainer, said, monkeypatch, plant, fault):
     """The comparison on the first question finds what no list of models could; then all is as in the plain trainer."""
     plain = scored(trainer(False), monkeypatch, 4)
     fallen = trainer(True)
-
-    def faulty(*args):
-        packed = pack(*args)
-        if fault == "raises":
-            raise NotImplementedError("no such mask")
-        if fault == "mask ignored":
-            packed["attention_mask"] = torch.ones_like(packed["attention_mask"]).tril()
-        else:
-            packed["position_ids"] = torch.arange(packed["input_ids"].size(1)).expand_as(packed["position_ids"])
-        return packed
-
-    monkeypatch.setattr("understanding.shared_prefix.pack", faulty)
+    plant(fault)
     numbers = scored(fallen, monkeypatch, 4)
     assert not fallen.shares_prefix
     assert len(said()) == 1
     assert "cannot share" in said()[0]
     assert_same_numbers(plain, numbers)
+
+
+@pytest.mark.parametrize("fault", ["mask ignored", "wrong positions"])
+@pytest.mark.parametrize("half", ["weights", "autocast"])
+def test_half_precision_hides_no_fault(trainer, said, plant, half, fault):
+    """Rounding differs by more than in float32, and a fault by more than rounding."""
+    fallen = trainer(True, lora=True, bf16=half == "autocast")
+    if half == "weights":
+        fallen.model.to(torch.bfloat16)
+    plant(fault)
+    fallen.train()
+    assert not fallen.shares_prefix
+    assert ("an answer changes another's" if fault == "mask ignored" else "log-probabilities differ by") in said()[0]
 
 
 def test_the_switch_leaves_trls_trainer(trainer, said):

@@ -3,11 +3,14 @@
 import logging
 import os
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import understanding.stages
 from emoset import hub
+from emoset.confusability import write_confusability
 from emoset.images import load_image
 from emoset.reading import read_emoset
 from understanding.loading import load_processor
@@ -55,3 +58,29 @@ def test_the_result_is_uploaded_where_the_config_says_so(quick, fine_tune, untra
     assert name == given["repo_id"] == "somebody/emotions"
     assert given["folder_path"] == settings.run / "understanding" / "model"
     assert {"README.md", "adapter_model.safetensors", "tokenizer.json"} <= set(os.listdir(given["folder_path"]))
+
+
+def test_another_confusability_is_another_training(quick, fine_tune, untrained, tmp_path):
+    """The graded reward reads it, also where no question does."""
+    chosen = {"confusable_share": 0.0, "confusability": str(tmp_path / "confusability.json")}
+    settings = quick(questions=chosen, rewards={"graded": True}, grpo={"steps_one": 1, "steps_two": 0})
+    for shift in (1, 1, 2):
+        write_confusability(tmp_path / "confusability.json", np.roll(np.eye(8), shift, axis=1), "by hand")
+        fine_tune(settings)
+        assert (settings.run / "understanding" / "step_one.old").exists() == (shift == 2)
+
+
+def test_a_run_that_ends_while_it_replaces_the_result_leaves_one(quick, fine_tune, untrained, monkeypatch):
+    settings = quick(grpo={"steps_one": 1, "steps_two": 0})
+    fine_tune(settings)
+    rename = Path.rename
+
+    def full(path, target):
+        if path.name == ".model.new":
+            raise OSError("the disk is full")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        fine_tune(settings)
+    assert (settings.run / "understanding" / "model" / "adapter_model.safetensors").exists()

@@ -7,12 +7,18 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
+from tiny_trainers import llava, llava_processor
+from transformers import AutoModelForImageTextToText
 
 import understanding.stages
 from config.loading import UserError
+from emoset.images import load_image
 from emoset.labels import EMOTIONS
 from understanding.asking import Asker
+from understanding.loading import load_processor
+from understanding.model import conversation
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -43,6 +49,9 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
     trained = json.loads((folder / "step_two" / "recipe.json").read_text())["step_two"]["images"]
     assert set(trained) <= set(errors.index) <= {row[1] for row in json.loads((drawn / "train.json").read_text())}
     assert 0.75 <= (errors[sorted(set(trained))] == 1).mean() < 1, "and some others"
+
+    for name in ("config.yaml", "environment.json", "seconds.json", "log.txt"):
+        assert (settings.run / "mining" / name).is_file()
 
     # What can be watched, and what the result says of itself.
     lines = [json.loads(line) for line in (folder / "step_one" / "metrics.jsonl").read_text().splitlines()]
@@ -79,6 +88,27 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
     assert {path.name for path in folder.glob("*.old")} == {"step_one.old", "step_two.old"}
     assert all(torch.equal(before[name], weight) for name, weight in weights(folder / "step_two.old" / "model").items())
     assert any(not torch.equal(before[name], weight) for name, weight in weights(folder / "model").items())
+
+
+def test_a_model_of_another_architecture_goes_through_all_stages_and_answers(quick, fine_tune, drawn, tmp_path):
+    """Any AutoModelForImageTextToText: here a LLaVA, of random weights and with bytes for tokens."""
+    torch.manual_seed(0)
+    llava().save_pretrained(tmp_path / "llava")
+    llava_processor().save_pretrained(tmp_path / "llava")
+    steps = {"steps_one": 1, "steps_two": 1, "answer_tokens": 2}
+    chosen = {"warmup": {"steps": 1, "batch_size": 2}, "mining": {"images": 16, "lowest": 0.0}}
+    settings = quick(grpo=steps, understanding={"model": str(tmp_path / "llava")}, **chosen)
+    fine_tune(settings)
+
+    folder = settings.run / "understanding" / "model"
+    processor = load_processor(str(folder))
+    text = processor.apply_chat_template(conversation("Is it awe?"), add_generation_prompt=True, tokenize=False)
+    inputs = processor(images=[load_image(next((drawn / "image/awe").iterdir()))], text=[text], return_tensors="pt")
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "llava").eval()
+    with torch.no_grad():
+        before = model(**inputs).logits
+        after = PeftModel.from_pretrained(model, folder)(**inputs).logits
+    assert (after - before).abs().max() > 1e-4, "the adapter is trained, and on it"
 
 
 @pytest.mark.parametrize(

@@ -167,12 +167,17 @@ def _ids() -> dict[str, int]:
     return found | {"video_token_id": 270, "vision_end_token_id": tokenizer().convert_tokens_to_ids("<|vision_end|>")}
 
 
+def llava_processor(kind: type[LlavaProcessor] = LlavaProcessor) -> LlavaProcessor:
+    images = CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
+    extra = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    return kind(images, tokenizer(), chat_template=TEMPLATE, image_token="<|image_pad|>", **extra)
+
+
 def processor_of(model) -> ProcessorMixin:
     if isinstance(model, LlavaForConditionalGeneration):
-        images = CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
-        extra = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
-        counting = type("CountingLlavaProcessor", (Counting, LlavaProcessor), {"__init__": LlavaProcessor.__init__})
-        return counting(images, tokenizer(), chat_template=TEMPLATE, image_token="<|image_pad|>", **extra)
+        return llava_processor(
+            type("CountingLlavaProcessor", (Counting, LlavaProcessor), {"__init__": LlavaProcessor.__init__})
+        )
     if isinstance(model, Gemma3ForConditionalGeneration):
         images = Gemma3ImageProcessorPil(size={"height": 56, "width": 56})
         words = tokenizer()
