@@ -10,7 +10,8 @@ The generator in the run folder, trained with demo.yaml, is compared with those 
 give with the same tiny models, in as many epochs, with the prompt "an image of {emotion}", and with the prompt "a photo of
 {attribute}", its attribute drawn from p(attribute | emotion) of the training images. Then: what the spread of emotion
 vectors does to emotion and variety, what strength does to content and emotion, and what the weight of a mix does to the
-judge. Results go to `<run>/quality/`.
+judge. All of them sample with the `generate` settings of the command: demo.yaml's 10 steps, guidance 5 and, but where the
+spread itself is varied, spread 0.5 of the generators' emotion vectors. Results go to `<run>/quality/`.
 """
 
 import json
@@ -147,15 +148,16 @@ def by_strength(pipe, make: "Maker", judge: "Classifier", content: "Classifier",
     return found
 
 
-def by_weight(pipe, make: "Maker", judge: "Classifier") -> dict[str, list[float]]:
+def by_weight(pipe, make: "Maker", judge: "Classifier") -> dict[str, list[dict]]:
     """Return, for pairs of emotions, the judge's probability of the second as the weight moves to it."""
     found = {}
     for first, second in PAIRS:
         name = f"{first} to {second}"
         jobs = {w: [dict(emotion={first: 1 - w, second: w}, prompt="<emotion>")] * IMAGES for w in WEIGHTS}
         images = make(pipe, jobs, key=name)
-        found[name] = [judge(images[w])[:, EMOTIONS.index(second)].mean() for w in WEIGHTS]
-        log.info(f"{name}: " + ", ".join(f"{w}: {p:.3f}" for w, p in zip(WEIGHTS, found[name], strict=True)))
+        found[name] = [interval(judge(images[w])[:, EMOTIONS.index(second)]) for w in WEIGHTS]
+        shown = [f"{p['value']:.3f} ({p['low']:.3f} to {p['high']:.3f})" for p in found[name]]
+        log.info(f"{name}: " + ", ".join(f"{w}: {p}" for w, p in zip(WEIGHTS, shown, strict=True)) + f", n {IMAGES}")
     return found
 
 
@@ -232,7 +234,8 @@ def plot(strength: dict, fusion: dict, path: Path) -> None:
         left.fill_between(STRENGTHS, [v["low"] for v in values], [v["high"] for v in values], alpha=0.2)
     left.set(xlabel="emotion_strength", ylim=(0, 1), title="A photo of a <emotion> thing")
     for name, values in fusion.items():
-        right.plot(WEIGHTS, values, "o-", label=name)
+        right.plot(WEIGHTS, [v["value"] for v in values], "o-", label=name)
+        right.fill_between(WEIGHTS, [v["low"] for v in values], [v["high"] for v in values], alpha=0.2)
     right.set(xlabel="weight of the second emotion", ylabel="the judge's probability of it", ylim=(0, 1), title="Mixes")
     for axis in (left, right):
         axis.legend(frameon=False)

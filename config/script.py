@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -117,7 +118,8 @@ def progress(items: Iterable | None, description: str, total: int, initial: int 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` make a file beside `path` and rename it into place: readers see the old file or the whole new one."""
-    beside = path.with_name(f".{os.getpid()}.{path.name}")  # the suffix stays, some writers go by it
+    # Not the process's id, which another machine that shares the disk may have too. The suffix stays: some writers go by it.
+    beside = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
         with naming(path):
             write(beside)

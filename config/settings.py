@@ -179,7 +179,7 @@ class Mapper(Section):
     workers: int = Field(2, ge=0, le=256)
     """Processes that load batches, for each training process."""
     log_every: int = Field(10, ge=1, le=10**6)
-    """Updates between two lines of metrics.jsonl."""
+    """Updates between two lines of metrics.jsonl, which hold means over them."""
     sample_every: int | None = Field(1000, ge=1, le=10**6)
     """Updates between two grids of samples; null: none."""
     samples: int = Field(4, ge=1, le=64)

@@ -8,6 +8,7 @@ import torch
 from config.script import log, write_atomically
 from demo.small_models import Loss
 
+CHECKPOINT_EVERY = 250  # steps
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -23,11 +24,10 @@ def fit(
     seed: int,
     averaged: bool = True,
 ) -> torch.nn.Module:
-    """Minimise `loss_of(module, rows)` with AdamW, warm-up and cosine decay; return what is to be saved.
+    """Minimise `loss_of(module, rows)` with AdamW, warm-up and cosine decay; return the moving average of the weights.
 
-    rows: the numbers of `batch` of `images` images, drawn anew for each step. Every 250 steps a checkpoint goes to `work`,
-    from which the same call goes on.
-    That is the moving average of the weights, or the weights themselves where they are not `averaged`.
+    rows: the numbers of `batch` of `images` images, drawn anew for each step. Every CHECKPOINT_EVERY steps a checkpoint goes
+    to `work`, from which the same call goes on. averaged: False returns the weights themselves.
     """
     module = module.to(DEVICE)
     average = torch.optim.swa_utils.AveragedModel(
@@ -54,8 +54,16 @@ def fit(
         optimizer.zero_grad()
         average.update_parameters(module)
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
-        if (step + 1) % 250 == 0 or step + 1 == steps:
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
             state = dict(module=module.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict())
-            write_atomically(saved, lambda path, state=state | {"step": step + 1}: torch.save(state, path))
+            _save(saved, state | {"step": step + 1})
             log.info(f"{name}: step {step + 1:,} of {steps:,}, loss {mean:.4f}")
     return (average.module if averaged else module).eval().requires_grad_(False)
+
+
+def _save(path: Path, state: dict) -> None:
+    def write(beside: Path) -> None:
+        with open(beside, "wb") as file:  # given a name, torch.save hides a full disk in a RuntimeError
+            torch.save(state, file)
+
+    write_atomically(path, write)

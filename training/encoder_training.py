@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
 from config.loading import UserError
-from config.script import log, write_atomically
+from config.script import log, progress, write_atomically
 from config.settings import Settings
 from emoset.labels import EMOTIONS
 from training.caches import read_batches
@@ -66,7 +66,10 @@ def fit_encoder(
             part[: steps * batch_size].reshape(steps, accelerator.num_processes, -1)[:, accelerator.process_index]
             for part in _order(train, settings.seed, epoch)
         )
-        for step, batch in enumerate(read_batches(pixels, rows.tolist(), settings.mapper.workers)):
+        batches = read_batches(pixels, rows.tolist(), settings.mapper.workers)
+        if accelerator.is_main_process:
+            batches = progress(batches, f"emotion encoder, epoch {epoch + 1}", steps, unit=" batches")
+        for step, batch in enumerate(batches):
             torch.manual_seed(derived_seed(settings.seed, "dropout", epoch, step, accelerator.process_index))
             for group in optimizer.param_groups:
                 group["lr"] = space.learning_rate * _schedule(epoch * steps + step, space.epochs * steps)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from config.settings import Settings
-from emoset.built_folder import building
+from emoset.built_folder import MARKER, building
 from emoset.hub import weights_digest
 from emoset.labels import EMOTIONS
 from training.emotion_space import EmotionSpace
@@ -20,7 +20,7 @@ tags: [emotion, text-to-image, stable-diffusion, affective-computing]
 ---
 # An emotion-conditioned generator
 
-A mapper from emotion vectors to token embeddings of `{base}`, trained on EmoSet. It holds no weights of that model.
+A mapper from emotion vectors to token embeddings of `{base}`, trained on {data}. It holds no weights of that model.
 
 ```python
 from training.pipeline import EmotionPipeline
@@ -32,9 +32,9 @@ pipe(prompt="a photo of a <emotion> bag", emotion="sadness", emotion_strength=0.
 ```
 
 ## Training
-- Data: {images:,} images of EmoSet ({splits}), drawn {rows:,} times by the policy `{policy}`; seed {seed}.
+- Data: {images:,} images of {data} ({splits}), drawn {rows:,} times by the policy `{policy}`; seed {seed}.
 - {steps:,} updates of {total} images{lora}.
-- Last losses: {losses}.
+- Last losses, mean over {losses_updates} updates: {losses}.
 - Emotion space: {space}.
 
 ## Limits
@@ -86,9 +86,10 @@ def networks_seen(settings: Settings) -> dict[str, str]:
 
 
 def _card(settings: Settings, facts: dict) -> str:
-    rank = settings.mapper.lora_rank
+    rank, built = settings.mapper.lora_rank, settings.data.emoset / MARKER
     return CARD.format(
         base=settings.models.stable_diffusion,
+        data=f"a {json.loads(built.read_text())['what']}" if built.is_file() else "EmoSet",
         splits=", ".join(settings.balance.splits),
         policy=settings.balance.policy,
         seed=settings.seed,
@@ -98,6 +99,7 @@ def _card(settings: Settings, facts: dict) -> str:
         rows=facts["rows"],
         steps=facts["steps"],
         total=facts["batch"],
+        losses_updates=facts["losses_updates"],
         losses=", ".join(f"{name} {value:.4f}" for name, value in facts["losses"].items()),
         space=", ".join(f"{name} {value}" for name, value in facts["emotion_space"].items()),
     )

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from config.loading import UserError
+from emoset.confusability import write_confusability
 from emoset.labels import EMOTIONS
 from training.emotion_statistics import EmotionStatistics, emotion_confidence
 
@@ -28,6 +29,18 @@ def read_imported(folder: Path, index: pd.DataFrame, kinds: list[str]) -> Emotio
         summary=json.loads((folder / "summary.json").read_text(encoding="utf-8")),
         **load_file(folder / "gaussians.safetensors"),
     )
+
+
+def write_imported_confusability(folder: Path, mean: torch.Tensor) -> None:
+    """Write `folder`/confusability.json, in proportion to the cosines of the Gaussians' means (8, dimension).
+
+    They stand in for an encoder's mistakes, which nobody has seen. One below 0.01 counts as that: nothing is impossible.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").unlink(missing_ok=True)  # a space trained here before is no longer whole
+    normal = torch.nn.functional.normalize(mean, dim=1)
+    matrix = (normal @ normal.T).clamp(min=0.01).fill_diagonal_(0)
+    write_confusability(folder / "confusability.json", (matrix / matrix.sum(1, keepdim=True)).numpy(), "imported")
 
 
 def read_imported_classifier(folder: Path, features: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@
 Everything goes to `<run>/images/`: a folder for each emotion and mix, a contact sheet beside it, and manifest.jsonl. A PNG
 holds the parameters that it was made with. The same command again makes what is missing, or was made otherwise. An image
 has a seed of its own, or one of generate.seeds. Batches are the same however many processes share them and whatever was
-there before, and so, to the bit, are images; in batches of another size they differ by one grey level at most.
+there before, and so, to the bit on a CPU, are images; in batches of another size they differ there by a grey level at most.
 """
 
 import sys

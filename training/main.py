@@ -12,7 +12,8 @@ Where it departs from the published code: the emotion enters the text encoder by
 size and number of processes give the right gradients; VAE moments and emotion vectors are computed once; a share of the
 prompts names the image's attribute beside the placeholder, with a vector drawn from the emotion's Gaussian, so that the
 emotion learns to leave content alone; the attribute loss has a temperature, and thereby a gradient; the diffusion loss
-counts fully, whatever an attribute's emotion confidence.
+counts fully, whatever an attribute's emotion confidence; timesteps are spread evenly over the items of an epoch. The last
+departure, and the backbone's own normalisation of the encoder's images, stay with config/emogen.yaml too.
 """
 
 import sys
@@ -53,7 +54,7 @@ def prepare(settings: Settings, folder: Path) -> dict:
     from training.caches import moments_of, pixels_of
     from training.emotion_space import EmotionSpace
     from training.emotion_statistics import build_emotion_space
-    from training.imported import read_imported, read_imported_classifier
+    from training.imported import read_imported, read_imported_classifier, write_imported_confusability
     from training.mapper_data import MapperItems
     from training.processes import start
 
@@ -82,6 +83,8 @@ def prepare(settings: Settings, folder: Path) -> dict:
     imported = settings.emotion_space.imported
     if imported:
         emotions = read_imported(imported, index, data.kinds)
+        if accelerator.is_main_process:
+            write_imported_confusability(folder / "emotion_space", emotions.mean)
     else:
         size = settings.emotion_space.image_size
         pixels = pixels_of(index, data.emoset, size, round(size * 8 / 7), settings, accelerator, emoset.fingerprint)

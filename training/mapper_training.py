@@ -86,11 +86,11 @@ def train_mapper(
     scaling, rows = stable.vae.config.scaling_factor, len(trained.schedule.betas)
     loader = batches(items, share, first, steps, stable.tokenizer, options.tokens, rows, scaling, options.workers)
     model.train()
+    terms, logged = 0.0, first  # the sum of the losses since the update after which they were logged
     for step in range(first, steps):
         torch.manual_seed(derived_seed(settings.seed, "dropout", step, share.process))
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * rate_at(step, steps, options.warmup_steps, options.schedule)
-        terms = []
         for _ in range(options.gradient_accumulation):
             batch = next(loader).to(accelerator.device)
             if batch.latents is None:
@@ -102,16 +102,17 @@ def train_mapper(
                     accelerator.clip_grad_norm_(weights.values(), options.max_gradient_norm)
                 optimizer.step()
                 optimizer.zero_grad()
-            terms.append(torch.stack([value.detach().float() for value in losses.values()]))
+            terms = terms + torch.stack([value.detach().float() for value in losses.values()])
         for name, value in average.items():
             value.lerp_(weights[name].detach(), 1 - options.ema)
         done = step + 1
         if bar:
             bar.update(share.total)
         if done % options.log_every == 0 or done == steps:
-            means = accelerator.reduce(torch.stack(terms).mean(0), "mean").tolist()
-            numbers = dict(zip(losses, means, strict=True))
+            means = accelerator.reduce(terms / (done - logged) / options.gradient_accumulation, "mean").tolist()
+            numbers = dict(zip(losses, means, strict=True)) | {"updates": done - logged}
             metrics.log(done, numbers | {"learning_rate": group["lr"], "epoch": done * share.total / len(items)})
+            terms, logged = 0.0, done
         if options.sample_every and (done % options.sample_every == 0 or done == steps) and not _is_zero3(accelerator):
             with whole(weights, average, accelerator):
                 if accelerator.is_main_process:
@@ -127,6 +128,7 @@ def train_mapper(
                 "steps": steps,
                 "batch": share.total,
                 "losses": {name: metrics.last()[name] for name in ("loss", "diffusion", "attribute", "emotion")},
+                "losses_updates": metrics.last()["updates"],
                 "emotion_space": {name: value for name, value in summary.items() if not isinstance(value, dict)},
             }
             save_generator(result, settings, trained.mapper, space, trained.unet, hashes, facts)
@@ -206,15 +208,16 @@ def _recipe(settings: Settings, accelerator: Accelerator, share: Share, data: st
     """Return what the weights depend on, as text; the number of processes only where DeepSpeed shares out its state."""
     kept = settings.mapper.model_dump(exclude=WATCHING | {"batch_size", "gradient_accumulation"})
     kept |= dict(batch=share.total, precision=accelerator.mixed_precision, seed=settings.seed, data=data, base=base)
+    kept["resolution"] = settings.models.resolution  # the models themselves are in `data` and `base`, by their weights
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         kept |= dict(processes=share.processes, zero=accelerator.state.deepspeed_plugin.zero_stage)
-    return json.dumps(kept | settings.models.model_dump(), indent=1)
+    return json.dumps(kept, indent=1)
 
 
 def _open(folder: Path, recipe: str, result: Path, accelerator: Accelerator) -> bool:
     """Make `folder` ready for a training by `recipe` and tell whether it is still to be done.
 
-    What another recipe left there is moved aside, to `<folder>.old`.
+    What another recipe left there is moved aside, to `<folder>.old`, in place of what was there before it.
     """
     is_same = (folder / RECIPE).exists() and (folder / RECIPE).read_text() == recipe
     finished = is_same and (folder / FINISHED).exists() and (result / GENERATOR).exists()
@@ -222,9 +225,10 @@ def _open(folder: Path, recipe: str, result: Path, accelerator: Accelerator) -> 
     if accelerator.is_main_process and not is_same:
         if folder.exists():
             old = folder.with_name(f"{folder.name}.old")
+            older = ", and the one before that is removed" if old.exists() else ""
             shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
-            log.info(f"mapper: the settings or data have changed; the training before them is in {old.name}/")
+            log.info(f"mapper: the settings or data have changed; the training before them is in {old.name}/{older}")
         folder.mkdir(parents=True)
         write_atomically(folder / RECIPE, lambda path: path.write_text(recipe))
     accelerator.wait_for_everyone()
@@ -249,6 +253,7 @@ def _save_samples(path: Path, settings: Settings, stable, trained: TrainedGenera
         seeds = range(number * settings.mapper.samples, (number + 1) * settings.mapper.samples)
         latents = pipe(
             emotion=[emotion] * settings.mapper.samples,
+            emotion_spread=options.spread,
             output_type="latent",
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             num_inference_steps=min(options.steps, 25),

@@ -155,7 +155,8 @@ class EmotionPipeline(StableDiffusionPipeline):
         (Brock et al. 2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself.
         generator: one, or one for each image, which then does not depend on what else is made beside it.
         emotion_noise: (images, dimension) standard normal, whence the emotion vectors; drawn from `generator` if None.
-        Raises UserError for an unknown emotion, a prompt without <emotion>, and other prompts that cannot be.
+        Raises UserError for an unknown emotion, a prompt without <emotion>, and other prompts that cannot be, among them
+        prompt_embeds beside an emotion.
         """
         if emotion is None:
             if any(PLACEHOLDER in each for each in _listed(prompt)):
@@ -164,6 +165,9 @@ class EmotionPipeline(StableDiffusionPipeline):
             with _lora_on_last(self.unet, 0):
                 return super().__call__(prompt, **shared, **options)
 
+        for name in ("prompt_embeds", "negative_prompt_embeds"):
+            if options.pop(name, None) is not None:
+                raise UserError(f"{name}: cannot be given with an emotion, which is put into the words of a prompt")
         prompts, emotions, negatives = _aligned(
             prompts=_listed(PLACEHOLDER if prompt is None else prompt),
             emotions=_listed(emotion),

@@ -17,7 +17,7 @@ def confusability_of(settings: Settings) -> np.ndarray | None:
     path = settings.questions.confusability or settings.run / "training" / "emotion_space" / "confusability.json"
     if not path.exists():
         raise UserError(
-            f"{path} is not there; training/main.py makes it where it trains the emotion space; or name another one as"
-            " questions.confusability, or set questions.confusable_share=0"
+            f"{path} is not there; training/main.py makes it; or name another one as questions.confusability, or set"
+            " questions.confusable_share=0"
         )
     return read_confusability(path)

@@ -35,7 +35,13 @@ def test_the_published_presets_change_only_known_keys():
     assert understanding.understanding.four_bit
     assert understanding.understanding.max_pixels == 256 * 28 * 28
     assert understanding.rewards.scoring == "published"
-    assert load(["--config", str(ROOT / "config/emogen.yaml")]).balance.policy == "emogen"
+    emogen = load(["--config", str(ROOT / "config/emogen.yaml")])
+    assert emogen.balance.policy == "emogen"
+    published = {"hidden_layers": 1, "hidden_size": 1024, "tokens": 1, "lora_rank": 0, "epochs": 1, "max_train_steps": None}
+    published |= {"batch_size": 8, "learning_rate": 0.001, "weight_decay": 0.01, "schedule": "constant", "warmup_steps": 0}
+    published |= {"alpha_threshold": 0.0, "alpha_discount": True, "attribute_weight": 0.01, "attribute_temperature": 1.0}
+    published |= {"emotion_weight": 0.0, "content_share": 0.0, "pooled": "placeholder", "ema": None}
+    assert published.items() <= emogen.mapper.model_dump().items()
 
 
 def test_later_sources_win(overlay):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from config.loading import load
-from config.script import inner_stage, log, open_run_folder, run
+from config.script import inner_stage, log, open_run_folder, run, write_atomically
 
 
 @pytest.fixture
@@ -52,6 +52,21 @@ def test_a_folder_from_before_has_none(stage, tmp_path):
 def test_of_many_processes_the_first_counts(stage, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     assert stage(30.0) is None
+
+
+def test_two_writers_of_one_file_have_each_their_own_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.getpid", lambda: 1)  # as two machines that share a disk may both have it
+    target = tmp_path / "numbers.csv"
+
+    def first(beside):
+        beside.write_text("first")
+        write_atomically(target, lambda other: other.write_text("second"))
+        assert beside.read_text() == "first"
+        assert beside.suffix == ".csv"
+
+    write_atomically(target, first)
+    assert target.read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["numbers.csv"]
 
 
 def test_a_stage_within_another_leaves_what_its_own_script_would(tmp_path, monkeypatch):

@@ -150,7 +150,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
 ):
     settings = make(contrastive_weight=0.1)
     whole = fit(settings, index, pixels, tmp_path / "whole", accelerator)
-    save, saved = encoder_training._save, []
+    save, saved, order = encoder_training._save, [], encoder_training._order
 
     def killed(folder, state, recipe, metrics):
         save(folder, state, recipe, metrics)
@@ -164,9 +164,20 @@ def test_a_killed_training_goes_on_to_the_same_weights(
         fit(settings, index, pixels, tmp_path / "killed", accelerator)
     monkeypatch.undo()
     torch.manual_seed(99)  # whatever random state the process is in
+    epochs = []
+    monkeypatch.setattr(encoder_training, "_order", lambda *given: (epochs.append(given[-1]), order(*given))[1])
     resumed = fit(settings, index, pixels, tmp_path / "killed", accelerator)
+    assert epochs == list(range(killed_after, 3))
     assert same(whole, resumed)
     assert read_metrics(tmp_path / "killed") == read_metrics(tmp_path / "whole")
+
+
+def test_an_epoch_shows_its_progress(make, index, pixels, tmp_path, accelerator, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fit(make(epochs=2), index, pixels, tmp_path / "space", accelerator)
+    shown = capsys.readouterr().err
+    assert [f"emotion encoder, epoch {epoch}: 100%" in shown for epoch in (1, 2, 3)] == [True, True, False]
+    assert "6/6" in shown
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed(make, index, pixels, tmp_path, accelerator):

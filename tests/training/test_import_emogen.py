@@ -8,8 +8,10 @@ from torch.nn import functional
 
 from config.loading import UserError
 from config.settings import ROOT, EmotionSpace, Settings
+from emoset.confusability import read_confusability
 from emoset.labels import EMOTIONS
 from training.import_emogen import main
+from training.imported import write_imported_confusability
 
 PUBLISHED = Path(os.environ.get("EMOGEN_METADATA", ROOT / "../shared/emogen"))
 
@@ -88,3 +90,16 @@ def test_bad_files_get_one_line_and_run_nothing(emogen, write_published, tmp_pat
 def test_both_folders_must_be_named(emogen):
     with pytest.raises(UserError, match=r"set emotion_space.published, .* and emotion_space.imported"):
         emogen(None)
+
+
+def test_emotions_are_taken_for_those_whose_means_lie_near(tmp_path):
+    mean = 3 * torch.eye(8)
+    mean[1, :2] = torch.tensor([6.0, 8.0])
+    mean[2] = -mean[0]
+    mean[7] = 0
+    (tmp_path / "recipe.json").write_text("{}")
+    write_imported_confusability(tmp_path, mean)
+    matrix = read_confusability(tmp_path / "confusability.json")
+    assert matrix[0].tolist() == pytest.approx([0, 0.6 / 0.66, *[0.01 / 0.66] * 6], abs=1e-5)
+    assert matrix[7].tolist() == pytest.approx([*[1 / 7] * 7, 0], abs=1e-5)
+    assert not (tmp_path / "recipe.json").exists()  # so that a space trained here is not taken for whole

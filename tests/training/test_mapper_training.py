@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,11 +14,16 @@ from random import Random
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file
 
 from config.loading import UserError, load
 from config.settings import ROOT
+from emoset.built_folder import MARKER
 from training import main as script
+
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +89,18 @@ def metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "training/mapper/metrics.jsonl").read_text().splitlines()]
 
 
+def resumed_after(folder: Path) -> list[str]:
+    """The updates after which the runs in a folder went on, as they logged it."""
+    return re.findall(r"goes on after update (\d+) of", (folder / "training/log.txt").read_text())
+
+
+def state_of_optimizer(folder: Path, step: int) -> dict:
+    return torch.load(folder / f"training/mapper/checkpoints/step-{step:07d}/optimizer.pt", weights_only=True)
+
+
 def gradients(folder: Path) -> list[torch.Tensor]:
     """The gradients of the first update: AdamW's first moment after it is a tenth of them."""
-    state = torch.load(folder / "training/mapper/checkpoints/step-0000001/optimizer.pt", weights_only=True)
-    return [10 * each["exp_avg"] for each in state["optimizer"]["state"].values()]
+    return [10 * each["exp_avg"] for each in state_of_optimizer(folder, 1)["optimizer"]["state"].values()]
 
 
 def assert_close(first: list, second: list, relative: float) -> None:
@@ -122,6 +136,38 @@ def test_it_trains_and_leaves_a_generator(run, capsys):
     run("plain", mapper__sample_every=4, mapper__samples=1, generate__steps=1)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")} == before
     assert "nothing has changed" in capsys.readouterr().out
+
+
+def test_a_line_of_metrics_and_the_card_hold_the_mean_since_the_line_before(run):
+    single = metrics(run("single"))
+    folder = run("means", mapper__log_every=3)
+    means = metrics(folder)
+    assert [(line["step"], line["updates"]) for line in means] == [(3, 3), (4, 1)]
+    for term in ("loss", "diffusion", "attribute", "emotion", "alpha"):
+        assert means[0][term] == pytest.approx(sum(line[term] for line in single[:3]) / 3, abs=2e-6)
+        assert means[1][term] == single[3][term]
+    card = (run("carded", mapper__log_every=9) / "generator" / "README.md").read_text()
+    assert f"Last losses, mean over 4 updates: loss {sum(line['loss'] for line in single) / 4:.4f}" in card
+
+
+def test_samples_scatter_as_far_as_inference_lets_them(run, monkeypatch):
+    from training.pipeline import EmotionPipeline
+
+    asked, make = [], EmotionPipeline.__call__
+    monkeypatch.setattr(EmotionPipeline, "__call__", lambda *own, **given: (asked.append(given), make(*own, **given))[1])
+    run("sampled", mapper__sample_every=4, mapper__samples=1, generate__steps=1, generate__spread=0.25)
+    assert [given["emotion_spread"] for given in asked] == [0.25] * 8
+
+
+def test_the_card_says_what_data_it_was_trained_on(run, prepared, drawn, tmp_path):
+    card = (run("published") / "generator" / "README.md").read_text()
+    assert "trained on EmoSet." in card
+    assert "images of EmoSet (train)" in card
+    emoset = Path(shutil.copytree(drawn, tmp_path / "EmoSet"))
+    (emoset / MARKER).write_text('{"what": "drawn EmoSet"}')
+    card = (run("drawn", data__emoset=emoset) / "generator" / "README.md").read_text()
+    assert "trained on a drawn EmoSet." in card
+    assert "images of a drawn EmoSet (train)" in card
 
 
 def test_frozen_models_get_no_gradients_and_do_not_change(run, models, monkeypatch):
@@ -177,6 +223,8 @@ def test_it_trains_on_an_imported_space_and_another_classifier_trains_anew(run, 
     assert len(metrics(folder)) == 4
     first, space = weights(folder), load_file(folder / "generator/emotion_space/diffusion_pytorch_model.safetensors")
     assert space["mean"][:, 0].tolist() == list(range(8))  # as published
+    taken = folder / "training/emotion_space/confusability.json"  # there was one, of the space trained here
+    assert json.loads(taken.read_text())["source"] == "imported"
     pipe = EmotionPipeline.from_pretrained(folder / "generator")
     assert pipe(emotion="awe", num_inference_steps=1).images[0].size == (32, 32)
     imported(0)
@@ -200,8 +248,9 @@ def test_without_a_cache_the_losses_are_the_same(run):
         {"mapper__hidden_layers": 3, "mapper__dropout": 0.5},
         {"mapper__lora_rank": 2, "mapper__tokens": 2},
         {"mapper__mixed_precision": "bf16", "mapper__gradient_checkpointing": "true", "mapper__sample_every": 4},
+        pytest.param({"mapper__mixed_precision": "fp16"}, marks=[pytest.mark.gpu, NEEDS_GPU]),
     ],
-    ids=["ema", "dropout", "lora", "bf16"],
+    ids=["ema", "dropout", "lora", "bf16", "fp16"],
 )
 def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatch, changed):
     from training import mapper_training
@@ -220,7 +269,9 @@ def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatc
             run("resumed", **changed)
     assert [line["step"] for line in metrics(tmp_path / "resumed")] == [1, 2, 3]
     resumed = run("resumed", **changed)
+    assert resumed_after(resumed) == ["2"]
     assert metrics(resumed) == metrics(whole)
+    assert state_of_optimizer(resumed, 4)["scaler"] == state_of_optimizer(whole, 4)["scaler"]  # of fp16: it counts updates
     files = [path.relative_to(whole / "generator") for path in (whole / "generator").rglob("*.safetensors")]
     assert len(files) == (3 if "mapper__lora_rank" in changed else 2)
     for path in files:
@@ -235,6 +286,15 @@ def test_changed_settings_train_anew_and_keep_the_old_training(run, capsys):
     assert (folder / "training/mapper.old/metrics.jsonl").exists()
     assert "changed" in capsys.readouterr().out
     assert any(not torch.equal(before[name], weight) for name, weight in weights(folder).items())
+    run("changed", mapper__learning_rate=0.02)
+    assert "mapper.old/, and the one before that is removed" in capsys.readouterr().out
+
+
+def test_models_are_known_by_their_weights_and_not_by_their_names(run, models, capsys):
+    run("named")
+    elsewhere = {f"models__{name}": f"{models}/../{models.name}/{name}" for name in ("stable_diffusion", "clip", "backbone")}
+    run("named", **elsewhere)
+    assert "trained before, and nothing has changed" in capsys.readouterr().out
 
 
 def test_the_moving_average_is_what_is_saved(run):
@@ -289,6 +349,12 @@ def test_a_clip_of_another_width_is_refused(run, models, tmp_path):
         run("narrow", models__clip=tmp_path / "clip")
 
 
+def test_a_tracker_that_is_not_installed_is_named(run, monkeypatch):
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [])
+    with pytest.raises(UserError, match=r"mapper\.tracker: wandb is not installed; pip install wandb, or choose none"):
+        run("tracked", mapper__tracker="wandb")
+
+
 def test_without_a_balanced_set_it_says_what_to_run(run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"draw the balanced set first: training/dataset_balance\.py"):
@@ -314,6 +380,7 @@ def launch(prepared, tmp_path):
     return train
 
 
+ZERO_2 = ("--use_deepspeed", "--zero_stage", "2")  # as README.md launches it
 IN_PARTS = {"mapper__batch_size": 2, "mapper__gradient_accumulation": 2}  # of two processes: 8 images, as of one
 
 
@@ -333,12 +400,18 @@ def test_two_processes_are_one_with_twice_the_batch(run, launch):
     assert processes(two) == "2 processes (MULTI_CPU), cpu"
     assert_close(gradients(one), gradients(two), 1e-4)
     assert_same_losses(one, two)
+    before = weights(two)
+    shutil.rmtree(two / "training/mapper/checkpoints/step-0000004")
+    shutil.rmtree(two / "generator")
+    launch("two", *as_configured("multi_gpu"), mapper__checkpoints_kept=9, **IN_PARTS)
+    assert processes(two) == "2 processes (MULTI_CPU), cpu"
+    assert resumed_after(two) == ["3"]
+    assert all(torch.equal(before[name], weight) for name, weight in weights(two).items())
 
 
-@pytest.mark.parametrize("stage", [2, 3])
-def test_deepspeed_does_what_one_process_does_and_resumes(run, launch, stage):
+@pytest.mark.parametrize("options", [ZERO_2, as_configured("zero3")], ids=["zero2", "zero3"])
+def test_deepspeed_does_what_one_process_does_and_resumes(run, launch, options):
     one = run("one")
-    options = as_configured(f"zero{stage}")
     whole = launch("whole", *options, **IN_PARTS)
     assert processes(whole) == "2 processes (DEEPSPEED), cpu"
     assert_same_losses(one, whole, 1e-3)
@@ -348,7 +421,7 @@ def test_deepspeed_does_what_one_process_does_and_resumes(run, launch, stage):
     shutil.rmtree(whole / "training/mapper/checkpoints/step-0000004")
     shutil.rmtree(whole / "generator")
     again = weights(launch("whole", *options, **IN_PARTS))
-    assert "goes on after update 3 of 4" in (whole / "training/log.txt").read_text()
+    assert resumed_after(whole) == ["3"]
     for name, weight in weights(one).items():
         assert torch.equal(before[name], again[name])
         assert (before[name] - weight).norm() <= 2e-2 * weight.norm()
@@ -366,31 +439,33 @@ def test_deepspeed_trains_in_half_precision_as_configured(run, launch):
 def test_a_moving_average_under_deepspeed_is_refused_before_an_older_training_is_moved_aside(run, launch):
     folder = run("trained")
     with pytest.raises(AssertionError, match=r"mapper\.ema: not under DeepSpeed"):
-        launch("trained", "--use_deepspeed", "--zero_stage", "2", mapper__ema=0.5)
+        launch("trained", *ZERO_2, mapper__ema=0.5)
     assert not (folder / "training" / "mapper.old").exists()
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_ends_with_the_same_weights(run, prepared, tmp_path):
-    """kill -9, three times, each later; the last run goes through."""
-    seed = time.time_ns()
-    print(f"updates are drawn with seed {seed}")
-    steps = {"mapper.max_train_steps": 12, "mapper.checkpoint_every": 2}
+def test_killed_at_random_updates_it_ends_with_the_same_weights(run, prepared, tmp_path):
+    """kill -9, five times, each later; the last run goes through."""
+    steps = {"mapper.epochs": 2, "mapper.max_train_steps": 80, "mapper.checkpoint_every": 2}
     whole = run("whole", **{key.replace(".", "__"): value for key, value in steps.items()})
-    shutil.copytree(prepared["run"], tmp_path / "killed")
-    command = [sys.executable, ROOT / "training/main.py", *arguments(prepared | steps, run=tmp_path / "killed")]
-    lines = tmp_path / "killed/training/mapper/metrics.jsonl"
-    for update in sorted(Random(seed).sample(range(1, 12), 3)):
+    folder = Path(shutil.copytree(prepared["run"], tmp_path / "killed"))
+    command = [sys.executable, ROOT / "training/main.py", *arguments(prepared | steps, run=folder)]
+    lines, checkpoints = folder / "training/mapper/metrics.jsonl", []
+    for update in sorted(Random(0).sample(range(1, 40), 5)):
+        began = time.time_ns()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(1200):
-            reached = lines.read_text().count("\n") if lines.exists() else 0
-            if reached >= update or process.poll() is not None:
+        while process.poll() is None:
+            written = lines.exists() and lines.stat().st_mtime_ns > began  # not what the run before it left
+            if written and lines.read_text().count("\n") >= update:
                 break
-            time.sleep(0.1)
-        os.kill(process.pid, signal.SIGKILL)
+            time.sleep(0.01)
+        process.kill()
         assert process.wait() == -signal.SIGKILL, f"it ended before update {update}"
+        whole_ones = sorted((folder / "training/mapper/checkpoints").glob("step-*"))
+        checkpoints += [str(int(path.name.removeprefix("step-"))) for path in whole_ones[-1:]]
     subprocess.run(command, check=True, timeout=300)
-    first, second = weights(whole), weights(tmp_path / "killed")
+    assert resumed_after(folder) == checkpoints
+    first, second = weights(whole), weights(folder)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -398,10 +473,18 @@ def test_the_generator_is_uploaded_where_the_config_says_so(run, monkeypatch):
     from emoset import hub
 
     uploaded = []
+
+    def upload(repo_id: str, folder_path: Path, ignore_patterns=None) -> None:
+        files = sorted(str(path.relative_to(folder_path)) for path in folder_path.rglob("*") if path.is_file())
+        uploaded.extend([repo_id, *filter_repo_objects(files, ignore_patterns=ignore_patterns)])
+
     monkeypatch.setattr(hub, "create_repo", lambda name, exist_ok: uploaded.append(name))
-    monkeypatch.setattr(hub, "upload_folder", lambda **given: uploaded.append(sorted(os.listdir(given["folder_path"]))))
-    run("shared", mapper__push_to_hub="somebody/emotions")
-    assert uploaded == ["somebody/emotions", [".built.json", "README.md", "emotion_space", "generator.json", "mapper"]]
+    monkeypatch.setattr(hub, "upload_folder", upload)
+    folder = run("shared", mapper__push_to_hub="somebody/emotions")
+    assert (folder / "generator" / MARKER).exists()  # and stays here
+    parts = [f"{part}/{name}" for part in ("emotion_space", "mapper") for name in (CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME)]
+    parts = ["README.md", *parts[:2], "generator.json", *parts[2:]]
+    assert uploaded == ["somebody/emotions", "somebody/emotions", *parts]
 
 
 def test_a_repository_that_cannot_be_uploaded_to_is_refused_before_training(run, tmp_path):

@@ -158,6 +158,8 @@ def test_another_scheduler(pipe, generator):
         (dict(emotion=["awe", "fear"], negative_prompt=["dark"] * 3), "1 prompts, 2 emotions, 3 negative prompts"),
         (dict(emotion="awe", negative_prompt="<emotion>"), "negative prompt: cannot say <emotion>"),
         (dict(emotion=[]), "0 emotions"),
+        (dict(emotion="awe", prompt_embeds=torch.zeros(1, 24, 32)), "prompt_embeds: cannot be given with an emotion"),
+        (dict(emotion="awe", negative_prompt_embeds=torch.zeros(1, 24, 32)), "^negative_prompt_embeds: cannot be given"),
     ],
 )
 def test_what_cannot_be_made_says_why(pipe, arguments, message):

@@ -1,0 +1,52 @@
+"""The training loop of the demo's models: it goes on from its checkpoint, and a full disk is said to be full."""
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+
+from demo import fitting
+
+
+@pytest.fixture
+def fit(tmp_path, monkeypatch):
+    """Return a function that fits a layer in four steps, a checkpoint after every second, and gives it and its losses."""
+    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 2)
+
+    def run(name: str, ends_before: int | None = None) -> tuple[torch.nn.Module, list[float]]:
+        torch.manual_seed(0)
+        targets, losses = torch.randn(16, 3), []
+
+        def loss_of(module, rows):
+            if ends_before == len(losses) + 1:
+                raise KeyboardInterrupt
+            wanted = targets[rows].to(fitting.DEVICE)
+            loss = (module(wanted) - wanted.roll(1, 1)).square().mean()
+            losses.append(loss.item())
+            return loss
+
+        (tmp_path / name).mkdir(exist_ok=True)
+        layer = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.2))
+        module = fitting.fit(tmp_path / name, "layer", layer, loss_of, steps=4, batch=8, rate=0.1, images=16, seed=0)
+        return module, losses
+
+    return run
+
+
+def test_stopped_it_goes_on_from_its_checkpoint_to_the_same_weights(fit):
+    whole, losses = fit("whole")
+    assert len(losses) == 4
+    with pytest.raises(KeyboardInterrupt):
+        fit("stopped", ends_before=4)
+    resumed, rest = fit("stopped")
+    assert rest == losses[2:]
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], weight)
+
+
+def test_a_full_disk_is_said_to_be_full(fit, monkeypatch):
+    monkeypatch.setattr(fitting, "write_atomically", lambda path, write: write(Path("/dev/full")))
+    with pytest.raises(OSError, match="No space left") as error:
+        fit("full")
+    assert error.value.errno == errno.ENOSPC
