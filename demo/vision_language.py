@@ -6,8 +6,8 @@ It stands in for Qwen2.5-VL-3B: it sees and names what an image shows, answers i
 but a weak notion of emotions (demo/content_questions.py). First its vision tower learns to name all content through a
 linear layer, and to see as demo/models/backbone does, since it learns slowly through language alone; then the language
 model learns to compare and to answer, at last mostly about emotions.
-The same command again goes on where it stopped. Some two and a half hours on 2 cores. The result, `<run>/models/`, is
-committed as demo/models/vision_language/; demo/measure_vlm.py measures it.
+The same command again goes on where it stopped. One to two and a half hours on 2 cores, by their kind. The result,
+`<run>/models/`, is committed as demo/models/vision_language/; demo/measure_vlm.py measures it.
 """
 
 import sys
