@@ -23,7 +23,7 @@ STAGES = (
     (["training/dataset_balance.py", *CONFIG], "draw a balanced set from it", 3),
     (["training/main.py", *CONFIG], "train the generator", 250),
     (["training/inference.py", *CONFIG], "make images", 21),
-    (["understanding.py", *CONFIG], "train the understanding model", 130),
+    (["understanding.py", *CONFIG], "train the understanding model", 170),
     (["evaluation/evaluate.py", *CONFIG], "measure both, write the report", 140),
 )
 KNOWN = 60  # seconds that count as having gone as expected, so that the short first stages alone do not tell the pace
