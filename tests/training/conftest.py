@@ -1,6 +1,7 @@
-"""Models with random weights, of Stable Diffusion's architecture and tiny; made once, not to be changed."""
+"""Tiny models of Stable Diffusion's architecture with random weights, and a prepared run; made once, not to be changed."""
 
 import json
+import shutil
 from pathlib import Path
 from random import Random
 
@@ -105,3 +106,63 @@ def write_published():
         return layer
 
     return write
+
+
+@pytest.fixture(scope="session")
+def prepared(drawn, models, tmp_path_factory) -> dict:
+    """Settings of a run whose balanced set, caches and emotion space are made; a test copies its run folder."""
+    from mapper_runs import arguments
+
+    from config.loading import load
+    from training import dataset_balance
+    from training import main as script
+
+    folder = tmp_path_factory.mktemp("prepared")
+    settings = {
+        "run": folder / "run",
+        "data.emoset": drawn,
+        "data.attribute_root": folder / "attributes",
+        "data.cache": folder / "cache",
+        "models.stable_diffusion": models / "stable_diffusion",
+        "models.clip": models / "clip",
+        "models.backbone": models / "backbone",
+        "models.resolution": 32,
+        "emotion_space.dimension": 16,
+        "emotion_space.image_size": 32,
+        "emotion_space.epochs": 1,
+        "mapper.hidden_size": 32,
+        "mapper.batch_size": 8,
+        "mapper.max_train_steps": 4,
+        "mapper.warmup_steps": 1,
+        "mapper.max_gradient_norm": 1e6,  # clipping would hide a gradient of the wrong scale
+        "mapper.log_every": 1,
+        "mapper.sample_every": "null",
+        "mapper.checkpoint_every": 1,
+        "mapper.workers": 0,
+        "mapper.tracker": "none",
+    }
+    dataset_balance.main(load(arguments(settings)))
+    script.main(load(arguments(settings, **{"mapper.max_train_steps": 1})))
+    shutil.rmtree(folder / "run" / "training" / "mapper")
+    return settings
+
+
+@pytest.fixture
+def run(prepared, tmp_path):
+    """Return a function that trains with other settings, each in a run folder of its own, and returns that folder."""
+
+    from accelerate.state import AcceleratorState
+    from mapper_runs import arguments
+
+    from config.loading import load
+    from training import main as script
+
+    def train(name: str, **changed) -> Path:
+        folder = tmp_path / name
+        if not folder.exists():
+            shutil.copytree(prepared["run"], folder)
+        AcceleratorState._reset_state(reset_partial_state=True)  # else the first run's precision is that of all
+        script.main(load(arguments(prepared, run=folder, **changed)))
+        return folder
+
+    return train

@@ -1,120 +1,20 @@
-"""The mapper's training: the same weights however it is batched, interrupted, cached or shared out."""
+"""The mapper's training: the same weights however it is batched, interrupted or cached."""
 
 import json
-import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from random import Random
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from huggingface_hub.utils import filter_repo_objects
+from mapper_runs import assert_close, assert_same_losses, gradients, metrics, resumed_after, state_of_optimizer, weights
 from safetensors.torch import load_file
 
 from config.loading import UserError, load
-from config.settings import ROOT
 from emoset.built_folder import MARKER
-from training import main as script
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-@pytest.fixture(scope="module")
-def prepared(drawn, models, tmp_path_factory) -> dict:
-    """Settings of a run whose balanced set, caches and emotion space are made; a test copies its run folder."""
-    from training import dataset_balance
-
-    folder = tmp_path_factory.mktemp("prepared")
-    settings = {
-        "run": folder / "run",
-        "data.emoset": drawn,
-        "data.attribute_root": folder / "attributes",
-        "data.cache": folder / "cache",
-        "models.stable_diffusion": models / "stable_diffusion",
-        "models.clip": models / "clip",
-        "models.backbone": models / "backbone",
-        "models.resolution": 32,
-        "emotion_space.dimension": 16,
-        "emotion_space.image_size": 32,
-        "emotion_space.epochs": 1,
-        "mapper.hidden_size": 32,
-        "mapper.batch_size": 8,
-        "mapper.max_train_steps": 4,
-        "mapper.warmup_steps": 1,
-        "mapper.max_gradient_norm": 1e6,  # clipping would hide a gradient of the wrong scale
-        "mapper.log_every": 1,
-        "mapper.sample_every": "null",
-        "mapper.checkpoint_every": 1,
-        "mapper.workers": 0,
-        "mapper.tracker": "none",
-    }
-    dataset_balance.main(load(arguments(settings)))
-    script.main(load(arguments(settings, **{"mapper.max_train_steps": 1})))
-    shutil.rmtree(folder / "run" / "training" / "mapper")
-    return settings
-
-
-@pytest.fixture
-def run(prepared, tmp_path):
-    """Return a function that trains with other settings, each in a run folder of its own, and returns that folder."""
-
-    def train(name: str, **changed) -> Path:
-        folder = tmp_path / name
-        if not folder.exists():
-            shutil.copytree(prepared["run"], folder)
-        AcceleratorState._reset_state(reset_partial_state=True)  # else the first run's precision is that of all
-        script.main(load(arguments(prepared, run=folder, **changed)))
-        return folder
-
-    return train
-
-
-def arguments(settings: dict, **changed) -> list[str]:
-    keys = {name.replace("__", ".", 1): value for name, value in changed.items()}
-    return [f"{key}={value}" for key, value in (settings | keys).items()]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "generator" / "mapper" / "diffusion_pytorch_model.safetensors")
-
-
-def metrics(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "training/mapper/metrics.jsonl").read_text().splitlines()]
-
-
-def resumed_after(folder: Path) -> list[str]:
-    """The updates after which the runs in a folder went on, as they logged it."""
-    return re.findall(r"goes on after update (\d+) of", (folder / "training/log.txt").read_text())
-
-
-def state_of_optimizer(folder: Path, step: int) -> dict:
-    return torch.load(folder / f"training/mapper/checkpoints/step-{step:07d}/optimizer.pt", weights_only=True)
-
-
-def gradients(folder: Path) -> list[torch.Tensor]:
-    """The gradients of the first update: AdamW's first moment after it is a tenth of them."""
-    return [10 * each["exp_avg"] for each in state_of_optimizer(folder, 1)["optimizer"]["state"].values()]
-
-
-def assert_close(first: list, second: list, relative: float) -> None:
-    assert len(first) == len(second) > 0
-    for one, other in zip(first, second, strict=True):
-        assert (one - other).norm() <= relative * one.norm()
-
-
-def assert_same_losses(first: Path, second: Path, relative: float = 1e-4) -> None:
-    one, other = metrics(first), metrics(second)
-    assert len(one) == len(other) > 0
-    for here, there in zip(one, other, strict=True):
-        for term in ("loss", "diffusion", "attribute", "emotion", "alpha"):
-            assert here[term] == pytest.approx(there[term], rel=relative, abs=2e-6), (here["step"], term)
 
 
 def test_it_trains_and_leaves_a_generator(run, capsys):
@@ -359,114 +259,6 @@ def test_without_a_balanced_set_it_says_what_to_run(run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"draw the balanced set first: training/dataset_balance\.py"):
         run("empty")
-
-
-@pytest.fixture
-def launch(prepared, tmp_path):
-    """Return a function that trains on two processes, as a user would launch it, and returns the run folder."""
-
-    def train(name: str, *options: str, **changed) -> Path:
-        folder = tmp_path / name
-        if not folder.exists():
-            shutil.copytree(prepared["run"], folder)
-        accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1"]
-        command = [*accelerate, "--main_process_port", "0", "--mixed_precision", "no", *options, ROOT / "training/main.py"]
-        environment = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
-        command += arguments(prepared, run=folder, **{"mapper__batch_size": 4} | changed)
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return folder
-
-    return train
-
-
-ZERO_2 = ("--use_deepspeed", "--zero_stage", "2")  # as README.md launches it
-IN_PARTS = {"mapper__batch_size": 2, "mapper__gradient_accumulation": 2}  # of two processes: 8 images, as of one
-
-
-def as_configured(name: str) -> tuple[str, Path]:
-    return "--config_file", ROOT / "config/accelerate" / f"{name}.yaml"
-
-
-def processes(folder: Path) -> str:
-    """How the last run worked, as it logged it."""
-    return (folder / "training/log.txt").read_text().rpartition("images; ")[2].splitlines()[0]
-
-
-def test_two_processes_are_one_with_twice_the_batch(run, launch):
-    one = run("one", mapper__checkpoints_kept=9)
-    two = launch("two", *as_configured("multi_gpu"), mapper__checkpoints_kept=9, **IN_PARTS)
-    assert processes(one) == "1 processes (NO), cpu"
-    assert processes(two) == "2 processes (MULTI_CPU), cpu"
-    assert_close(gradients(one), gradients(two), 1e-4)
-    assert_same_losses(one, two)
-    before = weights(two)
-    shutil.rmtree(two / "training/mapper/checkpoints/step-0000004")
-    shutil.rmtree(two / "generator")
-    launch("two", *as_configured("multi_gpu"), mapper__checkpoints_kept=9, **IN_PARTS)
-    assert processes(two) == "2 processes (MULTI_CPU), cpu"
-    assert resumed_after(two) == ["3"]
-    assert all(torch.equal(before[name], weight) for name, weight in weights(two).items())
-
-
-@pytest.mark.parametrize("options", [ZERO_2, as_configured("zero3")], ids=["zero2", "zero3"])
-def test_deepspeed_does_what_one_process_does_and_resumes(run, launch, options):
-    one = run("one")
-    whole = launch("whole", *options, **IN_PARTS)
-    assert processes(whole) == "2 processes (DEEPSPEED), cpu"
-    assert_same_losses(one, whole, 1e-3)
-    for step in ("step-0000003", "step-0000004"):
-        assert (whole / "training/mapper/checkpoints" / step / "deepspeed").is_dir()
-    before = weights(whole)
-    shutil.rmtree(whole / "training/mapper/checkpoints/step-0000004")
-    shutil.rmtree(whole / "generator")
-    again = weights(launch("whole", *options, **IN_PARTS))
-    assert resumed_after(whole) == ["3"]
-    for name, weight in weights(one).items():
-        assert torch.equal(before[name], again[name])
-        assert (before[name] - weight).norm() <= 2e-2 * weight.norm()
-
-
-def test_deepspeed_trains_in_half_precision_as_configured(run, launch):
-    one = run("one")
-    half = launch(
-        "half", *as_configured("zero2"), "--num_processes", "1", "--mixed_precision", "bf16", mapper__gradient_accumulation=2
-    )
-    assert processes(half) == "1 processes (DEEPSPEED), cpu"
-    assert_same_losses(one, half, 0.02)
-
-
-def test_a_moving_average_under_deepspeed_is_refused_before_an_older_training_is_moved_aside(run, launch):
-    folder = run("trained")
-    with pytest.raises(AssertionError, match=r"mapper\.ema: not under DeepSpeed"):
-        launch("trained", *ZERO_2, mapper__ema=0.5)
-    assert not (folder / "training" / "mapper.old").exists()
-
-
-@pytest.mark.slow
-def test_killed_at_random_updates_it_ends_with_the_same_weights(run, prepared, tmp_path):
-    """kill -9, five times, each later; the last run goes through."""
-    steps = {"mapper.epochs": 2, "mapper.max_train_steps": 80, "mapper.checkpoint_every": 2}
-    whole = run("whole", **{key.replace(".", "__"): value for key, value in steps.items()})
-    folder = Path(shutil.copytree(prepared["run"], tmp_path / "killed"))
-    command = [sys.executable, ROOT / "training/main.py", *arguments(prepared | steps, run=folder)]
-    lines, checkpoints = folder / "training/mapper/metrics.jsonl", []
-    for update in sorted(Random(0).sample(range(1, 40), 5)):
-        began = time.time_ns()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None:
-            written = lines.exists() and lines.stat().st_mtime_ns > began  # not what the run before it left
-            if written and lines.read_text().count("\n") >= update:
-                break
-            time.sleep(0.01)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL, f"it ended before update {update}"
-        whole_ones = sorted((folder / "training/mapper/checkpoints").glob("step-*"))
-        checkpoints += [str(int(path.name.removeprefix("step-"))) for path in whole_ones[-1:]]
-    subprocess.run(command, check=True, timeout=300)
-    assert resumed_after(folder) == checkpoints
-    first, second = weights(whole), weights(folder)
-    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_the_generator_is_uploaded_where_the_config_says_so(run, monkeypatch):
