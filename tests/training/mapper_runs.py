@@ -8,10 +8,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import training.main
+from config.loading import load
+
 
 def arguments(settings: dict, **changed) -> list[str]:
     keys = {name.replace("__", ".", 1): value for name, value in changed.items()}
     return [f"{key}={value}" for key, value in (settings | keys).items()]
+
+
+def train(*given: str) -> None:
+    """Train as training/main.py does with these arguments."""
+    training.main.main(load(list(given)))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """The mapper's training as processes of its own: two of them, under DDP and DeepSpeed, and one that is killed."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from random import Random
 
 import pytest
 import torch
-from mapper_runs import arguments, assert_close, assert_same_losses, gradients, resumed_after, weights
+from mapper_runs import arguments, assert_close, assert_same_losses, gradients, resumed_after, train, weights
 
 from config.settings import ROOT
 
@@ -100,25 +101,27 @@ def test_a_moving_average_under_deepspeed_is_refused_before_an_older_training_is
 
 @pytest.mark.slow
 def test_killed_at_random_updates_it_ends_with_the_same_weights(run, prepared, tmp_path):
-    """kill -9, five times, each later; the last run goes through."""
+    """kill -9, five times, each later; the last run goes through. Each is a fork of a process that has imported all."""
     steps = {"mapper.epochs": 2, "mapper.max_train_steps": 80, "mapper.checkpoint_every": 2}
     whole = run("whole", **{key.replace(".", "__"): value for key, value in steps.items()})
     folder = Path(shutil.copytree(prepared["run"], tmp_path / "killed"))
-    command = [sys.executable, ROOT / "training/main.py", *arguments(prepared | steps, run=folder)]
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["mapper_runs", "training.mapper_training", "training.attributes", "training.caches"])
     lines, checkpoints = folder / "training/mapper/metrics.jsonl", []
-    for update in sorted(Random(0).sample(range(1, 40), 5)):
+    for update in [*sorted(Random(0).sample(range(1, 40), 5)), None]:
         began = time.time_ns()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None:
+        process = forks.Process(target=train, args=arguments(prepared | steps, run=folder))
+        process.start()
+        while update and process.is_alive():
             written = lines.exists() and lines.stat().st_mtime_ns > began  # not what the run before it left
             if written and lines.read_text().count("\n") >= update:
+                process.kill()
                 break
             time.sleep(0.01)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL, f"it ended before update {update}"
+        process.join(300)
+        assert process.exitcode == (-signal.SIGKILL if update else 0), f"it ended otherwise at update {update}"
         whole_ones = sorted((folder / "training/mapper/checkpoints").glob("step-*"))
-        checkpoints += [str(int(path.name.removeprefix("step-"))) for path in whole_ones[-1:]]
-    subprocess.run(command, check=True, timeout=300)
+        checkpoints += [str(int(path.name.removeprefix("step-"))) for path in whole_ones[-1:]] if update else []
     assert resumed_after(folder) == checkpoints
     first, second = weights(whole), weights(folder)
     assert all(torch.equal(first[name], second[name]) for name in first)
