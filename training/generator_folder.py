@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from config.settings import Settings
-from emoset.built_folder import MARKER, building
+from emoset.built_folder import building
+from emoset.card import about_data
 from emoset.hub import weights_digest
 from emoset.labels import EMOTIONS
 from training.emotion_space import EmotionSpace
@@ -12,10 +13,7 @@ from training.mapper import EmotionMapper
 from training.pipeline import GENERATOR, save_lora
 
 CARD = """---
-license: other
-license_name: emoset-terms
-license_link: https://vcc.tech/EmoSet
-library_name: diffusers
+{licence}library_name: diffusers
 tags: [emotion, text-to-image, stable-diffusion, affective-computing]
 ---
 # An emotion-conditioned generator
@@ -38,10 +36,7 @@ pipe(prompt="a photo of a <emotion> bag", emotion="sadness", emotion_strength=0.
 - Emotion space: {space}.
 
 ## Limits
-- It knows the eight emotions {emotions}, as the annotators of EmoSet saw them in photographs from the web, and their
-  stereotypes. An image of an emotion is not evidence of what anybody feels.
-- EmoSet may be used for research that is not commercial, by its terms (https://vcc.tech/EmoSet); what was trained on it
-  should not be used otherwise. The base model has terms of its own.
+{limits}
 - The losses above say how well it learned, not how good its images are: evaluate it.
 """
 
@@ -86,15 +81,14 @@ def networks_seen(settings: Settings) -> dict[str, str]:
 
 
 def _card(settings: Settings, facts: dict) -> str:
-    rank, built = settings.mapper.lora_rank, settings.data.emoset / MARKER
+    rank = settings.mapper.lora_rank
     return CARD.format(
+        **about_data(settings.data.emoset),
         base=settings.models.stable_diffusion,
-        data=f"a {json.loads(built.read_text())['what']}" if built.is_file() else "EmoSet",
         splits=", ".join(settings.balance.splits),
         policy=settings.balance.policy,
         seed=settings.seed,
         lora=f", with LoRA of rank {rank} on the U-Net's cross-attention" if rank else "",
-        emotions=", ".join(EMOTIONS),
         images=facts["images"],
         rows=facts["rows"],
         steps=facts["steps"],

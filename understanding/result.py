@@ -10,23 +10,20 @@ from config.loading import UserError
 from config.script import is_first_process
 from config.settings import ROOT, Settings
 from emoset.built_folder import building
+from emoset.card import about_data
 from emoset.hub import resolve_model
-from emoset.labels import EMOTIONS
 from understanding.grpo import reward_weights
 from understanding.loading import load_processor
 from understanding.model import ADAPTER
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", ADAPTER)  # of a checkpoint
 CARD = """---
-license: other
-license_name: emoset-terms
-license_link: https://vcc.tech/EmoSet
-base_model: {base}
+{licence}base_model: {base}
 tags: [emotion, vision-language, grpo, affective-computing]
 ---
 # A vision-language model that tells the emotion of an image
 
-`{base}`, fine-tuned on EmoSet by GRPO with binary, multiple-choice and misleading-choice questions.
+`{base}`, fine-tuned on {data} by GRPO with binary, multiple-choice and misleading-choice questions.
 
 ```python
 {use}
@@ -39,10 +36,7 @@ tags: [emotion, vision-language, grpo, affective-computing]
 {steps}
 
 ## Limits
-- It knows the eight emotions {emotions}, as the annotators of EmoSet saw them in photographs from the web, and their
-  stereotypes. What it says of an image is not evidence of what anybody feels.
-- EmoSet may be used for research that is not commercial, by its terms (https://vcc.tech/EmoSet); what was trained on it
-  should not be used otherwise. The base model has terms of its own.
+{limits}
 - Evaluate it (evaluation/evaluate.py) before you rely on it: the lines above say what was done, not how well.
 """
 ADAPTER_USE = """from peft import PeftModel
@@ -92,6 +86,7 @@ def _card(settings: Settings, steps: list[str]) -> str:
     )
     vision = "the vision tower trained too" if options.train_vision else "the vision tower frozen"
     return CARD.format(
+        **about_data(settings.data.emoset),
         base=options.model,
         use=(ADAPTER_USE if options.lora_rank else WHOLE_USE).format(base=options.model),
         what=f"{trained}, {vision}.",
@@ -101,5 +96,4 @@ def _card(settings: Settings, steps: list[str]) -> str:
         answer_by=settings.questions.answer_by,
         seed=settings.seed,
         steps="\n".join(f"- {step}" for step in steps),
-        emotions=", ".join(EMOTIONS),
     )

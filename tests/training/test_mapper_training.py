@@ -63,11 +63,15 @@ def test_the_card_says_what_data_it_was_trained_on(run, prepared, drawn, tmp_pat
     card = (run("published") / "generator" / "README.md").read_text()
     assert "trained on EmoSet." in card
     assert "images of EmoSet (train)" in card
+    assert "\nlicense_name: emoset-terms\n" in card
+    assert "not commercial" in card
     emoset = Path(shutil.copytree(drawn, tmp_path / "EmoSet"))
     (emoset / MARKER).write_text('{"what": "drawn EmoSet"}')
     card = (run("drawn", data__emoset=emoset) / "generator" / "README.md").read_text()
     assert "trained on a drawn EmoSet." in card
     assert "images of a drawn EmoSet (train)" in card
+    assert "license" not in card
+    assert "photographs from the web" not in card
 
 
 def test_frozen_models_get_no_gradients_and_do_not_change(run, models, monkeypatch):
