@@ -57,7 +57,7 @@ def main(settings: Settings) -> None:
         logits = torch.cat([classifier(batch.float() / 127.5 - 1).logits for batch in pixels.split(128)])
 
     found = {kind: [] for kind in (*KINDS, "light", "composition")}
-    contents, wholes = [], []
+    contents, wholes, both = [], [], []
     for each, row in zip(cues, logits, strict=True):
         right = {}
         for kind in found:
@@ -68,7 +68,10 @@ def main(settings: Settings) -> None:
                 found[kind].append(right[kind])
         contents.append(all(right[kind] for kind in KINDS if kind in right))
         wholes.append(all(right.values()))
+        if each.object and each.scene:
+            both.append(contents[-1])
     totals = {"captions, all their content": contents, "captions, content, light and composition": wholes}
+    totals["captions of an object in a scene"] = both
     for name, values in {**totals, **found}.items():
         share, n = np.mean(values), len(values)
         draws = np.random.default_rng(0).binomial(n, share, 2000) / n
