@@ -3,7 +3,7 @@
     python demo/base_models.py run=runs/base_models
 
 Everything learns from images of uniformly drawn content with captions of it (demo/captions.py); only the judge sees
-emotions. The same command again goes on where it stopped. One to three hours on 2 cores, by their kind. The result,
+emotions. The same command again goes on where it stopped. An hour and a half on 2 newer cores, longer on older. The result,
 `<run>/models/`, is committed as demo/models/:
 
     stable_diffusion/  StableDiffusionPipeline: CLIP text tower, KL autoencoder, U-Net (predicts velocity), tokenizer
