@@ -16,7 +16,8 @@ LIMITS = f"""- It knows the eight emotions {", ".join(EMOTIONS)},
 - EmoSet may be used for research that is not commercial, by its terms (https://vcc.tech/EmoSet); what was trained on it
   should not be used otherwise. The base model has terms of its own."""
 DRAWN_LIMITS = f"""- It is for trying the code out. The eight emotions {", ".join(EMOTIONS)}
-  are, in drawings, what a program made them; of photographs, and of what anybody feels, it knows nothing."""
+  are, in drawings, what a program made them; of photographs, and of what anybody feels, it knows nothing.
+  The base model may have terms of its own."""
 
 
 def about_data(emoset: Path) -> dict[str, str]:
