@@ -1,5 +1,6 @@
 """What every script does around its algorithm: settings in, a run folder out, one clear line where the user must act."""
 
+import gc
 import importlib.metadata
 import json
 import logging
@@ -38,6 +39,7 @@ def run(main: Callable[[Settings], None], description: str) -> None:
     try:
         try:
             main(load(sys.argv[1:], description))
+            end_process_group()
         finally:
             for folder in _opened:
                 _add_seconds(folder, time.monotonic() - began)
@@ -49,6 +51,22 @@ def run(main: Callable[[Settings], None], description: str) -> None:
     except KeyboardInterrupt:
         print("\ninterrupted; what was finished stays, run the same command again for the rest", file=sys.stderr)
         sys.exit(130)
+
+
+def end_process_group() -> None:
+    """Destroy torch's process group, if there is one, after freeing the models that hold it.
+
+    A group's threads need the interpreter's lock to let go of tensors. Gone with a model, a destroyed group keeps that lock
+    while it waits for them, which may be for ever; left to the interpreter's end, it may abort the process
+    (https://github.com/pytorch/pytorch/issues/190489).
+    """
+    if "torch" not in sys.modules:  # whose import takes seconds
+        return
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        gc.collect()  # trainers hold models in cycles
+        distributed.destroy_process_group()
 
 
 def open_run_folder(settings: Settings, stage: str) -> Path:

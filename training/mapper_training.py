@@ -136,7 +136,8 @@ def train_mapper(
             if options.push_to_hub:
                 upload(result, options.push_to_hub)
     accelerator.wait_for_everyone()
-    accelerator.end_training()  # closes the tracker, and the process group
+    for each in accelerator.trackers:  # end_training would end the process group too, which the model still holds
+        each.finish()
     log.info(f"mapper: trained for {steps:,} updates; the generator is in {result}")
 
 

@@ -2,10 +2,14 @@
 
 import json
 import sys
+import weakref
 from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
 
 from config.loading import load
 from config.script import inner_stage, log, open_run_folder, run, write_atomically
@@ -52,6 +56,26 @@ def test_a_folder_from_before_has_none(stage, tmp_path):
 def test_of_many_processes_the_first_counts(stage, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     assert stage(30.0) is None
+
+
+def test_the_process_group_ends_after_the_models_that_hold_it(tmp_path, monkeypatch):
+    held, left, destroy = [], [], distributed.destroy_process_group
+
+    def main(settings):
+        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        trainer = SimpleNamespace(model=DistributedDataParallel(torch.nn.Linear(2, 2)))
+        trainer.callback = trainer  # as a trainer is held by what it calls
+        held.append(weakref.ref(trainer.model))
+
+    def destroying():
+        left.append(held[0]())
+        destroy()
+
+    monkeypatch.setattr(distributed, "destroy_process_group", destroying)
+    monkeypatch.setattr(sys, "argv", ["stage.py", f"run={tmp_path}"])
+    run(main, "")
+    assert left == [None]
+    assert not distributed.is_initialized()
 
 
 def test_two_writers_of_one_file_have_each_their_own_beside_it(tmp_path, monkeypatch):

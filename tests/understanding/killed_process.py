@@ -10,6 +10,7 @@ import sys
 from killed_runs import POINTS, kill_at
 
 from config.loading import load
+from config.script import end_process_group
 from config.settings import ROOT
 
 
@@ -25,3 +26,4 @@ def main(config: str, *points: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    end_process_group()

@@ -8,6 +8,8 @@ import torch
 from accelerate.state import AcceleratorState
 from tiny_trainers import make_trainer
 
+from config.script import end_process_group
+
 
 def main(folder: Path, mode: str) -> None:
     own = folder / f"process_{os.environ['RANK']}"  # both times: once distributed, the second process saves no model
@@ -33,3 +35,4 @@ def step(folder: Path, share: bool, lora: bool) -> tuple[dict[str, tuple[torch.T
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2])
+    end_process_group()

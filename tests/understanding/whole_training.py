@@ -12,6 +12,7 @@ from pathlib import Path
 
 import understanding.grpo
 from config.loading import load
+from config.script import end_process_group
 from config.settings import ROOT
 
 common_arguments = understanding.grpo.common_arguments
@@ -41,3 +42,4 @@ def main(config: str) -> None:
 
 if __name__ == "__main__":
     main(str(Path(sys.argv[1])))
+    end_process_group()
