@@ -7,7 +7,7 @@
     python benchmarks/generation_quality.py --config config/demo.yaml
 
 The generator in the run folder, trained with demo.yaml, is compared with those that the published settings and config.yaml's
-give with the same tiny models, in as many epochs, with the prompt "an image of {emotion}", and with the prompt "a photo of
+give with the same tiny models, in four epochs each, with the prompt "an image of {emotion}", and with the prompt "a photo of
 {attribute}", its attribute drawn from p(attribute | emotion) of the training images. Then: what the spread of emotion
 vectors does to emotion and variety, what strength does to content and emotion, and what the weight of a mix does to the
 judge. All of them sample with the `generate` settings of the command: demo.yaml's 10 steps, guidance 5 and, but where the

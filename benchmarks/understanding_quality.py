@@ -4,8 +4,8 @@
 
 Runs, for three seeds and in `<run>-quality-<seed>/`: supervised fine-tuning with as many updates as Step I has; Step I;
 after it Step II on hard images, or the same number of updates on random ones. `emoset/draw.py` and `training/main.py` must
-have run in the run folder, for the images and for what is confusable. Measures every model on all images of the test split:
-on val config/demo.yaml was chosen.
+have run in the run folder, for the images and for what is confusable. Measures every model on all test images of another
+drawing, in `<run>-quality/`: config/demo.yaml was chosen on the run's.
 """
 
 import json
@@ -20,6 +20,7 @@ from config.loading import UserError, load
 from config.settings import ROOT, Settings
 
 SEEDS = (0, 1, 2)
+DRAWING = 1000  # the seed of the images that are measured on
 METRICS = {
     "eight-way": "multiple_balanced_accuracy",
     "forced choice": "multiple_forced_balanced_accuracy",
@@ -38,6 +39,8 @@ def main(settings: Settings, arguments: list[str]) -> None:
         raise UserError(
             "grpo.steps_one, grpo.steps_two: give both a number, for the other trainings to have as many updates"
         )
+    measured = Path(f"{settings.run}-quality")
+    script("emoset/draw.py", *arguments, f"run={measured}", f"data.emoset={measured / 'EmoSet'}", f"seed={DRAWING}")
     rows, told = [], []
     for seed in SEEDS:
         folders = {name: Path(f"{settings.run}-quality-{seed}") / name for name in ("grpo", "random", "supervised")}
@@ -58,6 +61,7 @@ def main(settings: Settings, arguments: list[str]) -> None:
         }
         named = f"evaluate.models=[{','.join(str(path) for path in models.values())}]"
         asked = ["evaluate.split=test", "evaluate.images=null", "evaluate.baselines=false"]
+        asked += [f"data.emoset={measured / 'EmoSet'}"]
         script("evaluation/evaluate.py", *shared, f"run={folders['grpo']}", named, *asked)
         found = json.loads((folders["grpo"] / "evaluation" / "understanding.json").read_text(encoding="utf-8"))
         names = [*models, "blind"]
