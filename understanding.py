@@ -13,15 +13,13 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-try:
-    from config.script import is_first_process, open_run_folder, run
-    from config.settings import Settings
-except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+from runtime.run_folder import is_first_process, open_run_folder
+from runtime.script import run
+from config.settings import Settings
 
 
 def main(settings: Settings) -> None:
-    from emoset.built_folder import lock
+    from runtime.built_folder import lock
 
     folder = open_run_folder(settings, "understanding")
     with lock(folder, wait=False) if is_first_process() else nullcontext():
@@ -31,7 +29,7 @@ def main(settings: Settings) -> None:
 def fine_tune(settings: Settings, folder: Path) -> None:
     """Run the stages whose results are not there."""
     # Imported here, so that --help and an error in the config answer at once.
-    from emoset.built_folder import lock
+    from runtime.built_folder import lock
     from emoset.reading import read_emoset
     from understanding.confusable import confusability_of
     from understanding.questions import draw_questions

@@ -26,20 +26,24 @@ import torch
 from matplotlib.figure import Figure
 from transformers import ResNetForImageClassification
 
-from config.loading import UserError
-from config.script import log, open_run_folder, progress, run, write_atomically
-from config.settings import EMOTIONS, ROOT, Settings
+from config.errors import UserError
+from runtime.files import write_atomically
+from runtime.run_folder import log, open_run_folder, progress
+from runtime.script import run
+from emoset.labels import EMOTIONS
+from config.section import ROOT
+from config.settings import Settings
 from emoset.attribute_folders import memberships
 from emoset.images import load_image
 from emoset.labels import attribute_name
 from emoset.reading import read_emoset
-from evaluation.intervals import of_mean
+from runtime.intervals import of_mean
 from evaluation.making import PAIRS, WEIGHTS, load_base
 from training.generation import load_generator
 from training.pipeline import EmotionPipeline
 from training.processes import start
 from training.samples import grid
-from training.seeds import derived_seed
+from runtime.seeds import derived_seed
 
 IMAGES = 64  # of each emotion, and of each point of a curve for each emotion
 BATCH = 64

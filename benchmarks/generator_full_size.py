@@ -26,7 +26,9 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from config.settings import EMOTIONS, ROOT, Mapper
+from emoset.labels import EMOTIONS
+from config.generation_settings import Mapper
+from config.section import ROOT
 from training.attributes import AttributeTexts
 from training.emotion_space import EmotionSpace
 from training.generation import ready_to_sample

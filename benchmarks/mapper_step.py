@@ -16,7 +16,8 @@ import torch
 from diffusers import DDPMScheduler
 from torch.nn.functional import interpolate
 
-from config.script import log, open_run_folder, run
+from runtime.run_folder import log, open_run_folder
+from runtime.script import run
 from config.settings import Settings
 from training import main as training
 from training.emotion_encoder import EmotionEncoder

@@ -3,7 +3,7 @@
     python benchmarks/understanding_quality.py --config config/demo.yaml
 
 Runs, for three seeds and in `<run>-quality-<seed>/`: supervised fine-tuning with as many updates as Step I has; Step I;
-after it Step II on hard images, or the same number of updates on random ones. `emoset/draw.py` and `training/main.py` must
+after it Step II on hard images, or the same number of updates on random ones. `demo/draw.py` and `training/main.py` must
 have run in the run folder, for the images and for what is confusable. Measures every model on all test images of another
 drawing, in `<run>-quality/`: config/demo.yaml was chosen on the run's.
 """
@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from config.loading import UserError, load
-from config.settings import ROOT, Settings
+from config.errors import UserError
+from config.loading import load
+from config.section import ROOT
+from config.settings import Settings
 
 SEEDS = (0, 1, 2)
 DRAWING = 1000  # the seed of the images that are measured on
@@ -34,13 +36,13 @@ RANDOM_IMAGES = ("mining.lowest=0", "mining.highest=1", "mining.easy_share=0")  
 def main(settings: Settings, arguments: list[str]) -> None:
     confusability = settings.run / "training" / "emotion_space" / "confusability.json"
     if not confusability.exists():
-        raise UserError(f"{confusability}: not there; run emoset/draw.py, training/dataset_balance.py and training/main.py")
+        raise UserError(f"{confusability}: not there; run demo/draw.py, training/dataset_balance.py and training/main.py")
     if not settings.grpo.steps_one or not settings.grpo.steps_two:
         raise UserError(
             "grpo.steps_one, grpo.steps_two: give both a number, for the other trainings to have as many updates"
         )
     measured = Path(f"{settings.run}-quality")
-    script("emoset/draw.py", *arguments, f"run={measured}", f"data.emoset={measured / 'EmoSet'}", f"seed={DRAWING}")
+    script("demo/draw.py", *arguments, f"run={measured}", f"data.emoset={measured / 'EmoSet'}", f"seed={DRAWING}")
     rows, told = [], []
     for seed in SEEDS:
         folders = {name: Path(f"{settings.run}-quality-{seed}") / name for name in ("grpo", "random", "supervised")}

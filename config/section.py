@@ -2,34 +2,72 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def _relative_to_root(path: Path) -> str:
+def relative_to_root(path: Path) -> str:
+    """Return a path as configs and logs show it: without the place where the project lies."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def _from_root(path: Path) -> Path:
+def from_root(path: Path) -> Path:
+    """Return a path that counts from the project's folder; raises ValueError for one that no file can have."""
     if b"\0" in str(path).encode():  # which raises ValueError for a name that is no UTF-8
         raise ValueError("no path")
     return ROOT / os.path.expanduser(path)
 
 
+def _listed(value: Any) -> Any:
+    """Return `a, b` as a list, without the blanks around its items and without empty ones."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list):
+        return items
+    stripped = [item.strip() if isinstance(item, str) else item for item in items]
+    return [item for item in stripped if item != ""]
+
+
 ProjectPath = Annotated[
     Path,
     Field(strict=False),
-    AfterValidator(_from_root),
-    PlainSerializer(_relative_to_root, return_type=str),
+    AfterValidator(from_root),
+    PlainSerializer(relative_to_root, return_type=str),
 ]
 ModelName = Annotated[str, Field(pattern=r"\S")]
-# A list may be written a,b; what stands in it twice counts once.
-SplitAtCommas = BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value)
-Unique = AfterValidator(lambda values: list(dict.fromkeys(values)))
+SplitAtCommas = BeforeValidator(_listed)  # a list may be written a,b
+Unique = AfterValidator(lambda values: values and list(dict.fromkeys(values)))  # what stands in a list twice counts once
+OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+Weight = Annotated[float, Field(gt=0, le=1000)]
+Share = Annotated[float, Field(ge=0, le=1000)]
+BatchSize = Annotated[int, Field(ge=1, le=65536)]
+Seed = Annotated[int, Field(ge=0, le=10**15, strict=False)]  # as many as JSON holds exactly; not strict, for 0,1,2 is text
 
 
 class Section(BaseModel):
+    """A section of the settings: unknown keys and wrong types are errors, and nothing changes it."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, validate_default=True)
+
+
+class ByKind(Section):
+    """A section with a number for each kind of question beside its own keys.
+
+    A kind is a file in understanding/kinds/, and its number is a key of its name. A kind that is not named here has the
+    default that its file states.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Share] = Field(init=False)
+
+    @property
+    def by_kind(self) -> dict[str, float]:
+        """The numbers that the settings state, by kind."""
+        return dict(self.__pydantic_extra__)
+
+
+def question_kinds() -> list[str]:
+    """Return the names of the kinds of question: of the files in understanding/kinds/."""
+    return sorted(path.stem for path in (ROOT / "understanding" / "kinds").glob("[!_]*.py"))

@@ -4,53 +4,42 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from config.section import ModelName, ProjectPath, Section, SplitAtCommas, Unique
+from config.section import BatchSize, ByKind, ModelName, ProjectPath, Section, SplitAtCommas, Unique
 
 
-class Questions(Section):
-    """The questions that the understanding model is trained on, each about one image."""
+class Questions(ByKind):
+    """The questions that the understanding model is trained on, each about one image: the share of each kind, and more."""
 
     count: int = Field(12000, ge=32, le=10**7)
-    """Questions in all, shared out by the next three; rounded down to an equal number of every case."""
-    binary: float = Field(1.0, ge=0, le=1000)
-    """Share of questions whether an image belongs to an emotion; half of the time it does. 0: none."""
-    multiple: float = Field(1.0, ge=0, le=1000)
-    """Share of questions which of the eight emotions it is."""
-    misleading: float = Field(1.0, ge=0, le=1000)
-    """Share of questions how much, from 0 to 100, it belongs to an emotion; half of the time it does."""
+    """Number of questions, shared out over the kinds and rounded down to an equal number of every case."""
     confusable_share: float = Field(0.5, ge=0, le=1)
-    """Among questions about a wrong emotion, the share of images that are easily taken for it."""
+    """Share of images that are easily taken for the asked emotion, among questions about a wrong emotion."""
     confusability: ProjectPath | None = None
-    """A confusability.json, which says what is taken for what; null: that of the run folder's emotion space."""
-    answer_by: Literal["name", "letter"] = "name"
-    """How a multiple-choice question is answered."""
+    """Confusability.json, which says which emotion is taken for which. null takes that of the run's emotion space."""
+
+
+class Answers(Section):
+    """The form of an answer, in training, mining, prediction and evaluation alike."""
+
+    by: Literal["name", "letter"] = "name"
+    """How a multiple-choice question is answered: by the emotion's name, or by the letter of the option."""
     reasoning: bool = True
-    """Ask for <think>...</think><answer>...</answer>; else for the answer alone."""
-
-    @model_validator(mode="after")
-    def _asks_something(self):
-        if not self.binary + self.multiple + self.misleading:
-            raise ValueError("questions: binary, multiple and misleading are all 0; give one of them a share")
-        return self
+    """Ask for <think>...</think><answer>...</answer>. false asks for the answer alone."""
+    tokens: int = Field(256, ge=1, le=32768)
+    """Most tokens of an answer, its reasoning included."""
 
 
-class Rewards(Section):
-    """What answers earn. The total is the sum of those that apply, each times its weight."""
+class Rewards(ByKind):
+    """The rewards of answers: the weight of each kind of question, and of what all kinds share. The total is their sum."""
 
-    binary: float = Field(1.0, ge=0, le=1000)
-    """Weight of 1 for the right one of yes and no."""
-    multiple: float = Field(1.0, ge=0, le=1000)
-    """Weight of 1 for the right emotion."""
-    misleading: float = Field(1.0, ge=0, le=1000)
-    """Weight of what a score from 0 to 100 earns."""
     format: float = Field(0.2, ge=0, le=1000)
     """Weight of 1 for an answer in the right format."""
     scoring: Literal["brier", "published"] = "brier"
-    """brier: 1 - 2 (s / 100 - t)^2, a proper score. published: linear in s."""
+    """Reward of a score s from 0 to 100. brier is the proper score 1 - 2 (s / 100 - t)^2, published is linear in s."""
     graded: bool = False
-    """Let a wrong emotion earn up to a half, by how easily the true one is taken for it."""
+    """Give a wrong emotion up to a half, by how easily the true one is taken for it."""
     length: float = Field(0.0, ge=0, le=1000)
-    """Weight of a penalty for completions longer than length_limit, up to 1 at twice as long. 0: none."""
+    """Weight of a penalty for completions longer than length_limit, up to 1 at twice as long. 0 gives none."""
     length_limit: int = Field(256, ge=1, le=100000)
     """Tokens of a completion that cost nothing."""
 
@@ -59,17 +48,17 @@ class Understanding(Section):
     """The vision-language model that is fine-tuned to tell emotions, and what of it is trained."""
 
     model: ModelName = "Qwen/Qwen2.5-VL-3B-Instruct"
-    """A chat model that takes an image and text, by name on the Hub or as a folder."""
+    """Chat model that takes an image and text, by name on the Hub or as a folder."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    """Precision of the weights that are not trained, and of the forward pass; with LoRA the adapter stays float32."""
+    """Precision of the frozen weights and of the forward pass. With LoRA the adapter stays float32."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    """The attention kernel; with flash_attention_2 the answers of a group cannot share their image and prompt."""
+    """Attention kernel. With flash_attention_2 the answers of a group cannot share their image and prompt."""
     four_bit: bool = False
     """Load the frozen weights in 4 bits (bitsandbytes, a GPU): QLoRA."""
     max_pixels: int = Field(256 * 28 * 28, ge=1, le=10**8)
-    """Images with more pixels are shrunk to so many before the processor; 28 x 28 are one token of Qwen2.5-VL."""
+    """Pixels that larger images are shrunk to before the processor. 28 x 28 are one token of Qwen2.5-VL."""
     lora_rank: int = Field(16, ge=0, le=1024)
-    """Rank of the adapter; 0 trains all weights."""
+    """Rank of the adapter. 0 trains all weights."""
     lora_alpha: int = Field(32, ge=1, le=4096)
     """Scale of the adapter, divided by its rank."""
     lora_targets: Annotated[list[str], SplitAtCommas, Unique] = Field(
@@ -77,11 +66,9 @@ class Understanding(Section):
     )
     """Linear layers that get an adapter, by the end of their names."""
     train_vision: bool = False
-    """Train the vision tower too, with the adapter or wholly; else it is frozen."""
-    reference: Literal["base", "step_one"] = "base"
-    """Whose mistakes make an image hard for Step II: those of the model before Step I, or after it."""
+    """Train the vision tower too, with the adapter or wholly. false freezes it."""
     push_to_hub: ModelName | None = None
-    """A repository on the Hub that the result is uploaded to; null: none."""
+    """Repository on the Hub that the result is uploaded to. null uploads nothing."""
 
     @model_validator(mode="after")
     def _trains_what_can_be_trained(self):
@@ -90,11 +77,28 @@ class Understanding(Section):
         return self
 
 
+class Tuning(Section):
+    """Training settings that the warm-up and both steps of GRPO share."""
+
+    warmup_steps: int = Field(10, ge=0, le=10**6)
+    """Updates over which the learning rate rises from zero."""
+    max_gradient_norm: float = Field(1.0, gt=0, le=10**6)
+    """Norm that the gradients of an update are scaled down to."""
+    gradient_checkpointing: bool = True
+    """Save memory by computing activations twice."""
+    log_every: int = Field(5, ge=1, le=10**6)
+    """Updates between two lines of metrics.jsonl."""
+    checkpoint_every: int = Field(100, ge=1, le=10**6)
+    """Updates between two checkpoints."""
+    checkpoints_kept: int = Field(2, ge=1, le=1000)
+    """Most checkpoints that are kept. Older ones are removed."""
+
+
 class Warmup(Section):
     """Supervised fine-tuning on right answers to the questions, before GRPO."""
 
     steps: int = Field(0, ge=0, le=10**7)
-    """Updates; 0: none."""
+    """Updates of the supervised warm-up. 0 skips it."""
     batch_size: int = Field(4, ge=1, le=65536)
     """Questions for each process and update."""
     learning_rate: float = Field(1e-5, gt=0, le=1)
@@ -102,67 +106,57 @@ class Warmup(Section):
 
 
 class Grpo(Section):
-    """Group relative policy optimisation (Shao et al. 2024): of Step I, and of Step II."""
+    """Group relative policy optimisation (Shao et al. 2024), in Step I and in Step II."""
 
     group: int = Field(8, ge=2, le=1024)
-    """Answers sampled to each question; they are compared with one another."""
+    """Answers sampled to each question. They are compared with one another."""
     questions_per_step: int = Field(32, ge=1, le=10**6)
     """Questions of one update, over all processes."""
     batch_size: int = Field(2, ge=1, le=65536)
-    """Questions, each with its group, in one forward pass of one process; the rest of an update is accumulated."""
+    """Questions, each with its group, in one forward pass of one process. The rest of an update is accumulated."""
     steps_one: int | None = Field(None, ge=0, le=10**8)
-    """Updates of Step I; null: one pass over the questions, 0: none."""
+    """Updates of Step I. null makes one pass over the questions, 0 skips it."""
     steps_two: int | None = Field(None, ge=0, le=10**8)
-    """Updates of Step II; null: one pass over the questions about hard images, 0: neither mining nor Step II."""
-    answer_tokens: int = Field(256, ge=1, le=32768)
-    """The most tokens of an answer, its reasoning with it."""
+    """Updates of Step II. null makes one pass over the questions about hard images, 0 skips mining and Step II."""
     temperature: float = Field(1.0, gt=0, le=10)
-    """Of sampling, in training and in mining."""
+    """Temperature of sampling in training."""
     beta: float = Field(0.02, ge=0, le=100)
     """Weight of the KL divergence from the model that the step started from."""
     learning_rate: float = Field(1e-5, gt=0, le=1)
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    """Of the learning rate after its warm-up."""
-    warmup_steps: int = Field(10, ge=0, le=10**6)
-    """Updates over which the learning rate rises from zero."""
-    max_gradient_norm: float = Field(1.0, gt=0, le=10**6)
-    """Gradients of an update are scaled down to this norm."""
+    """Learning rate after the warm-up."""
     share_prefix: bool = True
     """Let the answers of a group share their image and prompt: the same numbers, faster."""
-    gradient_checkpointing: bool = True
-    """Save memory by computing activations twice."""
     vllm: bool = False
-    """Sample with vLLM in the same processes, once it has given the same greedy answers as transformers."""
-    workers: int = Field(2, ge=0, le=256)
-    """Processes that decode images, for each training process."""
-    log_every: int = Field(5, ge=1, le=10**6)
-    """Updates between two lines of metrics.jsonl."""
+    """Sample with vLLM in the same processes, after a check that its greedy answers are those of transformers."""
     evaluate_every: int | None = Field(200, ge=1, le=10**6)
-    """Updates between two evaluations on the val split; null: none."""
-    evaluated_questions: int = Field(600, ge=192, le=10**6)
+    """Updates between two evaluations on the val split. null makes none."""
+    evaluated_questions: int = Field(600, ge=24, le=10**6)
     """Questions about images of the val split in such an evaluation, of the kinds that are trained on."""
-    checkpoint_every: int = Field(100, ge=1, le=10**6)
-    """Updates between two checkpoints."""
-    checkpoints_kept: int = Field(2, ge=1, le=1000)
-    """The most checkpoints that are kept; older ones are removed."""
-    tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
-    """Where curves go beside metrics.jsonl."""
+    evaluation_batch_size: BatchSize = 16
+    """Questions of such an evaluation that each process runs at once."""
 
 
 class Mining(Section):
     """Finding the images that are hard for the reference model, and choosing those of Step II."""
 
+    reference: Literal["base", "step_one"] = "base"
+    """Model whose mistakes make an image hard: the one before Step I, or the one after it."""
     images: int | None = Field(None, ge=8, le=10**8)
-    """Training images that are asked about, equally many of each emotion; null: all."""
+    """Training images that the reference model is asked about, equally many of each emotion. null takes all."""
     answers: int = Field(4, ge=1, le=1024)
-    """Multiple-choice answers sampled about each image; the share of wrong ones is its error rate."""
+    """Multiple-choice answers sampled about each image. The share of wrong ones is its error rate."""
+    temperature: float = Field(1.0, gt=0, le=10)
+    """Temperature of sampling in mining."""
+    batch_size: BatchSize = 16
+    """Questions that each process runs at once."""
     lowest: float = Field(0.5, ge=0, le=1)
-    """An image is hard from this error rate on,"""
+    """Lowest error rate of a hard image."""
     highest: float = Field(1.0, ge=0, le=1)
-    """and up to this one: what is always answered wrong may be labelled wrong."""
+    """Highest error rate of a hard image. An image that is always answered wrong may be labelled wrong."""
     easy_share: float = Field(0.2, ge=0, lt=1)
-    """Share of other images mixed in, so that what is known stays known."""
+    """Share of other images in Step II, so that the model keeps what it knows."""
 
     @model_validator(mode="after")
     def _has_a_range(self):
@@ -172,9 +166,11 @@ class Mining(Section):
 
 
 class Predict(Section):
-    """What understanding/predict.py says of a user's own images."""
+    """The images that understanding/predict.py answers about, and the model that it asks."""
 
     images: Annotated[list[ProjectPath], SplitAtCommas] = Field([])
     """Images, and folders of images."""
     model: ModelName | None = None
-    """What predict.py asks, or merge.py merges: a model by name or folder; null: the result in the run folder."""
+    """Model that predict.py asks or merge.py merges, by name or folder. null takes the result in the run folder."""
+    batch_size: BatchSize = 16
+    """Images that are answered about at once."""

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ["--config", "config/demo.yaml"]
 # What is run, what it does, and its seconds on 2 cores.
 STAGES = (
-    (["emoset/draw.py", *CONFIG], "draw a small EmoSet", 10),
+    (["demo/draw.py", *CONFIG], "draw a small EmoSet", 10),
     (["training/dataset_balance.py", *CONFIG], "draw a balanced set from it", 3),
     (["training/main.py", *CONFIG], "train the generator", 250),
     (["training/inference.py", *CONFIG], "make images", 21),

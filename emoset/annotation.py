@@ -4,7 +4,16 @@ import json
 import os
 from pathlib import Path
 
-from emoset.labels import EMOTIONS, KINDS, attribute_name
+from emoset.labels import KINDS, attribute_name
+
+
+def check_entry(image_id: str, emotion: str, emotions: tuple[str, ...]) -> None:
+    """Raise ValueError, with the reason, for an id that no file can have or an emotion that is none of `emotions`."""
+    image_id.encode()  # an id that is no text raises ValueError here, too
+    if os.path.basename(image_id) != image_id or image_id in ("", ".", "..") or "\0" in image_id:
+        raise ValueError(f"its id {image_id!r} is no file name")
+    if emotion not in emotions:
+        raise ValueError(f"the split list calls it {emotion!r}, which data.taxonomy does not list")
 
 
 def read_annotation(root: Path, path: str, image_id: str, emotion: str) -> dict:
@@ -12,11 +21,6 @@ def read_annotation(root: Path, path: str, image_id: str, emotion: str) -> dict:
 
     Raises ValueError with the reason where it cannot be read, is about another image, or names another emotion.
     """
-    image_id.encode()  # an id that is no text raises ValueError here, too
-    if os.path.basename(image_id) != image_id or image_id in ("", ".", "..") or "\0" in image_id:
-        raise ValueError(f"its id {image_id!r} is no file name")
-    if emotion not in EMOTIONS:
-        raise ValueError(f"the split list calls it {emotion!r}, which is none of the eight emotions")
     try:
         with open(inside(root, path), "rb", buffering=0) as file:
             annotation = json.loads(file.readall())

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from config.loading import UserError
-from config.script import progress
-from emoset.built_folder import building, is_built, lock
+from config.errors import UserError
+from runtime.recipe import Recipe
+from runtime.run_folder import progress
+from runtime.built_folder import building, is_built, lock
 from emoset.labels import KINDS, folder_name, parse_folder_name
 from emoset.reading import EmoSet
 
@@ -28,6 +29,11 @@ def memberships(index: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).dropna(subset="attribute")
 
 
+def has_attributes(index: pd.DataFrame, kinds: list[str]) -> bool:
+    """Tell whether any image of the index has an attribute of one of `kinds`."""
+    return bool(kinds) and bool(index[kinds].notna().any(axis=None))
+
+
 def build_attribute_root(emoset: EmoSet, root: Path, target: Path, kinds: list[str], link: str) -> str:
     """Build the attribute root at `target` from the EmoSet at `root`; return how: up to date, or the links' kind.
 
@@ -37,7 +43,8 @@ def build_attribute_root(emoset: EmoSet, root: Path, target: Path, kinds: list[s
     if target.is_relative_to(root) or root.is_relative_to(target):
         raise UserError(f"data.attribute_root: {target} and data.emoset: {root} overlap; name a folder outside the data set")
     place = os.path.relpath(root, target.parent)
-    recipe = {"what": "attribute root", "emoset": place, "fingerprint": emoset.fingerprint, "kinds": kinds, "link": link}
+    settings = {"data.kinds": kinds, "data.link": link}
+    recipe = Recipe("attribute root", settings, {"data set": emoset.fingerprint, "place of the data set": place})
     with lock(target):
         images = memberships(emoset.index, kinds)
         if is_built(target, recipe) and _is_whole(target, len(images)):

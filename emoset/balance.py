@@ -1,7 +1,7 @@
 """Draws an emotion-balanced training set from EmoSet's index.
 
-Both policies return a row per draw: image_id, emotion, kind, attribute, weight (1 for each draw). An image that is drawn
-three times has three rows, so the rows are an epoch's items.
+Both policies return a row per draw: image_id, emotion, kind, attribute. An image that is drawn three times has three rows,
+so the rows are an epoch's items. A data set without attributes has empty kinds and attributes there.
 """
 
 import random
@@ -12,32 +12,37 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from config.loading import UserError
-from config.script import write_atomically
-from config.settings import Settings
-from emoset.attribute_folders import memberships
-from emoset.labels import EMOTIONS, KINDS
+from config.errors import UserError
+from runtime.files import write_atomically
+from runtime.recipe import Recipe, settings_of
+from config.data_settings import Balance, Data
+from emoset.attribute_folders import has_attributes, memberships
+from emoset.labels import KINDS
 
 BALANCE_VERSION = 1  # raise it when the policies draw differently
-COLUMNS = ["image_id", "emotion", "kind", "attribute", "weight"]
+COLUMNS = ["image_id", "emotion", "kind", "attribute"]
 
 
-def balanced_set(index: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def balanced_set(index: pd.DataFrame, data: Data, balance: Balance, seed: int) -> pd.DataFrame:
     """Return the balanced set that the settings ask for, drawn from `index` (emoset.reading.EmoSet.index).
 
-    Raises UserError where an emotion has no image with an attribute, or a bound cannot be kept.
+    Where no image has an attribute of `data.kinds`, images are drawn by their emotion alone.
+    Raises UserError where an emotion has no image to draw, or a bound cannot be kept.
     """
-    balance = settings.balance
     index = index[index["split"].isin(balance.splits)]
+    emotions, attributes = data.taxonomy.emotions, has_attributes(index, data.kinds)
     if balance.policy == "emogen":
-        return emogen(index, settings.data.kinds, settings.seed)
-    pool = rarest_attribute(memberships(index, settings.data.kinds))
-    return tempered(pool, balance.temperature, balance.max_repeats, balance.images_per_emotion, settings.seed)
+        if not attributes:
+            raise UserError("balance.policy: emogen draws by attributes, and no image has one; choose tempered")
+        return emogen(index, emotions, data.kinds, seed)
+    pool = rarest_attribute(memberships(index, data.kinds)) if attributes else index.assign(kind="", attribute="")[COLUMNS]
+    return tempered(pool, emotions, balance.temperature, balance.max_repeats, balance.images_per_emotion, seed)
 
 
-def balance_recipe(settings: Settings, fingerprint: str) -> str:
+def balance_recipe(data: Data, balance: Balance, seed: int, fingerprint: str) -> Recipe:
     """Return what a balanced set follows from; fingerprint: of the data set it is drawn from."""
-    return f"{BALANCE_VERSION} {fingerprint} {settings.data.kinds} {settings.balance!r} seed={settings.seed}"
+    settings = {"seed": seed, "data.kinds": data.kinds} | settings_of("balance", balance)
+    return Recipe("balanced set", settings, {"data set": fingerprint, "version": BALANCE_VERSION})
 
 
 def emogen_pool(index: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
@@ -56,15 +61,15 @@ def emogen_pool(index: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
         | (without_scene & (rows["attribute"] == rows["image_id"].map(first)))
         | (rows["attribute"] == rows["image_id"].map(scene))
     )
-    return rows.loc[taken & ~rows["attribute"].str.contains("/", regex=False), COLUMNS[:4]]
+    return rows.loc[taken & ~rows["attribute"].str.contains("/", regex=False), COLUMNS]
 
 
-def emogen(index: pd.DataFrame, kinds: list[str], seed: int) -> pd.DataFrame:
+def emogen(index: pd.DataFrame, emotions: tuple[str, ...], kinds: list[str], seed: int) -> pd.DataFrame:
     """Return the set as published: for each kind, every emotion repeated to the size of the largest (EmoGen, CVPR 2024)."""
     pool = emogen_pool(index, kinds).sort_values("image_id")
     draws = []
     for kind in kinds:
-        groups = _by_emotion(pool[pool["kind"] == kind], f"{kind} ")
+        groups = _by_emotion(pool[pool["kind"] == kind], emotions, f"{kind} ")
         largest = max(map(len, groups.values()))
         for emotion, images in groups.items():
             draws.append(images.iloc[_draw(len(images), largest, seed, kind, emotion)])
@@ -75,16 +80,18 @@ def rarest_attribute(rows: pd.DataFrame) -> pd.DataFrame:
     """Return one row per image: of the attributes it carries (`memberships`), the one that fewest images carry."""
     images = rows.groupby(["kind", "attribute"])["image_id"].transform("size")
     rows = rows.assign(images=images).sort_values(["images", "kind", "attribute", "image_id"])
-    return rows.drop_duplicates("image_id")[COLUMNS[:4]]
+    return rows.drop_duplicates("image_id")[COLUMNS]
 
 
-def tempered(pool: pd.DataFrame, temperature: float, max_repeats: int, per_emotion: int | None, seed: int) -> pd.DataFrame:
+def tempered(
+    pool: pd.DataFrame, emotions: tuple[str, ...], temperature: float, max_repeats: int, per_emotion: int | None, seed: int
+) -> pd.DataFrame:
     """Return `per_emotion` draws for each emotion, attributes flattened, no image drawn more than `max_repeats` times.
 
     pool: one row per image (image_id, emotion, kind, attribute). Within an emotion an attribute with n images gets draws in
     proportion to n**temperature, at most max_repeats * n (`flattened_counts`), spread evenly over its images.
     """
-    groups = _by_emotion(pool, "")
+    groups = _by_emotion(pool, emotions, "")
     sizes = {emotion: len(images) for emotion, images in groups.items()}
     smallest = min(sizes, key=sizes.get)
     possible = max_repeats * sizes[smallest]
@@ -130,28 +137,19 @@ def flattened_counts(images: list[int], total: int, temperature: float, max_repe
     return counts
 
 
-def write_balanced_set(rows: pd.DataFrame, path: Path, recipe: str) -> None:
-    """Write the balanced set as Parquet; `recipe`, any text, says what it was made from."""
+def write_balanced_set(rows: pd.DataFrame, path: Path) -> None:
+    """Write the balanced set as Parquet."""
     table = pa.Table.from_pandas(rows, preserve_index=False)
-    table = table.replace_schema_metadata({"recipe": recipe})
     write_atomically(path, lambda beside: pq.write_table(table, beside, compression="zstd"))
 
 
-def recipe_of(path: Path) -> str | None:
-    """Return the recipe of a balanced set written before; None where there is none."""
-    try:
-        return pq.read_schema(path).metadata[b"recipe"].decode()
-    except (FileNotFoundError, pa.ArrowInvalid, KeyError, TypeError):  # or a file that is not ours
-        return None
-
-
-def _by_emotion(pool: pd.DataFrame, what: str) -> dict[str, pd.DataFrame]:
-    groups = {emotion: pool[pool["emotion"] == emotion] for emotion in EMOTIONS}
+def _by_emotion(pool: pd.DataFrame, emotions: tuple[str, ...], what: str) -> dict[str, pd.DataFrame]:
+    groups = {emotion: pool[pool["emotion"] == emotion] for emotion in emotions}
     empty = [emotion for emotion, images in groups.items() if images.empty]
     if empty:
         raise UserError(
-            f"no image of {', '.join(empty)} has a {what}attribute in the chosen splits; a balanced set needs all eight "
-            "emotions: add kinds (data.kinds) or splits (balance.splits)"
+            f"no image of {', '.join(empty)} has a {what}attribute in the chosen splits; a balanced set needs every emotion:"
+            " add kinds (data.kinds) or splits (balance.splits)"
         )
     return groups
 
@@ -165,5 +163,5 @@ def _draw(images: int, draws: int, seed: int, *names: str) -> np.ndarray:
 
 
 def _finish(rows: pd.DataFrame) -> pd.DataFrame:
-    rows = rows.assign(weight=1.0, order=rows["kind"].map(KINDS.index))
+    rows = rows.assign(order=rows["kind"].map(("", *KINDS).index))
     return rows.sort_values(["order", "emotion", "attribute", "image_id"], ignore_index=True)[COLUMNS]

@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from emoset.attribute_folders import memberships
-from emoset.labels import EMOTIONS
 
 BEFORE, AFTER = "#9aa5b1", "#d1495b"
 
 
-def balance_table(index: pd.DataFrame, rows: pd.DataFrame, splits: list[str], kinds: list[str]) -> pd.DataFrame:
+def balance_table(
+    index: pd.DataFrame, rows: pd.DataFrame, emotions: tuple[str, ...], splits: list[str], kinds: list[str]
+) -> pd.DataFrame:
     """Return a row per emotion: images in `splits`, those of them that carry an attribute of `kinds`, draws, unique images
     among the draws, and how often the most drawn image of a kind is drawn."""
     images = index[index["split"].isin(splits)]
@@ -27,7 +28,7 @@ def balance_table(index: pd.DataFrame, rows: pd.DataFrame, splits: list[str], ki
             "most repeats": drawn.max(),
         }
     )
-    return table.reindex(EMOTIONS).fillna(0).astype(int)
+    return table.reindex(emotions).fillna(0).astype(int)
 
 
 def attribute_shares(index: pd.DataFrame, rows: pd.DataFrame, splits: list[str], kinds: list[str]) -> pd.DataFrame:
@@ -37,7 +38,7 @@ def attribute_shares(index: pd.DataFrame, rows: pd.DataFrame, splits: list[str],
     """
     shares = {}
     before = memberships(index[index["split"].isin(splits)], kinds)
-    for name, images in (("before", before), ("after", rows)):
+    for name, images in (("before", before), ("after", rows[rows["attribute"] != ""])):
         sizes = images.groupby(["kind", "attribute"]).size()
         shares[name] = sizes / len(images)
     return pd.DataFrame(shares).fillna(0.0).sort_values("before", ascending=False)

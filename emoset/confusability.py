@@ -1,6 +1,6 @@
 """Which emotions are taken for which: confusability.json, written by the emotion space, by mining or by hand.
 
-    {"emotions": [the eight, in the order of rows and columns], "source": "emotion_space", "rows": "true emotion",
+    {"emotions": [names, in the order of rows and columns], "source": "emotion_space", "rows": "true emotion",
      "values": [[0, 0.5, ...], ...]}
 
 values[i][j] is how easily an image of emotion i is taken for emotion j, among the ways in which it is mistaken: the
@@ -12,51 +12,50 @@ from pathlib import Path
 
 import numpy as np
 
-from config.loading import UserError
-from config.script import write_atomically
-from emoset.labels import EMOTIONS
+from config.errors import UserError
+from runtime.files import write_json
 
 ROWS = "true emotion"
 
 
-def confusability(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the (8, 8) matrix of a classifier: mean probabilities (N, 8) of the wrong emotions by true label (N,).
+def confusability(probabilities: np.ndarray, labels: np.ndarray, emotions: tuple[str, ...]) -> np.ndarray:
+    """Return the (K, K) matrix of a classifier: mean probabilities (N, K) of the wrong emotions by true label (N,).
 
     Raises UserError where an emotion has no image.
     """
-    missing = [emotion for label, emotion in enumerate(EMOTIONS) if not (labels == label).any()]
+    missing = [emotion for label, emotion in enumerate(emotions) if not (labels == label).any()]
     if missing:
-        raise UserError(f"no image of {', '.join(missing)} to see what it is taken for; the split needs all eight emotions")
-    means = np.stack([probabilities[labels == label].mean(0) for label in range(len(EMOTIONS))]).astype(float)
+        raise UserError(f"no image of {', '.join(missing)} to see what it is taken for; the split needs every emotion")
+    means = np.stack([probabilities[labels == label].mean(0) for label in range(len(emotions))]).astype(float)
     return _normalised(means)
 
 
-def write_confusability(path: Path, matrix: np.ndarray, source: str) -> None:
-    """Write a matrix in the order of EMOTIONS; source: what it was measured with."""
-    content = {"emotions": EMOTIONS, "source": source, "rows": ROWS, "values": np.round(matrix, 6).tolist()}
-    write_atomically(path, lambda beside: beside.write_text(json.dumps(content, indent=1) + "\n"))
+def write_confusability(path: Path, matrix: np.ndarray, emotions: tuple[str, ...], source: str) -> None:
+    """Write a matrix (K, K) in the order of `emotions`; source: what it was measured with."""
+    write_json(path, {"emotions": emotions, "source": source, "rows": ROWS, "values": np.round(matrix, 6).tolist()})
 
 
-def read_confusability(path: Path) -> np.ndarray:
-    """Return the (8, 8) matrix of a file in the order of EMOTIONS, its rows scaled to sum to 1.
+def read_confusability(path: Path, emotions: tuple[str, ...]) -> np.ndarray:
+    """Return the (K, K) matrix of a file in the order of `emotions`, its rows scaled to sum to 1.
 
-    Raises UserError, naming the file, for anything but the eight emotions with eight rows of eight numbers, none negative,
-    zero on the diagonal, and in each row one above zero.
+    Raises UserError, naming the file, for anything but the K emotions with K rows of K numbers, none negative, zero on the
+    diagonal, and in each row one above zero.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        emotions, values = content["emotions"], np.array(content["values"], dtype=float)
-        order = [emotions.index(emotion) for emotion in EMOTIONS]
+        listed, values = content["emotions"], np.array(content["values"], dtype=float)
+        order = [listed.index(emotion) for emotion in emotions]
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{path}: expected JSON with emotions ({', '.join(EMOTIONS)}) and values, 8 x 8 numbers: {error}"
+            f"{path}: expected JSON with emotions ({', '.join(emotions)}) and values, {len(emotions)} x {len(emotions)} numbers:"
+            f" {error}"
         ) from None
-    size = len(EMOTIONS)
+    size = len(emotions)
     wrong = ""
-    if len(emotions) != size:
-        wrong = f"there are {len(emotions)} emotions, expected {size}"
+    if len(listed) != size:
+        wrong = f"there are {len(listed)} emotions, expected {size}"
     elif content.get("rows", ROWS) != ROWS:
         wrong = f"rows are {content['rows']!r}, expected {ROWS!r}"
     elif values.shape != (size, size):

@@ -5,24 +5,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from config.loading import UserError
-from config.script import progress
+from config.errors import UserError
+from runtime.run_folder import progress
 from emoset.images import load_image
 from emoset.labels import SPLITS
-from emoset.workers import worker_pool
+from runtime.workers import worker_pool
 
 BLOCK = 2048  # images compared with all others at a time
 MOST_PAIRS = 1_000_000  # nobody looks through more, and memory ends
 PAIR_COLUMNS = ["image_id", "split", "other_id", "other_split", "bits"]
 
 
-def near_duplicates(index: pd.DataFrame, root: Path, bits: int, workers: int | None) -> pd.DataFrame:
+def near_duplicates(index: pd.DataFrame, root: Path, bits: int, processes: int | None) -> pd.DataFrame:
     """Return the pairs of images in different splits whose 64-bit DCT hashes (ImageHash's phash) differ in at most `bits`.
 
     Columns: image_id, split, other_id, other_split, bits; nearest first. Every pair is compared: 118,102 images make three
     thousand million comparisons. An image that cannot be decoded is passed over. Raises UserError beyond MOST_PAIRS.
     """
-    with worker_pool(workers) as pool:
+    with worker_pool(processes) as pool:
         paths = [root / image for image in index["image"]]
         found = progress(pool.map(_hash, paths, chunksize=64), "hashing", len(paths))
         hashes = pd.Series(list(found), index=index["image_id"].values, dtype="UInt64").dropna()

@@ -21,15 +21,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from config.loading import UserError
-from config.script import progress, write_atomically
-from config.settings import Data
-from emoset.annotation import inside, read_annotation, read_attributes
+from config.errors import UserError
+from runtime.files import write_atomically
+from runtime.run_folder import progress
+from config.data_settings import Data
+from emoset.annotation import check_entry, inside, read_annotation, read_attributes
 from emoset.images import check_image
-from emoset.labels import EMOTIONS, KINDS, SPLITS, attribute_name
-from emoset.workers import worker_pool
+from emoset.labels import KINDS, SPLITS, attribute_name
+from runtime.workers import worker_pool
 
-INDEX_VERSION = 2  # raise it when the index's columns or the checks change
+INDEX_VERSION = 3  # raise it when the index's columns or the checks change
 CHUNK = 500  # images a worker reads at a time
 PROBLEM_COLUMNS = ["image_id", "file", "problem", "left_out"]
 SCHEMA = pa.schema(
@@ -58,14 +59,15 @@ class EmoSet:
     fingerprint: str
 
 
-def read_emoset(data: Data, folder: Path) -> EmoSet:
+def read_emoset(data: Data, folder: Path, processes: int | None) -> EmoSet:
     """Read the data set at `data.emoset`, from the cache where nothing has changed since; write problems.csv into `folder`.
 
+    processes: that read it; None: one for each core.
     Raises UserError for a folder that is not EmoSet, broken lists, an id in two splits, and more problems than allowed.
     """
     _check_root(data.emoset)
-    vocabulary = read_vocabulary(data.emoset)
-    with worker_pool(data.workers) as pool:
+    vocabulary = read_vocabulary(data.emoset, data.taxonomy.emotions)
+    with worker_pool(processes) as pool:
         listings = list(pool.map(partial(_list_files, data.emoset), ("annotation", "image")))
         fingerprint = _fingerprint(data, [digest for digest, _ in listings])
         cached = data.cache / f"index-{fingerprint}.parquet"
@@ -80,26 +82,33 @@ def read_emoset(data: Data, folder: Path) -> EmoSet:
     return emoset
 
 
-def read_vocabulary(root: Path) -> dict[str, set[str]]:
-    """Return {kind: attribute names} from info.json, after checking that its emotions are the eight in their order."""
+def read_vocabulary(root: Path, emotions: tuple[str, ...]) -> dict[str, set[str]]:
+    """Return {kind: attribute names} from info.json, after checking that it lists `emotions` in their order.
+
+    A kind that info.json does not know has no names.
+    """
     info = _read_json(root / "info.json", dict)
     try:
-        emotions = tuple(sorted(info["emotion"]["label2idx"], key=info["emotion"]["label2idx"].get))
-        vocabulary = {kind: {attribute_name(label) for label in info[kind]["label2idx"]} for kind in KINDS}
+        listed = tuple(sorted(info["emotion"]["label2idx"], key=info["emotion"]["label2idx"].get))
+        known = {kind: info[kind]["label2idx"] if kind in info else () for kind in KINDS}
+        vocabulary = {kind: {attribute_name(label) for label in labels} for kind, labels in known.items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{root / 'info.json'}: not EmoSet's: {type(error).__name__} {error}") from None
-    if emotions != EMOTIONS:
-        raise UserError(f"{root / 'info.json'}: its emotions are {', '.join(emotions)}; expected {', '.join(EMOTIONS)}")
+        raise UserError(f"{root / 'info.json'}: not in EmoSet's layout: {type(error).__name__} {error}") from None
+    if listed != emotions:
+        raise UserError(
+            f"{root / 'info.json'}: its emotions are {', '.join(listed)}, and data.taxonomy lists {', '.join(emotions)};"
+            " name the taxonomy of this data set: data.taxonomy=file.yaml"
+        )
     return vocabulary
 
 
 def _check_root(root: Path) -> None:
-    expected = ["info.json", *(f"{split}.json" for split in SPLITS), "annotation", "image"]
+    expected = ["info.json", *(f"{split}.json" for split in SPLITS), "image"]  # annotation/ may be missing
     missing = [name for name in expected if not (root / name).exists()]
     if not missing:
         return
     if not root.is_dir():
-        raise UserError(f"data.emoset: no folder {root}; set it to EmoSet's folder, or draw a small one: emoset/draw.py")
+        raise UserError(f"data.emoset: no folder {root}; set it to EmoSet's folder, or draw a small one: demo/draw.py")
     inside = sorted(child.name for child in root.iterdir())
     near = [folder for folder in (root.parent, *map(root.joinpath, inside)) if (folder / "info.json").is_file()]
     hint = f"; {near[0]} looks like EmoSet, did you mean that?" if near else ""
@@ -121,7 +130,7 @@ def _read_json(path: Path, kind: type):
 
 def _list_files(root: Path, folder: str) -> tuple[str, list[str]]:
     """Return a digest of the names, sizes, times and modes of all files below `folder`, and their paths below `root`."""
-    listing, folders = {}, [folder]
+    listing, folders = {}, [folder] if (root / folder).is_dir() else []
     while folders:
         prefix = folders.pop()
         for entry in os.scandir(root / prefix):
@@ -139,7 +148,8 @@ def _list_files(root: Path, folder: str) -> tuple[str, list[str]]:
 
 
 def _fingerprint(data: Data, digests: list[str]) -> str:
-    digest = hashlib.blake2b(f"{INDEX_VERSION} {data.decode} {digests}".encode(), digest_size=8)
+    about = f"{INDEX_VERSION} {data.decode} {data.taxonomy.emotions} {digests}"
+    digest = hashlib.blake2b(about.encode(), digest_size=8)
     for name in ("info", *SPLITS):
         path = data.emoset / f"{name}.json"
         digest.update(path.read_bytes() if path.is_file() else b"")
@@ -149,7 +159,9 @@ def _fingerprint(data: Data, digests: list[str]) -> str:
 def _read(data: Data, vocabulary: dict, files: set[str], fingerprint: str, pool: ProcessPoolExecutor) -> EmoSet:
     entries, problems = _read_splits(data.emoset)
     chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
-    results = pool.map(partial(_read_images, data.emoset, vocabulary=vocabulary, decode=data.decode), chunks)
+    annotated = (data.emoset / "annotation").is_dir()
+    reading = partial(_read_images, data, vocabulary if annotated else None)
+    results = pool.map(reading, chunks)
     tables = []
     with progress(None, "reading EmoSet", len(entries)) as bar:
         for chunk, (table, wrong) in zip(chunks, results, strict=True):
@@ -190,17 +202,22 @@ def _read_splits(root: Path) -> tuple[list[tuple], list[tuple]]:
     return entries, problems
 
 
-def _read_images(root: Path, entries: list[tuple], vocabulary: dict, decode: bool) -> tuple[pa.Table, list[tuple]]:
-    """Read some images' annotations and headers: return them as a table by SCHEMA, and the problems met."""
-    records, problems = [], []
+def _read_images(data: Data, vocabulary: dict | None, entries: list[tuple]) -> tuple[pa.Table, list[tuple]]:
+    """Read some images' annotations and headers: return them as a table by SCHEMA, and the problems met.
+
+    vocabulary: attribute names by kind; None: the data set has no annotations.
+    """
+    root, records, problems = data.emoset, [], []
     for image_id, emotion, split, image, annotation in entries:
-        file = annotation
+        file, attributes = annotation, {}
         try:
-            record = read_annotation(root, annotation, image_id, emotion)
-            attributes, unknown = read_attributes(record, vocabulary)
-            problems += [(image_id, annotation, problem, "label") for problem in unknown]
+            check_entry(image_id, emotion, data.taxonomy.emotions)
+            if vocabulary is not None:
+                record = read_annotation(root, annotation, image_id, emotion)
+                attributes, unknown = read_attributes(record, vocabulary)
+                problems += [(image_id, annotation, problem, "label") for problem in unknown]
             file = image
-            width, height = check_image(inside(root, image), decode)
+            width, height = check_image(inside(root, image), data.decode)
         except ValueError as error:
             problems.append((image_id, file, str(error), "image"))
             continue

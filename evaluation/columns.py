@@ -7,11 +7,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from config.settings import EMOTIONS, Settings
+from emoset.labels import EMOTIONS
+from config.settings import Settings
 from emoset.images import load_image
 from evaluation import metrics
 from evaluation.features import Network
-from evaluation.intervals import of_pairs
+from runtime.intervals import of_pairs
 from evaluation.perceptual import lpips_distances
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from config.script import is_first_process, log, write_atomically
-from config.settings import EMOTIONS, Settings
-from emoset.chosen import equal_emotions
-from evaluation.intervals import of_mean
+from runtime.files import write_atomically
+from runtime.run_folder import is_first_process, log
+from emoset.labels import EMOTIONS
+from config.settings import Settings
+from emoset.selection import equal_emotions
+from runtime.intervals import of_mean
 from evaluation.metric_labels import CROSS
 from evaluation.tables import figures_table, write_json
 from understanding.answering import answer_all

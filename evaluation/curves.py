@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 from torch.nn.functional import normalize
 
-from config.settings import EMOTIONS, Settings
+from emoset.labels import EMOTIONS
+from config.settings import Settings
 from emoset.labels import attribute_name
 from evaluation.columns import Views
-from evaluation.intervals import of_mean
+from runtime.intervals import of_mean
 from evaluation.making import PAIRS, STRENGTHS, WEIGHTS
 from evaluation.networks import clip_texts
 

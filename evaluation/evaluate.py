@@ -15,12 +15,10 @@ and the page that shows all, index.html. Images, answers and features are kept: 
 
 import sys
 
-try:
-    from config.loading import UserError
-    from config.script import is_first_process, open_run_folder, run
-    from config.settings import Settings
-except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+from config.errors import UserError
+from runtime.run_folder import is_first_process, open_run_folder
+from runtime.script import run
+from config.settings import Settings
 
 
 def main(settings: Settings) -> None:

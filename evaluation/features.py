@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from config.script import progress, write_atomically
+from runtime.files import write_atomically
+from runtime.run_folder import progress
 from config.settings import Settings
 from emoset.images import load_image
 

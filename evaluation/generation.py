@@ -9,11 +9,12 @@ import pandas as pd
 from accelerate.utils import gather_object
 from PIL import ImageOps
 
-from config.loading import UserError
-from config.script import is_first_process, log
-from config.settings import EMOTIONS, Settings
-from emoset.chosen import equal_emotions, read_folder
-from emoset.hub import hide_loading
+from config.errors import UserError
+from runtime.run_folder import is_first_process, log
+from emoset.labels import EMOTIONS
+from config.settings import Settings
+from emoset.selection import equal_emotions, read_folder
+from runtime.hub import hide_loading
 from emoset.images import load_image
 from emoset.reading import read_emoset
 from evaluation import making, metrics, networks

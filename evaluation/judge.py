@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
-from config.loading import UserError
+from config.errors import UserError
 from config.settings import Settings
-from emoset.hub import resolve_model, weights_digest
+from runtime.hub import resolve_model, weights_digest
 from emoset.labels import EMOTIONS
 from evaluation.features import features_of
 from evaluation.networks import classifier, clip_network, read_tensors

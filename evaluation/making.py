@@ -17,12 +17,14 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from diffusers import StableDiffusionPipeline
 
-from config.script import progress
-from config.settings import EMOTIONS, PLACEHOLDER, Settings
+from runtime.run_folder import progress
+from emoset.labels import EMOTIONS
+from config.generation_settings import PLACEHOLDER
+from config.settings import Settings
 from emoset.attribute_folders import memberships
-from emoset.hub import load_model
+from runtime.hub import load_model
 from training.generation import read_parameters, ready_to_sample, sampling_dtype, save_image
-from training.seeds import derived_seed
+from runtime.seeds import derived_seed
 
 STRENGTHS = WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PAIRS = (("awe", "fear"), ("contentment", "anger"), ("amusement", "sadness"), ("excitement", "disgust"))

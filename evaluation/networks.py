@@ -19,9 +19,9 @@ from transformers import (
     ResNetForImageClassification,
 )
 
-from config.loading import UserError
+from config.errors import UserError
 from config.settings import Settings
-from emoset.hub import fingerprint, load_model, resolve_model
+from runtime.hub import fingerprint, load_model, resolve_model
 from evaluation.features import Network
 from understanding.model import start_process
 

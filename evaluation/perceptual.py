@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoImageProcessor, ResNetModel
 
-from config.loading import UserError
-from config.script import write_atomically
+from config.errors import UserError
+from runtime.files import write_atomically
 from config.settings import Settings
-from emoset.hub import fingerprint, load_model
+from runtime.hub import fingerprint, load_model
 from emoset.images import load_image
 from evaluation.features import listed
 from understanding.model import start_process

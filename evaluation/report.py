@@ -11,9 +11,14 @@ import sys
 from pathlib import Path
 
 try:
-    from config.loading import UserError, dump
-    from config.script import log, open_run_folder, run, write_atomically
-    from config.settings import EMOTIONS, ROOT, Settings
+    from config.errors import UserError
+from config.loading import dump
+    from runtime.files import write_atomically
+    from runtime.run_folder import log, open_run_folder
+    from runtime.script import run
+    from emoset.labels import EMOTIONS
+    from config.section import ROOT
+    from config.settings import Settings
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 

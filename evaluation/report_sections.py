@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from config.settings import EMOTIONS, Settings
+from emoset.labels import EMOTIONS
+from config.settings import Settings
 from evaluation.metric_labels import CROSS, GENERATION, ROWS, UNDERSTANDING, Metric, interval, value
 from evaluation.pictures import sheet, thumbnail
 from evaluation.plots import interval_bars, lines

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from config.script import log, write_atomically
+from runtime.files import write_atomically
+from runtime.run_folder import log
 from config.settings import Settings
 from evaluation.metric_labels import Metric
 from evaluation.report_provenance import seconds_of

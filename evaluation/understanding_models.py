@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from config.loading import UserError
-from config.script import is_first_process, log, write_atomically
-from config.settings import ROOT, Settings
-from emoset.chosen import equal_emotions, read_folder
+from config.errors import UserError
+from runtime.files import write_atomically
+from runtime.run_folder import is_first_process, log
+from config.section import ROOT
+from config.settings import Settings
+from emoset.selection import equal_emotions, read_folder
 from emoset.reading import read_emoset
 from evaluation.baselines import clip_figures
 from evaluation.metric_labels import UNDERSTANDING

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import ROOT
-from emoset.drawn.dataset import write_dataset
+from config.section import ROOT
+from demo.drawn.dataset import write_dataset
 
 METADATA = Path(os.environ.get("EMOSET_METADATA", ROOT / "../shared/emoset"))
 
@@ -18,7 +18,7 @@ METADATA = Path(os.environ.get("EMOSET_METADATA", ROOT / "../shared/emoset"))
 def drawn(tmp_path_factory) -> Path:
     """A drawn EmoSet of 400 images, 32 pixels; not to be changed."""
     folder = tmp_path_factory.mktemp("drawn") / "EmoSet"
-    write_dataset(folder, images=400, size=32, seed=0, workers=2)
+    write_dataset(folder, images=400, size=32, seed=0, processes=2)
     return folder
 
 

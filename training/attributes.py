@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from transformers import CLIPModel, CLIPTokenizer
 
-from emoset.hub import fingerprint, load_model
+from runtime.hub import fingerprint, load_model
 from emoset.labels import EMOTIONS
 from training.caches import write_tensors
 from training.conditioning import encode, pooled, tokenize

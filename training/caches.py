@@ -23,8 +23,9 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from config.loading import UserError
-from config.script import log, progress, write_atomically
+from config.errors import UserError
+from runtime.files import write_atomically
+from runtime.run_folder import log, progress
 from config.settings import Settings
 from emoset.images import load_image
 

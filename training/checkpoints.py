@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
-from config.loading import UserError
-from config.script import naming
+from config.errors import UserError
+from runtime.files import naming
 from training.caches import write_tensors
 
 _NAME = re.compile(r"step-(\d+)")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from config.loading import UserError
-from config.settings import PLACEHOLDER
+from config.errors import UserError
+from config.generation_settings import PLACEHOLDER
 
 
 @dataclass(frozen=True)

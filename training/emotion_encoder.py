@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 from transformers import AutoConfig, AutoModel
 from transformers.utils import cached_file
 
-from config.loading import UserError
+from config.errors import UserError
 from config.settings import Settings
-from emoset.hub import load_model, resolve_model
+from runtime.hub import load_model, resolve_model
 from emoset.labels import EMOTIONS
 from training.caches import read_batches, write_tensors
 

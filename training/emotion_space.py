@@ -6,7 +6,7 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 
-from config.loading import UserError
+from config.errors import UserError
 from emoset.labels import EMOTIONS
 
 

@@ -16,12 +16,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from config.loading import UserError
-from config.script import log, write_atomically
+from config.errors import UserError
+from runtime.files import write_atomically
+from runtime.run_folder import log
 from config.settings import Settings
 from emoset.attribute_folders import memberships
 from emoset.confusability import confusability, write_confusability
-from emoset.hub import fingerprint
+from runtime.hub import fingerprint
 from emoset.labels import EMOTIONS
 from training.caches import write_tensors
 from training.emotion_encoder import encode_images, new_encoder

@@ -16,13 +16,14 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
-from config.loading import UserError
-from config.script import log, progress, write_atomically
+from config.errors import UserError
+from runtime.files import write_atomically
+from runtime.run_folder import log, progress
 from config.settings import Settings
 from emoset.labels import EMOTIONS
 from training.caches import read_batches
 from training.emotion_encoder import EmotionEncoder, encode_images
-from training.seeds import derived_seed
+from runtime.seeds import derived_seed
 
 
 def fit_encoder(

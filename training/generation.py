@@ -18,13 +18,16 @@ from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from config.loading import UserError
-from config.script import write_atomically
-from config.settings import EMOTIONS, PLACEHOLDER, ROOT, Settings
-from emoset.hub import fingerprint
+from config.errors import UserError
+from runtime.files import write_atomically
+from emoset.labels import EMOTIONS
+from config.generation_settings import PLACEHOLDER
+from config.section import ROOT
+from config.settings import Settings
+from runtime.hub import fingerprint
 from training.pipeline import GENERATOR, EmotionPipeline
 from training.samples import grid
-from training.seeds import derived_seed
+from runtime.seeds import derived_seed
 
 CHUNK = "emotion_images"
 SHEET_COLUMNS, SHEET_ROWS = 8, 32  # of a contact sheet, the rows being prompts

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from config.settings import Settings
-from emoset.built_folder import building
-from emoset.card import about_data
-from emoset.hub import weights_digest
+from runtime.built_folder import building
+from emoset.model_card import about_data
+from runtime.hub import weights_digest
 from emoset.labels import EMOTIONS
 from training.emotion_space import EmotionSpace
 from training.mapper import EmotionMapper

@@ -10,12 +10,10 @@ for training/main.py with the same emotion_space.imported.
 
 import sys
 
-try:
-    from config.loading import UserError
-    from config.script import log, open_run_folder, run
-    from config.settings import Settings
-except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+from config.errors import UserError
+from runtime.run_folder import log, open_run_folder
+from runtime.script import run
+from config.settings import Settings
 
 
 def main(settings: Settings) -> None:
@@ -24,7 +22,7 @@ def main(settings: Settings) -> None:
     import torch
     from safetensors.torch import save
 
-    from emoset.built_folder import building, is_built, lock
+    from runtime.built_folder import building, is_built, lock
     from emoset.labels import EMOTIONS
 
     published, imported = settings.emotion_space.published, settings.emotion_space.imported

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from config.loading import UserError
+from config.errors import UserError
 from emoset.confusability import write_confusability
 from emoset.labels import EMOTIONS
 from training.emotion_statistics import EmotionStatistics, emotion_confidence

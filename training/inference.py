@@ -12,11 +12,9 @@ there before, and so, to the bit on a CPU, are images; in batches of another siz
 
 import sys
 
-try:
-    from config.script import log, open_run_folder, progress, run
-    from config.settings import Settings
-except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+from runtime.run_folder import log, open_run_folder, progress
+from runtime.script import run
+from config.settings import Settings
 
 
 def main(settings: Settings) -> None:

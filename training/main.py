@@ -20,16 +20,14 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-try:
-    from config.loading import UserError
-    from config.script import is_first_process, log, open_run_folder, run
-    from config.settings import Settings
-except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+from config.errors import UserError
+from runtime.run_folder import is_first_process, log, open_run_folder
+from runtime.script import run
+from config.settings import Settings
 
 
 def main(settings: Settings) -> None:
-    from emoset.built_folder import lock
+    from runtime.built_folder import lock
     from training.mapper_training import train_mapper
 
     folder = open_run_folder(settings, "training")
@@ -47,8 +45,8 @@ def prepare(settings: Settings, folder: Path) -> dict:
     from diffusers import StableDiffusionPipeline
 
     from emoset.balance import balance_recipe, recipe_of
-    from emoset.built_folder import lock
-    from emoset.hub import fingerprint, load_model
+    from runtime.built_folder import lock
+    from runtime.hub import fingerprint, load_model
     from emoset.reading import read_emoset
     from training.attributes import alpha_of, attribute_texts, fit_emotion_classifier
     from training.caches import moments_of, pixels_of

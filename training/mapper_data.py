@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from config.settings import PLACEHOLDER
+from config.generation_settings import PLACEHOLDER
 from emoset.labels import EMOTIONS
 from training.conditioning import TokenizedPrompts, tokenize
 from training.emotion_space import EmotionSpace
-from training.seeds import derived_seed
+from runtime.seeds import derived_seed
 
 CONTENT_PROMPT = f"a photo of a {PLACEHOLDER} {{}}"
 GOLDEN = (5**0.5 - 1) / 2

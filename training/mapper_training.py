@@ -15,11 +15,12 @@ from accelerate.utils import DistributedType
 from diffusers import DDPMScheduler, StableDiffusionPipeline, UniPCMultistepScheduler
 from torch.nn import Parameter
 
-from config.loading import UserError
-from config.script import log, progress, write_atomically
+from config.errors import UserError
+from runtime.files import write_atomically
+from runtime.run_folder import log, progress
 from config.settings import Settings
-from emoset.built_folder import is_built
-from emoset.hub import check_repository, fingerprints, upload
+from runtime.built_folder import is_built
+from runtime.hub import check_repository, fingerprints, upload
 from emoset.labels import EMOTIONS
 from training.attributes import AttributeTexts
 from training.checkpoints import load_checkpoint, save_checkpoint
@@ -30,7 +31,7 @@ from training.mapper_data import MapperItems, Share, batches
 from training.pipeline import GENERATOR, EmotionPipeline
 from training.processes import prepare
 from training.samples import grid
-from training.seeds import derived_seed
+from runtime.seeds import derived_seed
 from training.tracking import Metrics
 from training.trained import TrainedGenerator, latents_of
 

@@ -13,9 +13,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from peft import get_peft_model_state_dict
 
-from config.loading import UserError
-from config.settings import PLACEHOLDER
-from emoset.hub import fingerprints, load_model
+from config.errors import UserError
+from config.generation_settings import PLACEHOLDER
+from runtime.hub import fingerprints, load_model
 from training.conditioning import encode, tokenize
 from training.emotion_space import EmotionSpace, emotion_weights
 from training.mapper import EmotionMapper

@@ -7,8 +7,8 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from config.loading import UserError
-from emoset.hub import hide_loading
+from config.errors import UserError
+from runtime.hub import hide_loading
 from training.mapper_data import Share
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
-from config.loading import UserError
-from config.script import write_atomically
+from config.errors import UserError
+from runtime.files import write_atomically
 
 
 class Metrics:

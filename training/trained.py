@@ -8,7 +8,7 @@ from peft import LoraConfig
 from torch import nn
 from transformers import CLIPTextModel
 
-from config.settings import Mapper
+from config.generation_settings import Mapper
 from training.attributes import AttributeTexts
 from training.conditioning import encode, pooled
 from training.losses import attribute_loss, diffusion_loss, emotion_loss, total_loss

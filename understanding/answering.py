@@ -11,7 +11,8 @@ import torch
 from accelerate import PartialState
 from PIL import Image
 
-from config.script import progress, write_atomically
+from runtime.files import write_atomically
+from runtime.run_folder import progress
 from emoset.labels import EMOTIONS
 from understanding.asking import GREY, Asker
 from understanding.questions import Question

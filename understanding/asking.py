@@ -11,9 +11,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from config.script import log
+from runtime.run_folder import log
 from config.settings import Settings
-from emoset.hub import fingerprint, resolve_model
+from runtime.hub import fingerprint, resolve_model
 from emoset.images import load_image
 from emoset.labels import EMOTIONS
 from understanding.answers import extract_answer

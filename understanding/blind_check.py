@@ -14,12 +14,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-try:
-    from config.loading import UserError
-    from config.script import log, open_run_folder, run
-    from config.settings import Settings
-except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+from config.errors import UserError
+from runtime.run_folder import log, open_run_folder
+from runtime.script import run
+from config.settings import Settings
 
 from emoset.labels import EMOTIONS
 from emoset.reading import read_emoset

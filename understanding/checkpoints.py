@@ -13,7 +13,7 @@ from torch import nn
 from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 
-from config.loading import UserError
+from config.errors import UserError
 
 
 def newest_checkpoint(arguments: TrainingArguments) -> str | None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from config.loading import UserError
+from config.errors import UserError
 from config.settings import Settings
 from emoset.confusability import read_confusability
 

@@ -12,7 +12,8 @@ import torch
 from transformers import ProcessorMixin, TrainerCallback
 from trl.models import unwrap_model_for_generation
 
-from config.script import is_first_process, log, progress, write_atomically
+from runtime.files import write_atomically
+from runtime.run_folder import is_first_process, log, progress
 from config.settings import Settings
 from emoset.images import load_image
 from understanding.answering import answer_all

@@ -16,10 +16,10 @@ from transformers import PrinterCallback, ProgressCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import GRPOConfig
 
-from config.loading import UserError
-from config.script import log
+from config.errors import UserError
+from runtime.run_folder import log
 from config.settings import Settings
-from emoset.hub import resolve_model
+from runtime.hub import resolve_model
 from emoset.images import load_image
 from emoset.labels import EMOTIONS
 from understanding.checkpoints import WholeCheckpoints, newest_checkpoint

@@ -6,7 +6,7 @@ import transformers
 from transformers import PROCESSOR_MAPPING, AutoConfig, AutoProcessor, ProcessorMixin
 from transformers.video_processing_utils import VideoProcessorMixin
 
-from config.loading import UserError
+from config.errors import UserError
 
 
 def load_processor(name: str, setting: str = "understanding.model") -> ProcessorMixin:

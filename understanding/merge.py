@@ -7,18 +7,16 @@ Reads `<run>/understanding/model/`, or predict.model where that is set; writes `
 
 import sys
 
-try:
-    from config.loading import UserError
-    from config.script import log, open_run_folder, run
-    from config.settings import Settings
-except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+from config.errors import UserError
+from runtime.run_folder import log, open_run_folder
+from runtime.script import run
+from config.settings import Settings
 
 
 def main(settings: Settings) -> None:
     # Imported here, so that --help and an error in the config answer at once.
-    from emoset.built_folder import building
-    from emoset.hub import resolve_model
+    from runtime.built_folder import building
+    from runtime.hub import resolve_model
     from understanding.loading import load_processor
     from understanding.model import ADAPTER, load_whole
 

@@ -11,18 +11,17 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-try:
-    from config.loading import UserError
-    from config.script import is_first_process, log, open_run_folder, run, write_atomically
-    from config.settings import Settings
-    from config.understanding_settings import Mining
-except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+from config.errors import UserError
+from runtime.files import write_atomically
+from runtime.run_folder import is_first_process, log, open_run_folder
+from runtime.script import run
+from config.settings import Settings
+from config.understanding_settings import Mining
 
 import numpy as np
 import pandas as pd
 
-from emoset.chosen import equal_emotions
+from emoset.selection import equal_emotions
 from emoset.labels import EMOTIONS
 
 
@@ -55,7 +54,7 @@ def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame
     Also a column for each emotion: the share of answers that named it. Written into `folder`, with a plot. Where that table
     is there, of the same images, model and settings, no model is loaded.
     """
-    from emoset.hub import weights_digest
+    from runtime.hub import weights_digest
     from understanding.answering import digest, file_states
     from understanding.asking import load_asker
     from understanding.questions import multiple_choice

@@ -14,9 +14,9 @@ from peft import LoraConfig, PeftModel
 from PIL import Image
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
 
-from config.loading import UserError
+from config.errors import UserError
 from config.understanding_settings import Understanding
-from emoset.hub import hide_loading, load_model, resolve_model
+from runtime.hub import hide_loading, load_model, resolve_model
 
 ADAPTER = "adapter_config.json"
 LANGUAGE = ("language_model", "text_model")  # what vision-language models call their language model

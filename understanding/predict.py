@@ -10,14 +10,14 @@ import json
 import sys
 from pathlib import Path
 
-try:
-    from config.loading import UserError
-    from config.script import log, open_run_folder, run, write_atomically
-    from config.settings import ROOT, Settings
-except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+from config.errors import UserError
+from runtime.files import write_atomically
+from runtime.run_folder import log, open_run_folder
+from runtime.script import run
+from config.section import ROOT
+from config.settings import Settings
 
-from emoset.chosen import SUFFIXES
+from emoset.selection import SUFFIXES
 from emoset.images import check_image
 from emoset.labels import EMOTIONS
 from understanding.answers import extract_answer, read_emotion

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from config.loading import UserError
+from config.errors import UserError
 from config.understanding_settings import Questions
 from emoset.labels import EMOTIONS
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from config.loading import UserError
-from config.script import is_first_process
-from config.settings import ROOT, Settings
-from emoset.built_folder import building
-from emoset.card import about_data
-from emoset.hub import resolve_model
+from config.errors import UserError
+from runtime.run_folder import is_first_process
+from config.section import ROOT
+from config.settings import Settings
+from runtime.built_folder import building
+from emoset.model_card import about_data
+from runtime.hub import resolve_model
 from understanding.grpo import reward_weights
 from understanding.loading import load_processor
 from understanding.model import ADAPTER

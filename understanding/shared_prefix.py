@@ -23,7 +23,7 @@ from trl.extras.profiling import profiling_context
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
-from config.script import log
+from runtime.run_folder import log
 from understanding.packing import PER_TOKEN, backbone, mask_for, pack, prompt_positions, sharing_obstacle, take, take_rows
 
 LEAK = 0.01  # what an answer may change of another's log-probabilities; none of them where the mask is kept to

@@ -13,11 +13,12 @@ import pandas as pd
 import torch
 from accelerate import PartialState
 
-from config.loading import UserError
-from config.script import inner_stage, is_first_process, log, write_atomically
+from config.errors import UserError
+from runtime.files import write_atomically
+from runtime.run_folder import inner_stage, is_first_process, log
 from config.settings import Settings
-from emoset.built_folder import building
-from emoset.hub import check_repository, upload, weights_digest
+from runtime.built_folder import building
+from runtime.hub import check_repository, upload, weights_digest
 from understanding import mining
 from understanding.answering import digest
 from understanding.grpo import plan, train
@@ -173,7 +174,7 @@ class Stages:
 
 def prompt_tokens(settings: Settings, question: Question, path: Path) -> tuple[int, int]:
     """Return how many tokens the prompt of a question has, and how many of them the image takes."""
-    from emoset.hub import resolve_model
+    from runtime.hub import resolve_model
     from emoset.images import load_image
     from understanding.model import bounded
 

@@ -7,8 +7,8 @@ from transformers import GenerationConfig
 from trl import GRPOTrainer
 from trl.data_utils import prepare_multimodal_messages
 
-from config.loading import UserError
-from config.script import log
+from config.errors import UserError
+from runtime.run_folder import log
 
 QUESTIONS = 4  # that are asked in both ways
 TOKENS = 16  # of an answer that must agree: a corrupted prompt shows at once, rounding in half precision much later

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from config.loading import UserError, allowed, dump, leaf_fields, load
-from config.settings import ROOT, Settings
+from config.errors import UserError
+from config.loading import allowed, dump, leaf_fields, load
+from config.section import ROOT
+from config.settings import Settings
 
 
 @pytest.fixture

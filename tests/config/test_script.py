@@ -12,14 +12,16 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from config.loading import load
-from config.script import inner_stage, log, open_run_folder, run, write_atomically
+from runtime.files import write_atomically
+from runtime.run_folder import inner_stage, log, open_run_folder
+from runtime.script import run
 
 
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
     """Return a function that runs a stage which takes some seconds by its clock, and gives what is counted then."""
     now = [0.0]
-    monkeypatch.setattr("config.script.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("runtime.run_folder.time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def runs(takes: float, *arguments: str, ends: BaseException | None = None) -> float | None:
         def main(settings):
@@ -95,7 +97,7 @@ def test_two_writers_of_one_file_have_each_their_own_beside_it(tmp_path, monkeyp
 
 def test_a_stage_within_another_leaves_what_its_own_script_would(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("config.script.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("runtime.run_folder.time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def main(settings):
         open_run_folder(settings, "outer")
@@ -120,7 +122,7 @@ def test_a_stage_within_another_leaves_what_its_own_script_would(tmp_path, monke
 
 def test_the_environment_names_the_gpus(tmp_path, monkeypatch):
     settings = load([f"run={tmp_path}/run"])
-    monkeypatch.setattr("config.script.DRIVER", tmp_path / "gpus")
+    monkeypatch.setattr("runtime.run_folder.DRIVER", tmp_path / "gpus")
     for device in ("cpu", "2 x NVIDIA H200"):
         about = json.loads((open_run_folder(settings, "stage") / "environment.json").read_text())
         assert about["device"] == device

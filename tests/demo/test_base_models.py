@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from config.settings import ROOT
-from demo.captions import caption, draw_content
-from emoset.drawn.render import LIGHTS
+from config.section import ROOT
+from demo.making.captions import caption, draw_content
+from demo.drawn.render import LIGHTS
 from emoset.labels import EMOTIONS
 
 MODELS = ROOT / "demo" / "models"
@@ -92,13 +92,13 @@ def test_the_vision_language_model_is_small():
 
 @pytest.mark.slow
 def test_the_vision_language_model_knows_content_and_but_a_little_of_emotions(tmp_path, monkeypatch):
-    """As demo/measure_vlm.py measures it, on fewer drawings. What it knows of emotions leaves room for GRPO."""
+    """As demo/making/measure_vlm.py measures it, on fewer drawings. What it knows of emotions leaves room for GRPO."""
     import numpy as np
     import pandas as pd
 
     from config.loading import load
-    from demo import measure_vlm
-    from demo.small_models import SIZE, draw_images
+    from demo.making import measure_vlm
+    from demo.making.small_models import SIZE, draw_images
     from understanding.answers import read_emotion
     from understanding.asking import load_asker
     from understanding.questions import multiple_choice

@@ -7,9 +7,19 @@ from random import Random
 
 import pytest
 
-from demo.captions import draw_content
-from demo.content_questions import FORMS, NAMES, NONE, ask_content, completion, describe, guess_answer, guess_emotion, truths
-from emoset.drawn.world import CUES, Cues, draw_cues
+from demo.making.captions import draw_content
+from demo.making.content_questions import (
+    FORMS,
+    NAMES,
+    NONE,
+    ask_content,
+    completion,
+    describe,
+    guess_answer,
+    guess_emotion,
+    truths,
+)
+from demo.drawn.world import CUES, Cues, draw_cues
 from emoset.labels import EMOTIONS
 from understanding.answers import extract_answer, read_binary, read_score
 from understanding.questions import Question
@@ -132,7 +142,7 @@ def test_guessed_answers_follow_the_guesses():
 
 
 def test_what_tells_is_in_the_drawn_world():
-    from demo.content_questions import TELLING
+    from demo.making.content_questions import TELLING
 
     for kind, names in TELLING.items():
         every = {name for weights in CUES[kind].values() for name in weights}

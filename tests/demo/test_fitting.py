@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from demo import fitting
+from demo.making import fitting
 
 
 @pytest.fixture

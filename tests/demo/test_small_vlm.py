@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from transformers import ResNetModel
 
-from config.settings import ROOT
-from demo import small_vlm as small
-from demo import vlm_answers
-from demo.captions import draw_content
-from demo.content_questions import NAMES
-from demo.fitting import fit
-from demo.small_models import Images
-from emoset.drawn.render import render
+from config.section import ROOT
+from demo.making import small_vlm as small
+from demo.making import vlm_answers
+from demo.making.captions import draw_content
+from demo.making.content_questions import NAMES
+from demo.making.fitting import fit
+from demo.making.small_models import Images
+from demo.drawn.render import render
 from emoset.labels import EMOTIONS
 from understanding.answers import extract_answer
 from understanding.loading import load_processor

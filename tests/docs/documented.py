@@ -5,7 +5,7 @@ import shlex
 
 from accelerate.commands.launch import launch_command_parser
 
-from config.settings import ROOT
+from config.section import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.S | re.M)

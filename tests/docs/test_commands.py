@@ -13,7 +13,7 @@ import pytest
 from documented import CANNOT_RUN, PAGES, PYTHON, commands, script_and_arguments
 
 from config.loading import load
-from config.settings import ROOT
+from config.section import ROOT
 from evaluation.report import PARTS
 
 SCRIPTS = sorted({script_and_arguments(command)[0] for _, command in PYTHON})

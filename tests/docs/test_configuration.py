@@ -2,7 +2,7 @@
 
 import runpy
 
-from config.settings import ROOT
+from config.section import ROOT
 
 
 def test_the_reference_is_up_to_date():

@@ -17,7 +17,8 @@ import pytest
 import yaml
 from documented import PYTHON, blocks, on_processors
 
-from config.settings import EMOTIONS, ROOT
+from emoset.labels import EMOTIONS
+from config.section import ROOT
 
 pytestmark = pytest.mark.slow
 NEEDS = {  # what is not here, by a part of the commands that need it

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from config.loading import UserError, load
+from config.errors import UserError
+from config.loading import load
 from emoset import attribute_folders
 from emoset.attribute_folders import build_attribute_root, read_attribute_root
 from emoset.labels import KINDS, attribute_name

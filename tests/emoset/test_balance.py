@@ -4,7 +4,8 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from config.loading import UserError, load
+from config.errors import UserError
+from config.loading import load
 from emoset import balance
 from emoset.balance import (
     balanced_set,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from config.loading import UserError
-from emoset.built_folder import building, is_built, lock
+from config.errors import UserError
+from runtime.built_folder import building, is_built, lock
 
 OLD, NEW = {"what": "thing", "version": 1}, {"what": "thing", "version": 2}
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from config.loading import UserError
+from config.errors import UserError
 from emoset.confusability import confusability, read_confusability, write_confusability
 from emoset.labels import EMOTIONS
 

@@ -7,10 +7,10 @@ from random import Random
 import pytest
 from PIL import Image
 
-from emoset.drawn import objects, people, scenes
-from emoset.drawn.dataset import contact_sheet, write_dataset
-from emoset.drawn.render import COMPOSED, LIGHTS, measure, render
-from emoset.drawn.world import CUES, LOOK_ALIKE, PRIOR, Cues, draw_cues, posterior
+from demo.drawn import objects, people, scenes
+from demo.drawn.dataset import contact_sheet, write_dataset
+from demo.drawn.render import COMPOSED, LIGHTS, measure, render
+from demo.drawn.world import CUES, LOOK_ALIKE, PRIOR, Cues, draw_cues, posterior
 from emoset.labels import EMOTIONS
 
 
@@ -184,11 +184,11 @@ def test_the_contact_sheet_shows_every_emotion(drawn):
 
 def test_the_script(script, tmp_path):
     arguments = [f"data.emoset={tmp_path}/EmoSet", f"run={tmp_path}/run", "drawn.images=100", "drawn.size=32"]
-    first = script("emoset/draw.py", *arguments)
+    first = script("demo/draw.py", *arguments)
     assert "drawn EmoSet: 100 images of 32 x 32 pixels" in first.stdout
     assert (tmp_path / "EmoSet/contact_sheet.png").exists()
-    assert "nothing has changed" in script("emoset/draw.py", *arguments).stdout
-    assert "drawn EmoSet: 100 images" in script("emoset/draw.py", *arguments, "seed=1").stdout
+    assert "nothing has changed" in script("demo/draw.py", *arguments).stdout
+    assert "drawn EmoSet: 100 images" in script("demo/draw.py", *arguments, "seed=1").stdout
 
 
 def test_through_a_link(script, tmp_path):
@@ -196,14 +196,14 @@ def test_through_a_link(script, tmp_path):
     (tmp_path / "link").symlink_to("real")
     for seed in (0, 1, 2):
         arguments = [f"data.emoset={tmp_path}/link", f"run={tmp_path}/run", "drawn.images=80", "drawn.size=32"]
-        assert "drawn EmoSet: 80" in script("emoset/draw.py", *arguments, f"seed={seed}").stdout
+        assert "drawn EmoSet: 80" in script("demo/draw.py", *arguments, f"seed={seed}").stdout
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real/train.json").exists()
 
 
 def test_a_real_emoset_is_never_drawn_over(script, emoset_copy, tmp_path):
     before = digest(emoset_copy)
-    result = script("emoset/draw.py", f"data.emoset={emoset_copy}", f"run={tmp_path}/run", check=False)
+    result = script("demo/draw.py", f"data.emoset={emoset_copy}", f"run={tmp_path}/run", check=False)
     assert result.returncode == 1
     assert "EmoSet exists and was not built by this project; it stays as it is" in result.stderr
     assert digest(emoset_copy) == before

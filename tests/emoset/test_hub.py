@@ -2,7 +2,7 @@ import diffusers
 import transformers
 from huggingface_hub.utils import are_progress_bars_disabled
 
-from emoset.hub import hide_loading
+from runtime.hub import hide_loading
 
 
 def test_a_download_shows_its_bar_and_loading_does_not():

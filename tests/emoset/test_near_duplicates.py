@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
 
-from config.loading import UserError
+from config.errors import UserError
 from emoset.near_duplicates import near_duplicates
 
 

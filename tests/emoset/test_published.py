@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from config.settings import ROOT
+from config.section import ROOT
 from emoset.attribute_folders import memberships
 from emoset.balance import emogen, rarest_attribute, tempered
 from emoset.labels import EMOTIONS

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from config.loading import UserError, load
+from config.errors import UserError
+from config.loading import load
 from emoset.labels import EMOTIONS, SPLITS
 from emoset.reading import read_emoset, read_vocabulary
 

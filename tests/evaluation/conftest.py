@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from config.loading import load
-from config.settings import ROOT, Settings
+from config.section import ROOT
+from config.settings import Settings
 
 MODELS = ROOT / "demo" / "models"
 
@@ -18,7 +19,7 @@ def generator(tmp_path_factory) -> Path:
     import torch
     from diffusers import StableDiffusionPipeline
 
-    from emoset.hub import fingerprints
+    from runtime.hub import fingerprints
     from emoset.labels import EMOTIONS
     from training.emotion_space import EmotionSpace
     from training.mapper import EmotionMapper

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from config.loading import UserError
-from config.settings import ROOT
+from config.errors import UserError
+from config.section import ROOT
 from emoset.labels import EMOTIONS, KINDS
 from evaluation.evaluate import main
 from evaluation.report_sections import row_name

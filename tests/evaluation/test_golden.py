@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from config.settings import ROOT
+from config.section import ROOT
 from emoset.labels import EMOTIONS
 from evaluation import evaluate
 from understanding.asking import Asker

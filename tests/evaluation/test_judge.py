@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 import torch
 
-from config.loading import UserError
-from config.settings import ROOT
-from emoset.hub import weights_digest
+from config.errors import UserError
+from config.section import ROOT
+from runtime.hub import weights_digest
 from emoset.labels import EMOTIONS
 from evaluation.features import features_of
 from evaluation.generation import measure_generation

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import batch_norm, conv2d, max_pool2d
 
-from config.loading import UserError
-from emoset.hub import load_model
+from config.errors import UserError
+from runtime.hub import load_model
 from emoset.images import load_image
 from evaluation import intervals, networks, perceptual
 from evaluation.generation import measure_generation

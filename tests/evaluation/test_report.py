@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from config.loading import UserError, load
-from config.settings import EMOTIONS
+from config.errors import UserError
+from config.loading import load
+from emoset.labels import EMOTIONS
 from evaluation.report import main
 from evaluation.report_sections import training_curves
 from understanding.scoring import LIKELIHOODS, confusion, figures, read_answers

@@ -9,8 +9,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForImageTextToText
 
-from config.loading import UserError, load
-from config.settings import ROOT
+from config.errors import UserError
+from config.loading import load
+from config.section import ROOT
 from emoset.labels import EMOTIONS
 from evaluation import evaluate, understanding_models
 from evaluation.understanding_models import models_of

@@ -15,7 +15,7 @@ def models(tmp_path_factory) -> Path:
     from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPConfig, CLIPModel, ResNetConfig, ResNetModel
 
-    from demo.small_models import make_tokenizer, text_tower
+    from demo.making.small_models import make_tokenizer, text_tower
 
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
@@ -63,7 +63,7 @@ def generator(models, tmp_path_factory) -> Path:
     import torch
     from diffusers import StableDiffusionPipeline
 
-    from emoset.hub import fingerprints
+    from runtime.hub import fingerprints
     from emoset.labels import EMOTIONS
     from training.emotion_space import EmotionSpace
     from training.mapper import EmotionMapper

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from config.loading import UserError
-from config.settings import Caches, Data, Models, Settings
+from config.errors import UserError
+from config.data_settings import Data
+from config.settings import Caches, Models, Settings
 from emoset.reading import read_emoset
 from training import caches
 from training.caches import TensorCache, encode_moments, load_pixels, moments_of, pixels_of

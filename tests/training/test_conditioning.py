@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from config.loading import UserError
+from config.errors import UserError
 from training.conditioning import encode, pooled, tokenize
 
 

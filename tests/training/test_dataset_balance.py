@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from config.settings import ROOT
+from config.section import ROOT
 
 
 def state(folder):
@@ -121,7 +121,7 @@ def test_a_damaged_result_is_made_anew(drawn, balance, tmp_path):
 
 
 def test_a_drawn_emoset_is_no_attribute_root(drawn, balance, script, tmp_path):
-    script("emoset/draw.py", f"data.emoset={tmp_path}/mine", f"run={tmp_path}/run", "drawn.images=80", "drawn.size=32")
+    script("demo/draw.py", f"data.emoset={tmp_path}/mine", f"run={tmp_path}/run", "drawn.images=80", "drawn.size=32")
     result = balance(drawn, f"data.attribute_root={tmp_path}/mine", check=False)
     assert "mine was built by this project, but is no attribute root; name another folder" in result.stderr
     assert (tmp_path / "mine/train.json").exists()

@@ -10,8 +10,11 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from config.loading import UserError, dump
-from config.settings import ROOT, EmotionSpace, Mapper, Models, Settings
+from config.errors import UserError
+from config.loading import dump
+from config.generation_settings import Mapper
+from config.section import ROOT
+from config.settings import EmotionSpace, Models, Settings
 from emoset.labels import EMOTIONS
 from training import encoder_training
 from training.emotion_encoder import EmotionEncoder, encode_images, new_encoder

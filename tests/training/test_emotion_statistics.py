@@ -8,8 +8,10 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
-from config.loading import UserError
-from config.settings import Data, EmotionSpace, Mapper, Models, Settings
+from config.errors import UserError
+from config.data_settings import Data
+from config.generation_settings import Mapper
+from config.settings import EmotionSpace, Models, Settings
 from emoset.confusability import read_confusability
 from emoset.labels import EMOTIONS
 from emoset.reading import read_emoset

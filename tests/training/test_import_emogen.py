@@ -6,8 +6,9 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from config.loading import UserError
-from config.settings import ROOT, EmotionSpace, Settings
+from config.errors import UserError
+from config.section import ROOT
+from config.settings import EmotionSpace, Settings
 from emoset.confusability import read_confusability
 from emoset.labels import EMOTIONS
 from training.import_emogen import main

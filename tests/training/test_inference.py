@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from config.loading import UserError, load
-from config.script import run
-from config.settings import EMOTIONS
+from config.errors import UserError
+from config.loading import load
+from runtime.script import run
+from emoset.labels import EMOTIONS
 from training.generation import plan_images, read_parameters
 from training.inference import main
 

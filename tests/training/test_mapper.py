@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from config.loading import UserError
+from config.errors import UserError
 from emoset.labels import EMOTIONS
 from training.attributes import AttributeTexts, alpha_of, fit_emotion_classifier
 from training.emotion_space import EmotionSpace, emotion_weights

@@ -14,7 +14,7 @@ import pytest
 import torch
 from mapper_runs import arguments, assert_close, assert_same_losses, gradients, resumed_after, train, weights
 
-from config.settings import ROOT
+from config.section import ROOT
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from huggingface_hub.utils import filter_repo_objects
 from mapper_runs import assert_close, assert_same_losses, gradients, metrics, resumed_after, state_of_optimizer, weights
 from safetensors.torch import load_file
 
-from config.loading import UserError, load
-from emoset.built_folder import MARKER
+from config.errors import UserError
+from config.loading import load
+from runtime.built_folder import MARKER
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UniPCMultistepScheduler
 
-from config.loading import UserError
+from config.errors import UserError
 from training import pipeline
 from training.pipeline import EmotionPipeline
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from config.loading import load
-from config.script import end_process_group
+from runtime.script import end_process_group
 from training.caches import TensorCache
 from training.emotion_encoder import encode_images, new_encoder
 from training.encoder_training import fit_encoder

@@ -11,8 +11,9 @@ from transformers import AutoModelForImageTextToText
 
 import understanding.grpo
 from config.loading import load
-from config.script import open_run_folder
-from config.settings import ROOT, Settings
+from runtime.run_folder import open_run_folder
+from config.section import ROOT
+from config.settings import Settings
 from emoset.reading import read_emoset
 from understanding.loading import load_processor
 from understanding.questions import draw_questions

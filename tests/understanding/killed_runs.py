@@ -17,7 +17,7 @@ import understanding.result
 import understanding.stages
 import understanding.warmup
 from config.loading import load
-from config.settings import ROOT
+from config.section import ROOT
 
 POINTS = {  # the function that a run is killed in, and at which of its calls in that run
     "while the warm-up's checkpoint is saved": (understanding.warmup.Trainer, "_save_rng_state", 2),

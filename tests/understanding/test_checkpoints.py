@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
-from config.loading import UserError
+from config.errors import UserError
 from understanding.checkpoints import WholeCheckpoints
 
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from tiny_trainers import G, by_length, make_trainer, scored
 
 import understanding.grpo
-from config.loading import UserError
-from config.settings import ROOT
+from config.errors import UserError
+from config.section import ROOT
 from config.understanding_settings import Rewards
 from understanding.grpo import plan, question_data, reward_functions, reward_weights, training_arguments
 

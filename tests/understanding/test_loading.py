@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
-from demo.small_vlm import make_processor, make_vlm, save_vlm
+from demo.making.small_vlm import make_processor, make_vlm, save_vlm
 from understanding.loading import load_processor
 
 WITHOUT = importlib.util.find_spec("torchvision") is None

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from config.loading import UserError
+from config.errors import UserError
 from emoset.images import load_image
 from understanding import merge
 from understanding.loading import load_processor

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 import understanding.asking
-from config.loading import UserError
+from config.errors import UserError
 from config.understanding_settings import Mining
-from emoset.chosen import equal_emotions, read_folder
+from emoset.selection import equal_emotions, read_folder
 from emoset.confusability import read_confusability
 from emoset.labels import EMOTIONS
 from understanding import mining

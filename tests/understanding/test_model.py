@@ -6,7 +6,7 @@ from tiny_trainers import llava, qwen2_5, qwen3
 from transformers import AutoModelForImageTextToText
 
 import understanding.grpo
-from config.loading import UserError
+from config.errors import UserError
 from understanding.grpo import load_trainable
 from understanding.model import lora_config
 

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from config.loading import UserError, load
+from config.errors import UserError
+from config.loading import load
 from emoset.labels import EMOTIONS
 from understanding import predict
 from understanding.asking import Asker

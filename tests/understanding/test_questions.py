@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from config.loading import UserError
+from config.errors import UserError
 from config.understanding_settings import Questions
 from emoset.labels import EMOTIONS
 from understanding.questions import PHRASINGS, draw_questions, multiple_choice

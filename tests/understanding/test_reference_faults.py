@@ -13,7 +13,8 @@ import understanding.questions
 import understanding.rewards
 import understanding.shared_prefix
 import understanding.stages
-from config.loading import UserError, load
+from config.errors import UserError
+from config.loading import load
 from emoset.labels import EMOTIONS
 from understanding.blind_check import blind_table
 from understanding.questions import draw_questions

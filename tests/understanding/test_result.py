@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from config.loading import UserError
+from config.errors import UserError
 from understanding.result import save_result
 
 

@@ -13,7 +13,7 @@ from tiny_trainers import llava, llava_processor
 from transformers import AutoModelForImageTextToText
 
 import understanding.stages
-from config.loading import UserError
+from config.errors import UserError
 from emoset.images import load_image
 from emoset.labels import EMOTIONS
 from understanding.asking import Asker

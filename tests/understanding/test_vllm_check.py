@@ -5,7 +5,7 @@ import importlib.util
 
 import pytest
 
-from config.loading import UserError
+from config.errors import UserError
 from understanding.vllm_check import check_vllm_agrees
 
 

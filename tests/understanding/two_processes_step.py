@@ -8,7 +8,7 @@ import torch
 from accelerate.state import AcceleratorState
 from tiny_trainers import make_trainer
 
-from config.script import end_process_group
+from runtime.script import end_process_group
 
 
 def main(folder: Path, mode: str) -> None:

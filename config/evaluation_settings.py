@@ -1,0 +1,50 @@
+"""The settings of the evaluation: a section of `Settings` in settings.py."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from config.section import ModelName, ProjectPath, Section, SplitAtCommas, Unique
+
+
+class Evaluate(Section):
+    """The models, generators and images that evaluation/evaluate.py measures, and the networks that it measures with."""
+
+    models: Annotated[list[ModelName], SplitAtCommas, Unique] = Field([])
+    """Models, adapters or merged weights, by name or folder. An empty list takes the base model and the run's result."""
+    split: Literal["val", "test"] = "val"
+    """Split that models are asked about and that generated images are compared with."""
+    folder: ProjectPath | None = None
+    """Folder with a subfolder of images for each emotion, asked about instead of the split. null asks about the split."""
+    images: int | None = Field(None, ge=1, le=10**8)
+    """Images that models are asked about, equally many of each emotion. null takes all."""
+    batch_size: int = Field(16, ge=1, le=4096)
+    """Questions, or images, that each process runs at once."""
+    blind: bool = True
+    """Ask the last model about a grey image too, to see what the text alone gives away."""
+    baselines: bool = True
+    """Measure CLIP (models.clip) too: zero-shot, and a linear probe on the training split."""
+    generators: Annotated[list[ProjectPath], SplitAtCommas, Unique] = Field([])
+    """Folders of generators, or of other methods' images in <emotion>/, measured beside the run's own generator."""
+    generated: int = Field(500, ge=4, le=10**6)
+    """Images of each emotion that every method makes, and that are taken of the split for comparison."""
+    reference: int | None = Field(None, ge=16, le=10**8)
+    """Training images, equally many of each emotion, that generated ones are compared with. null: as many as possible."""
+    pairs: int = Field(2000, ge=8, le=10**7)
+    """Pairs of images of the same emotion, over all emotions, for LPIPS and semantic diversity."""
+    judge: ModelName | None = None
+    """Classifier of the emotions, or EmoGen's as .pth or imported. null fits a linear probe of models.clip."""
+    force_judge: bool = False
+    """Accept a judge that the generator was trained with."""
+    fid_network: ModelName = "inception"
+    """Network whose features FID and KID compare: inception (torch-fidelity), or a vision model by name or folder."""
+    lpips_network: ModelName = "alex"
+    """Network whose features LPIPS compares: alex (lpips), or a ResNet by name or folder, unweighted."""
+    object_classifier: ModelName = "microsoft/resnet-50"
+    """Classifier of objects for semantic clarity and attributes: a name, a folder or a file of torchvision's ResNet-50."""
+    scene_classifier: ModelName = "data/resnet50_places365.pth.tar"
+    """Classifier of scenes for semantic clarity and attributes: a name, a folder or a file of torchvision's ResNet-50."""
+    contents: Annotated[list[str], SplitAtCommas, Unique] = Field(["bag", "cup", "house", "room", "street", "tree"])
+    """Contents that emotions are put on, at strengths from 0 to 1, as in "a photo of a <emotion> bag"."""
+    curve_images: int = Field(16, ge=1, le=10**5)
+    """Images of each content, strength and emotion. Each mix and weight gets four times as many."""

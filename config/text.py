@@ -1,0 +1,167 @@
+"""What a setting takes, in words, and what the text of a command line means for it."""
+
+import os
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import annotated_types
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from config.taxonomy import Taxonomy
+
+WHOLE = re.compile(r"[-+]?[0-9]+")
+NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+DIGITS = 4000  # the most that Python reads as one number
+
+
+class Loader(yaml.SafeLoader):
+    """PyYAML with decimal numbers (010 is 10, 1:30 and 2024-01-01 are words, 1e-3 is a number), and `no` a word.
+
+    Of two equal keys the first is not dropped without a word: that is an error.
+    """
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key.value}' stands twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
+        return super().construct_mapping(node, deep)
+
+
+_DROPPED = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp")}
+Loader.yaml_implicit_resolvers = {
+    letter: [(tag, form) for tag, form in known if tag not in _DROPPED]
+    for letter, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(rf"{WHOLE.pattern}$"), list("-+0123456789"))
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"{NUMBER.pattern}$"), list("-+.0123456789"))
+Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: _whole(loader.construct_scalar(node)))
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if len(text) <= DIGITS else text
+
+
+def allowed(field: FieldInfo) -> str:
+    """Say in a few words which values a setting takes, for example `number, 0 to below 1`."""
+    return _words(field.annotation, _bounds(field.metadata))
+
+
+def default_text(field: FieldInfo) -> str:
+    """Return the default of a setting as a command line says it."""
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, list):
+        return ",".join(map(str, default))
+    return {None: "null", True: "true", False: "false"}.get(default, str(default)) if _plain(default) else str(default)
+
+
+def parse(text: str, field: FieldInfo) -> Any:
+    """Return the value that the text of `key=text` gives a setting; of the wrong type where it gives none.
+
+    Text is literal, as typed. An empty one empties a text or a list. Numbers are decimal. Lists are written `a,b` or
+    `[a, b]`; mappings, and lists of them, as in YAML. Paths count from where the user stands.
+    """
+    return _parse(text, field.annotation)
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _bounds(metadata: list) -> str:
+    low = high = step = ""
+    for bound in metadata:
+        match bound:
+            case annotated_types.Ge(ge=limit):
+                low = f"{limit:.12g}"
+            case annotated_types.Gt(gt=limit):
+                low = f"above {limit:.12g}"
+            case annotated_types.Le(le=limit):
+                high = f"{limit:.12g}"
+            case annotated_types.Lt(lt=limit):
+                high = f"below {limit:.12g}"
+            case annotated_types.MultipleOf(multiple_of=factor):
+                step = f", a multiple of {factor:.12g}"
+    return f", {low} to {high}{step}" if low else ""  # every number has both
+
+
+def _words(annotation, bounds: str) -> str:
+    arguments = typing.get_args(annotation)
+    match typing.get_origin(annotation):
+        case typing.Annotated:
+            return _words(arguments[0], _bounds(getattr(arguments[1], "metadata", [])))
+        case typing.Literal:
+            return " | ".join(map(str, arguments))
+        case types.UnionType | typing.Union:
+            return " or ".join("null" if each is type(None) else _words(each, bounds) for each in arguments)
+        case origin if origin is list:
+            return f"list of {_words(arguments[0], '')}"
+        case origin if origin is dict:
+            return f"{{{_words(arguments[0], '')}: {_words(arguments[1], '')}, ...}}"
+    names = {bool: "true | false", int: "whole number", float: "number", str: "text", Path: "path", Taxonomy: "path"}
+    return names[annotation] + bounds
+
+
+def _parse(text: str, annotation) -> Any:
+    arguments = typing.get_args(annotation)
+    match typing.get_origin(annotation):
+        case typing.Annotated:
+            return _parse(text, arguments[0])
+        case types.UnionType | typing.Union:
+            (kind,) = (each for each in arguments if each is not type(None))
+            is_path = typing.get_origin(kind) is not list and _is_path(kind)
+            return None if text == "null" or (is_path and not text) else _parse(text, kind)
+        case origin if origin is list:
+            return _parse_list(text, arguments[0])
+        case origin if origin is dict:
+            return _parse_yaml(text)
+    if _is_path(annotation):
+        return _from_here(text) if text else None
+    if annotation is int and WHOLE.fullmatch(text):
+        return _whole(text)
+    if annotation is float and NUMBER.fullmatch(text):
+        return float(text)
+    return {"true": True, "false": False}.get(text.lower(), text) if annotation is bool else text
+
+
+def _parse_list(text: str, item) -> Any:
+    base = typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
+    if typing.get_origin(base) is dict:
+        return _parse_yaml(text) if text else []
+    content = _parse_yaml(text) if text.startswith("[") else text
+    if isinstance(content, list):
+        listed = [str(each) if base in (str, Path) else each for each in content]
+    elif base is str:
+        return text or []  # split at commas, or not, by the setting's own type
+    else:
+        listed = [_parse(each.strip(), item) for each in text.split(",") if each.strip()]
+    return [_from_here(each) if os.path.isabs(each) is False else each for each in listed] if base is Path else listed
+
+
+def _is_path(annotation) -> bool:
+    base = typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+    return isinstance(base, type) and issubclass(base, Path | Taxonomy)
+
+
+def _from_here(path: str) -> str:
+    """Return a path of the command line, which counts from where the user stands."""
+    return os.path.join(os.getcwd(), os.path.expanduser(path))
+
+
+def _parse_yaml(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader)
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError):  # what only looks like YAML
+        return text
+
+
+def is_section(annotation) -> bool:
+    """Tell whether a field is a section of settings, and not a setting."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation is not Taxonomy

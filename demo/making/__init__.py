@@ -1,0 +1,1 @@
+"""How the committed models of the demo were made, and how good they are."""

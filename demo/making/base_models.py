@@ -1,0 +1,74 @@
+"""Train the tiny models of the demo on drawn images: Stable Diffusion's parts, a whole CLIP, and three classifiers.
+
+    python demo/making/base_models.py run=runs/base_models
+
+Everything learns from images of uniformly drawn content with captions of it (demo/making/captions.py); only the judge sees
+emotions. The same command again goes on where it stopped. An hour and a half on 2 newer cores, longer on older. The result,
+`<run>/models/`, is committed as demo/models/:
+
+    stable_diffusion/  StableDiffusionPipeline: CLIP text tower, KL autoencoder, U-Net (predicts velocity), tokenizer
+    clip/              the CLIP with both towers and projections
+    backbone/          a ResNet that knows content: what ImageNet's ResNet-50 is to the full job
+    content/           a ResNet that names what an image shows, for measuring; training never sees it
+    judge/             a ResNet that names the emotion of a drawn image, for measuring; training never sees it
+"""
+
+import sys
+
+from runtime.run_folder import open_run_folder
+from runtime.script import run
+from config.settings import Settings
+
+IMAGES = 60_000
+
+
+def main(settings: Settings) -> None:
+    from functools import partial
+
+    import torch
+    from transformers import ViTImageProcessorPil
+
+    from demo.making import small_models as small
+    from demo.making.fitting import fit
+    from demo.making.small_models import draw_images
+    from emoset.labels import EMOTIONS
+
+    folder = open_run_folder(settings, "models")
+    seed = settings.seed
+    work = settings.run / f"work-{seed}"
+    work.mkdir(exist_ok=True)
+    torch.manual_seed(seed)
+    fit_here = partial(fit, work, images=IMAGES, seed=seed)
+    # The classifiers train too briefly for a moving average, and their batch norms' statistics are not those of one.
+    fit_classifier = partial(fit_here, batch=64, rate=2e-3, averaged=False)
+
+    contents = draw_images(work / "contents", IMAGES, small.SIZE, seed, False, settings.data.workers)
+    emotions = draw_images(work / "emotions", IMAGES, small.SIZE, seed, True, settings.data.workers)
+    backbone = fit_classifier(
+        "backbone", small.make_resnet(small.CONTENTS, (24, 48, 96, 128)), small.content_loss(contents), 1800
+    )
+    content = small.make_resnet(small.CONTENTS, (32, 64, 96, 128))
+    content = fit_classifier("content", content, small.content_loss(contents, soft=0.5), 4000)
+    judge = fit_classifier("judge", small.make_resnet(list(EMOTIONS), (32, 64, 96, 128)), small.emotion_loss(emotions), 1600)
+    tokenizer = small.make_tokenizer(seed)
+    vae = fit_here("autoencoder", small.make_autoencoder(), small.reconstruction_loss(contents, backbone), 3000, 8, 1.5e-3)
+    clip = fit_here("clip", small.make_clip(tokenizer), small.contrastive_loss(contents, tokenizer), 1000, 128, 1e-3)
+    moments = small.encode_latents(vae, contents)
+    denoising = small.denoising_loss(moments, contents, clip, tokenizer)
+    unet = fit_here("unet", small.make_unet(), denoising, 7500, 64, 1.5e-3).requires_grad_(True)
+    # By then it draws all but things in places, a fifth of the images: more of those.
+    both = [row for row, cues in enumerate(contents.cues) if cues.object and cues.scene]
+    rows = torch.tensor([*range(IMAGES), *both * 6])
+    again = partial(fit, work, images=len(rows), seed=seed + 1)
+    unet = again("unet-both", unet, lambda unet, drawn: denoising(unet, rows[drawn]), 4500, 64, 1e-3)
+
+    small.save_stable_diffusion(folder, vae, clip, unet, tokenizer)
+    size = dict(height=small.SIZE, width=small.SIZE)
+    processor = ViTImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    for name, classifier in (("backbone", backbone), ("content", content), ("judge", judge)):
+        classifier.half().save_pretrained(folder / name)
+        processor.save_pretrained(folder / name)
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

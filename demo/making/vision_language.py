@@ -1,0 +1,63 @@
+"""Train the demo's base vision-language model, a tiny Qwen2.5-VL, on questions about drawn images.
+
+    python demo/making/vision_language.py run=runs/base_vlm
+
+It stands in for Qwen2.5-VL-3B: it sees and names what an image shows, answers in the format that it is asked for, and has
+but a weak notion of emotions (demo/making/content_questions.py). First its vision tower learns to name all content through a
+linear layer, and to see as demo/models/backbone does, since it learns slowly through language alone; then the language
+model learns to compare and to answer, at last mostly about emotions.
+The same command again goes on where it stopped. Fifty minutes on 2 newer cores, longer on older. The result,
+`<run>/models/`, is committed as demo/models/vision_language/; demo/making/measure_vlm.py measures it.
+"""
+
+import sys
+
+from runtime.run_folder import log, open_run_folder
+from runtime.script import run
+from config.section import ROOT
+from config.settings import Settings
+
+IMAGES = 60_000
+
+
+def main(settings: Settings) -> None:
+    from functools import partial
+
+    import torch
+    from transformers import ResNetModel
+
+    from demo.making import small_vlm as small
+    from demo.making.fitting import DEVICE, fit
+    from demo.making.small_models import SIZE, draw_images
+    from demo.making.vlm_answers import Answering, answer_loss
+
+    folder = open_run_folder(settings, "models")
+    seed = settings.seed
+    work = settings.run / f"work-{seed}"
+    work.mkdir(exist_ok=True)
+    torch.manual_seed(seed)
+
+    contents = draw_images(work / "contents", IMAGES, SIZE, seed, False, settings.data.workers)
+    emotions = draw_images(work / "emotions", IMAGES, SIZE, seed, True, settings.data.workers)
+    processor = small.make_processor(seed)
+    model = small.make_vlm(processor.tokenizer)
+    fit_here = partial(fit, work, images=IMAGES, seed=seed)
+    backbone = ResNetModel.from_pretrained(ROOT / "demo/models/backbone", dtype=torch.float32)
+    backbone = backbone.to(DEVICE).eval().requires_grad_(False)
+    naming = small.ContentNaming(model.model.visual, backbone)
+    naming = fit_here("vision", naming, small.naming_loss(contents, backbone), 2000, 64, 3e-3)
+    model.model.visual.load_state_dict(naming.tower.state_dict())
+    answering = Answering(model)
+    model.model.visual.requires_grad_(False)
+    # A moving average would remember how the language model began.
+    asked = (contents, emotions, processor, seed)
+    answering = fit_here("answers", answering, answer_loss(*asked, guesses=1), 3400, 24, 1.2e-3, averaged=False)
+    answering.model.model.language_model.requires_grad_(True)
+    answering.probe.requires_grad_(True)
+    model = fit_here("guesses", answering, answer_loss(*asked, guesses=6), 1700, 8, 5e-4, averaged=False).model
+    small.save_vlm(folder, model, processor)
+    log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
+
+
+if __name__ == "__main__":
+    run(main, __doc__)

@@ -1,0 +1,101 @@
+"""Folders that are built whole: in a folder beside, then renamed into place, with their recipe in them."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from config.errors import UserError
+from runtime.files import naming
+from runtime.recipe import Recipe, read_recipe
+
+MARKER = ".recipe.json"
+OLD_MARKER = ".built.json"  # of earlier versions of this project
+
+
+@contextmanager
+def lock(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Keep a second process from building `folder` at the same time. A killed process holds nothing back.
+
+    The second process waits; or, without `wait`, it gets a UserError.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(_beside(folder, "lock"))
+    try:
+        held.acquire(timeout=None if wait else 0)
+    except Timeout:
+        raise UserError(f"{folder}: another process is at work there; wait for it or choose another folder") from None
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def check_ours(folder: Path, what: str) -> None:
+    """Raise UserError where something else stands at `folder` than nothing, an empty folder, or `what`, built by us."""
+    written = read_recipe(folder / MARKER)
+    if written and written["what"] != what:
+        raise UserError(f"{folder} was built by this project, but is no {what}; name another folder")
+    if written:
+        return
+    if (folder / OLD_MARKER).is_file():
+        raise UserError(f"{folder} was built by an earlier version of this project; remove it, or name another folder")
+    if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UserError(f"{folder} exists and was not built by this project; it stays as it is: name another folder")
+
+
+def is_built(folder: Path, recipe: Recipe) -> bool:
+    """Tell whether `folder` stands as built by `recipe`. Raises UserError as check_ours does."""
+    check_ours(folder, recipe.what)
+    return recipe.is_finished(folder / MARKER)
+
+
+@contextmanager
+def building(folder: Path, recipe: Recipe) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; when the block ends well, it takes the place of `folder`.
+
+    Killed at any moment, the old folder or none stands, and what is left beside it is removed by the next call.
+    """
+    beside, old = _beside(folder, "new"), _beside(folder, "old")
+    for place in (folder, beside, old):
+        check_ours(place, recipe.what)
+    _remove(beside)
+    _put_back(old, folder)  # a kill between the two renames below
+    _remove(old)
+    beside.mkdir(parents=True)
+    recipe.start(beside / MARKER)
+    try:
+        with naming(folder):
+            yield beside
+        recipe.finish(beside / MARKER)
+        if folder.exists():
+            folder.rename(old)
+        beside.rename(folder)
+    finally:
+        _put_back(old, folder)
+        _remove(beside)
+        _remove(old)
+
+
+def _put_back(old: Path, folder: Path) -> None:
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of ours, its marker last: killed meanwhile, it is still known as ours."""
+    if not folder.exists():
+        return
+    for child in folder.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        elif child.name != MARKER:
+            child.unlink()
+    (folder / MARKER).unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(f".{folder.name}.{suffix}")

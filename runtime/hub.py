@@ -1,0 +1,89 @@
+"""Models that the config names, on the Hub or in a folder; results that go to the Hub."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from huggingface_hub import create_repo, upload_folder
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.utils import enable_progress_bars
+
+from config.errors import UserError
+from config.section import ROOT
+
+# MKL's vector functions (sqrt, exp, log), when two threads are the first to call one, now and then leave one thread with
+# their half-precision variants: one run in twenty came out otherwise, by its very first update. So one thread calls first.
+torch.ones(1).exp()
+
+
+def hide_loading(*libraries) -> None:
+    """Let transformers or diffusers show no bar while they load a model; a download keeps its own."""
+    for library in libraries:
+        library.utils.logging.disable_progress_bar()
+    enable_progress_bars()  # transformers hides those of downloads too, which take minutes
+
+
+def resolve_model(name: str) -> str:
+    """Return the path that `name` is, counted from here or from the project's root, or else the name, for the Hub."""
+    for path in (Path(os.path.expanduser(name)), ROOT / name):
+        if path.exists():
+            return str(path)
+    return name
+
+
+def load_model(kind, name: str, setting: str, **options):
+    """Return `kind.from_pretrained` of a model that the setting `setting` names; raises UserError where there is none."""
+    try:
+        return kind.from_pretrained(resolve_model(name), **options)
+    except (OSError, HFValidationError, RepositoryNotFoundError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{setting}: {name!r} is neither a folder with such a model nor a name on the Hub ({reason})"
+        ) from None
+
+
+def weights_digest(name: str) -> str:
+    """Return a hash that tells a model's files from another's: of their names, sizes, first and last million bytes.
+
+    A model on the Hub is known by its name.
+    """
+    folder, digest = Path(resolve_model(name)), hashlib.blake2b(digest_size=8)
+    if not folder.is_dir():
+        return name
+    for path in sorted(path for kind in ("*.safetensors", "*config.json") for path in folder.glob(kind)):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {path.stat().st_size} ".encode() + file.read(10**6))
+            file.seek(-min(path.stat().st_size, 10**6), os.SEEK_END)
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def fingerprint(*modules: torch.nn.Module, dtype: torch.dtype = torch.float16) -> str:
+    """Return a hash of the names and shapes of all weights and some 4,096 numbers from all over each, rounded to `dtype`."""
+    digest = hashlib.blake2b(digest_size=8)
+    for module in modules:
+        for name, weight in module.state_dict().items():
+            digest.update(f"{name} {tuple(weight.shape)}".encode())
+            some = weight.detach().flatten()[:: weight.numel() // 4096 + 1]
+            digest.update(some.to("cpu", dtype).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def fingerprints(*modules: torch.nn.Module) -> list[str]:
+    """Return the fingerprints in float16 and bfloat16: of the same model, whatever it was loaded as, one agrees."""
+    return [fingerprint(*modules, dtype=dtype) for dtype in (torch.float16, torch.bfloat16)]
+
+
+def upload(folder: Path, repository: str) -> None:
+    """Upload a result's folder to a repository on the Hub."""
+    upload_folder(repo_id=repository, folder_path=folder, ignore_patterns=".*")
+
+
+def check_repository(name: str, setting: str) -> None:
+    """Raise UserError where nothing can be uploaded to the repository `name`: known before hours of training, not after."""
+    try:
+        create_repo(name, exist_ok=True)
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{setting}: {name!r} cannot be uploaded to ({reason}); see `hf auth login`") from None

@@ -1,0 +1,38 @@
+"""metrics.jsonl: the numbers of a training, a line for each step that is logged."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from runtime.files import write_atomically
+
+
+class MetricsFile:
+    """The one writer of `<folder>/metrics.jsonl`. The main process alone makes one."""
+
+    def __init__(self, folder: Path, step: int = 0, by: str = "step"):
+        """Go on after `step`: lines of later steps, written before the run was killed, are dropped. by: step or epoch."""
+        self.path, self.by = folder / "metrics.jsonl", by
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)[by] <= step]
+        text = "".join(f"{line}\n" for line in kept)
+        write_atomically(self.path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+    def write(self, step: int, numbers: Mapping[str, object], digits: int | None = 6) -> None:
+        """Append the finite numbers of a step, rounded to `digits` decimals; what is no number is left out."""
+        kept = {name: float(value) for name, value in numbers.items() if _is_number(value)}
+        kept = {name: value if digits is None else round(value, digits) for name, value in kept.items()}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({self.by: step} | kept) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    """Return the lines of a folder's metrics.jsonl; none where there is no such file. A line cut off by a kill is dropped."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

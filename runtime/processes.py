@@ -1,0 +1,38 @@
+"""One process or many: how they start, and how they share work that each could do alone."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+import transformers
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from runtime.hub import hide_loading
+
+Item = TypeVar("Item")
+
+
+def start_process() -> PartialState:
+    """Return the state of this process among those launched, with the libraries told to keep to themselves."""
+    hide_loading(transformers)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
+    # Without a GPU it must be told so, or each process would find itself alone.
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+@contextmanager
+def shared_work(items: Sequence[Item], is_missing: Callable[[Item], bool]) -> Iterator[tuple[list[Item], list[Item]]]:
+    """Yield the items that are missing, and those of them that this process makes. All processes call it together.
+
+    Each looks at its share of the items. Nobody writes before all have looked, so all agree on what is missing; and all
+    leave the block together, when everything is written.
+    """
+    state = start_process()
+    places = range(len(items))[state.process_index :: state.num_processes]
+    found = set(gather_object([place for place in places if is_missing(items[place])]))
+    missing = [item for place, item in enumerate(items) if place in found]
+    yield missing, missing[state.process_index :: state.num_processes]
+    state.wait_for_everyone()

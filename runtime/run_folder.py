@@ -1,0 +1,159 @@
+"""The run folder: each stage's settings, environment, log and seconds."""
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from config.errors import UserError
+from config.loading import dump
+from config.section import ROOT
+from config.settings import Settings
+from runtime.files import naming, read_json, write_json
+
+PACKAGES = ("accelerate", "datasets", "deepspeed", "diffusers", "numpy", "pandas", "peft", "pillow", "pyarrow", "pydantic")
+PACKAGES += ("safetensors", "scikit-learn", "torch", "torchmetrics", "transformers", "trl")
+DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU
+log = logging.getLogger("emotion")
+_opened: list[Path] = []  # the folders whose seconds this process counts
+
+
+def open_run_folder(settings: Settings, stage: str) -> Path:
+    """Return `<run>/<stage>/`, with the resolved config and the environment written into it and the log going there.
+
+    Of many processes only the first, by the launcher's RANK, writes and logs. Its `seconds.json` is of all runs with the
+    same config: it begins at 0 with a config that is new there, and a folder from before there were such files gets none.
+    """
+    folder = _make_folder(settings.run / stage)
+    log.handlers.clear()
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    if not is_first_process():
+        log.addHandler(logging.NullHandler())
+        return folder
+    logging.raiseExceptions = False  # a closed pipe or a full disk must not print a traceback for each line
+    log.addHandler(_describe(folder, settings))
+    log.addHandler(logging.StreamHandler(sys.stdout))
+    _opened.append(folder)
+    return folder
+
+
+@contextmanager
+def inner_stage(settings: Settings, stage: str) -> Iterator[Path]:
+    """Yield `<run>/<stage>/` for a stage that the script of another one runs: it holds what that of its own would write.
+
+    What it logs, and its seconds, are the other stage's too.
+    """
+    began, folder = time.monotonic(), _make_folder(settings.run / stage)
+    if not is_first_process():
+        yield folder
+        return
+    to_file = _describe(folder, settings)
+    log.addHandler(to_file)
+    try:
+        yield folder
+    finally:
+        log.removeHandler(to_file)
+        to_file.close()
+        _add_seconds(folder, time.monotonic() - began)
+
+
+@contextmanager
+def counting_seconds() -> Iterator[None]:
+    """Add the wall seconds of the block to `seconds.json` of each run folder that it opens, however it ends."""
+    began = time.monotonic()
+    _opened.clear()
+    try:
+        yield
+    finally:
+        for folder in _opened:
+            _add_seconds(folder, time.monotonic() - began)
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the only process, or the first of those that a launcher such as accelerate started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def progress(items: Iterable | None, description: str, total: int, initial: int = 0, unit: str = " images"):
+    """Wrap `items` in a tqdm bar that counts what `unit` says; where there is no terminal, a line about every 20 seconds.
+
+    initial: how many were done before this run.
+    """
+    from tqdm import tqdm  # which the tests of a script's start do without
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        description,
+        total,
+        initial=initial,
+        unit=unit,
+        leave=terminal,
+        mininterval=0.1 if terminal else 20,
+        delay=0 if terminal else 20,
+    )
+
+
+def _make_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"run: {folder} cannot be made, a file stands in the way; choose another run folder") from None
+    return folder
+
+
+def _describe(folder: Path, settings: Settings) -> logging.Handler:
+    """Write the resolved config and the environment into a stage's folder; return what logs there."""
+    with naming(folder):
+        config, resolved = folder / "config.yaml", dump(settings).encode()
+        if not config.is_file() or config.read_bytes() != resolved:
+            _write_seconds(folder, 0.0)
+            config.write_bytes(resolved)
+        (folder / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n", encoding="utf-8")
+    to_file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    return to_file
+
+
+def _add_seconds(folder: Path, seconds: float) -> None:
+    if counted := read_json(folder / "seconds.json"):
+        _write_seconds(folder, counted["seconds"] + seconds)
+
+
+def _write_seconds(folder: Path, seconds: float) -> None:
+    write_json(folder / "seconds.json", {"seconds": round(seconds, 1)})
+
+
+def _environment() -> dict:
+    commit = ""
+    if shutil.which("git"):
+        describe = ["git", "describe", "--always", "--dirty"]
+        commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    # The driver tells the GPUs without torch, whose import takes seconds.
+    files = sorted(DRIVER.glob("*/information"))
+    gpus = Counter(re.search(r"Model:\s*(.*)", file.read_text(encoding="utf-8"))[1] for file in files)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": ", ".join(f"{count} x {model}" for model, count in gpus.items()) or "cpu",
+        "processors": os.cpu_count(),
+        "packages": versions,
+        "git": commit or None,
+    }

@@ -1,0 +1,92 @@
+"""What stands around a script's algorithm: settings in, one clear line where the user must act.
+
+A script reads its settings before it imports anything slow, so that --help and an error in the config answer at once:
+
+    from runtime.script import read_settings, run
+
+    read_settings(__name__, __doc__, "data", "balance")
+
+    import torch
+    ...
+    if __name__ == "__main__":
+        run(main)
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+
+try:
+    from config.errors import UserError
+    from config.loading import load
+    from config.settings import Settings
+    from runtime.run_folder import counting_seconds
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
+
+_settings: list[Settings] = []  # of the script that runs, once they are read
+
+
+def read_settings(name: str, description: str, *reads: str) -> None:
+    """Read the settings of this command line, where `name` is that of a script that runs; an imported one reads none.
+
+    description: of the script, for --help. reads: the sections of the settings that it reads, for --help.
+    """
+    if name != "__main__":
+        return
+    for library in ("TRANSFORMERS", "DIFFUSERS"):  # read when they are imported
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    sys.excepthook = _one_line
+    _settings[:] = [load(sys.argv[1:], description, reads)]
+
+
+def run(main: Callable[[Settings], None]) -> None:
+    """Call `main` with the settings that were read; a UserError or a full disk ends the process with one line.
+
+    Unless it is killed, its wall seconds are added to `seconds.json` in the run folder that it opened.
+    """
+    try:
+        with counting_seconds():
+            main(*_settings)
+            end_process_group()
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        sys.exit(_say(error))
+
+
+def end_process_group() -> None:
+    """Destroy torch's process group, if there is one, after freeing the models that hold it.
+
+    A group's threads need the interpreter's lock to let go of tensors. Gone with a model, a destroyed group keeps that lock
+    while it waits for them, which may be for ever; left to the interpreter's end, it may abort the process
+    (https://github.com/pytorch/pytorch/issues/190489).
+    """
+    if "torch" not in sys.modules:  # whose import takes seconds
+        return
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        gc.collect()  # trainers hold models in cycles
+        distributed.destroy_process_group()
+
+
+def _say(error: BaseException) -> int:
+    """Print what the user can do about an error; return the process's exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        print("\ninterrupted; what was finished stays, run the same command again for the rest", file=sys.stderr)
+        return 130
+    text = str(error)
+    if isinstance(error, OSError):
+        where = f": {error.filename2 or error.filename}" if error.filename else ""
+        text = f"{error.strerror or error}{where}. Nothing finished before was lost; fix it and run again"
+    elif isinstance(error, ModuleNotFoundError):
+        text = f"{error.name} is not installed; in the project's folder: pip install -r requirements.txt -e ."
+    print(f"error: {text}", file=sys.stderr)
+    return 1
+
+
+def _one_line(kind: type[BaseException], error: BaseException, traceback) -> None:
+    """Stand in for sys.excepthook while a script reads its settings and imports what it needs."""
+    if isinstance(error, UserError | KeyboardInterrupt | ModuleNotFoundError):
+        sys.exit(_say(error))
+    sys.__excepthook__(kind, error, traceback)
