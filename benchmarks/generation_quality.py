@@ -37,7 +37,7 @@ from emoset.attribute_folders import memberships
 from emoset.images import load_image
 from emoset.labels import attribute_name
 from emoset.reading import read_emoset
-from runtime.intervals import of_mean
+from runtime.figures import of_mean
 from evaluation.making import PAIRS, WEIGHTS, load_base
 from training.generation import load_generator
 from training.pipeline import EmotionPipeline

@@ -12,7 +12,7 @@ from config.settings import Settings
 from emoset.images import load_image
 from evaluation import metrics
 from evaluation.features import Network
-from runtime.intervals import of_pairs
+from runtime.figures import of_pairs
 from evaluation.perceptual import lpips_distances
 
 

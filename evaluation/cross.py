@@ -11,7 +11,7 @@ from runtime.run_folder import is_first_process, log
 from emoset.labels import EMOTIONS
 from config.settings import Settings
 from emoset.selection import equal_emotions
-from runtime.intervals import of_mean
+from runtime.figures import of_mean
 from evaluation.metric_labels import CROSS
 from evaluation.tables import figures_table, write_json
 from understanding.answering import answer_all

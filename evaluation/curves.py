@@ -8,7 +8,7 @@ from emoset.labels import EMOTIONS
 from config.settings import Settings
 from emoset.labels import attribute_name
 from evaluation.columns import Views
-from runtime.intervals import of_mean
+from runtime.figures import of_mean
 from evaluation.making import PAIRS, STRENGTHS, WEIGHTS
 from evaluation.networks import clip_texts
 

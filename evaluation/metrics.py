@@ -13,7 +13,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
 from emoset.labels import EMOTIONS
-from runtime.intervals import figure, of_mean, of_statistic
+from runtime.figures import figure, of_mean, of_statistic
 
 SAMPLES = 5  # disjoint ones, for the spread of FID
 STUDENT = 2.776  # the 97.5 % point of Student's t with SAMPLES - 1 degrees of freedom

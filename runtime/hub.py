@@ -59,6 +59,12 @@ def weights_digest(name: str) -> str:
     return digest.hexdigest()
 
 
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, by which others may know it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def fingerprint(*modules: torch.nn.Module, dtype: torch.dtype = torch.float16) -> str:
     """Return a hash of the names and shapes of all weights and some 4,096 numbers from all over each, rounded to `dtype`."""
     digest = hashlib.blake2b(digest_size=8)

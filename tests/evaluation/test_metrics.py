@@ -10,7 +10,7 @@ from config.loading import load
 from emoset.labels import EMOTIONS
 from evaluation import baselines, cross, curves, judge, metrics
 from evaluation.columns import Views, by_emotion
-from runtime.intervals import of_mean, of_pairs, of_statistic
+from runtime.figures import of_mean, of_pairs, of_statistic
 from evaluation.making import PAIRS, STRENGTHS, WEIGHTS
 from evaluation.perceptual import unweighted
 from understanding.scoring import LIKELIHOODS

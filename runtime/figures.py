@@ -1,11 +1,21 @@
 """Figures with their 95 % intervals: {"value", "low", "high", "n"}, by a bootstrap within groups, such as each emotion."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 RESAMPLES = 1000
 Statistic = Callable[[np.ndarray], float]  # of row numbers
+
+
+class Metric(NamedTuple):
+    """A figure as people read it. better: an arrow, or "" where neither way is. chance: what a guess gives."""
+
+    label: str
+    better: str
+    meaning: str
+    chance: float | None = None
 
 
 def figure(value: float, low: float, high: float, n: int) -> dict:
