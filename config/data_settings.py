@@ -71,7 +71,7 @@ class Drawn(Section):
 
 
 class Source(Section):
-    """Another data set that emoset/import_folder.py brings into EmoSet's layout: a folder, Parquet files or a Hub data set."""
+    """Another data set that emoset/import_folder.py brings into EmoSet's layout: a folder, or a data set with columns."""
 
     folder: ProjectPath | None = None
     """Folder with a subfolder of images for each class."""

@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from config.errors import UserError
-from config.loading import allowed, dump, leaf_fields, load
+from config.loading import RENAMED, dump, leaf_fields, load
 from config.section import ROOT
 from config.settings import Settings
+from config.text import allowed
 
 
 @pytest.fixture
@@ -22,8 +23,9 @@ def overlay(tmp_path):
 
 def test_config_yaml_states_every_key_with_its_default():
     stated = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    assert stated == yaml.safe_load(dump(Settings()))
-    assert load([]) == Settings()
+    assert stated == yaml.safe_load(dump(load([])))
+    for name, value in yaml.safe_load(dump(Settings())).items():  # which know no kinds of question
+        assert value == stated[name] or value.items() <= stated[name].items()
 
 
 def test_the_demo_changes_only_known_keys():
@@ -90,11 +92,14 @@ def test_values_as_people_write_them(overlay):
         ("seed: {a: 1}", "mine.yaml: seed: {'a': 1} is not allowed"),
         ("data: {decode: 1}", "mine.yaml: data.decode: 1 is not allowed; allowed: true | false"),
         ("data: {problems_allowed: 1.5}", "mine.yaml: data.problems_allowed: 1.5 is not allowed; allowed: number, 0 to 1"),
-        ("data: {workers: 0}", "data.workers: 0 is not allowed; allowed: whole number, 1 to 256 or null"),
+        ("machine: {processes: 0}", "machine.processes: 0 is not allowed; allowed: whole number, 1 to 256 or null"),
         ("mapper: {learning_rate: 0}", "mapper.learning_rate: 0 is not allowed; allowed: number, above 0 to 1"),
         ("mapper: {ema: 1.0}", "mapper.ema: 1.0 is not allowed; allowed: number, 0 to below 1 or null"),
         ("models: {resolution: 500}", "500 is not allowed; allowed: whole number, 32 to 2048, a multiple of 8"),
-        ("generate: {mixes: [{awe: 0}]}", "sadness: number, above 0 to 1000, ...}"),
+        (
+            "generate: {mixes: [{awe: 0}]}",
+            "generate.mixes: 0 is not allowed; allowed: list of {text: number, above 0",
+        ),
         ("data: {emoset: 5}", "mine.yaml: data.emoset: 5 is not allowed; allowed: path"),
         ("balance: {policy: fair}", "balance.policy: 'fair' is not allowed; allowed: tempered | emogen"),
         ("balance: {splits: [train, dev]}", "balance.splits: 'dev' is not allowed; allowed: list of train | val | test"),
@@ -105,8 +110,17 @@ def test_values_as_people_write_them(overlay):
         ("[a]: 1", "mine.yaml, line 1, column 1: not valid YAML"),
         ("seed: \x00", "mine.yaml: not valid YAML"),
         ("seed: !!int abc", "mine.yaml: not valid YAML"),
-        ("seed: 2024-13-45", "mine.yaml: not valid YAML"),
-        ("data: &d {emoset: *d}", "mine.yaml: not valid YAML: an anchor stands within itself"),
+        ("seed: 2024-13-45", "mine.yaml: seed: '2024-13-45' is not allowed"),
+        ("seed: !!timestamp x", "mine.yaml: not valid YAML"),
+        ("seed: !!bool x", "mine.yaml: not valid YAML"),
+        ("seed: !!float x", "mine.yaml: not valid YAML"),
+        ("data: &d {emoset: *d}", "mine.yaml: data.emoset: {'emoset': {...}} is not allowed; allowed: path"),
+        ("generate: {emotions: [joy]}", "mine.yaml: generate.emotions: 'joy' is not allowed; data.taxonomy lists amusement"),
+        ("generate: {mixes: [{joy: 1.0}]}", "mine.yaml: generate.mixes: 'joy' is not allowed; data.taxonomy lists"),
+        ("data: {taxonomy: nowhere.yaml}", "mine.yaml: data.taxonomy: nowhere.yaml cannot be read as a taxonomy: No such"),
+        ("questions: {vibes: 1}", "mine.yaml: questions.vibes: no such key"),
+        ("questions: {binary: lots}", "mine.yaml: questions.binary: 'lots' is not allowed; allowed: number, 0 to 1000"),
+        ("rewards: {binry: 1}", "mine.yaml: rewards.binry: no such key; did you mean rewards.binary?"),
         ("balance: !!map [1]", "mine.yaml: not valid YAML"),
         ("1: 2", "mine.yaml: 1: no such key"),
         ('run: "a\\0b"', "mine.yaml: run: 'a\\x00b' is not allowed; allowed: path"),
@@ -156,8 +170,8 @@ def test_values_that_exclude_each_other():
 
 def test_no_is_a_word(overlay):
     assert load(["mapper.mixed_precision=no"]).mapper.mixed_precision == "no"
-    settings = load(["--config", overlay("mapper: {mixed_precision: no, ema: null}\nquestions: {reasoning: false}")])
-    assert (settings.mapper.mixed_precision, settings.questions.reasoning) == ("no", False)
+    settings = load(["--config", overlay("mapper: {mixed_precision: no, ema: null}\nanswers: {reasoning: false}")])
+    assert (settings.mapper.mixed_precision, settings.answers.reasoning) == ("no", False)
 
 
 def test_not_a_text_file(tmp_path):
@@ -188,30 +202,142 @@ def test_the_benchmarks_default_mapper_is_that_of_the_defaults():
     assert ours.emotion_space.covariance == default.emotion_space.covariance
 
 
-def test_help_lists_every_key_with_its_default_and_loads_nothing_heavy():
-    code = (
-        "import sys, runpy; sys.argv = ['dataset_balance.py', '--help']\n"
-        "try: runpy.run_path('training/dataset_balance.py', run_name='__main__')\n"
-        "except SystemExit: pass\n"
-        "print('HEAVY', [name for name in ('torch', 'pandas', 'numpy', 'matplotlib', 'PIL') if name in sys.modules])"
-    )
+HELP = """
+import sys, runpy
+sys.argv = [{script!r}, *{arguments!r}]
+try: runpy.run_path({script!r}, run_name="__main__")
+except (SystemExit, Exception): pass
+print("HEAVY", [name for name in ("torch", "pandas", "numpy", "matplotlib", "PIL") if name in sys.modules])
+"""
+
+
+def help_of(script: str, *arguments: str) -> str:
+    code = HELP.format(script=script, arguments=arguments)
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "HEAVY []" in shown
-    words = " ".join(shown.split())
+    return " ".join(shown.split())
+
+
+def test_help_explains_the_keys_that_the_script_reads_and_loads_nothing_heavy():
+    shown = help_of("training/dataset_balance.py", "--help")
+    read = [key for key, _ in leaf_fields(Settings) if f" --{key} " in shown]
+    assert {key.partition(".")[0] for key in read} == {"seed", "run", "data", "balance", "machine"}
+    assert "--help all" in shown
+
+
+def test_help_all_explains_every_key_with_its_default():
+    shown = help_of("training/dataset_balance.py", "--help", "all")
     for key, field in leaf_fields(Settings):
-        assert f"--{key} {field.description}" in words
-    assert "[number, 0 to 1; default: 0.1]" in words
-    assert "[number, 0 to below 1; default: 0.2]" in words
+        assert f"--{key} {field.description}" in shown
+    assert "[number, 0 to 1; default: 0.1]" in shown
+    assert "[number, 0 to below 1; default: 0.2]" in shown
+
+
+def test_an_error_in_the_config_loads_nothing_heavy():
+    assert help_of("training/dataset_balance.py", "seed=many").endswith("HEAVY []")
+
+
+def test_every_help_text_is_a_sentence_of_its_own():
+    for key, field in leaf_fields(Settings):
+        assert field.description[0].isupper() or field.description.split()[0] in allowed(field), key
+        assert field.description.endswith("."), key
 
 
 def test_every_number_has_a_lowest_and_a_highest_and_says_so():
     for key, field in leaf_fields(Settings):
-        assert allowed(field).count("number") == allowed(field).count(" to "), key
+        if "list of number" not in allowed(field):
+            assert allowed(field).count("number") == allowed(field).count(" to "), key
 
 
-def test_a_script_without_the_project_installed_says_how_to_install_it(tmp_path):
+def test_without_its_packages_a_script_says_how_to_install_them(tmp_path):
     script = ROOT / "training/dataset_balance.py"
-    result = subprocess.run([sys.executable, "-S", script], cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, "-S", script]
+    result = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: config is not installed; in the project's folder: pip install")
+    assert result.stderr.startswith("error: yaml is not installed; in the project's folder: pip install")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "key", "value"),
+    [
+        ("generate.negative_prompt=blurry, #watermark, text", "generate.negative_prompt", "blurry, #watermark, text"),
+        ("generate.negative_prompt=1", "generate.negative_prompt", "1"),
+        ("generate.negative_prompt==", "generate.negative_prompt", "="),
+        ("generate.negative_prompt=null", "generate.negative_prompt", "null"),
+        ("generate.negative_prompt={a: 1}", "generate.negative_prompt", "{a: 1}"),
+        ("generate.negative_prompt= a ", "generate.negative_prompt", " a "),
+        ("generate.negative_prompt=", "generate.negative_prompt", ""),
+        ("generate.prompts=a <emotion> street #sunset", "generate.prompts", ["a <emotion> street #sunset"]),
+        ("generate.prompts=masterpiece: <emotion> bag", "generate.prompts", ["masterpiece: <emotion> bag"]),
+        ("generate.prompts=a <emotion> cup, red", "generate.prompts", ["a <emotion> cup, red"]),
+        ("generate.prompts=[masterpiece] <emotion>", "generate.prompts", ["[masterpiece] <emotion>"]),
+        ("generate.prompts=[a <emotion> bag, a <emotion> cup]", "generate.prompts", ["a <emotion> bag", "a <emotion> cup"]),
+        ("understanding.lora_targets=q_proj, v_proj", "understanding.lora_targets", ["q_proj", "v_proj"]),
+        ("evaluate.contents=bag, cup", "evaluate.contents", ["bag", "cup"]),
+        ("evaluate.models=a, b", "evaluate.models", ["a", "b"]),
+        ("evaluate.models=010", "evaluate.models", ["010"]),
+        ("evaluate.judge=null", "evaluate.judge", None),
+        ("evaluate.judge=10", "evaluate.judge", "10"),
+        ("generate.emotions=awe, fear", "generate.emotions", ["awe", "fear"]),
+        ("generate.emotions=", "generate.emotions", []),
+        ("generate.emotions=null", "generate.emotions", None),
+        ("generate.mixes=", "generate.mixes", []),
+        ("data.kinds=", "data.kinds", []),
+        ("source.classes={joy: amusement}", "source.classes", {"joy": "amusement"}),
+        ("source.shares=.5, .25, .25", "source.shares", [0.5, 0.25, 0.25]),
+        ("seed=010", "seed", 10),
+        ("seed=+7", "seed", 7),
+        ("generate.seeds=7", "generate.seeds", [7]),
+        ("generate.seeds=7,08", "generate.seeds", [7, 8]),
+        ("generate.strength=1", "generate.strength", 1.0),
+        ("generate.strength=.5", "generate.strength", 0.5),
+        ("mapper.ema=9e-1", "mapper.ema", 0.9),
+        ("data.decode=True", "data.decode", True),
+    ],
+)
+def test_the_command_line_is_taken_as_typed(argument, key, value):
+    section, _, name = key.rpartition(".")
+    settings = load([argument])
+    assert getattr(getattr(settings, section) if section else settings, name) == value
+
+
+@pytest.mark.parametrize(
+    "argument", ["seed=1:30", "seed=0x10", "seed=1_000", "seed=", "seed=1.0", "generate.strength=1:30", "data.decode=yes"]
+)
+def test_what_is_no_decimal_number_is_refused(argument):
+    with pytest.raises(UserError, match="is not allowed; allowed: "):
+        load([argument])
+
+
+def test_a_long_value_is_cut_in_the_message(overlay):
+    for arguments in (["seed=" + "9" * 5000], ["--config", overlay("seed: " + "9" * 5000)], ["seed=" + "9" * 4000]):
+        with pytest.raises(UserError, match=r"seed: .*\.\.\. is not allowed") as error:
+            load(arguments)
+        assert len(str(error.value)) < 250
+
+
+def test_numbers_in_files_are_decimal_and_words_stay_words(overlay):
+    text = "seed: 010\ngenerate: {negative_prompt: 2024-01-01, strength: 1e0}\nevaluate: {contents: ' bag , cup,'}"
+    settings = load(["--config", overlay(text)])
+    assert settings.seed == 10
+    assert (settings.generate.negative_prompt, settings.generate.strength) == ("2024-01-01", 1.0)
+    assert settings.evaluate.contents == ["bag", "cup"]
+    with pytest.raises(UserError, match=r"mine\.yaml: seed: '1:30' is not allowed"):
+        load(["--config", overlay("seed: 1:30")])
+
+
+def test_a_section_that_is_none_is_an_error_whatever_the_command_line_says(overlay):
+    with pytest.raises(UserError, match=r"mine\.yaml: data: expected a section of keys, found 3"):
+        load(["--config", overlay("data: 3"), "data.emoset=here"])
+
+
+def test_keys_that_were_renamed_still_work(overlay):
+    old = "grpo: {answer_tokens: 6, tracker: none}\nquestions: {reasoning: false}\nmapper: {workers: 0}"
+    settings = load(["--config", overlay(old), "data.workers=3"])
+    assert (settings.answers.tokens, settings.answers.reasoning) == (6, False)
+    assert settings.machine.model_dump() == {"processes": 3, "loaders": 0, "tracker": "none"}
+    for new in RENAMED.values():
+        assert new in dict(leaf_fields(Settings))
+    with pytest.raises(UserError, match=r"mine\.yaml: answers\.tokens: 'many' is not allowed"):
+        load(["--config", overlay("grpo: {answer_tokens: many}")])

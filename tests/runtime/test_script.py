@@ -1,6 +1,7 @@
-"""What `run` does around a script: the seconds that it counts in the run folder."""
+"""What `run` does around a script: the seconds that it counts in the run folder, and the line that an error becomes."""
 
 import json
+import subprocess
 import sys
 import weakref
 from contextlib import suppress
@@ -12,9 +13,20 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from config.loading import load
-from runtime.files import write_atomically
 from runtime.run_folder import inner_stage, log, open_run_folder
-from runtime.script import run
+from runtime.script import read_settings, run
+
+
+def run_with(main) -> None:
+    """Run `main` as a script does, with the settings of sys.argv."""
+    with suppress(SystemExit):
+        read_settings("__main__", "")
+        run(main)
+
+
+@pytest.fixture(autouse=True)
+def no_hook(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which read_settings replaces
 
 
 @pytest.fixture
@@ -31,8 +43,7 @@ def stage(tmp_path, monkeypatch):
                 raise ends
 
         monkeypatch.setattr(sys, "argv", ["stage.py", f"run={tmp_path}", *arguments])
-        with suppress(SystemExit):
-            run(main, "")
+        run_with(main)
         path = tmp_path / "stage" / "seconds.json"
         return json.loads(path.read_text())["seconds"] if path.exists() else None
 
@@ -75,24 +86,9 @@ def test_the_process_group_ends_after_the_models_that_hold_it(tmp_path, monkeypa
 
     monkeypatch.setattr(distributed, "destroy_process_group", destroying)
     monkeypatch.setattr(sys, "argv", ["stage.py", f"run={tmp_path}"])
-    run(main, "")
+    run_with(main)
     assert left == [None]
     assert not distributed.is_initialized()
-
-
-def test_two_writers_of_one_file_have_each_their_own_beside_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("os.getpid", lambda: 1)  # as two machines that share a disk may both have it
-    target = tmp_path / "numbers.csv"
-
-    def first(beside):
-        beside.write_text("first")
-        write_atomically(target, lambda other: other.write_text("second"))
-        assert beside.read_text() == "first"
-        assert beside.suffix == ".csv"
-
-    write_atomically(target, first)
-    assert target.read_text() == "first"
-    assert [path.name for path in tmp_path.iterdir()] == ["numbers.csv"]
 
 
 def test_a_stage_within_another_leaves_what_its_own_script_would(tmp_path, monkeypatch):
@@ -109,7 +105,7 @@ def test_a_stage_within_another_leaves_what_its_own_script_would(tmp_path, monke
 
     monkeypatch.setattr(sys, "argv", ["outer.py", f"run={tmp_path}"])
     for times in (1, 2):
-        run(main, "")
+        run_with(main)
         seconds = [json.loads((tmp_path / stage / "seconds.json").read_text())["seconds"] for stage in ("outer", "inner")]
         assert seconds == [8 * times, 5 * times]
     configs = [(tmp_path / stage / "config.yaml").read_bytes() for stage in ("outer", "inner")]
@@ -130,3 +126,58 @@ def test_the_environment_names_the_gpus(tmp_path, monkeypatch):
             (tmp_path / f"gpus/0000:0{number}:06.0").mkdir(parents=True, exist_ok=True)
             text = "Model: \t\t NVIDIA H200\nIRQ:   \t\t 41\n"
             (tmp_path / f"gpus/0000:0{number}:06.0/information").write_text(text)
+
+
+FAULTY = """
+from runtime.script import read_settings, run
+
+read_settings(__name__, "A script.")
+
+{after}
+
+
+def main(settings):
+    {main}
+
+
+if __name__ == "__main__":
+    run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("after", "main", "code", "line"),
+    [
+        ("import not_there", "pass", 1, "error: not_there is not installed; in the project's folder: pip install"),
+        ("raise KeyboardInterrupt", "pass", 130, "interrupted; what was finished stays"),
+        (
+            "import errno",
+            'raise OSError(errno.ENOSPC, "No space left", "/x")',
+            1,
+            "error: No space left: /x. Nothing",
+        ),
+        ("from config.errors import UserError", 'raise UserError("do this")', 1, "error: do this"),
+        ("", "raise KeyboardInterrupt", 130, "interrupted; what was finished stays"),
+    ],
+)
+def test_an_error_is_one_line(tmp_path, after, main, code, line):
+    script = tmp_path / "script.py"
+    script.write_text(FAULTY.format(after=after, main=main))
+    ended = subprocess.run([sys.executable, script, "seed=3"], capture_output=True, text=True)
+    assert ended.returncode == code
+    assert ended.stderr.strip().startswith(line)
+    assert ended.stderr.strip().count("\n") == 0
+
+
+def test_a_fault_of_ours_keeps_its_traceback(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(FAULTY.format(after="1 / 0", main="pass"))
+    assert "ZeroDivisionError" in subprocess.run([sys.executable, script], capture_output=True, text=True).stderr
+
+
+def test_an_error_in_the_config_comes_before_the_imports(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(FAULTY.format(after="print('imported')", main="pass"))
+    ended = subprocess.run([sys.executable, script, "seed=many"], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("error: command line: seed: 'many' is not allowed")
