@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
-from config.section import ROOT, from_root, relative_to_root
+from config.section import from_root, relative_to_root
 
 SIDES = ("positive", "negative")
-DEFAULT = ROOT / "config/taxonomies/emoset.yaml"
+DEFAULT = Path("config/taxonomies/emoset.yaml")
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # names stand in prompts, in columns and in folders
 
 

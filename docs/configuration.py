@@ -5,19 +5,26 @@ python docs/configuration.py
 
 from pathlib import Path
 
-from config.loading import allowed, leaf_fields
+from config.loading import leaf_fields
 from config.settings import Settings
+from config.text import allowed
 
 HEAD = """# Configuration
 
-*Written by `python docs/configuration.py` from `config/settings.py`; a test fails where the two differ.*
+*`python docs/configuration.py` writes this page from `config/settings.py`. A test fails where the two differ.*
 
-Settings are read in this order, the later over the earlier: the defaults below, `config/config.yaml`, each
-`--config FILE` in turn, `key=value` on the command line. A key stands in YAML under its section (`balance:`, then
-`  temperature: 0.3`), on the command line with a dot (`balance.temperature=0.3`). Relative paths count from the project's
-folder; on the command line, from where you stand. A wrong key or value ends the run with one line that says what is
-allowed. Every script explains all of this with `--help`, and writes the settings that it ran with to
-`<run>/<stage>/config.yaml`.
+You set a key in four places, and a later place wins: the defaults below, `config/config.yaml`, each `--config FILE` in turn,
+and `key=value` on the command line. In YAML a key stands under its section (`balance:`, then `  temperature: 0.3`). On the
+command line you write it with a dot (`balance.temperature=0.3`). Relative paths count from the project's folder, and on the
+command line from where you stand. A wrong key or value ends the run with one line that says what is allowed.
+
+On the command line a text is taken as you type it, with every `#` and `:` in it. An empty value empties a text or a list.
+Numbers are decimal. You write a list as `a, b` or `[a, b]`, and blanks around its items fall away. Mappings are written as in
+YAML.
+
+`--help` explains the keys that a script reads, and `--help all` explains every key. Each script writes the settings that it ran
+with to `<run>/<stage>/config.yaml`. Keys that had another name in an earlier version still work under that name
+(`RENAMED` in `config/loading.py` lists them).
 """
 
 
