@@ -90,18 +90,10 @@ def train_by_grpo(
     own = settings_of("grpo", settings.grpo, WATCHING) | {f"grpo.{name.replace('step_', 'steps_')}": steps}
     own |= reward_settings(settings.questions, settings.rewards) | {"answers.tokens": settings.answers.tokens}
     recipe = stage_recipe(settings, name, own, start, questions, data)
-    what = (
-        f"{LABELS[name]}: {steps:,} updates of {settings.grpo.questions_per_step} questions x {settings.grpo.group} answers"
-    )
-    return run_stage(
-        settings,
-        folder / name,
-        recipe,
-        start,
-        steps,
-        what,
-        partial(train, settings, name, start.model, questions, data, steps),
-    )
+    update = f"{settings.grpo.questions_per_step} questions x {settings.grpo.group} answers"
+    what = f"{LABELS[name]}: {steps:,} updates of {update}"
+    training = partial(train, settings, name, start.model, questions, data, steps)
+    return run_stage(settings, folder / name, recipe, start, steps, what, training)
 
 
 def train(
@@ -175,7 +167,7 @@ def reward_functions(
 ) -> dict[str, Callable]:
     """Return TRL's reward functions, by the names and in the order of reward_weights.
 
-    asked: the questions by number. Each kind logs what it wants beside its reward. confusability: (K, K), for the graded one.
+    asked: the questions by number. confusability: (K, K), for the graded reward. A kind may log numbers beside its reward.
     """
 
     def earned(name: str, completions: list, numbers: list[int]) -> list[float | None]:

@@ -15,6 +15,7 @@ from peft import PeftModel
 
 from config.errors import UserError
 from config.settings import Settings
+from config.understanding_settings import Understanding
 from runtime.built_folder import building
 from runtime.hub import resolve_model, weights_digest
 from runtime.recipe import Recipe
@@ -25,19 +26,20 @@ from understanding.processor import load_processor
 
 def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "merge").parent / "understanding"
-    merge(settings, settings.predict.model or str(folder / "model"), folder / "merged")
+    source = settings.predict.model or str(folder / "model")
+    if settings.predict.model is None and not (folder / "model" / ADAPTER).is_file():
+        raise UserError(f"{source} holds no adapter; understanding.py makes one, or name one: predict.model=...")
+    merge(settings.understanding, source, folder / "merged")
     log.info(f"wrote {(folder / 'merged').relative_to(settings.run)}/")
 
 
-def merge(settings: Settings, source: str, folder: Path) -> None:
+def merge(understanding: Understanding, source: str, folder: Path) -> None:
     """Write the plain weights of the adapter `source`, by name or folder, into `folder`.
 
     Raises UserError where there is no adapter.
     """
-    if settings.predict.model is None and not (Path(source) / ADAPTER).is_file():
-        raise UserError(f"{source} holds no adapter; understanding.py makes one, or name one: predict.model=...")
-    understanding = settings.understanding.model_copy(update={"four_bit": False})  # 4 bits cannot be merged into
-    model = load_whole(understanding, source, "predict.model")
+    whole = understanding.model_copy(update={"four_bit": False})  # 4 bits cannot be merged into
+    model = load_whole(whole, source, "predict.model")
     if not isinstance(model, PeftModel):
         raise UserError(f"predict.model: {source} holds no adapter, there is nothing to merge")
     with building(folder, Recipe("merged understanding model", {}, {"adapter": weights_digest(source)})) as work:

@@ -68,16 +68,16 @@ def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame
     is_known = recipe.is_finished(made_from) and table.is_file()
     start_process().wait_for_everyone()  # all have looked before one writes
     if is_known:
-        errors = pd.read_parquet(table)
-    else:
-        if is_first_process():
-            if made_from.is_file() and not recipe.is_started(made_from):
-                log.info(f"mining: {recipe.changes(made_from)}")
-            recipe.start(made_from)
-        asker = load_asker(settings.understanding, settings.answers, taxonomy, reference, "understanding.model")
-        sampled = dict(count=mining.answers, temperature=mining.temperature)
-        answers = answer_all(asker, questions, paths, folder, mining.batch_size, **sampled)
-        errors = error_rates(questions, read_answers(answers, taxonomy, settings.answers), taxonomy)
+        log.info("mining: mined before, and nothing has changed")
+        return pd.read_parquet(table)
+    if is_first_process():
+        if made_from.is_file() and not recipe.is_started(made_from):
+            log.info(f"mining: {recipe.changes(made_from)}")
+        recipe.start(made_from)
+    asker = load_asker(settings.understanding, settings.answers, taxonomy, reference, "understanding.model")
+    sampled = dict(count=mining.answers, temperature=mining.temperature)
+    answers = answer_all(asker, questions, paths, folder, mining.batch_size, **sampled)
+    errors = error_rates(questions, read_answers(answers, taxonomy, settings.answers), taxonomy)
     if is_first_process():
         write_atomically(table, errors.to_parquet)
         _write_confusability(errors, taxonomy, folder / "confusability.json")

@@ -91,16 +91,14 @@ def _name_base(path: Path, base: str) -> None:
 
 def _model_card(settings: Settings, done: Sequence[str]) -> str:
     options, rewards = settings.understanding, settings.rewards
-    weights = (
-        f"LoRA of rank {options.lora_rank} on {', '.join(options.lora_targets)}" if options.lora_rank else "All weights"
-    )
+    adapter = f"LoRA of rank {options.lora_rank} on {', '.join(options.lora_targets)}"
     vision = "the vision tower trained too" if options.train_vision else "the vision tower frozen"
     return CARD.format(
         **about_data(settings.data.emoset, settings.data.taxonomy),
         base=options.model,
         kinds=", ".join(name for name, share in kinds.shares(settings.questions).items() if share),
         use=(ADAPTER_USE if options.lora_rank else WHOLE_USE).format(base=options.model),
-        what=f"{weights}, {vision}.",
+        what=f"{adapter if options.lora_rank else 'All weights'}, {vision}.",
         rewards=", ".join(f"{name} x {weight:g}" for name, weight in reward_weights(settings.questions, rewards).items()),
         scoring=rewards.scoring,
         format="`<think>…</think><answer>…</answer>`" if settings.answers.reasoning else "the answer alone",
