@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from config.data_settings import Machine
 from config.errors import UserError
 from config.generation_settings import EmotionSpace, Models
 from config.loading import dump
