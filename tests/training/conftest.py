@@ -91,6 +91,8 @@ def write_published():
     """Return a function that writes a made-up publication, as EmoGen's repository is, and returns its classifier."""
     import torch
 
+    from config.taxonomy import DEFAULT, read_taxonomy
+
     def write(folder: Path, features: int = 5) -> torch.nn.Linear:
         (folder / "emo_space").mkdir(parents=True, exist_ok=True)
         (folder / "weights/Clip_emotion_classifier").mkdir(parents=True, exist_ok=True)
