@@ -7,7 +7,7 @@ import yaml
 
 from config.loading import dump
 from config.settings import Settings
-from evaluation.report_sections import read_json
+from runtime.files import read_json
 
 STAGES = ("draw", "balance", "training", "images", "understanding", "mining", "merge", "evaluation", "report")
 TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")

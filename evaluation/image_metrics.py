@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from emoset.labels import EMOTIONS
+from config.taxonomy import Taxonomy
 from runtime.figures import figure, of_mean, of_statistic
 
 SAMPLES = 5  # disjoint ones, for the spread of FID
@@ -77,16 +77,21 @@ def kid_figure(real: Tensor, made: Tensor, seed: int) -> dict:
     return figure(value, value - half_width, value + half_width, len(made))
 
 
-def emotion_figures(probabilities: np.ndarray, emotions: np.ndarray, seed: int, pooled: bool = False) -> dict[str, dict]:
-    """Return how often the judge's (n, 8) likeliest emotion, and the likelier one of positive and negative, is the intended.
+def emotion_figures(
+    probabilities: np.ndarray, emotions: np.ndarray, taxonomy: Taxonomy, seed: int, pooled: bool = False
+) -> dict[str, dict]:
+    """Return how often the judge's (n, K) likeliest emotion, and the likelier one of positive and negative, is the intended.
 
-    Positive are the first four. pooled: over all images, as published, and not the mean over emotions.
+    pooled: over all images, as published, and not the mean over emotions.
     """
-    truth = np.array([EMOTIONS.index(emotion) for emotion in emotions])
-    sides = probabilities.reshape(-1, 2, 4).sum(2)
+    names = np.array(taxonomy.emotions)
+    columns = {side: np.isin(names, own) for side, own in taxonomy.sides.items()}
+    sides = np.stack([probabilities[:, own].sum(1) for own in columns.values()], axis=1)
+    said = np.array(list(columns))[sides.argmax(1)]
+    intended = np.array([taxonomy.side_of(emotion) for emotion in emotions])
     return {
-        "emotion_accuracy": of_mean(probabilities.argmax(1) == truth, emotions, seed, pooled),
-        "emotion_accuracy_two_way": of_mean(sides.argmax(1) == truth // 4, emotions, seed, pooled),
+        "emotion_accuracy": of_mean(names[probabilities.argmax(1)] == emotions, emotions, seed, pooled),
+        "emotion_accuracy_two_way": of_mean(said == intended, emotions, seed, pooled),
     }
 
 
@@ -148,10 +153,13 @@ def pairs_within(emotions: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.array(pairs, dtype=int).reshape(-1, 2)
 
 
-def published_pairs(emotions: np.ndarray, seed: int) -> np.ndarray:
-    """Return (80, 2) numbers of images as published: ten pairs for each emotion, from a pool that no emotion ever leaves."""
+def published_pairs(emotions: np.ndarray, names: tuple[str, ...], seed: int) -> np.ndarray:
+    """Return (10 K, 2) numbers of images as published: ten pairs for each emotion, from a pool that no emotion ever leaves.
+
+    names: the K emotions, in the order in which they enter the pool.
+    """
     rng, pool, pairs = Random(seed), [], []
-    for emotion in EMOTIONS:
+    for emotion in names:
         pool += np.flatnonzero(emotions == emotion).tolist()
         pairs += [rng.sample(pool, 2) for _ in range(PUBLISHED_PAIRS) if len(pool) > 1]
     return np.array(pairs, dtype=int)
@@ -169,12 +177,14 @@ def published_pair_figure(distances: np.ndarray, seed: int) -> dict:
 
 
 def too_few_for_fid(real: Tensor, made: Tensor) -> str | None:
-    """Return a warning where real images, of features (N, D), or those made, (n, D), are too few for FID to say more than a
-    comparison at equal N and n does."""
+    """Return a warning where there are too few images for FID, of features (N, D) of real ones or (n, D) of those made.
+
+    FID then compares methods at equal N and n alone.
+    """
     width = made.shape[1]
     if min(len(real), len(made)) >= ENOUGH * width:
         return None
     return (
-        f"FID of {len(made):,} images to {len(real):,} real ones, by {width:,} features, is biased upwards; "
-        "compare it at equal numbers of both alone, or use KID"
+        f"FID of {len(made):,} images to {len(real):,} real ones, by {width:,} features, is biased upwards. "
+        "Compare it only at equal numbers of both, or use KID"
     )
