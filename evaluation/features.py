@@ -42,7 +42,7 @@ class FeatureCache:
     batch_size: int
 
     def features_of(self, network: Network, images: pd.DataFrame, what: str) -> Tensor:
-        """Return the features (N, D), float32, on the CPU, of images (columns image_id, path). All processes call it together.
+        """Return the features (N, D), float32, on the CPU, of images (columns image_id, path). All processes call it.
 
         Batches are the same however many processes share them, so the features are too. A file is kept for each batch, so a
         killed run resumes. what: the text at the progress bar.

@@ -41,7 +41,7 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
         answers["judged"] = images["judged"].to_numpy()
         counts[row] = len(answers)
         if is_first_process():
-            write_answers(folder / f"answers-generated-{row}.parquet", answers)
+            write_atomically(folder / f"answers-generated-{row}.parquet", answers.to_parquet)
         if row == "transfer":  # transfer/<content>/<strength>/...
             strengths = answers["image_id"].str.split("/").str[2]
             figures[row] = {name: agreement(own, emotions, seed) for name, own in answers.groupby(strengths)}
@@ -56,11 +56,6 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
         shown = {row: each for row, each in figures.items() if "intended" in each}
         log.info(f"\n{markdown_table(shown, cross_metrics(taxonomy))}\n\nvalue (low to high, 95 %)")
     return found
-
-
-def write_answers(path: Path, answers: pd.DataFrame) -> None:
-    """Write read answers as Parquet, without said_score, whose column holds what Parquet cannot."""
-    write_atomically(path, answers.drop(columns="said_score").to_parquet)
 
 
 def agreement(answers: pd.DataFrame, emotions: tuple[str, ...], seed: int) -> dict[str, dict]:

@@ -94,14 +94,11 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     for row in rows:
         if not images[row]["path"].iloc[0].is_relative_to(folder):
             copy_first(images[row], folder / "images" / row, settings.models.resolution)
-    warnings: dict[str, list[str]] = {}
-    for row in rows:
-        for text in filter(None, (doubts.get(row), too_few_for_fid(comparison.training.fid, views[row].fid))):
-            warnings.setdefault(text, []).append(row)
     about = {"n": {name: len(each) for name, each in images.items()}, "reference": len(reference)}
     about |= {"published_reference": len(everything), "split": evaluate.split, "seed": settings.seed}
     about["models"] = {"clip": clip} | {name: getattr(evaluate, name) for name in NETWORKS}
-    about |= {"seconds": round(time.monotonic() - started, 1), "processes": state.num_processes, "warnings": warnings}
+    about |= {"seconds": round(time.monotonic() - started, 1), "processes": state.num_processes}
+    about["warnings"] = warnings_of({row: views[row] for row in rows}, comparison.training, doubts)
     write_generation(folder, about, figures, taxonomy)
     return {"images": images, "judged": judged, "about": about, "figures": figures}
 
@@ -156,6 +153,15 @@ def figures_of_row(comparison: Comparison, seen: Views, squeezed: Tensor, judged
         "emogen": comparison.published(seen, squeezed, judged),
         "by_emotion": by_emotion(judged, seen.emotions, comparison.taxonomy, comparison.seed),
     }
+
+
+def warnings_of(views: dict[str, Views], training: Views, doubts: dict[str, str | None]) -> dict[str, list[str]]:
+    """Return the rows that each warning is about. doubts: what check_judge says of the rows that are generators."""
+    warnings: dict[str, list[str]] = {}
+    for row, seen in views.items():
+        for text in filter(None, (doubts.get(row), too_few_for_fid(training.fid, seen.fid))):
+            warnings.setdefault(text, []).append(row)
+    return warnings
 
 
 def write_curves(folder: Path, images: dict[str, pd.DataFrame], seen: Views, judged: dict, settings: Settings) -> dict:

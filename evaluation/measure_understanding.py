@@ -13,6 +13,7 @@ from config.settings import Settings
 from config.taxonomy import Taxonomy
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions, read_folder
+from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
 from evaluation.baselines import clip_figures
 from evaluation.features import feature_cache
 from evaluation.metric_labels import markdown_table
@@ -21,7 +22,7 @@ from runtime.run_folder import is_first_process, log
 from understanding.answering import answer_all
 from understanding.asking import load_asker
 from understanding.questions import evaluation_questions
-from understanding.scoring import confusion, figures, metrics, read_answers
+from understanding.scoring import figures, metrics, read_answers
 
 
 def models_of(settings: Settings) -> dict[str, str]:
@@ -57,7 +58,7 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
             answers = answer_all(asker, questions, paths, folder, evaluate.batch_size, blind=blind, forced=True)
             answers = read_answers(answers, taxonomy, settings.answers)
             row = "blind" if blind else label
-            rows[row] = figures(answers, taxonomy, seed)
+            rows[row] = figures(answers, taxonomy, seed) | accuracy_by_emotion(answers, taxonomy, seed)
             if is_first_process():
                 write_answers(folder, row, answers, taxonomy)
         del asker
@@ -82,9 +83,10 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
 
 
 def write_answers(folder: Path, row: str, answers: pd.DataFrame, taxonomy: Taxonomy) -> None:
-    """Write a row's read answers and their confusion matrix into `folder`."""
-    write_atomically(folder / f"answers-{row}.parquet", answers.drop(columns="said_score").to_parquet)
-    write_atomically(folder / f"confusion-{row}.csv", confusion(answers, taxonomy).to_csv)
+    """Write a row's read answers and their confusion matrices into `folder`."""
+    write_atomically(folder / f"answers-{row}.parquet", answers.to_parquet)
+    for kind, counts in confusions(answers, taxonomy).items():
+        write_atomically(folder / f"confusion-{kind}-{row}.csv", counts.to_csv)
 
 
 def images_of(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:

@@ -42,7 +42,9 @@ def generation_part(run: Path, found: dict, contents: Sequence[str], taxonomy: T
             figures_table(corrected, metrics, "Corrected: as it should be measured"),
             figures_table(published, metrics, "emogen: as EmoGen's code measures, fault for fault"),
         ],
-        "generation_confusions": confusion_tables(folder, methods, "confusion-generation-", "intended"),
+        "generation_confusions": confusion_tables(
+            folder, methods, "generation", "intended", {emotion: emotion for emotion in emotions}
+        ),
     }
 
 

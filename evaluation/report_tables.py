@@ -1,6 +1,6 @@
 """What several parts of the report share: tables of figures, bars of them, confusion matrices, strips of images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -73,18 +73,21 @@ def fusion_pictures(pairs: dict, what: str) -> list[dict]:
     ]
 
 
-def confusion_tables(folder: Path, rows: Sequence[str], prefix: str, corner: str) -> list[dict]:
-    """Return a table for each confusion matrix: counts, and by their share of the row how dark each cell is."""
+def confusion_tables(folder: Path, rows: Iterable[str], what: str, corner: str, right: Mapping[str, object]) -> list[dict]:
+    """Return a table for each confusion matrix in `folder`: counts, and by their share of the row how dark each cell is.
+
+    what: stands in the names of the files, confusion-<what>-<row>.csv. right: the right column of each emotion.
+    """
     tables = []
     for row in rows:
-        path = folder / f"{prefix}{row}.csv"
+        path = folder / f"confusion-{what}-{row}.csv"
         if not path.is_file():
             continue
         counts = pd.read_csv(path, index_col=0)
         shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
         cells = {
             true: [
-                {"count": count, "share": share, "right": said == true}
+                {"count": count, "share": share, "right": said == str(right[true])}
                 for said, count, share in zip(counts.columns, counts.loc[true], shares.loc[true], strict=True)
             ]
             for true in counts.index

@@ -10,8 +10,7 @@ from emoset.images import load_image
 from evaluation.plots import lines
 from runtime.metrics import read_metrics
 from runtime.page import picture, thumbnail
-from understanding import scoring
-from understanding.kinds import KINDS
+from understanding import kinds, scoring
 
 STEPS = {"warm_up": "Warm-up", "step_one": "Step I", "step_two": "Step II"}
 GENERATOR = {
@@ -37,7 +36,7 @@ def training_part(run: Path, mining: Mining, taxonomy: Taxonomy) -> dict:
 
 def plotted(taxonomy: Taxonomy) -> dict[str, dict[str, dict[str, str]]]:
     """Return what is plotted of each training's folder: title, then the label of each number in metrics.jsonl."""
-    rewards = [kind.NAME for kind in KINDS] + ["format"]
+    rewards = [kind.NAME for kind in kinds.KINDS] + ["format"]
     plots = dict(GENERATOR)
     for step, name in STEPS.items():
         plots[f"understanding/{step}"] = {

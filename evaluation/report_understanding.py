@@ -8,10 +8,11 @@ import pandas as pd
 from config.data_settings import Data
 from config.taxonomy import Taxonomy
 from emoset.images import load_image
+from evaluation.answers_by_emotion import true_answers
 from evaluation.report_tables import bars, by_metric, confusion_tables, emotion_bars, figures_table
 from runtime.page import picture, thumbnail
-from understanding import scoring
-from understanding.kinds import KINDS
+from understanding import kinds, scoring
+from understanding.kinds import multiple
 
 HARD = 2  # hard images of an emotion
 
@@ -26,34 +27,38 @@ def understanding_part(run: Path, found: dict, data: Data, folder: Path | None) 
         "understanding": found,
         "answered": by_metric(rows),
         "understanding_bars": bars(rows, metrics),
-        "understanding_by_emotion": accuracy_by_emotion(rows, data.taxonomy),
+        "understanding_by_emotion": pictures_by_emotion(rows, data.taxonomy),
         "understanding_table": figures_table(rows, metrics, "Understanding"),
-        "understanding_confusions": confusion_tables(evaluated, list(rows), "confusion-", "true"),
+        "understanding_confusions": [
+            table | {"caption": f"{table['caption']}: {kind.NAME} questions"}
+            for kind in kinds.KINDS
+            for table in confusion_tables(evaluated, rows, kind.NAME, "true", true_answers(kind, data.taxonomy))
+        ],
         "hard": hard_images(evaluated, list(found["about"].get("models", {})), data, folder),
     }
 
 
 def headline_metrics(taxonomy: Taxonomy) -> dict[str, str]:
-    """Return the labels of the figures that the summary shows: of what training plots, its balanced form if there is one."""
+    """Return the labels of the figures that the summary shows: what a kind's training plots, balanced where it can be."""
     metrics, found = scoring.metrics(taxonomy), {}
-    for plotted in scoring.curves():
+    for plotted in (name for kind in kinds.KINDS for name in kind.CURVES):
         balanced = plotted.replace("_accuracy", "_balanced_accuracy")
         name = balanced if balanced in metrics else plotted
-        if name != "format_rate":
-            found[name] = metrics[name].label
+        found[name] = metrics[name].label
     return found
 
 
-def accuracy_by_emotion(rows: dict[str, dict], taxonomy: Taxonomy) -> list[dict]:
+def pictures_by_emotion(rows: dict[str, dict], taxonomy: Taxonomy) -> list[dict]:
     """Return pictures of the accuracy of each row by emotion, for each kind of question that has such figures."""
-    metrics, pictures = scoring.metrics(taxonomy), []
-    for kind in KINDS:
+    pictures = []
+    for kind in kinds.KINDS:
         found = {
             row: {each: figures[f"{kind.NAME}_{each}"] for each in taxonomy.emotions if f"{kind.NAME}_{each}" in figures}
             for row, figures in rows.items()
         }
         if any(found.values()):
-            pictures += emotion_bars(found, metrics[f"{kind.NAME}_accuracy"])
+            metric = next(iter(kind.metrics(taxonomy).values()))
+            pictures += emotion_bars(found, metric._replace(label=metric.label.removesuffix(", balanced")))
     return pictures
 
 
@@ -66,10 +71,11 @@ def hard_images(evaluated: Path, models: Sequence[str], data: Data, folder: Path
     files = [evaluated / f"answers-{row}.parquet" for row in (first, last)]
     if first == last or not all(path.is_file() for path in files):
         return []
-    answers = [pd.read_parquet(path).query("kind == 'multiple'").set_index("image_id") for path in files]
+    tables = map(pd.read_parquet, files)
+    answers = [table[table["kind"] == multiple.NAME].set_index("image_id") for table in tables]
     found = []
     for emotion in data.taxonomy.emotions:
-        wrong = answers[0][(answers[0]["emotion"] == emotion) & (answers[0]["said_emotion"] != emotion)]
+        wrong = answers[0][(answers[0]["emotion"] == emotion) & (answers[0][multiple.COLUMN] != emotion)]
         for image_id in wrong.sort_values(f"p_{emotion}", kind="stable").index[:HARD]:
             said = [_said(each.loc[image_id], emotion, name) for name, each in zip((first, last), answers, strict=True)]
             shown = _image_of_question(image_id, emotion, data.emoset, folder)
@@ -78,7 +84,7 @@ def hard_images(evaluated: Path, models: Sequence[str], data: Data, folder: Path
 
 
 def _said(answer: pd.Series, emotion: str, model: str) -> dict:
-    right = answer["said_emotion"] == emotion
+    right = answer[multiple.COLUMN] == emotion
     return {"model": model, "text": answer["completion"], "right": right, "likelihood": answer[f"p_{emotion}"]}
 
 
