@@ -12,7 +12,8 @@ from PIL import Image
 
 from config.errors import UserError
 from config.section import ROOT
-from emoset.labels import EMOTIONS, KINDS
+from config.taxonomy import DEFAULT, read_taxonomy
+from emoset.labels import KINDS
 from evaluation.evaluate import main
 from evaluation.report_sections import row_name
 
@@ -188,7 +189,7 @@ def test_too_few_real_images_are_told_of_before_any_are_made(quick, emoset_copy)
 def test_the_corrected_reference_has_equally_many_of_each_emotion():
     import pandas as pd
 
-    from evaluation.generation import equal_reference
+    from evaluation.measure_generation import equal_reference
 
     emotions = [emotion for number, emotion in enumerate(EMOTIONS) for _ in range(3 + number)]
     train = pd.DataFrame({"image_id": range(len(emotions)), "emotion": emotions})

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from config.section import ROOT
-from emoset.labels import EMOTIONS
+from config.taxonomy import DEFAULT, read_taxonomy
 from evaluation import evaluate
 from understanding.asking import Asker
 

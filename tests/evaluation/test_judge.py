@@ -9,9 +9,9 @@ import torch
 from config.errors import UserError
 from config.section import ROOT
 from runtime.hub import weights_digest
-from emoset.labels import EMOTIONS
+from config.taxonomy import DEFAULT, read_taxonomy
 from evaluation.features import features_of
-from evaluation.generation import measure_generation
+from evaluation.measure_generation import measure_generation
 from evaluation.judge import check_judge, load_judge
 from evaluation.networks import clip_network
 from training.generator_folder import networks_seen

@@ -14,7 +14,7 @@ from config.errors import UserError
 from runtime.hub import load_model
 from emoset.images import load_image
 from evaluation import intervals, networks, perceptual
-from evaluation.generation import measure_generation
+from evaluation.measure_generation import measure_generation
 from evaluation.networks import classifier, fid_network
 
 DEPTHS = (3, 4, 6, 3)  # of ResNet-50

@@ -9,10 +9,10 @@ import torch
 from PIL import Image, ImageOps
 
 from emoset.images import load_image
-from emoset.labels import EMOTIONS
+from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.reading import read_emoset
 from evaluation import metrics, networks
-from evaluation.generation import measure_generation
+from evaluation.measure_generation import measure_generation
 from evaluation.perceptual import load_lpips, lpips_distances
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from config.errors import UserError
 from config.loading import load
-from emoset.labels import EMOTIONS
+from config.taxonomy import DEFAULT, read_taxonomy
 from evaluation.report import main
 from evaluation.report_sections import training_curves
 from understanding.scoring import LIKELIHOODS, confusion, figures, read_answers
