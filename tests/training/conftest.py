@@ -63,8 +63,8 @@ def generator(models, tmp_path_factory) -> Path:
     import torch
     from diffusers import StableDiffusionPipeline
 
-    from runtime.hub import fingerprints
     from emoset.labels import EMOTIONS
+    from runtime.hub import fingerprints
     from training.emotion_space import EmotionSpace
     from training.mapper import EmotionMapper
     from training.pipeline import GENERATOR

@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
+from training.processes import start
 
-from config.errors import UserError
 from config.data_settings import Data
+from config.errors import UserError
 from config.settings import Caches, Models, Settings
 from emoset.reading import read_emoset
 from training import caches
 from training.caches import TensorCache, encode_moments, load_pixels, moments_of, pixels_of
-from training.processes import start
 
 
 @pytest.fixture
