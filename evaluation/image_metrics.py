@@ -13,7 +13,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
 from config.taxonomy import Taxonomy
-from runtime.figures import figure, of_mean, of_biased_statistic
+from runtime.figures import figure, of_biased_statistic, of_mean
 
 SAMPLES = 5  # disjoint ones, for the spread of FID
 STUDENT = 2.776  # the 97.5 % point of Student's t with SAMPLES - 1 degrees of freedom
@@ -49,8 +49,8 @@ def frechet_distances(real: Tensor, samples: list[Tensor]) -> list[float]:
 def fid_figures(real: Tensor, generated: Tensor, seed: int) -> dict[str, dict]:
     """Return fid, and fid_half, its mean over two halves of the generated images: how much it owes to their number.
 
-    low, high: the standard deviation over five disjoint samples of the generated images, scaled to all of them, times Student's
-    t. Never a bootstrap: doubled images make FID larger, so that a bootstrap's whole interval may lie above the value.
+    low, high: the standard deviation over five disjoint samples of the generated images, scaled to all of them, times
+    Student's t. A bootstrap's whole interval may lie above the value, because doubled images make FID larger.
     """
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(generated)))
     halves = order.chunk(2)
@@ -69,10 +69,11 @@ def kid_figure(real: Tensor, generated: Tensor, seed: int) -> dict:
     """
     rng = np.random.default_rng(seed)
     size = min(SUBSET, len(real) // 2, len(generated) // 2)
-    drawn = [
-        poly_mmd(*(each[torch.from_numpy(rng.choice(len(each), size, replace=False))].double() for each in (real, generated)))
+    subsets = (
+        [each[torch.from_numpy(rng.choice(len(each), size, replace=False))].double() for each in (real, generated)]
         for _ in range(SUBSETS)
-    ]
+    )
+    drawn = [poly_mmd(*subset) for subset in subsets]
     value, half_width = np.mean(drawn), 1.96 * np.std(drawn, ddof=1) * np.sqrt(size / (len(generated) - size))
     return figure(value, value - half_width, value + half_width, len(generated))
 

@@ -33,7 +33,7 @@ def generator(tmp_path_factory) -> Path:
     stable = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32)
     words = stable.text_encoder.get_input_embeddings().weight.detach()
     mapper = EmotionMapper(dimension=12, width=words.shape[1], tokens=1, hidden_size=16)
-    space = EmotionSpace.of(torch.randn(8, 12) * 4, torch.rand(8, 12))
+    space = EmotionSpace.of(torch.randn(8, 12) * 4, torch.rand(8, 12), EMOTIONS)
     mapper.start_from(space, words)
     mapper.save_pretrained(folder / "mapper")
     space.save_pretrained(folder / "emotion_space")

@@ -16,6 +16,7 @@ from evaluation import evaluate
 from understanding.asking import Asker
 
 MODELS = ROOT / "demo" / "models"
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 GOLDEN = Path(__file__).parent.parent / "golden" / "evaluation.json"
 SAID = ("yes", "no", "awe", "fear", "70", "5", "hm", "sadness", "anger", "100", "contentment", "disgust", "0")
 

@@ -128,7 +128,8 @@ def test_clarity_is_the_larger_of_the_two_tops():
 
 def test_attribute_entropy_and_coverage_by_hand():
     emotions = np.array(["awe"] * 4)
-    found = image_metrics.attribute_figures(np.array([7, 7, 9, 9]), emotions, np.array([7, 7, 7, 9, 3]), np.array(["awe"] * 5), 0)
+    shown, real = np.array([7, 7, 9, 9]), np.array([7, 7, 7, 9, 3])
+    found = image_metrics.attribute_figures(shown, emotions, real, np.array(["awe"] * 5), 0)
     assert found["attribute_entropy"]["value"] == pytest.approx(np.log(2))
     assert found["attribute_coverage"]["value"] == pytest.approx(4 / 5)
     entropy = of_biased_statistic(lambda rows: float(len(rows)), emotions, 0)

@@ -13,12 +13,15 @@ from config.errors import UserError
 from config.loading import load
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
+from config.understanding_settings import Answers
 from evaluation import evaluate, measure_understanding
 from evaluation.measure_understanding import models_of
 from understanding import merge
-from understanding.loading import load_processor
+from understanding.processor import load_processor
 from understanding.scoring import figures, read_answers
 
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 VLM = ROOT / "demo" / "models" / "vision_language"
 
 
@@ -55,8 +58,9 @@ def test_a_model_is_measured_seeing_and_blind(measured, drawn):
     assert seeing["misleading_auroc"]["value"] > 0.55, "with images it is otherwise"
     assert json.loads((run / "report" / "metrics.json").read_text())["understanding"] == found["figures"]
     for row, kept in found["figures"].items():
-        answers = read_answers(pd.read_parquet(run / "evaluation" / f"answers-{row}.parquet"), False, "name")
-        assert figures(answers, seed=0) == kept, "every figure can be computed again"
+        answers = pd.read_parquet(run / "evaluation" / f"answers-{row}.parquet")
+        answers = read_answers(answers, TAXONOMY, Answers(reasoning=False))
+        assert figures(answers, TAXONOMY, seed=0) == kept, "every figure can be computed again"
     (answered,) = set((run / "evaluation").glob("answers-*.parquet")) - {run / "evaluation" / "answers-blind.parquet"}
     answers = pd.read_parquet(answered)
     assert answers["kind"].value_counts().to_dict() == {"binary": 64, "multiple": 64, "misleading": 64}
