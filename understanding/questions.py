@@ -5,6 +5,7 @@ it.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 from types import ModuleType
 
@@ -13,7 +14,8 @@ import pandas as pd
 
 from config.errors import UserError
 from config.taxonomy import Taxonomy
-from config.understanding_settings import Answers, Questions
+from config.understanding_settings import Answers, Questions, Rewards
+from emoset.confusability import read_confusability
 from understanding import kinds
 from understanding.kinds import multiple
 from understanding.question import Question
@@ -92,6 +94,22 @@ def evaluation_questions(
     equal = {kind.NAME: float(kind in others) for kind in kinds.KINDS}
     rest = questions.model_copy(update=equal | {"confusable_share": 0.0, "count": len(others) * len(images)})
     return asked + draw_questions(images, taxonomy, rest, answers, None, seed)
+
+
+def needed_confusability(questions: Questions, rewards: Rewards, taxonomy: Taxonomy, run: Path) -> np.ndarray | None:
+    """Return the (K, K) matrix of `questions.confusability`, or of the run folder's emotion space; None if none is needed.
+
+    Raises UserError where it is needed and not there.
+    """
+    if not questions.confusable_share and not rewards.graded:
+        return None
+    path = questions.confusability or run / "training" / "emotion_space" / "confusability.json"
+    if not path.exists():
+        raise UserError(
+            f"{path} is not there; training/main.py makes it; or name another one as questions.confusability, or set"
+            " questions.confusable_share=0"
+        )
+    return read_confusability(path, taxonomy.emotions)
 
 
 def _cases(kind: ModuleType, taxonomy: Taxonomy) -> int:
