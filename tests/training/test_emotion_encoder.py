@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from config.data_settings import Machine
 from config.errors import UserError
 from config.generation_settings import EmotionSpace, Models
 from config.loading import dump
@@ -69,9 +68,7 @@ def make(models):
 
     def settings(backbone=models / "backbone", **changes):
         space = {"dimension": 12, "image_size": SIZE, "epochs": 3, "batch_size": 8, "learning_rate": 3e-3} | changes
-        return Settings(
-            models=Models(backbone=str(backbone)), emotion_space=EmotionSpace(**space), machine=Machine(loaders=0)
-        )
+        return Settings(models=Models(backbone=str(backbone)), emotion_space=EmotionSpace(**space))
 
     return settings
 
