@@ -4,7 +4,7 @@ Such a question names no emotion, so the emotion of the image tells the right an
 emotion, and so are the others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from types import ModuleType
 
 import numpy as np
@@ -16,14 +16,19 @@ from understanding import kinds
 from understanding.question import Question
 
 
-def accuracy_by_emotion(answers: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dict]:
-    """Return the share of right answers (scoring.read_answers) for each emotion that there is, `<kind>_<emotion>`."""
+def accuracy_by_emotion(answers: pd.DataFrame, taxonomy: Taxonomy, seed: int, known: Container[str] = ()) -> dict[str, dict]:
+    """Return the share of right answers (scoring.read_answers) for each emotion that there is, `<kind>_<emotion>`.
+
+    known: the names that need no figure, because a kind has given it.
+    """
     found = {}
     for kind, own in _about_images_alone(answers):
         shown, true = own["emotion"].to_numpy(), true_answers(kind, taxonomy)
         right = np.array([said == true[emotion] for said, emotion in zip(own[kind.COLUMN], shown, strict=True)])
-        for emotion in [emotion for emotion in taxonomy.emotions if (shown == emotion).any()]:
-            found[f"{kind.NAME}_{emotion}"] = of_share(right[shown == emotion], seed)
+        for emotion in taxonomy.emotions:
+            name, here = f"{kind.NAME}_{emotion}", shown == emotion
+            if here.any() and name not in known:
+                found[name] = of_share(right[here], seed)
     return found
 
 

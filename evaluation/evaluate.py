@@ -17,7 +17,7 @@ if you kill the run, the same command resumes, and a second run is quick.
 
 from runtime.script import read_settings, run
 
-READS = ("data", "machine", "models", "generate", "questions", "answers", "understanding", "evaluate")
+READS = ("data", "machine", "models", "generate", "questions", "answers", "understanding", "mining", "evaluate")
 read_settings(__name__, __doc__, *READS)
 
 from config.errors import UserError

@@ -62,7 +62,7 @@ class FeatureCache:
                 with torch.no_grad():
                     features = {"features": network.run(batch).float().cpu().contiguous()}
                 write_atomically(files[number], lambda path, features=features: save_file(features, path))
-        if missing and is_first_process():
+        if is_first_process() and not recipe.is_finished(folder / RECIPE):
             recipe.finish(folder / RECIPE)
         return torch.cat([load_file(file)["features"] for file in files])
 

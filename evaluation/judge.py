@@ -41,7 +41,7 @@ def load_judge(name: str | None, clip: str, train: pd.DataFrame, emotions: tuple
     network = classifier(name, setting)
     if set(network.names) != set(emotions):
         labels = ", ".join(network.names[: len(emotions)])
-        raise UserError(f"{setting}: {name} tells {labels}; it must tell {', '.join(emotions)}")
+        raise UserError(f"{setting}: {name} knows {labels}; it must know {', '.join(emotions)}")
     order = [network.names.index(emotion) for emotion in emotions]
     return lambda images, what: cache.features_of(network, images, what)[:, order].double().softmax(1).numpy()
 
@@ -67,7 +67,7 @@ def check_judge(evaluate: Evaluate, clip: str, generator: Path) -> str | None:
         return None
     seen = read_json(about).get("trained_with")
     if seen is None:
-        return "its folder does not tell what it was trained with; was the judge among that?"
+        return "its folder does not say what it was trained with, so the judge may be among that"
     own = judge_digests(name) if name else set()
     for network in (network for network, digest in seen.items() if digest in own):
         if evaluate.force_judge:

@@ -49,7 +49,8 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
             figures[row] = by_mix(answers, emotions, seed)
         else:
             figures[row] = agreement(answers, emotions, seed)
-    about = {"n": counts, "seed": seed, "split": evaluate.split, "models": {"asked": model, "judge": evaluate.judge}}
+    about = {"n": counts, "seed": seed, "split": evaluate.split}
+    about["models"] = {"understanding": model, "judge": evaluate.judge}
     found = {"about": about | {"seconds": round(time.monotonic() - started, 1)}, "figures": figures}
     if is_first_process():
         write_json(folder / "cross.json", found)

@@ -32,7 +32,7 @@ from runtime.hub import hide_loading
 from runtime.processes import start_process
 from runtime.run_folder import is_first_process, log
 
-SHOWN = 8  # images of each emotion, real ones and other methods', that are copied beside those made, to be looked at
+SHOWN = 8  # images of each emotion, real ones and other methods', that are copied beside generated ones for the report
 NETWORKS = ("judge", "fid_network", "lpips_network", "object_classifier", "scene_classifier")
 
 See = Callable[[pd.DataFrame, str], Views]  # images, what to call them at the bar -> what the networks see in them
@@ -184,7 +184,7 @@ def write_generation(folder: Path, about: dict, figures: dict[str, dict], taxono
 
 
 def copy_first(images: pd.DataFrame, folder: Path, resolution: int) -> None:
-    """Copy the first images of each emotion into `folder`, cut to the size of those made."""
+    """Copy the first images of each emotion into `folder`, cut to the size of generated ones."""
     for emotion, own in images.groupby("emotion"):
         (folder / emotion).mkdir(parents=True, exist_ok=True)
         for number, path in enumerate(own["path"].iloc[:SHOWN]):

@@ -58,7 +58,8 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
             answers = answer_all(asker, questions, paths, folder, evaluate.batch_size, blind=blind, forced=True)
             answers = read_answers(answers, taxonomy, settings.answers)
             row = "blind" if blind else label
-            rows[row] = figures(answers, taxonomy, seed) | accuracy_by_emotion(answers, taxonomy, seed)
+            rows[row] = figures(answers, taxonomy, seed)
+            rows[row] |= accuracy_by_emotion(answers, taxonomy, seed, known=rows[row])
             if is_first_process():
                 write_answers(folder, row, answers, taxonomy)
         del asker
@@ -90,9 +91,9 @@ def write_answers(folder: Path, row: str, answers: pd.DataFrame, taxonomy: Taxon
 
 
 def images_of(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Return the images that models are asked about, and the training split: columns image_id, emotion, path.
+    """Return the images of the questions, and the training split: columns image_id, emotion, path.
 
-    The training split is None where evaluate.folder is asked about and there is no data set.
+    The training split is None where evaluate.folder gives the images and there is no data set.
     """
     evaluate, emotions = settings.evaluate, settings.data.taxonomy.emotions
     try:

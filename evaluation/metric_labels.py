@@ -66,11 +66,12 @@ def row_name(row: str) -> str:
 
 def markdown_table(rows: dict[str, dict], metrics: dict[str, Metric]) -> str:
     """Return a Markdown table with a column for each row of figures, and a line for each metric that one of them has."""
-    table = pd.DataFrame(index=[metric.label for metric in metrics.values()], columns=list(rows), data="")
+    table = pd.DataFrame(index=list(metrics), columns=list(rows), data="")
     for row, found in rows.items():
         for name in metrics.keys() & found.keys():
-            table.loc[metrics[name].label, row] = "{value:.3g} ({low:.3g} to {high:.3g})".format(**found[name])
-    return table[(table != "").any(axis=1)].to_markdown()
+            table.loc[name, row] = "{value:.3g} ({low:.3g} to {high:.3g})".format(**found[name])
+    shown = table[(table != "").any(axis=1)]
+    return shown.rename(index={name: metric.label for name, metric in metrics.items()}).to_markdown()
 
 
 def number(value: float, scale: float | None = None) -> str:

@@ -10,7 +10,7 @@ def write_metrics(settings: Settings, generated: dict | None, understood: dict |
     """Write `<run>/report/metrics.json`, from what each of the halves that there are has found.
 
     generation: the corrected figures by row. understanding: by row. seconds: of each stage of the run folder, and of each
-    part of the evaluation. images: those that each method made; without a generator, those that models were asked about.
+    part of the evaluation. images: how many each method has; without a generator, how many the questions are about.
     """
     parts = {"generation": generated, "understanding": understood, "cross": crossed}
     about = {name: part["about"] for name, part in parts.items() if part}

@@ -1,4 +1,4 @@
-"""The networks whose opinions the metrics are made of, by the names that the config gives them."""
+"""The networks that the metrics rest on, by the names that the config gives them."""
 
 import pickle
 import re

@@ -26,7 +26,7 @@ def cross_tables(figures: dict, taxonomy: Taxonomy) -> list[dict]:
     }
     by_pair = {pair: metrics["judge"]._replace(label=pair) for pair in mixes}
     tables = [
-        figures_table(plain, metrics, "The understanding model, asked about generated images"),
+        figures_table(plain, metrics, "What the understanding model says of generated images"),
         figures_table(strengths, metrics, "The same, of an emotion on a content"),
         figures_table(
             by_metric(mixes), by_pair, "Of mixes of two emotions, by the weight of the second: says what the judge says"

@@ -59,7 +59,7 @@ def accuracy_by_emotion(rows: dict[str, dict], taxonomy: Taxonomy) -> list[dict]
 
 
 def contact_sheets(run: Path, rows: Sequence[str], emotions: tuple[str, ...]) -> dict[str, list[dict]]:
-    """Return by emotion a sheet of the first images of each row; of what inference.py made, where nothing was evaluated."""
+    """Return by emotion a sheet of the first images of each row; without an evaluation, of inference.py's images."""
     folders = {row_name(row): run / "evaluation" / "images" / row for row in rows}
     folders = {name: folder for name, folder in folders.items() if folder.is_dir()} or {"generated": run / "images"}
     sheets = {}

@@ -1,4 +1,4 @@
-"""Where a run's figures come from: the settings, versions and times of the scripts that made it."""
+"""Where a run's figures come from: the settings, versions and times of its scripts."""
 
 import re
 from pathlib import Path
@@ -64,7 +64,7 @@ def seconds_of(run: Path, evaluated: dict[str, dict]) -> dict[str, float]:
 
     evaluated: `about` by part of the evaluation, whose seconds are those of its last run.
     """
-    stages = [stage for stage in STAGES if stage not in ("evaluation", "report")]  # still at work where this is asked
+    stages = [stage for stage in STAGES if stage not in ("evaluation", "report")]  # which have not ended yet
     counted = {stage: (read_json(run / stage / "seconds.json") or {"seconds": 0})["seconds"] for stage in stages}
     found = {stage: seconds for stage, seconds in counted.items() if seconds}  # 0: it was killed
     return found | {f"evaluation/{part}": about["seconds"] for part, about in evaluated.items()}

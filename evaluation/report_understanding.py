@@ -20,7 +20,7 @@ HARD = 2  # hard images of an emotion
 def understanding_part(run: Path, found: dict, data: Data, folder: Path | None) -> dict:
     """Return what the page shows of the models, by the names of the template.
 
-    found: understanding.json. folder: evaluate.folder, the images that were asked about instead of the data set's.
+    found: understanding.json. folder: evaluate.folder, whose images the questions are about; None: the data set's.
     """
     rows, metrics, evaluated = found["figures"], scoring.metrics(data.taxonomy), run / "evaluation"
     return {
@@ -89,7 +89,7 @@ def _said(answer: pd.Series, emotion: str, model: str) -> dict:
 
 
 def _image_of_question(image_id: str, emotion: str, emoset: Path, folder: Path | None) -> dict | None:
-    """Return an image that was asked about: of the data set, or of the folder that was evaluated instead."""
+    """Return the image of a question: of the data set, or of the folder that was evaluated instead."""
     path = folder / image_id if folder else emoset / "image" / emotion / f"{image_id}.jpg"
     if not path.is_file():
         return None

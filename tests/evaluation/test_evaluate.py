@@ -54,7 +54,7 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
     warnings = read(settings, "evaluation/generation.json")["about"]["warnings"]
     few, unknown = (
         "FID of 32 images to 80 real ones, by 128 features, is biased upwards",
-        "does not tell what it was trained with",
+        "does not say what it was trained with",
     )
     assert [rows for text, rows in warnings.items() if few in text] == [["ours", "prompt_only", "attribute_prompt", "real"]]
     assert [rows for text, rows in warnings.items() if unknown in text] == [["ours"]]

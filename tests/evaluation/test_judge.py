@@ -48,7 +48,7 @@ def test_a_judge_that_training_saw_is_refused_unless_forced(quick, generator, tm
     with pytest.raises(UserError, match=r"evaluate\.judge: .*judge is models\.backbone, with which trained/ was trained"):
         check_judge(quick(), copy)
     assert "the judge is models.backbone" in check_judge(quick(force_judge=True), copy)
-    assert "does not tell what it was trained with" in check_judge(quick(), generator)
+    assert "does not say what it was trained with" in check_judge(quick(), generator)
     assert check_judge(quick(), recorded(generator, tmp_path / "other", {"models.backbone": "another"})) is None
     assert check_judge(quick(), tmp_path) is None, "another method's images"
 
@@ -134,7 +134,7 @@ def test_what_is_no_judge(quick, train, tmp_path, content, message):
 
 
 def test_a_classifier_of_something_else_is_no_judge(quick, train):
-    with pytest.raises(UserError, match=r"content tells .*; it must tell amusement, awe, contentment, .*sadness"):
+    with pytest.raises(UserError, match=r"content knows .*; it must know amusement, awe, contentment, .*sadness"):
         load_judge(quick(judge=str(ROOT / "demo/models/content")), train)
 
 

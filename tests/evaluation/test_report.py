@@ -7,10 +7,12 @@ import shutil
 import subprocess
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from config.errors import UserError
@@ -18,8 +20,11 @@ from config.loading import load
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Answers
 from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
+from evaluation.plots import lines
 from evaluation.report import main
 from evaluation.report_training import training_curves
+from runtime.figures import Metric, of_share
+from understanding import kinds
 from understanding.scoring import figures, likelihood_columns, read_answers
 
 TAXONOMY = read_taxonomy(DEFAULT)
@@ -208,6 +213,56 @@ def test_what_tells_whether_grpo_learns_is_plotted(tmp_path):
     assert list(plotted) == [f"Step II: {plot}" for plot in plots]
     assert all(emotion in plotted["Step II: accuracy, positive emotions"] for emotion in TAXONOMY.sides["positive"])
     assert all(emotion in plotted["Step II: accuracy, negative emotions"] for emotion in TAXONOMY.sides["negative"])
+
+
+def test_a_new_kind_of_question_reaches_every_part_of_the_report(tmp_path, drawn, monkeypatch):
+    """It has figures in the summary, bars with its chance, accuracies by emotion, a matrix, and curves of its training."""
+    calm = ("contentment", "sadness")
+    arousal = SimpleNamespace(
+        NAME="arousal",
+        COLUMN="said_arousal",
+        CURVES={"arousal_accuracy": "arousal"},
+        read=lambda answer, options, taxonomy, answers: answer if answer in ("calm", "excited") else None,
+        truth=lambda question, taxonomy: "calm" if question.emotion in calm else "excited",
+        figures=lambda table, taxonomy, seed: {"arousal_accuracy": of_share(table["said_arousal"] == "calm", seed)},
+        metrics=lambda taxonomy: {"arousal_accuracy": Metric("Arousal", "↑", "calm or excited", 1 / 2)},
+    )
+    monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, arousal))
+    make_understanding(tmp_path, drawn)
+    rows = [("arousal", emotion, None, [], said) for emotion in EMOTIONS for said in ("calm", "calm", "excited", "both")]
+    answers = pd.DataFrame(rows, columns=["kind", "emotion", "asked", "options", "completion"])
+    answers = read_answers(answers, TAXONOMY, Answers(reasoning=False))
+    matrix = confusions(answers, TAXONOMY)["arousal"]
+    assert matrix.loc["awe"].to_dict() == {"excited": 1, "calm": 2, "none": 1}
+    matrix.to_csv(tmp_path / "evaluation/confusion-arousal-after.csv")
+    by_emotion = accuracy_by_emotion(answers, TAXONOMY, 0)
+    assert {name: each["value"] for name, each in by_emotion.items()} == {
+        f"arousal_{emotion}": 0.5 if emotion in calm else 0.25 for emotion in EMOTIONS
+    }
+    path = tmp_path / "evaluation/understanding.json"
+    content = json.loads(path.read_text())
+    content["figures"]["after"] |= figures(answers, TAXONOMY) | by_emotion
+    write_json(path, content)
+    numbers = {"rewards/arousal/mean": 0.5, "val/arousal_accuracy": 0.5}
+    write_lines(tmp_path / "understanding/step_one/metrics.jsonl", [{"step": n} | numbers for n in (1, 2)])
+
+    page = page_of(report_of(tmp_path, drawn))
+    for shown in ("<dt>Arousal</dt>", 'alt="Arousal ↑: after', 'alt="Arousal: after: amusement', "after: arousal questions"):
+        assert shown in page
+    for curve in ('alt="Step I: rewards, by update: arousal from', 'alt="Step I: on the val split, by update: arousal from'):
+        assert curve in page
+    assert re.search(r"\| after +\| Arousal +\| 0\.500", (tmp_path / "report/table.md").read_text())
+
+
+def test_every_line_of_a_plot_is_drawn_and_differs_from_the_others(monkeypatch):
+    """A taxonomy may have more emotions on one side than there are colours."""
+    drawn, plot = [], Axes.plot
+    keys = ("color", "marker", "linestyle")
+    monkeypatch.setattr(
+        Axes, "plot", lambda self, *points, **how: drawn.append([how[key] for key in keys]) or plot(self, *points, **how)
+    )
+    lines({f"emotion {number}": [(0, number), (1, number)] for number in range(14)}, "update", "accuracy")
+    assert len({tuple(each) for each in drawn}) == len(drawn) == 14
 
 
 def test_pictures_have_descriptions_and_tables_have_headers(whole_run):
