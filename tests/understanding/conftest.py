@@ -76,12 +76,18 @@ def adapter(tmp_path) -> Path:
 
 
 @pytest.fixture
-def fine_tune():
-    """understanding.py, run in this process: a function of settings."""
+def understanding_script():
+    """understanding.py as a module."""
     spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    return lambda settings: script.fine_tune(settings, open_run_folder(settings, "understanding"))
+    return script
+
+
+@pytest.fixture
+def fine_tune(understanding_script):
+    """understanding.py, run in this process: a function of settings."""
+    return lambda settings: understanding_script.fine_tune(settings, open_run_folder(settings, "understanding"))
 
 
 @pytest.fixture

@@ -19,6 +19,10 @@ TAXONOMY = read_taxonomy(DEFAULT)
 EMOTIONS = TAXONOMY.emotions
 
 
+def asker_of(settings, model) -> Asker:
+    return load_asker(settings.understanding, settings.answers, settings.data.taxonomy, model, "understanding.model")
+
+
 @pytest.fixture
 def asked(quick, tmp_path):
     """An asker, multiple-choice questions about 24 images, and the images' files."""
@@ -28,8 +32,8 @@ def asked(quick, tmp_path):
         index = read_emoset(settings.data, tmp_path, 2).index
         images = index[index["split"] == "val"].head(24)
         paths = {image_id: settings.data.emoset / path for image_id, path in images[["image_id", "image"]].to_numpy()}
-        questions = multiple_choice(images, settings.questions, 0)
-        return load_asker(settings, settings.understanding.model, "understanding.model"), questions, paths
+        questions = multiple_choice(images, settings.data.taxonomy, settings.answers, 0)
+        return asker_of(settings, settings.understanding.model), questions, paths
 
     return ask
 
@@ -37,7 +41,7 @@ def asked(quick, tmp_path):
 @pytest.mark.parametrize("reasoning", [False, True])
 @pytest.mark.parametrize("answer_by", ["name", "letter"])
 def test_likelihoods_are_those_of_the_answers_one_by_one(asked, reasoning, answer_by):
-    asker, questions, paths = asked(questions={"reasoning": reasoning, "answer_by": answer_by}, grpo={"answer_tokens": 24})
+    asker, questions, paths = asked(answers={"reasoning": reasoning, "by": answer_by, "tokens": 24})
     questions = questions[:6]
     shown = [paths[question.image_id] for question in questions]
     completions = ["<think>a tree</think><answer>awe</answer>" if reasoning else "awe", "no format", "", "<think>", "x", "y"]
@@ -84,7 +88,7 @@ def by_hand(asker, question, image, start, end, choices) -> torch.Tensor:
     ],
 )
 def test_the_likelihoods_follow_the_models_own_reasoning_where_the_parser_takes_it(quick, vlm, completion, kept):
-    asker = load_asker(quick(questions={"reasoning": True}), vlm, "understanding.model")
+    asker = asker_of(quick(answers={"reasoning": True}), vlm)
     start = completion.partition("<answer>")[0] if kept else "<think></think>"
     assert asker._around(completion) == (f"{start}<answer>", "</answer>")
 
@@ -97,10 +101,11 @@ def test_likelihoods_are_right_with_other_architectures_and_where_none_can_share
     caplog.set_level(logging.INFO, logger="emotion")
     torch.manual_seed(0)
     model = architecture()
-    asker = Asker(model, processor_of(model), quick())
+    settings = quick()
+    asker = Asker(model, processor_of(model), settings.understanding, settings.answers, TAXONOMY)
     shown = [row["image"] for row in tiny_questions(3)]
     table = pd.DataFrame({"image_id": ["a", "b", "c"], "emotion": EMOTIONS[:3]})
-    questions = multiple_choice(table, asker.settings.questions, 0)
+    questions = multiple_choice(table, TAXONOMY, settings.answers, 0)
 
     def faulty(*args):
         packed = pack(*args)
@@ -174,11 +179,12 @@ def test_a_killed_run_asks_only_what_is_missing(asked, tmp_path, monkeypatch):
 
 
 def test_forced_choice_leaves_other_questions_without_likelihoods(asked, quick, drawn, tmp_path):
-    asker, _, paths = asked()
-    index = read_emoset(asker.settings.data, tmp_path).index
+    asker, *_ = asked()
+    settings = quick()
+    index = read_emoset(settings.data, tmp_path, 2).index
     images = index[index["split"] == "train"]
-    few = asker.settings.questions.model_copy(update={"count": 192})
-    questions = draw_questions(images, few, None, 0)
+    few = settings.questions.model_copy(update={"count": 192})
+    questions = draw_questions(images, TAXONOMY, few, settings.answers, None, 0)
     paths = {image_id: drawn / path for image_id, path in images[["image_id", "image"]].to_numpy()}
     answers = answer_all(asker, questions, paths, tmp_path, 32, forced=True)
     assert answers["kind"].value_counts().to_dict() == {"binary": 64, "multiple": 64, "misleading": 64}

@@ -10,6 +10,7 @@ from config.loading import load
 from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.confusability import write_confusability
 from understanding.blind_check import as_markdown, blind_table
+from understanding.question import Question
 from understanding.questions import draw_questions
 
 TAXONOMY = read_taxonomy(DEFAULT)
@@ -26,14 +27,12 @@ CONFUSABILITY /= CONFUSABILITY.sum(1, keepdims=True)
 def tried(*changed: str, fault=lambda question: question, count: int = 6000) -> pd.DataFrame:
     """Return the table of questions as the settings draw them, each as `fault` leaves it; None: dropped."""
     settings = load([f"questions.count={count}", *changed])
-    fitting, trying = (
-        [
-            kept
-            for each in draw_questions(IMAGES, TAXONOMY, settings.questions, settings.answers, CONFUSABILITY, seed)
-            if (kept := fault(each))
-        ]
-        for seed in (1, 0)
-    )
+
+    def drawn(seed: int) -> list[Question]:
+        questions = draw_questions(IMAGES, TAXONOMY, settings.questions, settings.answers, CONFUSABILITY, seed)
+        return [kept for question in questions if (kept := fault(question))]
+
+    fitting, trying = drawn(1), drawn(0)
     return blind_table(fitting, trying, TAXONOMY, settings.answers, settings.rewards, CONFUSABILITY)
 
 

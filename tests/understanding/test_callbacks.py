@@ -16,7 +16,7 @@ def test_a_page_of_samples_holds_an_image_beside_each_answer(drawn, tmp_path):
     answers = pd.DataFrame(rows, columns=["image_id", "emotion", "kind", "asked", "completion"])
     write_samples(tmp_path / "samples" / "step-000007.html", answers, paths)
     page = (tmp_path / "samples" / "step-000007.html").read_text()
-    images = re.findall(r"<img [^>]*src='data:image/jpeg;base64,([^']+)'", page)
+    images = re.findall(r'<img [^>]*src="data:image/webp;base64,([^"]+)"', page)
     assert len(images) == page.count("<img") == page.count("&lt;b&gt;&amp;") == len(answers)
     assert len(set(images)) == len(paths), "each its own"
     assert all(Image.open(BytesIO(base64.b64decode(image))).size == (32, 32) for image in images)

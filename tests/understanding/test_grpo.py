@@ -10,19 +10,24 @@ import torch
 from safetensors.torch import load_file
 from tiny_trainers import G, by_length, make_trainer, scored
 
-import understanding.grpo
+import understanding.trainers
 from config.errors import UserError
 from config.section import ROOT
-from config.understanding_settings import Rewards
-from understanding.grpo import plan, question_data, reward_functions, reward_weights, training_arguments
+from config.taxonomy import DEFAULT, read_taxonomy
+from config.understanding_settings import Answers, Questions, Rewards
+from understanding.grpo import plan, reward_functions, training_arguments
+from understanding.question import Question
+from understanding.rewards import reward_weights
+from understanding.trainers import question_data
 
+TAXONOMY = read_taxonomy(DEFAULT)
 VLM = ROOT / "demo" / "models" / "vision_language"
 
 
 @pytest.mark.parametrize(("processes", "accumulation"), [(1, 8), (2, 4), (8, 1)])
 def test_an_update_is_the_same_questions_on_any_number_of_processes(quick, monkeypatch, processes, accumulation):
     monkeypatch.setenv("WORLD_SIZE", str(processes))
-    shared = plan(quick(grpo={"questions_per_step": 32}), questions=1000, limit=None)
+    shared = plan(quick(grpo={"questions_per_step": 32}).grpo, questions=1000, limit=None)
     assert (shared.processes, shared.accumulation, shared.steps) == (processes, accumulation, 31)
 
 
@@ -38,13 +43,15 @@ def test_an_update_is_the_same_questions_on_any_number_of_processes(quick, monke
 def test_impossible_arithmetic_is_refused_with_the_nearest_possible(quick, monkeypatch, grpo, questions, message):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match=f"grpo.questions_per_step: {message}"):
-        plan(quick(grpo=grpo), questions, None)
+        plan(quick(grpo=grpo).grpo, questions, None)
 
 
-def test_rewards_in_use_have_weights_in_the_same_order(quick):
+def test_rewards_in_use_have_weights_in_the_same_order():
     for rewards in (Rewards(), Rewards(length=0.5), Rewards(binary=0.0, format=2.0)):
-        settings = quick().model_copy(update={"rewards": rewards})
-        assert list(reward_functions(settings, [], None)) == list(reward_weights(rewards))
+        for questions in (Questions(), Questions(valence=1.0, binary=0.0)):
+            functions = reward_functions([], TAXONOMY, questions, Answers(), rewards, None)
+            assert list(functions) == list(reward_weights(questions, rewards))
+            assert ("valence" in functions, "binary" in functions) == (bool(questions.by_kind), not questions.by_kind)
 
 
 def test_an_advantage_is_what_an_answer_earns_above_its_group(quick, tmp_path, monkeypatch):
@@ -63,9 +70,9 @@ def killed(quick, tmp_path):
     """Return a function that trains in one go, and killed by kill -9 wherever killed_runs.py says: both files of weights."""
 
     def train(file: str, *points: str, **changed) -> list[dict[str, torch.Tensor]]:
-        grpo = {"steps_one": 3, "steps_two": 0, "checkpoint_every": 1, "batch_size": 8} | changed.pop("grpo")
+        grpo = {"steps_one": 3, "steps_two": 0, "batch_size": 8} | changed.pop("grpo")
         for name in ("whole", "killed"):
-            quick(name, grpo=grpo, **changed)
+            quick(name, grpo=grpo, tuning={"checkpoint_every": 1}, **changed)
         script = Path(__file__).with_name("killed_runs.py")
         command = [sys.executable, script, tmp_path / "whole.yaml", tmp_path / "killed.yaml", *points]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -98,11 +105,9 @@ def test_full_weights_whose_training_is_killed_end_the_same(killed):
 
 
 def test_a_questions_image_is_decoded_once_for_its_group(quick, drawn, monkeypatch):
-    from understanding.question import Question
-
     decoded = []
-    load = understanding.grpo.load_image
-    monkeypatch.setattr(understanding.grpo, "load_image", lambda path: decoded.append(path) or load(path))
+    load = understanding.trainers.load_image
+    monkeypatch.setattr(understanding.trainers, "load_image", lambda path: decoded.append(path) or load(path))
     image = next((drawn / "image" / "awe").iterdir())
     question = Question("binary", image.stem, "awe", "awe", (), 0, "Is it awe?")
     rows = question_data([question], {image.stem: image}, max_pixels=10**6)

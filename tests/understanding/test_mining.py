@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import understanding.asking
 from config.errors import UserError
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Mining
@@ -29,7 +28,7 @@ def errors(each: int, rates: dict[str, list[float]] | None = None) -> pd.DataFra
 
 def test_step_two_takes_as_many_hard_images_of_each_emotion_and_a_share_of_others():
     table = errors(50, {"awe": [0.0, 0.0, 0.0, 0.0, 0.75]})
-    chosen = hard_images(table, Mining(lowest=0.5, highest=0.75, easy_share=0.2), seed=0).merge(table)
+    chosen = hard_images(table, TAXONOMY, Mining(lowest=0.5, highest=0.75, easy_share=0.2), seed=0).merge(table)
     is_hard = chosen["error"].between(0.5, 0.75)
     assert chosen[is_hard]["emotion"].value_counts().to_dict() == dict.fromkeys(EMOTIONS, 10)  # awe has no more
     assert (~is_hard).sum() == 20  # a fifth of all
@@ -38,15 +37,15 @@ def test_step_two_takes_as_many_hard_images_of_each_emotion_and_a_share_of_other
 
 
 def test_the_bounds_are_part_of_the_range():
-    chosen = hard_images(errors(5), Mining(lowest=0.5, highest=1.0, easy_share=0.0), seed=0)
+    chosen = hard_images(errors(5), TAXONOMY, Mining(lowest=0.5, highest=1.0, easy_share=0.0), seed=0)
     assert len(chosen) == 3 * 8
-    other = hard_images(errors(50), Mining(lowest=0.5, highest=0.5, easy_share=0.0), seed=0)
+    other = hard_images(errors(50), TAXONOMY, Mining(lowest=0.5, highest=0.5, easy_share=0.0), seed=0)
     assert len(other) == 10 * 8
 
 
 def test_an_emotion_without_hard_images_is_named():
     with pytest.raises(UserError, match=r"mining: no image of fear has an error rate from 0\.5 to 1;"):
-        hard_images(errors(10, {"fear": [0.0]}), Mining(), seed=0)
+        hard_images(errors(10, {"fear": [0.0]}), TAXONOMY, Mining(), seed=0)
 
 
 def test_equal_emotions_gives_what_there_is():
@@ -71,12 +70,12 @@ def test_a_folder_of_another_data_set(drawn, tmp_path, caplog):
     (tmp_path / "awe" / "notes.txt").write_text("no image")
     (tmp_path / "joy").mkdir()
     (tmp_path / "joy" / "c.jpg").write_bytes(image)
-    found = read_folder(tmp_path)
+    found = read_folder(tmp_path, EMOTIONS)
     assert found[["image_id", "emotion"]].to_numpy().tolist() == [["Fear/deeper/b.JPG", "fear"], ["awe/a.jpg", "awe"]]
     with pytest.raises(UserError, match="has no images in subfolders named amusement"):
-        read_folder(tmp_path / "joy")
+        read_folder(tmp_path / "joy", EMOTIONS)
     with pytest.raises(UserError, match="no folder"):
-        read_folder(tmp_path / "nowhere")
+        read_folder(tmp_path / "nowhere", EMOTIONS)
 
 
 def test_the_command_counts_wrong_answers_and_what_was_named_instead(quick, monkeypatch):
@@ -101,8 +100,8 @@ def test_the_command_counts_wrong_answers_and_what_was_named_instead(quick, monk
 
 
 def test_what_was_mined_is_taken_up_without_the_model_until_something_changes(quick, monkeypatch):
-    loaded, load = [], understanding.asking.load_asker
-    monkeypatch.setattr(understanding.asking, "load_asker", lambda *given: loaded.append(given) or load(*given))
+    loaded, load = [], mining.load_asker
+    monkeypatch.setattr(mining, "load_asker", lambda *given: loaded.append(given) or load(*given))
     monkeypatch.setattr(Asker, "answers", lambda self, questions, *_: [["awe", "fear"]] * len(questions))
     mining.main(quick(mining={"images": 32}))
     errors = pd.read_parquet(quick().run / "mining" / "errors.parquet")
@@ -122,14 +121,14 @@ def test_a_confusability_that_no_longer_holds_is_removed(quick, monkeypatch, cap
         monkeypatch.setattr(
             Asker, "answers", lambda self, questions, *_, said=mistaken: [[said[each.emotion]] * 2 for each in questions]
         )
-        mining.main(quick(mining={"images": 32}, grpo={"answer_tokens": 6 + (mistaken is not wrong)}))
+        mining.main(quick(mining={"images": 32}, answers={"tokens": 6 + (mistaken is not wrong)}))
         assert file.exists() == (mistaken is wrong)
     assert "never taken for another emotion: awe, fear; so there is no confusability.json" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("changed", "stage"),
-    [({"understanding": {"reference": "step_one"}}, "step_one"), ({"warmup": {"steps": 2}}, "warm_up")],
+    [({"mining": {"reference": "step_one"}}, "step_one"), ({"warmup": {"steps": 2}}, "warm_up")],
 )
 def test_a_reference_that_training_makes_must_be_there(quick, changed, stage):
     with pytest.raises(UserError, match=rf"run/understanding/{stage}/model is not there; understanding\.py makes it"):

@@ -5,10 +5,10 @@ from peft import get_peft_model
 from tiny_trainers import llava, qwen2_5, qwen3
 from transformers import AutoModelForImageTextToText
 
-import understanding.grpo
+import understanding.trainers
 from config.errors import UserError
-from understanding.grpo import load_trainable
-from understanding.model import lora_config
+from understanding.model import check_targets, lora_config
+from understanding.trainers import load_trainable
 
 
 def adapted(model, settings) -> list[str]:
@@ -46,8 +46,22 @@ def test_a_model_whose_language_model_has_another_name_is_refused(quick, vlm, mo
     model = qwen2_5()
     model.model.decoder = model.model.language_model
     del model.model.language_model
-    monkeypatch.setattr(understanding.grpo, "load_whole", lambda *_, **__: model)
+    monkeypatch.setattr(understanding.trainers, "load_whole", lambda *_, **__: model)
     with pytest.raises(UserError, match="no language_model or text_model, so that nothing but its head would be trained"):
-        load_trainable(quick(understanding={"lora_rank": lora_rank}), vlm)
-    trained, _ = load_trainable(quick(understanding={"lora_rank": lora_rank, "train_vision": True}), vlm)
+        load_trainable(quick(understanding={"lora_rank": lora_rank}).understanding, vlm)
+    trained, _ = load_trainable(quick(understanding={"lora_rank": lora_rank, "train_vision": True}).understanding, vlm)
     assert all(weight.requires_grad for weight in trained.parameters())
+
+
+def test_a_target_that_no_layer_ends_in_is_refused_in_one_line(quick):
+    """peft passes over it where another target matches."""
+    of_language = quick(understanding={"lora_targets": ["q_proj", "lm_head"]}).understanding
+    with pytest.raises(
+        UserError, match=r"^understanding\.lora_targets: no layer of the language model ends in lm_head; .* q_proj, "
+    ) as error:
+        check_targets(qwen2_5(), of_language)
+    assert "\n" not in str(error.value)
+    check_targets(qwen2_5(), quick().understanding)
+    check_targets(qwen2_5(), quick(understanding={"lora_targets": ["qkv"], "train_vision": True}).understanding)
+    with pytest.raises(UserError, match="no layer ends in wrong; its"):
+        check_targets(llava(), quick(understanding={"lora_targets": ["wrong"], "train_vision": True}).understanding)

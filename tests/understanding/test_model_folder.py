@@ -5,16 +5,16 @@ import json
 import pytest
 
 from config.errors import UserError
-from understanding.model_folder import save_result
+from understanding.model_folder import write_model_folder
 
 
 def test_a_result_holds_the_adapter_its_processor_and_a_card_and_no_pickles(quick, adapter, vlm, tmp_path):
     for name in ("training_args.bin", "optimizer.pt", "rng_state.pth", "trainer_state.json"):
         (adapter / name).write_text("")
     settings = quick()
-    save_result(adapter, settings.understanding.model, tmp_path / "model", settings, ["Step I: 7 updates"])
+    write_model_folder(adapter, settings.understanding.model, tmp_path / "model", settings, "key", ["Step I: 7 updates"])
     assert {path.name for path in (tmp_path / "model").iterdir()} == {
-        ".built.json",
+        ".recipe.json",
         "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -29,7 +29,7 @@ def test_a_result_holds_the_adapter_its_processor_and_a_card_and_no_pickles(quic
     assert whole["video_processor"].items() <= saved["video_processor"].items(), "it loads where torchvision is"
     card = (tmp_path / "model" / "README.md").read_text()
     assert "- Step I: 7 updates" in card
-    assert "binary x 1, multiple x 1, misleading x 1, format x 0.2; misleading scored by `brier`" in card
+    assert "binary x 1, multiple x 1, misleading x 1, format x 0.2; scores are rewarded by `brier`" in card
     assert "fine-tuned on EmoSet by GRPO" in card
     assert "\nlicense_name: emoset-terms\nlicense_link: https://vcc.tech/EmoSet\nbase_model: " in card
 
@@ -40,5 +40,5 @@ def test_a_checkpoint_without_weights_is_no_result(quick, tmp_path):
     (tmp_path / "checkpoint-2" / "config.json").write_text("{}")
     settings = quick()
     with pytest.raises(UserError, match="checkpoint-2 holds no weights"):
-        save_result(tmp_path / "checkpoint-2", settings.understanding.model, tmp_path / "model", settings, [])
+        write_model_folder(tmp_path / "checkpoint-2", settings.understanding.model, tmp_path / "model", settings, "", [])
     assert not (tmp_path / "model").exists()

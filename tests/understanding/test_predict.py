@@ -31,7 +31,7 @@ def test_each_image_gets_an_answer_and_likelihoods(quick, photos, vlm, monkeypat
         Asker, "answers", lambda self, asked, shown, *_: [[" Awe.\n"] if len(shown) > 1 else ["?"]] * len(asked)
     )
     images = [str(photos), str(photos / "a.jpg")]
-    settings = quick(predict={"images": images, "model": str(vlm)}, evaluate={"batch_size": 2})
+    settings = quick(predict={"images": images, "model": str(vlm), "batch_size": 2})
     monkeypatch.chdir(photos.parent)
     predict.main(settings)
     lines = [json.loads(line) for line in (settings.run / "predict" / "predictions.jsonl").read_text().splitlines()]
@@ -69,7 +69,7 @@ def test_a_path_is_told_as_it_was_given(tmp_path, monkeypatch):
 def test_images_that_are_none_are_refused_before_a_model_is_loaded(
     quick, photos, vlm, tmp_path, monkeypatch, images, message
 ):
-    monkeypatch.setattr("understanding.asking.load_asker", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("understanding.predict.load_asker", lambda *_: pytest.fail("a model was loaded"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.jpg").write_bytes((photos / "a.jpg").read_bytes()[:300])
     given = [str(tmp_path / image) for image in images]

@@ -55,15 +55,15 @@ def test_two_processes_train_the_weights_of_one(quick):
 @pytest.mark.parametrize(("launcher", "lora_rank"), [("DEEPSPEED", 4), ("DEEPSPEED", 0)])
 def test_two_processes_of_which_one_is_killed_end_with_the_same_weights(quick, vlm, launcher, lora_rank):
     """Each samples by a state of its own, and under ZeRO-2 holds its own part of the optimizer's."""
-    grpo = {"steps_one": 2, "steps_two": 0, "checkpoint_every": 1}
-    whole, killed = (quick(name, grpo=grpo, understanding={"lora_rank": lora_rank}) for name in ("whole", "killed"))
+    changed = {"grpo": {"steps_one": 2, "steps_two": 0}, "tuning": {"checkpoint_every": 1}}
+    whole, killed = (quick(name, understanding={"lora_rank": lora_rank}, **changed) for name in ("whole", "killed"))
     assert launch(launcher, "killed_process.py", whole).returncode == 0
     assert launch(launcher, "killed_process.py", killed, "in a step's second update").returncode
     result = launch(launcher, "killed_process.py", killed)
     assert result.returncode == 0, result.stderr[-3000:]
     log = (killed.run / "understanding" / "log.txt").read_text()
     assert f" on 2 processes ({launcher})" in log
-    assert "going on from checkpoint-1" in log
+    assert "resumed from checkpoint-1" in log
     expected, found = weights_of(whole), weights_of(killed)
     start = load_file(vlm / "model.safetensors")  # of an adapter, what is learned is in lora_B, which starts from zero
     learned = [name for name in expected if "lora_B" in name or name in start]

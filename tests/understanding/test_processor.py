@@ -5,21 +5,16 @@ import json
 import shutil
 
 import pytest
-import torch
 from transformers import AutoProcessor
 
-from demo.making.small_vlm import make_processor, make_vlm, save_vlm
 from understanding.processor import load_processor
 
 WITHOUT = importlib.util.find_spec("torchvision") is None
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    torch.manual_seed(0)
-    processor = make_processor(0)
-    save_vlm(made := tmp_path_factory.mktemp("vlm"), make_vlm(processor.tokenizer), processor)
-    return made
+@pytest.fixture
+def folder(vlm):
+    return vlm
 
 
 def test_it_loads_and_pads_on_the_left(folder):

@@ -21,8 +21,8 @@ IMAGES = pd.DataFrame(
 CONFUSABILITY = np.roll(np.eye(8), 1, axis=1)  # each emotion is taken for the next
 
 
-def drawn(images, questions, confusability, seed, answers=Answers(), taxonomy=TAXONOMY):
-    return draw_questions(images, taxonomy, questions, answers, confusability, seed)
+def drawn(images, questions, confusability, seed, answers=None, taxonomy=TAXONOMY):
+    return draw_questions(images, taxonomy, questions, answers or Answers(), confusability, seed)
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-import understanding.grpo
 import understanding.questions
-import understanding.rewards
 import understanding.shared_prefix
-import understanding.stages
 from config.errors import UserError
 from config.loading import load
 from config.taxonomy import DEFAULT, read_taxonomy
 from understanding.blind_check import blind_table
+from understanding.kinds import misleading
 from understanding.questions import draw_questions
 from understanding.rewards import rewards_of
 
@@ -34,8 +32,8 @@ IMAGES = pd.DataFrame(
 def caught_blind() -> set[str]:
     """Return the kinds of question that a policy answers better than a coin without looking at the images."""
     settings = load(["questions.count=3000", "questions.confusable_share=0"])
-    fitting, trying = (draw_questions(IMAGES, settings.questions, None, seed) for seed in (1, 0))
-    table = blind_table(fitting, trying, settings, None)
+    fitting, trying = (draw_questions(IMAGES, TAXONOMY, settings.questions, settings.answers, None, seed) for seed in (1, 0))
+    table = blind_table(fitting, trying, TAXONOMY, settings.answers, settings.rewards, None)
     return set(table[table["reward"] - table["chance"] > table["tolerance"]]["kind"])
 
 
@@ -58,7 +56,7 @@ def test_what_is_asked_about_is_not_always_true_nor_always_wrong(monkeypatch, ki
 
     def one_sided(of, image_id, emotion, asked, *rest):
         other = EMOTIONS[EMOTIONS.index(emotion) - 1]
-        return make(of, image_id, emotion, (emotion if always_true else other) if of == kind else asked, *rest)
+        return make(of, image_id, emotion, (emotion if always_true else other) if kind == of.NAME else asked, *rest)
 
     monkeypatch.setattr(understanding.questions, "_question", one_sided)
     assert caught_blind() == {kind}
@@ -71,19 +69,17 @@ def test_the_best_answer_earns_the_most(monkeypatch, scoring):
     def best() -> dict[str, float]:
         settings = load(["questions.count=640", "questions.confusable_share=0", f"rewards.scoring={scoring}"])
         earned = {"0": set(), "100": set()}
-        for question in draw_questions(IMAGES, settings.questions, None, 0):
+        for question in draw_questions(IMAGES, TAXONOMY, settings.questions, settings.answers, None, 0):
             if question.kind == "misleading":
                 answer = "100" if question.is_true else "0"
                 completion = f"<think></think><answer>{answer}</answer>"
-                rewards = rewards_of(question, completion, True, "name", settings.rewards, None)
+                rewards = rewards_of(question, completion, TAXONOMY, settings.answers, settings.rewards, None)
                 earned[answer].add(rewards["misleading"])
         return earned
 
     assert best() == {"0": {1.0}, "100": {1.0}}
-    read = understanding.rewards.read_score
-    monkeypatch.setattr(
-        understanding.rewards, "read_score", lambda answer: read(answer) or None
-    )  # as the reference: 0 < score
+    read = misleading.read
+    monkeypatch.setattr(misleading, "read", lambda *given: read(*given) or None)  # as the reference: 0 < score
     assert best() != {"0": {1.0}, "100": {1.0}}
 
 
@@ -91,33 +87,31 @@ def test_the_best_answer_earns_the_most(monkeypatch, scoring):
 
 
 @pytest.fixture
-def asked(quick, fine_tune, monkeypatch):
+def asked(quick, fine_tune, understanding_script, monkeypatch):
     """Return a function that runs understanding.py with stages that train nothing: the images that each was given."""
 
     def run(**changed) -> dict[str, set[str]]:
         images = {}
 
-        class Recorded:
-            def __init__(self, settings, folder, data, paths, matrix, asked_on_val):
-                images["val"] = ids(asked_on_val)
+        def warm_up(settings, folder, start, questions, data):
+            images["warm_up"], images["val"] = ids(questions), ids(data.val_questions)
 
-            def announce(self, questions): ...
+        def train_by_grpo(settings, name, folder, start, questions, data, limit):
+            images[name] = ids(questions)
 
-            def warm_up(self, questions):
-                images["warm_up"] = ids(questions)
+        def mine(train, folder, settings):
+            images["mined"] = set(train["image_id"])
+            return train
 
-            def grpo(self, name, questions, limit):
-                images[name] = ids(questions)
+        def hard_images(errors, *_):
+            hard = errors.groupby("emotion").head(2)
+            images["hard"] = set(hard["image_id"])
+            return hard
 
-            def hard_images(self, train):
-                images["mined"] = set(train["image_id"])
-                hard = train.groupby("emotion").head(2)
-                images["hard"] = set(hard["image_id"])
-                return hard
-
-            def finish(self): ...
-
-        monkeypatch.setattr(understanding.stages, "Stages", Recorded)
+        for stage in (warm_up, train_by_grpo, mine, hard_images):
+            monkeypatch.setattr(understanding_script, stage.__name__, stage)
+        for name in ("check_and_announce", "save"):
+            monkeypatch.setattr(understanding_script, name, lambda *_: None)
         fine_tune(quick("run", **changed))
         return images
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from tiny_trainers import llava, llava_processor
 from transformers import AutoModelForImageTextToText
 
-import understanding.stages
+import understanding.grpo
+import understanding.warmup
 from config.errors import UserError
 from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.images import load_image
@@ -32,11 +33,17 @@ def weights(folder) -> dict[str, torch.Tensor]:
 def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quick, fine_tune, drawn, monkeypatch, capsys):
     chosen = {"warmup": {"steps": 2, "batch_size": 2}, "mining": {"easy_share": 0.2, "lowest": 0.75}}
     settings = quick("run", grpo={"steps_one": 2, "steps_two": 1, "evaluate_every": 2}, **chosen)
+    asked, train = {}, understanding.grpo.train
 
     def mistaken(self, questions, images, count=1, temperature=0.0):  # so that some images are hard, whatever the model
         return [["?", "?" if question.image_id[-1] in "02468" else question.emotion][:count] for question in questions]
 
+    def recorded(settings, name, start, questions, *rest):
+        asked[name] = {question.image_id for question in questions}
+        train(settings, name, start, questions, *rest)
+
     monkeypatch.setattr(Asker, "answers", mistaken)
+    monkeypatch.setattr(understanding.grpo, "train", recorded)
     fine_tune(settings)
     folder = settings.run / "understanding"
 
@@ -49,9 +56,8 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
 
     # Step II asks about hard images of the training split, equally many of each emotion.
     errors = pd.read_parquet(settings.run / "mining" / "errors.parquet").set_index("image_id")["error"]
-    trained = json.loads((folder / "step_two" / "recipe.json").read_text())["step_two"]["images"]
-    assert set(trained) <= set(errors.index) <= {row[1] for row in json.loads((drawn / "train.json").read_text())}
-    assert 0.75 <= (errors[sorted(set(trained))] == 1).mean() < 1, "and some others"
+    assert asked["step_two"] <= set(errors.index) <= {row[1] for row in json.loads((drawn / "train.json").read_text())}
+    assert 0.75 <= (errors[sorted(asked["step_two"])] == 1).mean() < 1, "and some others"
 
     for name in ("config.yaml", "environment.json", "seconds.json", "log.txt"):
         assert (settings.run / "mining" / name).is_file()
@@ -75,19 +81,20 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
     # The same command again finds everything done.
     before = weights(folder / "model")
     with monkeypatch.context() as patch:
-        patch.setattr(understanding.stages, "train", lambda *_: pytest.fail("trained again"))
-        patch.setattr(understanding.stages, "train_on_answers", lambda *_: pytest.fail("warmed up again"))
+        patch.setattr(understanding.grpo, "train", lambda *_: pytest.fail("trained again"))
+        patch.setattr(understanding.warmup, "train_on_answers", lambda *_: pytest.fail("warmed up again"))
         capsys.readouterr()
         fine_tune(settings)
     assert capsys.readouterr().out.count("trained before, and nothing has changed") == 3
     assert all(torch.equal(before[name], weight) for name, weight in weights(folder / "model").items())
 
     # Other settings of GRPO leave the warm-up as it is and move both steps aside.
-    def train(settings, name, start, *rest):  # what takes no time
+    def no_training(settings, name, start, *rest):  # what takes no time
         shutil.copytree(folder / "warm_up" / "model", rest[-1] / "checkpoints" / f"checkpoint-{rest[-2]}")
 
-    monkeypatch.setattr(understanding.stages, "train", train)
+    monkeypatch.setattr(understanding.grpo, "train", no_training)
     fine_tune(settings.model_copy(update={"grpo": settings.grpo.model_copy(update={"learning_rate": 1e-4})}))
+    assert "step_one: grpo.learning_rate 0.001 → 0.0001; the data are the same." in capsys.readouterr().out
     assert {path.name for path in folder.glob("*.old")} == {"step_one.old", "step_two.old"}
     assert all(torch.equal(before[name], weight) for name, weight in weights(folder / "step_two.old" / "model").items())
     assert any(not torch.equal(before[name], weight) for name, weight in weights(folder / "model").items())
@@ -98,9 +105,9 @@ def test_a_model_of_another_architecture_goes_through_all_stages_and_answers(qui
     torch.manual_seed(0)
     llava().save_pretrained(tmp_path / "llava")
     llava_processor().save_pretrained(tmp_path / "llava")
-    steps = {"steps_one": 1, "steps_two": 1, "answer_tokens": 2}
+    steps = {"steps_one": 1, "steps_two": 1}
     chosen = {"warmup": {"steps": 1, "batch_size": 2}, "mining": {"images": 16, "lowest": 0.0}}
-    settings = quick(grpo=steps, understanding={"model": str(tmp_path / "llava")}, **chosen)
+    settings = quick(grpo=steps, answers={"tokens": 2}, understanding={"model": str(tmp_path / "llava")}, **chosen)
     fine_tune(settings)
 
     folder = settings.run / "understanding" / "model"
@@ -122,7 +129,7 @@ def test_a_model_of_another_architecture_goes_through_all_stages_and_answers(qui
         ({"understanding": {"four_bit": True}}, r"understanding\.four_bit: "),
         ({"questions": {"count": 100}}, r"questions\.count: 100 leave binary with fewer than 64"),
         ({"understanding": {"push_to_hub": "no such name"}}, r"understanding\.push_to_hub: 'no such name' cannot be"),
-        ({"grpo": {"tracker": "wandb"}}, r"grpo\.tracker: wandb is not installed; pip install wandb"),
+        ({"machine": {"tracker": "wandb"}}, r"machine\.tracker: wandb is not installed; pip install wandb"),
         ({"questions": {"multiple": 2.0}}, r"grpo\.evaluated_questions: 192 leave binary with fewer than 64"),
         ({"questions": {"confusable_share": 0.5}}, r"confusability\.json is not there; training/main\.py makes it"),
         ({"data": {"emoset": "/nowhere"}}, r"/nowhere"),
@@ -138,8 +145,8 @@ def test_what_cannot_be_is_refused_in_one_line_before_a_model_is_loaded(quick, f
 
 
 def test_in_bfloat16_the_adapter_stays_float32_and_learns(quick, fine_tune):
-    grpo = {"steps_one": 1, "steps_two": 0, "gradient_checkpointing": True}
-    settings = quick("run", grpo=grpo, understanding={"dtype": "bfloat16"})
+    grpo, tuning = {"steps_one": 1, "steps_two": 0}, {"gradient_checkpointing": True}
+    settings = quick("run", grpo=grpo, tuning=tuning, understanding={"dtype": "bfloat16"})
     fine_tune(settings)
     adapter = weights(settings.run / "understanding" / "model")
     assert {weight.dtype for weight in adapter.values()} == {torch.float32}

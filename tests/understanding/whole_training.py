@@ -30,9 +30,7 @@ def made_up(trainer, prompt_ids, images, *_):
 
 
 def main(config: str) -> None:
-    understanding.grpo.common_arguments = lambda settings: (
-        common_arguments(settings) | {"optim": "sgd", "max_grad_norm": 0.0}
-    )
+    understanding.grpo.common_arguments = lambda *given: common_arguments(*given) | {"optim": "sgd", "max_grad_norm": 0.0}
     understanding.grpo.Trainer._generate_single_turn = made_up
     spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
     script = importlib.util.module_from_spec(spec)
