@@ -12,12 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from config.errors import UserError
-from runtime.files import write_atomically
-from runtime.recipe import Recipe, settings_of
 from config.data_settings import Balance, Data
+from config.errors import UserError
 from emoset.attribute_folders import has_attributes, memberships
 from emoset.labels import KINDS
+from runtime.files import write_atomically
+from runtime.recipe import Recipe, settings_of
 
 BALANCE_VERSION = 1  # raise it when the policies draw differently
 COLUMNS = ["image_id", "emotion", "kind", "attribute"]
@@ -141,6 +141,14 @@ def write_balanced_set(rows: pd.DataFrame, path: Path) -> None:
     """Write the balanced set as Parquet."""
     table = pa.Table.from_pandas(rows, preserve_index=False)
     write_atomically(path, lambda beside: pq.write_table(table, beside, compression="zstd"))
+
+
+def read_balanced_set(path: Path) -> pd.DataFrame | None:
+    """Return the balanced set in a file; None where there is no such file, or a damaged one."""
+    try:
+        return pd.read_parquet(path)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
 
 
 def _by_emotion(pool: pd.DataFrame, emotions: tuple[str, ...], what: str) -> dict[str, pd.DataFrame]:

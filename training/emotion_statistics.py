@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from config.data_settings import Data
 from config.errors import UserError
+from config.generation_settings import EmotionSpace
 from config.settings import Settings
 from config.taxonomy import Taxonomy
 from emoset.attribute_folders import has_attributes, memberships
@@ -91,7 +93,8 @@ def build_emotion_space(
     vectors, probabilities = encode_images(encoder, pixels, rows, accelerator, flip=False, loaders=loaders)
     flipped, _ = encode_images(encoder, pixels, rows, accelerator, flip=True, loaders=loaders)
     if accelerator.is_main_process:
-        _write(folder, settings, index, torch.stack([vectors, flipped], 1), probabilities)
+        about = {"seed": settings.seed, "backbone": settings.models.backbone}
+        _write(folder, space, settings.data, index, torch.stack([vectors, flipped], 1), probabilities, about)
         recipe.finish(path)
     accelerator.wait_for_everyone()
     statistics = _read(folder, index)
@@ -176,15 +179,23 @@ def plot_emotion_space(
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def _write(folder: Path, settings: Settings, index: pd.DataFrame, vectors: Tensor, probabilities: Tensor) -> None:
-    space, taxonomy = settings.emotion_space, settings.data.taxonomy
+def _write(
+    folder: Path,
+    space: EmotionSpace,
+    data: Data,
+    index: pd.DataFrame,
+    vectors: Tensor,
+    probabilities: Tensor,
+    about: dict,
+) -> None:
+    """Write what follows from vectors (N, 2, dimension) and probabilities (N, K). about: goes into summary.json too."""
+    taxonomy = data.taxonomy
     emotions = taxonomy.emotions
     labels = torch.tensor(index["emotion"].map(emotions.index).to_numpy())
     train, val = (torch.tensor((index["split"] == split).to_numpy()) for split in ("train", "val"))
     points = vectors[train, 0], labels[train]
     mean, factor = emotion_gaussians(*points, emotions, space.covariance, space.shrinkage)
-    about = {"covariance": space.covariance, "emotions": ",".join(emotions)}
-    confidence = emotion_confidence(index, probabilities, emotions, settings.data.kinds)
+    confidence = emotion_confidence(index, probabilities, emotions, data.kinds)
     matrix = confusability(probabilities[val].double().numpy(), labels[val].numpy(), emotions)
     best = best_epoch(read_metrics(folder))
     summary = {
@@ -193,13 +204,13 @@ def _write(folder: Path, settings: Settings, index: pd.DataFrame, vectors: Tenso
         "train_images": int(train.sum()),
         "best_epoch": best["epoch"],
         "epochs": space.epochs,
-        "seed": settings.seed,
-        "backbone": settings.models.backbone,
+        **about,
         "dimension": space.dimension,
         "covariance": space.covariance,
     }
     write_tensors(folder / "vectors.safetensors", {"vectors": vectors.contiguous()})
-    write_tensors(folder / "gaussians.safetensors", {"mean": mean, "factor": factor}, about)
+    named = {"covariance": space.covariance, "emotions": ",".join(emotions)}
+    write_tensors(folder / "gaussians.safetensors", {"mean": mean, "factor": factor}, named)
     for name, write in {
         "emotion_confidence.csv": lambda path: confidence.to_csv(path, index=False, float_format="%.6g"),
         "emotion_space.png": lambda path: plot_emotion_space(*points, mean, factor, taxonomy, path),

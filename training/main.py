@@ -30,12 +30,14 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch.utils.data import Dataset
 
+from config.data_settings import Data, Machine
 from config.errors import UserError
+from config.generation_settings import Caches
 from config.settings import Settings
-from emoset.balance import balance_recipe
+from emoset.balance import balance_recipe, read_balanced_set
 from emoset.reading import EmoSet, read_emoset
 from runtime.built_folder import lock
 from runtime.hub import fingerprint, load_model
@@ -60,7 +62,7 @@ def main(settings: Settings) -> None:
 def prepare(settings: Settings, folder: Path) -> MapperInputs:
     """Run the stages before the mapper's training in `folder`; return what that takes."""
     # 1. The images, and the balanced set drawn from them.
-    emoset, rows, drawn_by = read_balanced_set(settings, folder)
+    emoset, rows, drawn_by = read_images(settings, folder)
     taken = emoset.index["split"].isin(["train", "val"]) | emoset.index["image_id"].isin(rows["image_id"])
     index = emoset.index[taken].reset_index(drop=True)
     accelerator = start_accelerator(settings.mapper.mixed_precision, settings.mapper.gradient_accumulation)
@@ -76,13 +78,16 @@ def prepare(settings: Settings, folder: Path) -> MapperInputs:
     stable = load_stable_diffusion(settings.models.stable_diffusion, accelerator)
     in_set = index["image_id"].isin(rows["image_id"])
     used = index[in_set].reset_index(drop=True)
-    images = latents_or_pixels(settings, used, stable, emoset.fingerprint)
-    texts, classifier = read_attribute_texts(settings, rows, statistics, emotions)
+    sections = settings.data, settings.caches, settings.machine
+    images = latents_or_pixels(used, stable.vae, *sections, settings.models.resolution, emoset.fingerprint)
+    imported, clip, cache = settings.emotion_space.imported, settings.models.clip, settings.data.cache
+    texts, classifier, alpha = None, None, np.zeros(len(rows))
+    if rows["attribute"].ne("").any():
+        texts = attribute_texts(sorted(rows["attribute"].unique()), clip, cache)
+        classifier = emotion_classifier(texts, statistics.confidence, emotions, imported)
+        alpha = alpha_of(rows, statistics.confidence, emotions, settings.mapper.alpha_threshold)
 
     # 4. The items that the mapper is trained on.
-    alpha = np.zeros(len(rows))
-    if texts:
-        alpha = alpha_of(rows, statistics.confidence, emotions, settings.mapper.alpha_threshold)
     side = settings.models.resolution // stable.vae_scale_factor
     items = MapperItems(
         rows,
@@ -104,12 +109,12 @@ def prepare(settings: Settings, folder: Path) -> MapperInputs:
         "attribute texts": texts.key if texts else None,
         "emotion confidence": digest(statistics.confidence.to_csv(index=False)),
     }
-    if texts and settings.emotion_space.imported:  # a fitted one follows from the texts and the confidence
+    if texts and imported:  # a fitted one follows from the texts and the confidence
         made_from["emotion classifier"] = digest([part.tolist() for part in classifier])
     return MapperInputs(items, stable, texts, classifier, space, statistics.summary, accelerator, made_from)
 
 
-def read_balanced_set(settings: Settings, folder: Path) -> tuple[EmoSet, pd.DataFrame, Recipe]:
+def read_images(settings: Settings, folder: Path) -> tuple[EmoSet, pd.DataFrame, Recipe]:
     """Return the data set, the balanced set drawn from it, and the recipe by which it was drawn.
 
     Raises UserError where there is no balanced set, where it was drawn otherwise, and where prompts would name attributes
@@ -124,14 +129,16 @@ def read_balanced_set(settings: Settings, folder: Path) -> tuple[EmoSet, pd.Data
     with lock(data.cache / "index"):  # the first process reads, the others find it read
         emoset = read_emoset(data, folder, settings.machine.processes)  # before torch starts its threads: it forks
     recipe = balance_recipe(data, settings.balance, settings.seed, emoset.fingerprint)
-    if not recipe.is_finished(path.with_name(RECIPE)):
-        why = "drawing it was not finished" if recipe.is_started(path.with_name(RECIPE)) else "it was drawn otherwise"
-        raise UserError(
-            f"{path}: {why} ({recipe.changes(path.with_name(RECIPE))}); run training/dataset_balance.py again with the "
-            "same config"
-        )
-    rows = pd.read_parquet(path)
-    if share and not _names_attributes(rows):
+    made_from, rows, wrong = path.with_name(RECIPE), read_balanced_set(path), ""
+    if not made_from.is_file():
+        wrong = f"has no {RECIPE} beside it"
+    elif not recipe.is_started(made_from):
+        wrong = f"was drawn otherwise ({recipe.changes(made_from)})"
+    elif rows is None or not recipe.is_finished(made_from):
+        wrong = "is damaged, or its drawing was interrupted"
+    if wrong:
+        raise UserError(f"{path}: {wrong}; run training/dataset_balance.py again with the same config")
+    if share and not rows["attribute"].ne("").any():
         raise UserError(
             f"mapper.content_share: {share:g} of the prompts would name the image's attribute, and no image has one of "
             "data.kinds; set mapper.content_share=0"
@@ -163,34 +170,28 @@ def load_stable_diffusion(name: str, accelerator: Accelerator) -> StableDiffusio
     return stable
 
 
-def latents_or_pixels(settings: Settings, index: pd.DataFrame, stable: StableDiffusionPipeline, data: str) -> Dataset:
-    """Return the VAE's moments by row of `index`, from a cache; or, without caches.use, the images.
-
-    data: the data set's fingerprint.
-    """
-    sections, size = (settings.data, settings.caches, settings.machine), settings.models.resolution
-    if settings.caches.use:
-        return moments_of(index, stable.vae, *sections, size, data)
-    return pixels_of(index, *sections, size, None, data)
-
-
-def read_attribute_texts(
-    settings: Settings, rows: pd.DataFrame, statistics: EmotionStatistics, emotions: tuple[str, ...]
-) -> tuple[AttributeTexts | None, tuple[torch.Tensor, torch.Tensor] | None]:
-    """Return what CLIP says of the attributes of the balanced set, and a classifier of emotions on its text features.
-
-    Both are None where no image has an attribute.
-    """
-    if not _names_attributes(rows):
-        return None, None
-    texts = attribute_texts(sorted(rows["attribute"].unique()), settings.models.clip, settings.data.cache)
-    if settings.emotion_space.imported:
-        return texts, read_imported_classifier(settings.emotion_space.imported, texts.features.shape[1])
-    return texts, fit_emotion_classifier(texts, statistics.confidence, emotions)
+def latents_or_pixels(
+    index: pd.DataFrame,
+    vae: AutoencoderKL,
+    data: Data,
+    caches: Caches,
+    machine: Machine,
+    size: int,
+    data_fingerprint: str,
+) -> Dataset:
+    """Return the VAE's moments by row of `index`, from a cache; or, without caches.use, the images. size: in pixels."""
+    if caches.use:
+        return moments_of(index, vae, data, caches, machine, size, data_fingerprint)
+    return pixels_of(index, data, caches, machine, size, None, data_fingerprint)
 
 
-def _names_attributes(rows: pd.DataFrame) -> bool:
-    return bool(rows["attribute"].ne("").any())
+def emotion_classifier(
+    texts: AttributeTexts, confidence: pd.DataFrame, emotions: tuple[str, ...], imported: Path | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weight (K, d) and bias (K,) of a classifier of emotions on text features: the imported one, or a fitted one."""
+    if imported:
+        return read_imported_classifier(imported, texts.features.shape[1])
+    return fit_emotion_classifier(texts, confidence, emotions)
 
 
 if __name__ == "__main__":

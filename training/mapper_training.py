@@ -62,13 +62,13 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
 
     Raises UserError where an epoch has fewer images than an update takes, or the CLIP does not fit Stable Diffusion.
     """
-    options, result = settings.mapper, settings.run / "generator"
+    options, result, size = settings.mapper, settings.run / "generator", settings.models.resolution
     items, stable, accelerator = inputs.items, inputs.stable, inputs.accelerator
     share = Share(options.batch_size, options.gradient_accumulation, accelerator.num_processes, accelerator.process_index)
     steps = _steps(options, len(items), share)
     _check(options, result, inputs)
     hashes = fingerprints(stable.unet, stable.text_encoder)
-    recipe = _recipe(settings, share, hashes, inputs)
+    recipe = _recipe(options, settings.seed, size, share, hashes, inputs)
     if open_stage(folder, recipe) and is_built(result, replace(recipe, what="generator")):
         log.info("mapper: trained before, and nothing has changed")
         if options.push_to_hub and accelerator.is_main_process:
@@ -76,20 +76,20 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
         return
     _say_what_is_left_out(options, inputs)
 
-    trained = _new_module(options, settings.seed, inputs)
-    weights = trained.trained_weights()
+    module = _new_module(options, settings.seed, inputs)
+    weights = module.trained_weights()
     optimizer = torch.optim.AdamW(weights.values(), options.learning_rate, weight_decay=options.weight_decay, fused=True)
-    model, optimizer = prepare_module(accelerator, trained, optimizer, share, options.max_gradient_norm)
+    prepared, optimizer = prepare_module(accelerator, module, optimizer, share, options.max_gradient_norm)
     average = {name: weight.detach().clone() for name, weight in weights.items()} if options.ema else {}
-    first = load_checkpoint(folder / "checkpoints", accelerator, model, optimizer, average)
+    first = load_checkpoint(folder / "checkpoints", accelerator, prepared, optimizer, average)
     if first:
         log.info(f"mapper: resumes after update {first:,} of {steps:,}")
     curves = TrainingCurves(folder, first, settings.machine.tracker, accelerator)
     bar = progress(None, "mapper", steps * share.total, first * share.total) if accelerator.is_main_process else None
 
-    scaling, rows = stable.vae.config.scaling_factor, len(trained.schedule.betas)
+    scaling, rows = stable.vae.config.scaling_factor, len(module.schedule.betas)
     loader = batches(items, share, first, steps, stable.tokenizer, options.tokens, rows, scaling, settings.machine.loaders)
-    model.train()
+    prepared.train()
     terms, logged = 0.0, first  # the sum of the losses since the update after which they were logged
     for step in range(first, steps):
         torch.manual_seed(derived_seed(settings.seed, "dropout", step, share.process))
@@ -99,8 +99,8 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
             batch = next(loader).to(accelerator.device)
             if batch.latents is None:
                 batch = replace(batch, latents=latents_of(batch, stable.vae))
-            with accelerator.accumulate(model):
-                losses = model(batch)
+            with accelerator.accumulate(prepared):
+                losses = prepared(batch)
                 accelerator.backward(losses["loss"])
                 if accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(weights.values(), options.max_gradient_norm)
@@ -120,15 +120,20 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
         if options.sample_every and (done % options.sample_every == 0 or done == steps) and not is_zero3(accelerator):
             with whole(weights, average, accelerator):
                 if accelerator.is_main_process:
-                    _draw_samples(folder / "samples" / f"{done:07d}.png", settings, stable, trained, inputs.space)
+                    path = folder / "samples" / f"{done:07d}.png"
+                    module.eval()
+                    save_samples(path, stable, module.mapper, inputs.space, settings.generate, options.samples, size)
+                    module.train()
             accelerator.wait_for_everyone()
         if done % options.checkpoint_every == 0 or done == steps:
-            save_checkpoint(folder / "checkpoints", done, options.checkpoints_kept, accelerator, model, optimizer, average)
+            save_checkpoint(
+                folder / "checkpoints", done, options.checkpoints_kept, accelerator, prepared, optimizer, average
+            )
     with whole(weights, average, accelerator):
         if accelerator.is_main_process:
             facts = _facts(inputs, steps, share, curves.last())
             built = replace(recipe, what="generator")
-            save_generator(result, built, settings, trained.mapper, inputs.space, trained.unet, hashes, facts)
+            save_generator(result, built, settings, module.mapper, inputs.space, module.unet, hashes, facts)
             recipe.finish(folder / RECIPE)
             if options.push_to_hub:
                 upload(result, options.push_to_hub)
@@ -153,13 +158,13 @@ def whole(weights: dict[str, Parameter], average: dict[str, torch.Tensor], accel
 
         gathered = deepspeed.zero.GatheredParameters(list(weights.values()))
     with gathered, torch.no_grad():
-        trained = {name: weights[name].detach().clone() for name in average}
+        own = {name: weights[name].detach().clone() for name in average}
         for name, value in average.items():
             weights[name].copy_(value)
         try:
             yield
         finally:
-            for name, value in trained.items():
+            for name, value in own.items():
                 weights[name].copy_(value)
 
 
@@ -211,26 +216,20 @@ def _new_module(options: Mapper, seed: int, inputs: MapperInputs) -> TrainingMod
     return TrainingModule(mapper, encoder, stable.unet, schedule, inputs.texts, inputs.classifier, options)
 
 
-def _recipe(settings: Settings, share: Share, base: list[str], inputs: MapperInputs) -> Recipe:
+def _recipe(options: Mapper, seed: int, resolution: int, share: Share, base: list[str], inputs: MapperInputs) -> Recipe:
     """Return what the weights depend on; the number of processes only where DeepSpeed shares out its state.
 
     The models are among the inputs, by their weights. Their names do not count.
     """
     accelerator = inputs.accelerator
-    own = {"seed": settings.seed, "models.resolution": settings.models.resolution}
-    own |= settings_of("mapper", settings.mapper, WATCHING | IN_BATCH)
+    own = {"seed": seed, "models.resolution": resolution}
+    own |= settings_of("mapper", options, WATCHING | IN_BATCH)
     own |= {"mapper.mixed_precision": accelerator.mixed_precision, "batch of all processes": share.total}
     made_from = inputs.made_from | {"Stable Diffusion": base}
     if is_deepspeed(accelerator):
         stage = accelerator.state.deepspeed_plugin.zero_stage
         made_from |= {"number of processes": share.processes, "ZeRO stage": stage}
     return Recipe("mapper", own, made_from)
-
-
-def _draw_samples(path: Path, settings: Settings, stable, trained: TrainingModule, space: EmotionSpace) -> None:
-    trained.eval()
-    save_samples(path, stable, trained.mapper, space, settings.generate, settings.mapper.samples, settings.models.resolution)
-    trained.train()
 
 
 def _facts(inputs: MapperInputs, steps: int, share: Share, last: dict[str, float]) -> dict:

@@ -180,7 +180,7 @@ def test_a_full_disk_loses_nothing_that_was_finished(images, generator, tmp_path
     read_settings("__main__", "")
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", full)
-        with pytest.raises(SystemExit, match="^1$"):
+        with pytest.raises(SystemExit, match=r"^1$"):
             run(main)
     told = capsys.readouterr().err
     assert re.search(r"No space left on device: .*00000\.png\. Nothing finished before was lost", told)
