@@ -1,4 +1,4 @@
-"""Where a run's figures come from: the settings, versions and times of the scripts that made it."""
+"""Where a run's figures come from: the settings, versions and times of its scripts."""
 
 import re
 from pathlib import Path
@@ -7,14 +7,14 @@ import yaml
 
 from config.loading import dump
 from config.settings import Settings
-from evaluation.report_sections import read_json
+from runtime.files import read_json
 
 STAGES = ("draw", "balance", "training", "images", "understanding", "mining", "merge", "evaluation", "report")
 TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
 def differences(run: Path, settings: Settings) -> dict | None:
-    """Return a table of the settings that a stage ran with and that are others now; None where there is none."""
+    """Return a table of the settings that have changed since a stage ran with them; None where there is none."""
     now, rows = _flat(yaml.safe_load(dump(settings))), []
     for stage in STAGES:
         path = run / stage / "config.yaml"
@@ -26,7 +26,7 @@ def differences(run: Path, settings: Settings) -> dict | None:
         ]
     columns = ["key", "it ran with", "now"]
     return (
-        {"caption": "Settings that a script ran with and that are others now", "columns": columns, "rows": rows}
+        {"caption": "Settings that have changed since a script ran with them", "columns": columns, "rows": rows}
         if rows
         else None
     )
@@ -64,7 +64,7 @@ def seconds_of(run: Path, evaluated: dict[str, dict]) -> dict[str, float]:
 
     evaluated: `about` by part of the evaluation, whose seconds are those of its last run.
     """
-    stages = [stage for stage in STAGES if stage not in ("evaluation", "report")]  # still at work where this is asked
+    stages = [stage for stage in STAGES if stage not in ("evaluation", "report")]  # which have not ended yet
     counted = {stage: (read_json(run / stage / "seconds.json") or {"seconds": 0})["seconds"] for stage in stages}
     found = {stage: seconds for stage, seconds in counted.items() if seconds}  # 0: it was killed
     return found | {f"evaluation/{part}": about["seconds"] for part, about in evaluated.items()}

@@ -4,11 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from diffusers import StableDiffusionPipeline
 
 from config.loading import load
 from config.section import ROOT
 from config.settings import Settings
+from config.taxonomy import DEFAULT, read_taxonomy
+from runtime.hub import fingerprints
+from training.emotion_space import EmotionSpace
+from training.mapper import EmotionMapper
+from training.pipeline import GENERATOR
 
 MODELS = ROOT / "demo" / "models"
 
@@ -16,28 +23,28 @@ MODELS = ROOT / "demo" / "models"
 @pytest.fixture(scope="session")
 def generator(tmp_path_factory) -> Path:
     """A generator's folder with a random mapper; not to be changed."""
-    import torch
-    from diffusers import StableDiffusionPipeline
+    return _write_generator(tmp_path_factory.mktemp("run") / "generator", read_taxonomy(DEFAULT).emotions)
 
-    from runtime.hub import fingerprints
-    from emoset.labels import EMOTIONS
-    from training.emotion_space import EmotionSpace
-    from training.mapper import EmotionMapper
-    from training.pipeline import GENERATOR
 
-    folder = tmp_path_factory.mktemp("run") / "generator"
+@pytest.fixture
+def write_generator():
+    """Return a function that writes a generator of some emotions, with a random mapper, into a folder."""
+    return _write_generator
+
+
+def _write_generator(folder: Path, emotions: tuple[str, ...]) -> Path:
     folder.mkdir()
     torch.manual_seed(0)
     base = MODELS / "stable_diffusion"
     stable = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32)
     words = stable.text_encoder.get_input_embeddings().weight.detach()
     mapper = EmotionMapper(dimension=12, width=words.shape[1], tokens=1, hidden_size=16)
-    space = EmotionSpace.of(torch.randn(8, 12) * 4, torch.rand(8, 12))
+    space = EmotionSpace.of(torch.randn(len(emotions), 12) * 4, torch.rand(len(emotions), 12), emotions)
     mapper.start_from(space, words)
     mapper.save_pretrained(folder / "mapper")
     space.save_pretrained(folder / "emotion_space")
     hashes = fingerprints(stable.unet, stable.text_encoder)
-    about = {"base": str(base), "base_hashes": hashes, "resolution": 32, "emotions": list(EMOTIONS)}
+    about = {"base": str(base), "base_hashes": hashes, "resolution": 32, "emotions": list(emotions)}
     (folder / GENERATOR).write_text(json.dumps(about))
     return folder
 
@@ -52,9 +59,8 @@ def quick(drawn, generator, tmp_path):
             "data": {"emoset": str(drawn), "cache": str(tmp_path / f"{name}-cache")},
             "models": {"clip": str(MODELS / "clip"), "resolution": 32},
             "generate": {"generator": str(generator), "steps": 2, "batch_size": 16},
-            "questions": {"reasoning": False},
+            "answers": {"reasoning": False, "tokens": 4},
             "understanding": {"model": str(MODELS / "vision_language"), "dtype": "float32"},
-            "grpo": {"answer_tokens": 4},
             "evaluate": {
                 "generated": 4,
                 "images": 16,

@@ -7,19 +7,28 @@ import shutil
 import subprocess
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from config.errors import UserError
 from config.loading import load
-from emoset.labels import EMOTIONS
+from config.taxonomy import DEFAULT, read_taxonomy
+from config.understanding_settings import Answers
+from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
+from evaluation.plots import lines
 from evaluation.report import main
-from evaluation.report_sections import training_curves
-from understanding.scoring import LIKELIHOODS, confusion, figures, read_answers
+from evaluation.report_training import training_curves
+from runtime.figures import Metric, of_share
+from understanding import kinds
+from understanding.scoring import figures, likelihood_columns, read_answers
 
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 METHODS = ("ours", "prompt_only", "real")
 METRICS = ("emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "kid", "lpips", "semantic_diversity")
@@ -74,9 +83,8 @@ def make_generation(run: Path) -> None:
         by_emotion = {emotion: {name: figure(rng) for name in METRICS[:2]} for emotion in EMOTIONS}
         rows[row] = {"corrected": corrected, "emogen": emogen, "by_emotion": by_emotion}
         counts = pd.DataFrame([[rng.randrange(9) for _ in EMOTIONS] for _ in EMOTIONS], EMOTIONS, EMOTIONS)
-        counts.to_csv(
-            evaluated.joinpath(f"confusion-generation-{row}.csv") if evaluated.mkdir(exist_ok=True) is None else ""
-        )
+        evaluated.mkdir(exist_ok=True)
+        counts.to_csv(evaluated / f"confusion-generation-{row}.csv")
         for emotion in EMOTIONS:
             for number in range(4):
                 write_image(evaluated / f"images/{row}/{emotion}/{number:05d}.png", rng)
@@ -109,7 +117,8 @@ def make_understanding(run: Path, emoset: Path) -> None:
         asked = []
         for emotion, image_id, *_ in entries:
             said = emotion if rng.random() < skill else rng.choice(EMOTIONS)
-            likely = dict(zip(LIKELIHOODS, np.random.default_rng(len(asked)).dirichlet(np.ones(8)).tolist(), strict=True))
+            shares = np.random.default_rng(len(asked)).dirichlet(np.ones(len(EMOTIONS))).tolist()
+            likely = dict(zip(likelihood_columns(EMOTIONS), shares, strict=True))
             completion = f"<think>a <b>drawing</b> & more</think><answer>{said}</answer>"
             question = {
                 "kind": "multiple",
@@ -120,16 +129,17 @@ def make_understanding(run: Path, emoset: Path) -> None:
                 "phrasing": 0,
             }
             asked.append(question | likely | {"completion": completion})
-        answers = read_answers(pd.DataFrame(asked), reasoning=True, answer_by="name")
-        answers.drop(columns="said_score").to_parquet(evaluated / f"answers-{row}.parquet")
-        confusion(answers).to_csv(evaluated / f"confusion-{row}.csv")
+        answers = read_answers(pd.DataFrame(asked), TAXONOMY, Answers())
+        answers.to_parquet(evaluated / f"answers-{row}.parquet")
+        for kind, counts in confusions(answers, TAXONOMY).items():
+            counts.to_csv(evaluated / f"confusion-{kind}-{row}.csv")
         others = Random(row)
-        rows[row] = figures(answers)
+        rows[row] = figures(answers, TAXONOMY) | accuracy_by_emotion(answers, TAXONOMY, 0)
         rows[row] |= {name: figure(others) for name in ("binary_balanced_accuracy", "misleading_auroc")}
     models = {"before": "demo/models/vision_language", "after": str(run / "understanding/model")}
     about = {"n": len(entries), "questions": len(entries), "seed": 0, "split": "val", "models": models, "seconds": 3.0}
     write_json(evaluated / "understanding.json", {"about": about, "figures": rows})
-    shares = np.random.default_rng(0).dirichlet(np.ones(8), len(entries))
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(EMOTIONS)), len(entries))
     errors = pd.DataFrame(shares, columns=list(EMOTIONS)).assign(emotion=[entry[0] for entry in entries])
     errors["error"] = 1 - shares[np.arange(len(errors)), errors["emotion"].map(EMOTIONS.index)]
     (run / "mining").mkdir()
@@ -174,7 +184,7 @@ def sections_of(page: str) -> set[str]:
 def test_both_halves_are_shown(whole_run):
     page = page_of(whole_run)
     assert sections_of(page) == {"summary", "generation", "understanding", "cross", "training", "run"}
-    assert "Not in this run" in page  # the balanced set, which was not made up
+    assert "This run lacks the following" in page  # the balanced set, which was not made up
     seconds = re.search(r"<caption>Wall seconds.*?</table>", page, re.S)[0]
     assert dict(re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', seconds)) == {
         "training": "67.8", "understanding": "67.8",
@@ -185,7 +195,7 @@ def test_both_halves_are_shown(whole_run):
         assert f'alt="{picture}' in page
     bar = r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)"
     for bars in (
-        f"Eight-way ↑: before {bar}; after {bar}; blind {bar}",
+        f"Multiple choice ↑: before {bar}; after {bar}; blind {bar}",
         f"Emo-A, two-way: ours: amusement {bar}; awe {bar}",
     ):
         assert re.search(f'alt="{bars}', page)
@@ -198,14 +208,64 @@ def test_both_halves_are_shown(whole_run):
 def test_what_tells_whether_grpo_learns_is_plotted(tmp_path):
     numbers = {"entropy": 0.3, "frac_reward_zero_std": 0.5} | {f"accuracy/{each}": 0.25 for each in EMOTIONS}
     write_lines(tmp_path / "understanding/step_two/metrics.jsonl", [{"step": n} | numbers for n in (1, 2)])
-    told = {picture["caption"]: picture["alt"] for picture in training_curves(tmp_path)}
+    plotted = {picture["caption"]: picture["alt"] for picture in training_curves(tmp_path, TAXONOMY)}
     plots = ("entropy", "groups without variance", "accuracy, positive emotions", "accuracy, negative emotions")
-    assert list(told) == [f"Step II: {plot}" for plot in plots]
-    assert all(emotion in told["Step II: accuracy, positive emotions"] for emotion in EMOTIONS[:4])
-    assert all(emotion in told["Step II: accuracy, negative emotions"] for emotion in EMOTIONS[4:])
+    assert list(plotted) == [f"Step II: {plot}" for plot in plots]
+    assert all(emotion in plotted["Step II: accuracy, positive emotions"] for emotion in TAXONOMY.sides["positive"])
+    assert all(emotion in plotted["Step II: accuracy, negative emotions"] for emotion in TAXONOMY.sides["negative"])
 
 
-def test_pictures_are_told_of_and_tables_have_headers(whole_run):
+def test_a_new_kind_of_question_reaches_every_part_of_the_report(tmp_path, drawn, monkeypatch):
+    """It has figures in the summary, bars with its chance, accuracies by emotion, a matrix, and curves of its training."""
+    calm = ("contentment", "sadness")
+    arousal = SimpleNamespace(
+        NAME="arousal",
+        COLUMN="said_arousal",
+        CURVES={"arousal_accuracy": "arousal"},
+        read=lambda answer, options, taxonomy, answers: answer if answer in ("calm", "excited") else None,
+        truth=lambda question, taxonomy: "calm" if question.emotion in calm else "excited",
+        figures=lambda table, taxonomy, seed: {"arousal_accuracy": of_share(table["said_arousal"] == "calm", seed)},
+        metrics=lambda taxonomy: {"arousal_accuracy": Metric("Arousal", "↑", "calm or excited", 1 / 2)},
+    )
+    monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, arousal))
+    make_understanding(tmp_path, drawn)
+    rows = [("arousal", emotion, None, [], said) for emotion in EMOTIONS for said in ("calm", "calm", "excited", "both")]
+    answers = pd.DataFrame(rows, columns=["kind", "emotion", "asked", "options", "completion"])
+    answers = read_answers(answers, TAXONOMY, Answers(reasoning=False))
+    matrix = confusions(answers, TAXONOMY)["arousal"]
+    assert matrix.loc["awe"].to_dict() == {"excited": 1, "calm": 2, "none": 1}
+    matrix.to_csv(tmp_path / "evaluation/confusion-arousal-after.csv")
+    by_emotion = accuracy_by_emotion(answers, TAXONOMY, 0)
+    assert {name: each["value"] for name, each in by_emotion.items()} == {
+        f"arousal_{emotion}": 0.5 if emotion in calm else 0.25 for emotion in EMOTIONS
+    }
+    path = tmp_path / "evaluation/understanding.json"
+    content = json.loads(path.read_text())
+    content["figures"]["after"] |= figures(answers, TAXONOMY) | by_emotion
+    write_json(path, content)
+    numbers = {"rewards/arousal/mean": 0.5, "val/arousal_accuracy": 0.5}
+    write_lines(tmp_path / "understanding/step_one/metrics.jsonl", [{"step": n} | numbers for n in (1, 2)])
+
+    page = page_of(report_of(tmp_path, drawn))
+    for shown in ("<dt>Arousal</dt>", 'alt="Arousal ↑: after', 'alt="Arousal: after: amusement', "after: arousal questions"):
+        assert shown in page
+    for curve in ('alt="Step I: rewards, by update: arousal from', 'alt="Step I: on the val split, by update: arousal from'):
+        assert curve in page
+    assert re.search(r"\| after +\| Arousal +\| 0\.500", (tmp_path / "report/table.md").read_text())
+
+
+def test_every_line_of_a_plot_is_drawn_and_differs_from_the_others(monkeypatch):
+    """A taxonomy may have more emotions on one side than there are colours."""
+    drawn, plot = [], Axes.plot
+    keys = ("color", "marker", "linestyle")
+    monkeypatch.setattr(
+        Axes, "plot", lambda self, *points, **how: drawn.append([how[key] for key in keys]) or plot(self, *points, **how)
+    )
+    lines({f"emotion {number}": [(0, number), (1, number)] for number in range(14)}, "update", "accuracy")
+    assert len({tuple(each) for each in drawn}) == len(drawn) == 14
+
+
+def test_pictures_have_descriptions_and_tables_have_headers(whole_run):
     page = page_of(whole_run)
     pictures = re.findall(r"<img [^>]*>", page)
     assert len(pictures) > 60
@@ -246,7 +306,7 @@ def test_a_run_that_was_not_evaluated(tmp_path, drawn):
     write_image(tmp_path / "images/awe/00000.png", Random(0))
     page = page_of(report_of(tmp_path, drawn))
     assert sections_of(page) == {"summary", "generation", "training", "run"}
-    assert 'alt="1 images of awe: made"' in page
+    assert 'alt="1 images of awe: generated"' in page
     assert "Nothing has been evaluated" in (tmp_path / "report/table.md").read_text()
 
 
@@ -264,7 +324,7 @@ def test_table_for_an_appendix(whole_run):
     for cell, column in ((corrected, "corrected"), (emogen, "emogen")):
         each = found[column]["emotion_accuracy"]
         assert cell == f"{each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f}; n = 64)"
-    assert re.search(r"\| after +\| Eight-way +\| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}; n = \d+\)", table)
+    assert re.search(r"\| after +\| Multiple choice +\| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}; n = \d+\)", table)
 
 
 def test_each_row_of_the_table_has_its_own_n(tmp_path, drawn):
@@ -299,9 +359,9 @@ def test_strengths_and_mixes_are_in_the_table_and_on_the_page(whole_run):
 def test_what_is_said_at_the_end(whole_run, drawn, capsys):
     """The place of the page, and five figures with what they were before."""
     report_of(whole_run, drawn)
-    *_, place, accuracy, eight, forced, binary, misleading = capsys.readouterr().out.strip().splitlines()
+    *_, place, accuracy, binary, multiple, forced, misleading = capsys.readouterr().out.strip().splitlines()
     assert place == f"The report: {whole_run}/report/index.html"
-    names = {"Emo-A": accuracy, "Eight-way": eight, "Forced choice": forced, "Binary": binary, "AUROC": misleading}
+    names = {"Emo-A": accuracy, "Multiple choice": multiple, "Forced choice": forced, "Binary": binary, "AUROC": misleading}
     for name, line in names.items():
         assert re.search(rf"{name}.*: \d\.\d{{3}} -> \d\.\d{{3}} \(\d\.\d{{3}} to \d\.\d{{3}}\), n = \d+$", line), line
 
