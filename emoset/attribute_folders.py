@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 
 from config.errors import UserError
-from runtime.recipe import Recipe
-from runtime.run_folder import progress
-from runtime.built_folder import building, is_built, lock
 from emoset.labels import KINDS, folder_name, parse_folder_name
 from emoset.reading import EmoSet
+from runtime.built_folder import building, is_built, lock
+from runtime.recipe import Recipe
+from runtime.run_folder import progress
 
 CHUNK = 1000  # images linked by a thread at a time
 
@@ -25,6 +25,8 @@ CHUNK = 1000  # images linked by a thread at a time
 def memberships(index: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
     """Return a row per image and attribute that it carries: the index's columns but the kinds', `kind` and `attribute`."""
     others = index.drop(columns=list(KINDS))
+    if not kinds:
+        return others.iloc[:0].assign(kind="", attribute="")
     parts = [others.assign(kind=kind, attribute=index[kind]).explode("attribute") for kind in kinds]
     return pd.concat(parts, ignore_index=True).dropna(subset="attribute")
 

@@ -6,8 +6,8 @@ from random import Random
 import pandas as pd
 
 from config.errors import UserError
-from runtime.run_folder import log
 from emoset.images import check_image
+from runtime.run_folder import log
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 

@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 import os
@@ -17,7 +18,7 @@ from emoset.reading import read_emoset
 @pytest.fixture(scope="module")
 def emoset(drawn, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
-    return read_emoset(load([f"data.emoset={drawn}", f"data.cache={folder}"]).data, folder)
+    return read_emoset(load([f"data.emoset={drawn}", f"data.cache={folder}"]).data, folder, 2)
 
 
 def expected_folders(drawn, kinds):
@@ -147,8 +148,6 @@ def test_a_place_that_overlaps_with_the_data_set_is_refused(emoset, emoset_copy,
 
 
 def test_no_image_of_the_kinds(emoset, drawn, tmp_path):
-    import dataclasses
-
     empty = dataclasses.replace(emoset, index=emoset.index.assign(scene=None))
     with pytest.raises(UserError, match=r"data\.kinds: no image has an attribute of the kinds scene"):
         build_attribute_root(empty, drawn, tmp_path / "attributes", ["scene"], "auto")

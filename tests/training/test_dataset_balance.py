@@ -54,6 +54,7 @@ def test_the_run_folder_tells_how_it_was_made(drawn, balance, tmp_path):
     assert "400 images listed" in (folder / "log.txt").read_text()
     assert {path.name for path in folder.iterdir()} == {
         "config.yaml", "environment.json", "log.txt", "seconds.json", "problems.csv", "balanced.parquet", "balance.png",
+        "recipe.json",
     }  # fmt: skip
 
 
