@@ -161,9 +161,10 @@ def _by_emotion(pool: pd.DataFrame, emotions: tuple[str, ...], kind: str = "") -
     groups = {emotion: pool[pool["emotion"] == emotion] for emotion in emotions}
     empty = [emotion for emotion, images in groups.items() if images.empty]
     if empty:
+        kinds = f"the kind {kind}" if kind else "the kinds"
         raise UserError(
-            f"data.kinds: no image of {', '.join(empty)} in balance.splits has an attribute of the kind{f' {kind}' if kind else 's'}"
-            "; a balanced set needs every emotion: add kinds or splits"
+            f"data.kinds: no image of {', '.join(empty)} in balance.splits has an attribute of {kinds}; a balanced set "
+            "needs every emotion: add kinds or splits"
         )
     return groups
 
