@@ -1,5 +1,6 @@
 """What the frozen CLIP says of attribute names: their text features, and a classifier of emotions on text features."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -12,7 +13,6 @@ from safetensors.torch import load_file
 from transformers import CLIPModel, CLIPTokenizer
 
 from runtime.hub import fingerprint, load_model
-from emoset.labels import EMOTIONS
 from training.caches import write_tensors
 from training.conditioning import encode, pooled, tokenize
 
@@ -46,20 +46,22 @@ def attribute_texts(names: list[str], clip: str, cache: Path) -> AttributeTexts:
     return AttributeTexts(names, **load_file(path), key=key)
 
 
-def fit_emotion_classifier(texts: AttributeTexts, confidence: pd.DataFrame) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return weight (8, d) and bias (8,) of a linear classifier of text features, for the emotion loss.
+def fit_emotion_classifier(
+    texts: AttributeTexts, confidence: pd.DataFrame, emotions: Sequence[str]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weight (K, d) and bias (K,) of a linear classifier of text features, for the emotion loss.
 
     It is softmax regression onto the emotion confidences of the attributes (soft targets, each attribute counted by the
     square root of its images), with a little weight decay: so it is fitted on texts, to be used on texts.
     """
-    means = confidence.groupby("attribute")[[*EMOTIONS, "images"]].mean()
+    means = confidence.groupby("attribute")[[*emotions, "images"]].mean()
     known = [place for place, name in enumerate(texts.names) if name in means.index]  # has training images
     means, features = means.loc[[texts.names[place] for place in known]], texts.features[known]
-    targets = torch.tensor(means[list(EMOTIONS)].to_numpy(), dtype=torch.float32)
+    targets = torch.tensor(means[list(emotions)].to_numpy(), dtype=torch.float32)
     counts = torch.tensor(means["images"].to_numpy(), dtype=torch.float32).sqrt()
     scale = features.norm(dim=1).mean()
-    weight = torch.zeros(len(EMOTIONS), features.shape[1], requires_grad=True)
-    bias = torch.zeros(len(EMOTIONS), requires_grad=True)
+    weight = torch.zeros(len(emotions), features.shape[1], requires_grad=True)
+    bias = torch.zeros(len(emotions), requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=300, line_search_fn="strong_wolfe")
 
     def loss():
@@ -73,8 +75,8 @@ def fit_emotion_classifier(texts: AttributeTexts, confidence: pd.DataFrame) -> t
     return (weight / scale).detach(), bias.detach()
 
 
-def alpha_of(rows: pd.DataFrame, confidence: pd.DataFrame, threshold: float) -> np.ndarray:
+def alpha_of(rows: pd.DataFrame, confidence: pd.DataFrame, emotions: Sequence[str], threshold: float) -> np.ndarray:
     """Return alpha (rows,), the confidence of each draw's emotion given its attribute; below `threshold` it counts as 0."""
-    table = confidence.set_index(["kind", "attribute"])[list(EMOTIONS)].stack()
+    table = confidence.set_index(["kind", "attribute"])[list(emotions)].stack()
     alpha = table.reindex(pd.MultiIndex.from_frame(rows[["kind", "attribute", "emotion"]])).fillna(0.0).to_numpy()
     return np.where(alpha < threshold, 0.0, alpha)

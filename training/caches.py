@@ -1,36 +1,38 @@
 """Frozen work done once: decoded pixels and VAE moments, in sharded safetensors that are read by memory map.
 
-A cache is a folder below data.cache whose name ends in a hash of all that its content depends on; recipe.json in it says
-the same in words. Shard k, 00k.safetensors, holds the rows [k * shard, (k + 1) * shard). Processes share out the shards
-that are missing, so data.cache must be a folder that all machines see.
+A cache is a folder below data.cache whose name ends in the key of its recipe, which is recipe.json in it. Shard k,
+00k.safetensors, holds the rows [k * shard, (k + 1) * shard). Processes share out the shards that are missing, so data.cache
+must be a folder that all machines see.
 """
 
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import PartialState
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from config.data_settings import Data, Machine
 from config.errors import UserError
-from runtime.files import write_atomically
-from runtime.run_folder import log, progress
-from config.settings import Settings
+from config.generation_settings import Caches
 from emoset.images import load_image
+from runtime.files import write_atomically
+from runtime.hub import fingerprint
+from runtime.processes import shared_work, start_process
+from runtime.recipe import RECIPE, Recipe, digest
+from runtime.run_folder import is_first_process, log, progress
 
-if TYPE_CHECKING:  # they take seconds to import, in every process that loads batches
-    from accelerate import Accelerator
+if TYPE_CHECKING:  # it takes seconds to import, in every process that loads batches
     from diffusers import AutoencoderKL
 
 CACHE_VERSION = 1  # raise it when pixels or moments are computed differently
@@ -97,11 +99,8 @@ class TensorCache(Dataset):
         """Return the rows that a shard holds."""
         return range(number * self.shard, min((number + 1) * self.shard, len(self.ids)))
 
-    def missing(self) -> list[int]:
-        """Return the numbers of the shards that are absent, cut off or of another length."""
-        return [number for number in range(-(-len(self.ids) // self.shard)) if not self._is_whole(number)]
-
     def _is_whole(self, number: int) -> bool:
+        """Tell whether a shard is there, neither cut off nor of another length."""
         try:
             with safe_open(self.path(number), "pt") as shard:  # compares the file's size with its header
                 lengths = {shard.get_slice(name).get_shape()[0] for name in shard.keys()}  # noqa: SIM118
@@ -110,31 +109,31 @@ class TensorCache(Dataset):
         return lengths == {len(self.rows(number))}
 
     def fill(
-        self,
-        images: Dataset,
-        encode: Callable[[Tensor], dict],
-        row_bytes: int,
-        settings: Settings,
-        accelerator: "Accelerator",
+        self, images: Dataset, encode: Callable[[Tensor], dict], row_bytes: int, batch_size: int, processes: int | None
     ):
-        """Write the shards that are missing, each process its share; all processes return when all is written.
+        """Write the shards that are missing, each process its share. All processes call it, and return when all is written.
 
         images: `[row]` is {"pixels": (3, S, S) uint8}. encode: (B, 3, S, S) uint8 to {name: (B, ...)}. row_bytes: on disk.
+        batch_size: rows that are encoded at once. processes: that decode images; None: this process's share of the cores.
         Raises UserError where the disk has no room for them, or an image cannot be decoded.
         """
-        missing = self.missing()
-        if missing:
-            _check_room(self.folder, sum(len(self.rows(number)) for number in missing) * row_bytes)
-        accelerator.wait_for_everyone()  # all have looked before one writes, so that all share out the same shards
-        mine = missing[accelerator.process_index :: accelerator.num_processes]
-        size = settings.caches.batch_size
-        batches = [list(rows[start : start + size]) for rows in map(self.rows, mine) for start in range(0, len(rows), size)]
-        workers = settings.data.workers or max(1, os.cpu_count() // accelerator.num_processes)
+        numbers = range(-(-len(self.ids) // self.shard))
+        with shared_work(numbers, lambda number: not self._is_whole(number)) as (missing, mine):
+            if missing:
+                _check_room(self.folder, sum(len(self.rows(number)) for number in missing) * row_bytes)
+            self._write(mine, images, encode, batch_size, processes)
+        if missing and not all(map(self._is_whole, missing)):
+            raise UserError(f"{self.folder}: shards are missing; data.cache must be a folder that all machines share")
+
+    def _write(self, numbers: list[int], images: Dataset, encode: Callable, batch_size: int, processes: int | None) -> None:
+        spans = [self.rows(number) for number in numbers]
+        batches = [list(span[start : start + batch_size]) for span in spans for start in range(0, len(span), batch_size)]
+        processes = processes or max(1, os.cpu_count() // PartialState().num_processes)
         count = sum(map(len, batches))
-        shown = accelerator.is_main_process and count
+        shown = is_first_process() and count
         with progress(None, f"caching {self.folder.name}", count) if shown else nullcontext() as bar:
             parts = []
-            for rows, pixels in zip(batches, read_batches(images, batches, workers), strict=True):
+            for rows, pixels in zip(batches, read_batches(images, batches, processes), strict=True):
                 parts.append(encode(pixels["pixels"]))
                 number = rows[0] // self.shard
                 if rows[-1] == self.rows(number)[-1]:
@@ -143,9 +142,6 @@ class TensorCache(Dataset):
                     parts = []
                 if bar is not None:
                     bar.update(len(rows))
-        accelerator.wait_for_everyone()
-        if missing and self.missing():
-            raise UserError(f"{self.folder}: shards are missing; data.cache must be a folder that all machines share")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
@@ -156,61 +152,61 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] 
     write_atomically(path, lambda beside: beside.write_bytes(save(tensors, about)))
 
 
-def read_batches(images: Dataset, batches: list[list[int]], workers: int):
+def read_batches(images: Dataset, batches: list[list[int]], processes: int):
     """Yield {name: (B, ...)} for each batch of rows, read ahead by so many processes; few rows are read in this one."""
-    workers = 0 if sum(map(len, batches)) < FEW else workers
+    processes = 0 if sum(map(len, batches)) < FEW else processes
     try:
-        yield from DataLoader(images, batch_sampler=batches, num_workers=workers)
-    except UserError as error:  # a worker's stands at the end of its traceback
+        yield from DataLoader(images, batch_sampler=batches, num_workers=processes)
+    except UserError as error:  # another process's stands at the end of its traceback
         raise UserError(str(error).strip().rsplit("UserError: ", 1)[-1]) from None
 
 
 def pixels_of(
     index: pd.DataFrame,
-    root: Path,
+    data: Data,
+    caches: Caches,
+    machine: Machine,
     size: int,
     shorter_side: int | None,
-    settings: Settings,
-    accelerator: "Accelerator",
-    fingerprint: str,
+    data_fingerprint: str,
 ) -> Dataset:
-    """Return images below `root` by row of `index` (image_id, image): `[row]` is {"pixels": (3, size, size) uint8}.
+    """Return images by row of `index` (image_id, image): `[row]` is {"pixels": (3, size, size) uint8}.
 
-    From a cache, filled first; without caches.use decoded at each access. fingerprint: of the data set. shorter_side:
-    what images are scaled to before the centre crop, `size` by default.
+    They come from a cache, filled first; without caches.use they are decoded at each access. shorter_side: what images are
+    scaled to before the centre crop, `size` by default. All processes call it together.
     """
-    images = DecodedPixels(root, index["image"].tolist(), size, shorter_side)
-    if not settings.caches.use:
+    images = DecodedPixels(data.emoset, index["image"].tolist(), size, shorter_side)
+    if not caches.use:
         return images
-    recipe = {"size": size, "shorter_side": shorter_side or size}
-    cache = _open_cache("pixels", recipe, index, settings, accelerator, fingerprint)
-    cache.fill(images, lambda pixels: {"pixels": pixels}, 3 * size * size, settings, accelerator)
+    recipe = _recipe("pixels", index, caches, data_fingerprint, {"size": size, "shorter side": shorter_side or size})
+    with _opened(data.cache, f"pixels-{size}", recipe, index, caches) as cache:
+        cache.fill(images, lambda pixels: {"pixels": pixels}, 3 * size * size, caches.batch_size, machine.processes)
     return cache
 
 
 def moments_of(
     index: pd.DataFrame,
-    root: Path,
     vae: "AutoencoderKL",
-    vae_fingerprint: str,
-    settings: Settings,
-    accelerator: "Accelerator",
-    fingerprint: str,
+    data: Data,
+    caches: Caches,
+    machine: Machine,
+    size: int,
+    data_fingerprint: str,
 ) -> TensorCache:
     """Return a cache, filled first, of the VAE's moments by row of `index`, as `encode_moments` gives them for one image.
 
-    vae: in float32 on the accelerator's device. Images have models.resolution pixels. fingerprint: of the data set.
+    vae: in float32. size: of the images, in pixels. All processes call it together.
     """
-    size = settings.models.resolution
-    images = DecodedPixels(root, index["image"].tolist(), size)
-    cache = _open_cache("moments", {"size": size, "vae": vae_fingerprint}, index, settings, accelerator, fingerprint)
+    images = DecodedPixels(data.emoset, index["image"].tolist(), size)
+    recipe = _recipe("moments", index, caches, data_fingerprint, {"size": size, "VAE": fingerprint(vae)})
     side = size // 2 ** (len(vae.config.block_out_channels) - 1)
     row_bytes = 2 * 2 * 2 * vae.config.latent_channels * side * side  # mean and std, of image and flip, 2 bytes each
 
     def encode(pixels: Tensor) -> dict[str, Tensor]:
         return {name: moment.cpu() for name, moment in encode_moments(vae, pixels.to(vae.device)).items()}
 
-    cache.fill(images, encode, row_bytes, settings, accelerator)
+    with _opened(data.cache, f"moments-{size}", recipe, index, caches) as cache:
+        cache.fill(images, encode, row_bytes, caches.batch_size, machine.processes)
     return cache
 
 
@@ -228,24 +224,27 @@ def encode_moments(vae: "AutoencoderKL", pixels: Tensor) -> dict[str, Tensor]:
     return {name: torch.stack([getattr(one, name) for one in both], 1).half() for name in ("mean", "std")}
 
 
-def _open_cache(
-    what: str, recipe: dict, index: pd.DataFrame, settings: Settings, accelerator: "Accelerator", fingerprint: str
-):
-    """Return the cache for the recipe; where it is new, write its recipe.json and tell of others of its kind."""
-    ids, shard = index["image_id"].tolist(), settings.caches.shard
-    images = hashlib.blake2b(json.dumps([ids, index["image"].tolist()]).encode(), digest_size=8).hexdigest()
-    recipe = {"what": what, **recipe, "data set": fingerprint, "images": len(ids), "images hashed": images, "shard": shard}
-    text = json.dumps(recipe | {"version": CACHE_VERSION}, indent=1) + "\n"
-    kind = f"{what}-{recipe['size']}"
-    folder = settings.data.cache / f"{kind}-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
-    if accelerator.is_main_process and not (folder / "recipe.json").is_file():
-        others = sorted(other.name for other in folder.parent.glob(f"{kind}-*") if other != folder)
+def _recipe(what: str, index: pd.DataFrame, caches: Caches, data_fingerprint: str, more: dict) -> Recipe:
+    images = {"number of images": len(index), "images": digest(index[["image_id", "image"]].values.tolist())}
+    inputs = {"data set": data_fingerprint, **images, **more, "version": CACHE_VERSION}
+    return Recipe(f"cache of {what}", {"caches.shard": caches.shard}, inputs)
+
+
+@contextmanager
+def _opened(place: Path, kind: str, recipe: Recipe, index: pd.DataFrame, caches: Caches) -> Iterator[TensorCache]:
+    """Yield the cache of a recipe, whose folder is named by it, to be filled. A new one tells of others of its kind."""
+    folder, state = place / f"{kind}-{recipe.key}", start_process()
+    path = folder / RECIPE
+    if state.is_main_process and not recipe.is_started(path):
+        others = sorted(other.name for other in place.glob(f"{kind}-*"))
         if others:
-            log.info(f"caches of other {what} stay in {settings.data.cache}: {', '.join(others)}")
+            log.info(f"{recipe.what}: the caches that are there stay in {place}: {', '.join(others)}")
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "recipe.json", lambda beside: beside.write_text(text))
-    accelerator.wait_for_everyone()
-    return TensorCache(folder, ids, shard)
+        recipe.start(path)
+    state.wait_for_everyone()
+    yield TensorCache(folder, index["image_id"].tolist(), caches.shard)
+    if state.is_main_process and not recipe.is_finished(path):
+        recipe.finish(path)
 
 
 def _check_room(folder: Path, needed: int) -> None:

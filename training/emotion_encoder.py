@@ -1,4 +1,4 @@
-"""The emotion encoder: an image's emotion vector, learned by telling the eight emotions (EmoGen's stage 1).
+"""The emotion encoder: an image's emotion vector, learned by telling the emotions (EmoGen's stage 1).
 
 encoder_training.py trains it, emotion_statistics.py computes its Gaussians, confidences and confusions.
 """
@@ -16,35 +16,41 @@ from transformers import AutoConfig, AutoModel
 from transformers.utils import cached_file
 
 from config.errors import UserError
-from config.settings import Settings
+from config.generation_settings import EmotionSpace
+from runtime.files import read_json, write_json
 from runtime.hub import load_model, resolve_model
-from emoset.labels import EMOTIONS
 from training.caches import read_batches, write_tensors
 
 ENCODED_AT_ONCE = 64
 
 
 class EmotionEncoder(nn.Module):
-    """A vision backbone, a linear layer to the emotion vector, and ReLU, dropout, linear to the eight emotions.
+    """A vision backbone, a linear layer to the emotion vector, and ReLU, dropout, linear to the K emotions.
 
     As EmoGen's ResNet-50 (2048 -> 768 -> 8), over any transformers vision model.
     """
 
-    def __init__(self, backbone: nn.Module, dimension: int, dropout: float, mean: list, std: list, image_size: int):
-        """backbone: of transformers, a CLIP's vision tower is taken. mean, std: of each colour, pixels being in [0, 1]."""
+    def __init__(
+        self, backbone: nn.Module, emotions: int, dimension: int, dropout: float, mean: list, std: list, image_size: int
+    ):
+        """backbone: of transformers, a CLIP's vision tower is taken. emotions: how many, K.
+
+        mean, std: of each colour, pixels being in [0, 1].
+        """
         super().__init__()
         self.backbone = getattr(backbone, "vision_model", backbone)
-        self.sizes = {"dimension": dimension, "dropout": dropout, "mean": mean, "std": std, "image_size": image_size}
+        self.sizes = {"emotions": emotions, "dimension": dimension, "dropout": dropout}
+        self.sizes |= {"mean": mean, "std": std, "image_size": image_size}
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(self.sizes[name]).view(3, 1, 1), persistent=False)
         self.eval()
         with torch.no_grad():
             hidden = self._pooled(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)).shape[1]
         self.vector = nn.Linear(hidden, dimension)
-        self.head = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), nn.Linear(dimension, len(EMOTIONS)))
+        self.head = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), nn.Linear(dimension, emotions))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return emotion vectors (B, dimension) and logits (B, 8) of pixels (B, 3, S, S) uint8."""
+        """Return emotion vectors (B, dimension) and logits (B, K) of pixels (B, 3, S, S) uint8."""
         vectors = self.vector(self._pooled(pixels))
         return vectors, self.head(vectors)
 
@@ -72,7 +78,7 @@ class EmotionEncoder(nn.Module):
         """Write config.json (the backbone's), encoder.json and model.safetensors into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.backbone.config.save_pretrained(folder)
-        (folder / "encoder.json").write_text(json.dumps(self.sizes, indent=1) + "\n")
+        write_json(folder / "encoder.json", self.sizes)
         weights = {name: weight.contiguous() for name, weight in self.state_dict().items()}
         write_tensors(folder / "model.safetensors", weights)
 
@@ -80,24 +86,23 @@ class EmotionEncoder(nn.Module):
     def from_pretrained(cls, folder: Path) -> "EmotionEncoder":
         """Return the encoder that was saved in `folder`, ready to encode; the original backbone is not needed."""
         backbone = AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
-        encoder = cls(backbone, **json.loads((folder / "encoder.json").read_text()))
+        encoder = cls(backbone, **read_json(folder / "encoder.json"))
         encoder.load_state_dict(load_file(folder / "model.safetensors"))
         return encoder.eval()
 
 
-def new_encoder(settings: Settings) -> EmotionEncoder:
-    """Return an encoder over models.backbone, its other layers drawn by the seed.
+def new_encoder(name: str, space: EmotionSpace, emotions: int, seed: int) -> EmotionEncoder:
+    """Return an encoder of so many emotions over models.backbone, which is `name`, its other layers drawn by the seed.
 
     Raises UserError where there is no such model, or it takes no images of emotion_space.image_size.
     """
-    space, name = settings.emotion_space, settings.models.backbone
-    torch.manual_seed(settings.seed)  # before the backbone, which may have layers that its checkpoint lacks
+    torch.manual_seed(seed)  # before the backbone, which may have layers that its checkpoint lacks
     backbone = load_model(AutoModel, name, "models.backbone", dtype=torch.float32)
     path = cached_file(resolve_model(name), "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
     preprocessor = json.loads(Path(path).read_text()) if path else {}
     mean, std = (preprocessor.get(key) or [0.5, 0.5, 0.5] for key in ("image_mean", "image_std"))
     try:
-        return EmotionEncoder(backbone, space.dimension, space.dropout, mean, std, space.image_size)
+        return EmotionEncoder(backbone, emotions, space.dimension, space.dropout, mean, std, space.image_size)
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
@@ -107,18 +112,18 @@ def new_encoder(settings: Settings) -> EmotionEncoder:
 
 @torch.no_grad()
 def encode_images(
-    encoder: EmotionEncoder, pixels: Dataset, rows: np.ndarray, accelerator: Accelerator, flip: bool, workers: int = 0
+    encoder: EmotionEncoder, pixels: Dataset, rows: np.ndarray, accelerator: Accelerator, flip: bool, loaders: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Return emotion vectors (N, dimension) and probabilities (N, 8), float32 on the CPU, of these rows, or their flips.
+    """Return emotion vectors (N, dimension) and probabilities (N, K), float32 on the CPU, of these rows, or their flips.
 
-    Processes share the rows out, and each gets all results, in the order of `rows`.
+    Processes share the rows out, and each gets all results, in the order of `rows`. loaders: processes that read images.
     """
     processes = accelerator.num_processes
     each = -(-len(rows) // processes)
     mine = np.resize(rows, each * processes)[accelerator.process_index :: processes].tolist()  # repeats rows to fill up
     batches = [mine[start : start + ENCODED_AT_ONCE] for start in range(0, each, ENCODED_AT_ONCE)]
     encoded = []
-    for batch in read_batches(pixels, batches, workers):
+    for batch in read_batches(pixels, batches, loaders):
         images = batch["pixels"].to(accelerator.device)
         with accelerator.autocast():
             vectors, logits = encoder(images.flip(-1) if flip else images)

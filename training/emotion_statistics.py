@@ -1,8 +1,7 @@
 """The stage `emotion space`: an encoder, one Gaussian per emotion, the emotion confidence of attributes, confusability."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +16,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from config.errors import UserError
-from runtime.files import write_atomically
-from runtime.run_folder import log
 from config.settings import Settings
-from emoset.attribute_folders import memberships
+from config.taxonomy import Taxonomy
+from emoset.attribute_folders import has_attributes, memberships
 from emoset.confusability import confusability, write_confusability
+from runtime.files import read_json, write_atomically, write_json
 from runtime.hub import fingerprint
-from emoset.labels import EMOTIONS
+from runtime.metrics import read_metrics
+from runtime.recipe import RECIPE, Recipe, digest, settings_of
+from runtime.run_folder import log
 from training.caches import write_tensors
 from training.emotion_encoder import encode_images, new_encoder
-from training.encoder_training import best_epoch, fit_encoder, read_metrics
+from training.encoder_training import best_epoch, fit_encoder
 
 STAGE_VERSION = 1  # raise it when the encoder is trained, or its statistics are computed, differently
-COLOURS = ("#e3a008", "#2f7ed8", "#3fa66b", "#e8590c", "#c92a2a", "#7a5c3e", "#5f3dc4", "#5c6b7a")
 POINTS = 4000  # of a plot
 JITTER = 1e-6  # of the mean variance, so that a covariance of few images has a Cholesky factor
 
@@ -54,57 +54,64 @@ class EmotionStatistics:
 def build_emotion_space(
     settings: Settings, index: pd.DataFrame, pixels: Dataset, folder: Path, accelerator: Accelerator, data_fingerprint: str
 ) -> EmotionStatistics:
-    """Train the emotion encoder and write what follows from it into `folder`; or read it, where it is there and unchanged.
+    """Train the emotion encoder and write what follows from it into `folder`; or read that, where it is up to date.
 
     index: images with their split; train is learned from, val chooses the epoch and gives confusability. pixels: by row of
     `index`. Writes encoder/, metrics.jsonl, vectors.safetensors, gaussians.safetensors, emotion_confidence.csv,
-    confusability.json, emotion_space.png, summary.json, and recipe.json when all of these are whole.
+    confusability.json, emotion_space.png, summary.json, and the recipes of the encoder and of all of it.
     """
-    encoder = new_encoder(settings)
-    learned = settings.emotion_space.model_dump(exclude={"imported", "published", "covariance", "shrinkage"})
-    images = json.dumps(index[["image_id", "emotion", "split", "image"]].values.tolist())
-    recipe = {"version": STAGE_VERSION, "seed": settings.seed, "data set": data_fingerprint} | learned
-    recipe |= {"images": blake2b(images.encode(), digest_size=8).hexdigest(), "backbone": fingerprint(encoder)}
-    recipe |= {"precision": accelerator.mixed_precision}  # in which the encoder is trained, and encodes
-    space = settings.emotion_space
-    whole = recipe | {"covariance": space.covariance, "shrinkage": space.shrinkage, "kinds": settings.data.kinds}
-    text, marker = json.dumps(whole, indent=1) + "\n", folder / "recipe.json"
-    unchanged = marker.is_file() and marker.read_text() == text
+    space, emotions, loaders = settings.emotion_space, settings.data.taxonomy.emotions, settings.machine.loaders
+    encoder = new_encoder(settings.models.backbone, space, len(emotions), settings.seed)
+    made_from = {
+        "version": STAGE_VERSION,
+        "data set": data_fingerprint,
+        "images": digest(index[["image_id", "emotion", "split", "image"]].values.tolist()),
+        "backbone": fingerprint(encoder),
+        "precision": accelerator.mixed_precision,  # in which the encoder is trained, and encodes
+    }
+    own = {"seed": settings.seed, "data.kinds": settings.data.kinds}
+    own |= settings_of("emotion_space", space, {"imported", "published"})
+    recipe, path = Recipe("emotion space", own, made_from), folder / RECIPE
+    finished = recipe.is_finished(path)
     accelerator.wait_for_everyone()  # all have looked before one writes
-    if unchanged:
+    if finished:
         statistics = _read(folder, index)
-        log.info(f"emotion space: unchanged, {_accuracy(statistics.summary)}")
+        log.info(f"emotion space: up to date, {_accuracy(statistics.summary)}")
         return statistics
 
     if accelerator.is_main_process:
+        if path.is_file() and not recipe.is_started(path):
+            log.info(f"emotion space: {recipe.changes(path)}")
         folder.mkdir(parents=True, exist_ok=True)
-        marker.unlink(missing_ok=True)
+        recipe.start(path)
     accelerator.wait_for_everyone()
-    encoder = fit_encoder(encoder, index, pixels, settings, folder, accelerator, recipe)
+    encoder = fit_encoder(encoder, index, pixels, emotions, space, settings.seed, loaders, folder, accelerator, made_from)
     log.info(f"emotion space: encoding {len(index):,} images and their flips")
-    rows, workers = np.arange(len(index)), settings.mapper.workers
-    vectors, probabilities = encode_images(encoder, pixels, rows, accelerator, flip=False, workers=workers)
-    flipped, _ = encode_images(encoder, pixels, rows, accelerator, flip=True, workers=workers)
+    rows = np.arange(len(index))
+    vectors, probabilities = encode_images(encoder, pixels, rows, accelerator, flip=False, loaders=loaders)
+    flipped, _ = encode_images(encoder, pixels, rows, accelerator, flip=True, loaders=loaders)
     if accelerator.is_main_process:
         _write(folder, settings, index, torch.stack([vectors, flipped], 1), probabilities)
-        write_atomically(marker, lambda beside: beside.write_text(text))
+        recipe.finish(path)
     accelerator.wait_for_everyone()
     statistics = _read(folder, index)
     log.info(f"emotion space: {_accuracy(statistics.summary)}; see {folder.name}/emotion_space.png")
     return statistics
 
 
-def emotion_gaussians(vectors: Tensor, labels: Tensor, covariance: str, shrinkage: float) -> tuple[Tensor, Tensor]:
-    """Return mean (8, d) and factor of one Gaussian per emotion, of vectors (N, d) with labels (N,), float32.
+def emotion_gaussians(
+    vectors: Tensor, labels: Tensor, emotions: Sequence[str], covariance: str, shrinkage: float
+) -> tuple[Tensor, Tensor]:
+    """Return mean (K, d) and factor of one Gaussian per emotion, of vectors (N, d) with labels (N,), float32.
 
-    diagonal: factor (8, d) holds standard deviations, as EmoGen's. full: factor (8, d, d) holds the lower Cholesky factors
+    diagonal: factor (K, d) holds standard deviations, as EmoGen's. full: factor (K, d, d) holds the lower Cholesky factors
     of (1 - shrinkage) * covariance + shrinkage * its diagonal. Raises UserError for an emotion with fewer than two images.
     """
-    few = [emotion for label, emotion in enumerate(EMOTIONS) if (labels == label).sum() < 2]
+    few = [emotion for label, emotion in enumerate(emotions) if (labels == label).sum() < 2]
     if few:
         raise UserError(f"train split: fewer than two images of {', '.join(few)}; a Gaussian needs more: check data.emoset")
     means, factors = [], []
-    for label in range(len(EMOTIONS)):
+    for label in range(len(emotions)):
         own = vectors[labels == label].double()
         means.append(own.mean(0))
         if covariance == "diagonal":
@@ -118,20 +125,27 @@ def emotion_gaussians(vectors: Tensor, labels: Tensor, covariance: str, shrinkag
     return torch.stack(means).float(), torch.stack(factors).float()
 
 
-def emotion_confidence(index: pd.DataFrame, probabilities: Tensor, kinds: list[str]) -> pd.DataFrame:
+def emotion_confidence(
+    index: pd.DataFrame, probabilities: Tensor, emotions: Sequence[str], kinds: list[str]
+) -> pd.DataFrame:
     """Return EmoGen's alpha: for each attribute the mean probabilities of the train images that carry it.
 
-    A row per attribute: kind, attribute, images, then the eight emotions, which sum to 1. probabilities: (N, 8), by row of
-    `index`.
+    A row per attribute: kind, attribute, images, then the K emotions, which sum to 1; no rows where no image has an
+    attribute of `kinds`. probabilities: (N, K), by row of `index`.
     """
-    rows = index.assign(**dict(zip(EMOTIONS, probabilities.double().numpy().T, strict=True)))
-    groups = memberships(rows[rows["split"] == "train"], kinds).groupby(["kind", "attribute"], sort=True)
-    table = groups[list(EMOTIONS)].mean()
+    rows = index.assign(**dict(zip(emotions, probabilities.double().numpy().T, strict=True)))
+    train = rows[rows["split"] == "train"]
+    if not has_attributes(train, kinds):
+        return pd.DataFrame(columns=["kind", "attribute", "images", *emotions])
+    groups = memberships(train, kinds).groupby(["kind", "attribute"], sort=True)
+    table = groups[list(emotions)].mean()
     table.insert(0, "images", groups.size())
     return table.reset_index()
 
 
-def plot_emotion_space(vectors: Tensor, labels: Tensor, mean: Tensor, factor: Tensor, path: Path) -> None:
+def plot_emotion_space(
+    vectors: Tensor, labels: Tensor, mean: Tensor, factor: Tensor, taxonomy: Taxonomy, path: Path
+) -> None:
     """Draw vectors (N, d) by emotion, and the Gaussians with ellipses of one standard deviation, on the vectors' two
     principal components, into a PNG at `path`."""
     shown = np.random.default_rng(0).permutation(len(vectors))[:POINTS]  # mixed, so that no emotion covers another
@@ -145,8 +159,8 @@ def plot_emotion_space(vectors: Tensor, labels: Tensor, mean: Tensor, factor: Te
 
     figure = Figure(figsize=(10, 7.5), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(*places.T, s=11, c=np.array(COLOURS)[labels], alpha=0.55, linewidths=0)
-    for label, (emotion, colour) in enumerate(zip(EMOTIONS, COLOURS, strict=True)):
+    axes.scatter(*places.T, s=11, c=np.array(taxonomy.colours)[labels], alpha=0.55, linewidths=0)
+    for label, (emotion, colour) in enumerate(zip(taxonomy.emotions, taxonomy.colours, strict=True)):
         flat = plane.T @ (factor[label] if factor.ndim == 3 else np.diag(factor[label]))
         values, axis = np.linalg.eigh(flat @ flat.T)
         angle = np.degrees(np.arctan2(axis[1, 1], axis[0, 1]))
@@ -163,13 +177,15 @@ def plot_emotion_space(vectors: Tensor, labels: Tensor, mean: Tensor, factor: Te
 
 
 def _write(folder: Path, settings: Settings, index: pd.DataFrame, vectors: Tensor, probabilities: Tensor) -> None:
-    space = settings.emotion_space
-    labels = torch.tensor(index["emotion"].map(EMOTIONS.index).to_numpy())
+    space, taxonomy = settings.emotion_space, settings.data.taxonomy
+    emotions = taxonomy.emotions
+    labels = torch.tensor(index["emotion"].map(emotions.index).to_numpy())
     train, val = (torch.tensor((index["split"] == split).to_numpy()) for split in ("train", "val"))
-    mean, factor = emotion_gaussians(vectors[train, 0], labels[train], space.covariance, space.shrinkage)
-    about = {"covariance": space.covariance, "emotions": ",".join(EMOTIONS)}
-    confidence = emotion_confidence(index, probabilities, settings.data.kinds)
-    matrix = confusability(probabilities[val].double().numpy(), labels[val].numpy())
+    points = vectors[train, 0], labels[train]
+    mean, factor = emotion_gaussians(*points, emotions, space.covariance, space.shrinkage)
+    about = {"covariance": space.covariance, "emotions": ",".join(emotions)}
+    confidence = emotion_confidence(index, probabilities, emotions, settings.data.kinds)
+    matrix = confusability(probabilities[val].double().numpy(), labels[val].numpy(), emotions)
     best = best_epoch(read_metrics(folder))
     summary = {
         "val_accuracy": (probabilities[val].argmax(1) == labels[val]).double().mean().item(),
@@ -186,11 +202,11 @@ def _write(folder: Path, settings: Settings, index: pd.DataFrame, vectors: Tenso
     write_tensors(folder / "gaussians.safetensors", {"mean": mean, "factor": factor}, about)
     for name, write in {
         "emotion_confidence.csv": lambda path: confidence.to_csv(path, index=False, float_format="%.6g"),
-        "emotion_space.png": lambda path: plot_emotion_space(vectors[train, 0], labels[train], mean, factor, path),
-        "summary.json": lambda path: path.write_text(json.dumps(summary, indent=1) + "\n"),
+        "emotion_space.png": lambda path: plot_emotion_space(*points, mean, factor, taxonomy, path),
     }.items():
         write_atomically(folder / name, write)
-    write_confusability(folder / "confusability.json", matrix, "emotion_space")
+    write_json(folder / "summary.json", summary)
+    write_confusability(folder / "confusability.json", matrix, emotions, "emotion_space")
 
 
 def _read(folder: Path, index: pd.DataFrame) -> EmotionStatistics:
@@ -203,7 +219,7 @@ def _read(folder: Path, index: pd.DataFrame) -> EmotionStatistics:
         mean=gaussians["mean"],
         factor=gaussians["factor"],
         confidence=pd.read_csv(folder / "emotion_confidence.csv", keep_default_na=False),
-        summary=json.loads((folder / "summary.json").read_text()),
+        summary=read_json(folder / "summary.json"),
     )
 
 

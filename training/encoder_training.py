@@ -1,11 +1,12 @@
-"""Trains the emotion encoder: cross-entropy over the eight emotions, best epoch by the val split, resumable by epoch.
+"""Trains the emotion encoder: cross-entropy over the emotions, best epoch by the val split, resumable by epoch.
 
-All that is random follows from (seed, epoch, position), so that no random state has to be kept.
+All that is random follows from (seed, epoch, position), so no random state is kept.
 """
 
-import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,32 +18,39 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
 from config.errors import UserError
+from config.generation_settings import EmotionSpace
 from runtime.files import write_atomically
+from runtime.metrics import MetricsFile, read_metrics
+from runtime.recipe import Recipe, settings_of
 from runtime.run_folder import log, progress
-from config.settings import Settings
-from emoset.labels import EMOTIONS
+from runtime.seeds import derived_seed
 from training.caches import read_batches
 from training.emotion_encoder import EmotionEncoder, encode_images
-from runtime.seeds import derived_seed
+
+RECIPE_FILE, CHECKPOINT = "encoder_recipe.json", "checkpoint.pt"
+OF_GAUSSIANS = {"imported", "published", "covariance", "shrinkage"}  # settings that do not change the encoder
 
 
 def fit_encoder(
     encoder: EmotionEncoder,
     index: pd.DataFrame,
     pixels: Dataset,
-    settings: Settings,
+    emotions: Sequence[str],
+    space: EmotionSpace,
+    seed: int,
+    loaders: int,
     folder: Path,
     accelerator: Accelerator,
-    recipe: dict,
+    made_from: dict[str, Any],
 ) -> EmotionEncoder:
     """Train the encoder on the rows of `index` in the train split; return that of the epoch which is best on val.
 
-    pixels: by row of `index`. folder: gets encoder/, metrics.jsonl, and checkpoint.pt after every epoch, from which the same
-    command goes on to the same weights. recipe: a checkpoint of another one is not resumed.
+    pixels: by row of `index`. loaders: processes that load batches. folder: gets encoder/, metrics.jsonl, the recipe
+    encoder_recipe.json, and checkpoint.pt after every epoch, from which the same command resumes to the same weights.
+    made_from: the inputs of the recipe, by name; a checkpoint of another recipe is not resumed.
     Cross-entropy, plus contrastive_weight times the supervised contrastive loss over the batches of all processes.
     """
-    space = settings.emotion_space
-    labels = torch.tensor(index["emotion"].map(EMOTIONS.index).to_numpy())
+    labels = torch.tensor(index["emotion"].map(emotions.index).to_numpy())
     train, val = (np.flatnonzero(index["split"] == split) for split in ("train", "val"))
     for split, rows in {"train": train, "val": val}.items():
         if len(rows) < accelerator.num_processes:
@@ -54,24 +62,23 @@ def fit_encoder(
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=space.learning_rate, weight_decay=space.weight_decay)
     scaler = torch.amp.GradScaler(accelerator.device.type, enabled=accelerator.scaler is not None)
     state = {"model": encoder, "optimizer": optimizer, "scaler": scaler}
-    recipe = recipe | {"batch_size": batch_size}
-    metrics = _resume(folder, state, recipe)
-    accelerator.wait_for_everyone()  # all have read the checkpoint before one writes the next
-    if accelerator.is_main_process:
-        _write_metrics(folder, metrics)
+    recipe = _recipe(space, seed, batch_size, made_from)
+    first = _resume(folder, state, recipe, space.epochs, accelerator)
+    metrics = read_metrics(folder)[:first]
+    curves = MetricsFile(folder, first, by="epoch") if accelerator.is_main_process else None
 
-    for epoch in range(len(metrics), space.epochs):
+    for epoch in range(first, space.epochs):
         encoder.train()
         total = 0.0
         rows, flips = (
             part[: steps * batch_size].reshape(steps, accelerator.num_processes, -1)[:, accelerator.process_index]
-            for part in _order(train, settings.seed, epoch)
+            for part in _order(train, seed, epoch)
         )
-        batches = read_batches(pixels, rows.tolist(), settings.mapper.workers)
+        batches = read_batches(pixels, rows.tolist(), loaders)
         if accelerator.is_main_process:
             batches = progress(batches, f"emotion encoder, epoch {epoch + 1}", steps, unit=" batches")
         for step, batch in enumerate(batches):
-            torch.manual_seed(derived_seed(settings.seed, "dropout", epoch, step, accelerator.process_index))
+            torch.manual_seed(derived_seed(seed, "dropout", epoch, step, accelerator.process_index))
             for group in optimizer.param_groups:
                 group["lr"] = space.learning_rate * _schedule(epoch * steps + step, space.epochs * steps)
             images, target = batch["pixels"].to(accelerator.device), labels[rows[step]].to(accelerator.device)
@@ -80,7 +87,8 @@ def fit_encoder(
                 vectors, logits = model(images)
             loss, contrastive = functional.cross_entropy(logits.float(), target), 0.0
             if space.contrastive_weight:
-                contrastive = space.contrastive_weight * _contrastive(vectors, target, accelerator, settings)
+                contrastive = _contrastive(vectors, target, accelerator, space.contrastive_temperature)
+                contrastive = space.contrastive_weight * contrastive
             # Each process has its own part of the contrastive loss's gradient, and averaging divides the sum of these.
             scaler.scale(loss + accelerator.num_processes * contrastive).backward()
             scaler.step(optimizer)
@@ -89,29 +97,29 @@ def fit_encoder(
             total += (loss + contrastive).detach()
 
         encoder.eval()
-        _, probabilities = encode_images(encoder, pixels, val, accelerator, flip=False, workers=settings.mapper.workers)
-        metrics.append(
-            {
-                "epoch": epoch + 1,
-                "train_loss": accelerator.reduce(total / steps, "mean").item(),
-                "val_loss": functional.nll_loss(probabilities.clamp(min=1e-12).log(), labels[val]).item(),
-                "val_accuracy": (probabilities.argmax(1) == labels[val]).double().mean().item(),
-                "val_images": len(val),
-                "learning_rate": optimizer.param_groups[0]["lr"],
-            }
-        )
+        _, probabilities = encode_images(encoder, pixels, val, accelerator, flip=False, loaders=loaders)
+        numbers = {
+            "epoch": epoch + 1,
+            "train_loss": accelerator.reduce(total / steps, "mean").item(),
+            "val_loss": functional.nll_loss(probabilities.clamp(min=1e-12).log(), labels[val]).item(),
+            "val_accuracy": (probabilities.argmax(1) == labels[val]).double().mean().item(),
+            "val_images": len(val),
+            "learning_rate": optimizer.param_groups[0]["lr"],
+        }
+        metrics.append(numbers)
         if accelerator.is_main_process:
-            if best_epoch(metrics) is metrics[-1]:
+            if best_epoch(metrics) is numbers:
                 encoder.save_pretrained(folder / "encoder")
-            _save(folder, state, recipe, metrics)
-            _write_metrics(folder, metrics)
+            curves.write(epoch + 1, numbers, digits=None)  # before the checkpoint, which resumes after lines that are there
+            _save(folder, state, epoch + 1)
         accelerator.wait_for_everyone()
         log.info(
-            f"emotion encoder: epoch {epoch + 1} of {space.epochs}, train loss {metrics[-1]['train_loss']:.3f}, val loss "
-            f"{metrics[-1]['val_loss']:.3f}, val accuracy {metrics[-1]['val_accuracy']:.1%} of {len(val):,}"
+            f"emotion encoder: epoch {epoch + 1} of {space.epochs}, train loss {numbers['train_loss']:.3f}, val loss "
+            f"{numbers['val_loss']:.3f}, val accuracy {numbers['val_accuracy']:.1%} of {len(val):,}"
         )
     if accelerator.is_main_process:
-        _save(folder, {}, recipe, metrics)  # nothing is left to go on from: that it is done is enough
+        recipe.finish(folder / RECIPE_FILE)
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # nothing is left to resume
     accelerator.wait_for_everyone()
     return EmotionEncoder.from_pretrained(folder / "encoder").to(accelerator.device)
 
@@ -135,11 +143,6 @@ def best_epoch(metrics: list[dict]) -> dict:
     return max(metrics, key=lambda epoch: (epoch["val_accuracy"], -epoch["val_loss"]))
 
 
-def read_metrics(folder: Path) -> list[dict]:
-    """Return the metrics of each epoch that `fit_encoder` wrote into `folder`."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 def _distributed(encoder: EmotionEncoder, accelerator: Accelerator) -> nn.Module:
     if accelerator.num_processes == 1:
         return encoder
@@ -149,12 +152,11 @@ def _distributed(encoder: EmotionEncoder, accelerator: Accelerator) -> nn.Module
     return DistributedDataParallel(encoder, devices, broadcast_buffers=False, find_unused_parameters=True)
 
 
-def _contrastive(vectors: Tensor, target: Tensor, accelerator: Accelerator, settings: Settings) -> Tensor:
+def _contrastive(vectors: Tensor, target: Tensor, accelerator: Accelerator, temperature: float) -> Tensor:
     """Return the loss over all processes' vectors, of which only this one's have a gradient."""
     everyone = list(accelerator.gather(vectors.detach()).float().chunk(accelerator.num_processes))
     everyone[accelerator.process_index] = vectors.float()
     labels = accelerator.gather(target)
-    temperature = settings.emotion_space.contrastive_temperature
     return supervised_contrastive(torch.cat(everyone), labels, temperature)
 
 
@@ -173,31 +175,43 @@ def _schedule(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _save(folder: Path, state: dict, recipe: dict, metrics: list[dict]) -> None:
-    content = {name: part.state_dict() for name, part in state.items()} | {"metrics": metrics, "recipe": json.dumps(recipe)}
+def _recipe(space: EmotionSpace, seed: int, batch_size: int, made_from: dict[str, Any]) -> Recipe:
+    settings = {"seed": seed} | settings_of("emotion_space", space, OF_GAUSSIANS | {"batch_size"})
+    return Recipe("emotion encoder", settings | {"batch of all processes": batch_size}, made_from)
+
+
+def _save(folder: Path, state: dict, epochs: int) -> None:
+    content = {name: part.state_dict() for name, part in state.items()} | {"epochs": epochs}
 
     def write(beside: Path) -> None:
         with open(beside, "wb") as file:  # given a name, torch.save hides a full disk in a RuntimeError
             torch.save(content, file)
 
-    write_atomically(folder / "checkpoint.pt", write)
+    write_atomically(folder / CHECKPOINT, write)
 
 
-def _resume(folder: Path, state: dict, recipe: dict) -> list[dict]:
-    """Load the checkpoint into `state` and return the metrics of the epochs so far; without one of this recipe, none."""
-    path = folder / "checkpoint.pt"
-    content = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {"recipe": None}
-    metrics = []
-    if content["recipe"] == json.dumps(recipe) and (folder / "encoder" / "model.safetensors").is_file():
-        for name in state.keys() & content.keys():
-            state[name].load_state_dict(content[name])
-        metrics = content["metrics"]
-        log.info(f"emotion encoder: {len(metrics)} epochs are done")
-    elif content["recipe"]:
-        log.info(f"emotion encoder: starts anew, {path} is of other settings")
-    return metrics
+def _resume(folder: Path, state: dict, recipe: Recipe, epochs: int, accelerator: Accelerator) -> int:
+    """Load the checkpoint into `state`, or begin by removing that of another recipe; return how many epochs are done.
 
-
-def _write_metrics(folder: Path, metrics: list[dict]) -> None:
-    text = "".join(json.dumps(epoch) + "\n" for epoch in metrics)
-    write_atomically(folder / "metrics.jsonl", lambda beside: beside.write_text(text))
+    epochs: how many there are in all.
+    """
+    path, checkpoint = folder / RECIPE_FILE, folder / CHECKPOINT
+    is_whole = (folder / "encoder" / "model.safetensors").is_file()
+    started, finished = recipe.is_started(path), recipe.is_finished(path) and is_whole
+    resumed = started and not finished and is_whole and checkpoint.is_file()
+    done = epochs if finished else 0
+    if resumed:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        for name, part in state.items():
+            part.load_state_dict(content[name])
+        done = content["epochs"]
+    accelerator.wait_for_everyone()  # all have looked before one writes
+    if accelerator.is_main_process and not done:
+        if path.is_file() and not started:
+            log.info(f"emotion encoder: {recipe.changes(path)}")
+        checkpoint.unlink(missing_ok=True)  # first: no checkpoint of another recipe ever lies beside this one
+        recipe.start(path)
+    accelerator.wait_for_everyone()
+    if done:
+        log.info(f"emotion encoder: {done} of {epochs} epochs are done")
+    return done

@@ -1,16 +1,19 @@
 """Writes the generator's folder: the mapper, the emotion space, what they belong to, and a model card."""
 
-import json
 from pathlib import Path
 
+import torch
+
 from config.settings import Settings
-from runtime.built_folder import building
 from emoset.model_card import about_data
+from runtime.built_folder import building
+from runtime.files import read_json, write_json
 from runtime.hub import weights_digest
-from emoset.labels import EMOTIONS
+from runtime.recipe import Recipe
+from training.emotion_lora import save_lora
 from training.emotion_space import EmotionSpace
 from training.mapper import EmotionMapper
-from training.pipeline import GENERATOR, save_lora
+from training.pipeline import GENERATOR
 
 CARD = """---
 {licence}library_name: diffusers
@@ -37,43 +40,54 @@ pipe(prompt="a photo of a <emotion> bag", emotion="sadness", emotion_strength=0.
 
 ## Limits
 {limits}
-- The losses above say how well it learned, not how good its images are: evaluate it.
+- The losses above say how well the mapper learned. They do not say how good its images are. Evaluate it for that.
 """
 
 
 def save_generator(
-    folder: Path, settings: Settings, mapper: EmotionMapper, space: EmotionSpace, unet, base_hashes: list[str], facts: dict
+    folder: Path,
+    recipe: Recipe,
+    settings: Settings,
+    mapper: EmotionMapper,
+    space: EmotionSpace,
+    unet: torch.nn.Module,
+    base_hashes: list[str],
+    facts: dict,
 ) -> None:
-    """Write the folder whole, in place of an older one. facts: what the model card tells."""
+    """Write the folder whole, in place of an older one.
+
+    facts: of the training, for the model card: images, rows, steps, batch, losses, losses_updates, emotion_space, and
+    whether attributes were trained on.
+    """
     about = {
         "base": settings.models.stable_diffusion,
         "base_hashes": base_hashes,
         "resolution": settings.models.resolution,
-        "emotions": list(EMOTIONS),
-        "trained_with": networks_seen(settings),
+        "emotions": list(space.emotions),
+        "trained_with": networks_seen(settings, facts["attributes"]),
         "trained": facts,
     }
-    with building(folder, {"what": "generator", **about}) as work:
+    with building(folder, recipe) as work:
         mapper.save_pretrained(work / "mapper")
         space.save_pretrained(work / "emotion_space")
         if settings.mapper.lora_rank:
             save_lora(work, unet)
-        (work / GENERATOR).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        write_json(work / GENERATOR, about)
         (work / "README.md").write_text(_card(settings, facts), encoding="utf-8")
 
 
-def networks_seen(settings: Settings) -> dict[str, str]:
-    """Return digests of the networks that told training about emotions: none of them may judge what it leads to.
+def networks_seen(settings: Settings, attributes: bool = True) -> dict[str, str]:
+    """Return digests of the networks that told training about emotions. None of them may judge the generator's images.
 
-    CLIP did so by its texts alone; a probe of its images may judge, with a warning.
+    CLIP did so by its texts alone, where the data have attributes. A probe of its images may judge, with a warning.
     """
     seen = {"models.backbone": weights_digest(settings.models.backbone)}
-    if settings.mapper.attribute_weight or settings.mapper.emotion_weight:
+    if attributes and (settings.mapper.attribute_weight or settings.mapper.emotion_weight):
         seen["models.clip"] = weights_digest(settings.models.clip)
     encoder, imported = settings.run / "training" / "emotion_space" / "encoder", settings.emotion_space.imported
     if imported:
-        files = json.loads((imported / "summary.json").read_text(encoding="utf-8")).get("files", {})
-        if settings.mapper.emotion_weight:
+        files = (read_json(imported / "summary.json") or {}).get("files", {})
+        if attributes and settings.mapper.emotion_weight:
             seen |= {f"emotion_space.imported: {name}": digest for name, digest in files.items() if name.endswith(".pth")}
     elif encoder.is_dir():
         seen["the emotion encoder"] = weights_digest(str(encoder))
@@ -83,7 +97,7 @@ def networks_seen(settings: Settings) -> dict[str, str]:
 def _card(settings: Settings, facts: dict) -> str:
     rank = settings.mapper.lora_rank
     return CARD.format(
-        **about_data(settings.data.emoset),
+        **about_data(settings.data.emoset, settings.data.taxonomy),
         base=settings.models.stable_diffusion,
         splits=", ".join(settings.balance.splits),
         policy=settings.balance.policy,

@@ -4,93 +4,63 @@
     python training/inference.py "generate.prompts=a photo of a <emotion> bag" "generate.mixes=[{awe: 0.7, fear: 0.3}]"
     accelerate launch training/inference.py generate.generator=path/to/generator       # as accelerate is configured
 
-Everything goes to `<run>/images/`: a folder for each emotion and mix, a contact sheet beside it, and manifest.jsonl. A PNG
-holds the parameters that it was made with. The same command again makes what is missing, or was made otherwise. An image
-has a seed of its own, or one of generate.seeds. Batches are the same however many processes share them and whatever was
-there before, and so, to the bit on a CPU, are images; in batches of another size they differ there by a grey level at most.
+Everything is written to `<run>/images/`: a folder for each emotion and mix, a contact sheet beside it, and manifest.jsonl.
+A PNG holds the parameters that it was made with. Run the same command again and it makes only the images that are missing
+or have other parameters. An image has a seed of its own, or one of generate.seeds. Batches are the same however many
+processes share them and whatever was there before. So images are the same to the bit on a CPU. In batches of another size
+they differ there by a grey level at most.
 """
 
-import sys
+from runtime.script import read_settings, run
 
-from runtime.run_folder import log, open_run_folder, progress
-from runtime.script import run
+read_settings(__name__, __doc__, "data", "generate")
+
+from pathlib import Path
+
+from config.errors import UserError
 from config.settings import Settings
+from runtime.processes import start_process
+from runtime.run_folder import log, open_run_folder
+from training.conditioning import tokenize
+from training.image_files import plan_images, write_contact_sheets, write_manifest
+from training.sampling import load_generator, make_images
 
 
 def main(settings: Settings) -> None:
-    # Imported here, so that --help and an error in the config answer at once.
-    import torch
-    from accelerate.utils import gather_object
-
-    from training.conditioning import tokenize
-    from training.generation import (
-        load_generator,
-        plan_images,
-        read_parameters,
-        save_image,
-        write_contact_sheets,
-        write_manifest,
-    )
-    from training.processes import start
-
-    # 1. Every image that is to be, by its path.
-    generate = settings.generate
-    planned = plan_images(settings)
-    folder = open_run_folder(settings, "images")
-    accelerator = start()
-    rank, processes = accelerator.process_index, accelerator.num_processes
+    # 1. The parameters of every image, by its path.
+    generate, emotions = settings.generate, settings.data.taxonomy.emotions
+    plan = plan_images(generate, emotions, settings.seed)
+    folder, state = open_run_folder(settings, "images"), start_process()
 
     # 2. The generator.
-    pipe, about = load_generator(generate.generator or settings.run / "generator", accelerator.device)
+    place = generate.generator or settings.run / "generator"
+    pipe, about = load_generator(place, state.device)
+    check_emotions(pipe.emotion_space.emotions, emotions, place)
     tokenize(pipe.tokenizer, generate.prompts, pipe.mapper.config.tokens)  # refuses a prompt that is too long
-    planned = {path: parameters | about for path, parameters in planned.items()}
+    plan = {path: parameters | about for path, parameters in plan.items()}
 
-    # 3. What is not there yet. Nobody writes before all have looked.
-    folders = sorted({folder / parameters["emotion"] for parameters in planned.values()})
-    if rank == 0:
-        for left_by_a_killed_run in [path for each in folders for path in each.glob(".*.png")]:
-            left_by_a_killed_run.unlink()
-    looked_at = list(planned)[rank::processes]
-    missing = [path for path in looked_at if read_parameters(folder / path) != planned[path]]
-    missing = dict(gather_object([(path, (folder / path).exists()) for path in missing]))
-    log.info(
-        f"{len(planned):,} images, {processes} processes: {len(missing):,} to make, {len(planned) - len(missing):,} kept as "
-        f"they are, {sum(missing.values()):,} replaced (damaged, or of other parameters)"
-    )
+    # 3. The images that are not there yet.
+    make_images(pipe, plan, folder, generate.batch_size, "images")
 
-    # 4. Make them. Batches follow from the plan alone, and one is made again whole when any of it is missing: in another
-    # batch an image would come out a little otherwise.
-    paths = list(planned)
-    batches = [paths[first : first + generate.batch_size] for first in range(0, len(paths), generate.batch_size)]
-    share = [batch for batch in batches if missing.keys() & batch][rank::processes]
-    for batch in progress(share, "images", len(share), unit=" batches") if rank == 0 else share:
-        parameters = [planned[path] for path in batch]
-        images = pipe(
-            prompt=[each["prompt"] for each in parameters],
-            emotion=[each["weights"] for each in parameters],
-            emotion_strength=generate.strength,
-            emotion_spread=generate.spread,
-            negative_prompt=generate.negative_prompt,
-            generator=[torch.Generator().manual_seed(each["seed"]) for each in parameters],
-            num_inference_steps=generate.steps,
-            guidance_scale=generate.guidance_scale,
-            height=about["resolution"],
-            width=about["resolution"],
-        ).images
-        for path, image in zip(batch, images, strict=True):
-            if path in missing:
-                save_image(folder / path, image, planned[path])
-    accelerator.wait_for_everyone()
-
-    # 5. Show what there is.
-    if rank == 0:
-        write_manifest(folder, planned)
-        write_contact_sheets(folder, planned)
-        others = sum(path.relative_to(folder).as_posix() not in planned for each in folders for path in each.glob("*.png"))
+    # 4. Show what there is.
+    if state.is_main_process:
+        write_manifest(folder, plan)
+        write_contact_sheets(folder, plan)
+        folders = sorted({folder / parameters["emotion"] for parameters in plan.values()})
+        others = sum(path.relative_to(folder).as_posix() not in plan for each in folders for path in each.glob("*.png"))
         if others:
             log.info(f"{others:,} images of earlier runs lie beside these; manifest.jsonl lists those of this run alone")
         log.info(f"wrote {', '.join(each.name for each in folders)}, a sheet of each and manifest.jsonl in images/")
 
 
+def check_emotions(known: tuple[str, ...], emotions: tuple[str, ...], generator: Path) -> None:
+    """Raise UserError where a generator knows other emotions than the settings."""
+    if known != emotions:
+        raise UserError(
+            f"generate.generator: {generator.name} was trained on the emotions {', '.join(known)}, and data.taxonomy lists "
+            f"{', '.join(emotions)}; name the taxonomy that the generator was trained with"
+        )
+
+
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main)

@@ -20,7 +20,7 @@ def attribute_loss(texts: torch.Tensor, attributes: torch.Tensor, targets: torch
 
 
 def emotion_loss(texts: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy (B,) of each image's emotion, by a linear classifier (8, d) of text features (B, d)."""
+    """Return the cross-entropy (B,) of each image's emotion, by a linear classifier (K, d) of text features (B, d)."""
     return F.cross_entropy(F.linear(texts.float(), weight, bias), targets, reduction="none")
 
 

@@ -10,10 +10,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from config.generation_settings import PLACEHOLDER
-from emoset.labels import EMOTIONS
+from runtime.seeds import derived_seed
 from training.conditioning import TokenizedPrompts, tokenize
 from training.emotion_space import EmotionSpace
-from runtime.seeds import derived_seed
 
 CONTENT_PROMPT = f"a photo of a {PLACEHOLDER} {{}}"
 GOLDEN = (5**0.5 - 1) / 2
@@ -25,7 +24,8 @@ class Batch:
 
     latents: (B, C, h, w) scaled; or, without a cache, None, and pixels (B, 3, H, W) uint8, posterior_noise (B, C, h, w).
     noise: (B, C, h, w). timesteps: (B,). vectors: (B, dimension) emotion vectors. prompts: with a placeholder each.
-    attributes: (B,) rows of attribute names. emotions: (B,) labels. alpha: (B,) emotion confidences.
+    attributes: (B,) rows of attribute names, zeros where there are none. emotions: (B,) labels.
+    alpha: (B,) emotion confidences.
     """
 
     latents: torch.Tensor | None
@@ -48,7 +48,6 @@ class MapperItems(Dataset):
 
     def __init__(
         self,
-        recipe: str,
         rows: pd.DataFrame,
         images: Sequence[dict[str, torch.Tensor]],
         image_ids: list[str],
@@ -60,20 +59,21 @@ class MapperItems(Dataset):
         content_share: float,
         seed: int,
     ):
-        """recipe: a text that changes with the data. rows: the balanced set.
+        """rows: the balanced set.
 
         images[i]: the moments, or the pixels, of image_ids[i] (training/caches.py).
         vectors: (images, 2, dimension), each image's own emotion vector and that of its mirror image; None: vectors are
-        drawn from the emotion's Gaussian in `space` instead. names: all attributes. alpha: (rows,) emotion confidences.
-        latent_shape: (C, h, w).
+        drawn from the emotion's Gaussian in `space` instead. names: all attributes; empty where the rows have
+        none. alpha: (rows,) emotion confidences. latent_shape: (C, h, w).
         """
         place = {image_id: number for number, image_id in enumerate(image_ids)}
         self.images, self.vectors, self.space = images, vectors, space
         self.alpha, self.latent_shape, self.content_share, self.seed = alpha, latent_shape, content_share, seed
         self.image_of_row = [place[image_id] for image_id in rows["image_id"]]
-        self.emotions = [EMOTIONS.index(emotion) for emotion in rows["emotion"]]
-        self.attributes = [names.index(attribute) for attribute in rows["attribute"]]
-        self.names, self.recipe = names, recipe
+        self.emotions = [space.emotions.index(emotion) for emotion in rows["emotion"]]
+        row_of = {name: number for number, name in enumerate(names)} or {"": 0}
+        self.attributes = [row_of[attribute] for attribute in rows["attribute"]]
+        self.names = names
 
     def __len__(self) -> int:
         return len(self.emotions)
@@ -100,7 +100,7 @@ class MapperItems(Dataset):
         emotion, image, attribute = self.emotions[row], self.image_of_row[row], self.attributes[row]
         if names_content or self.vectors is None:
             # Not the image's own vector: what the words say must not have to be said by the emotion as well.
-            weights = torch.eye(len(EMOTIONS))[emotion][None]
+            weights = torch.eye(len(self.space.emotions))[emotion][None]
             vector = self.space.sample(weights, torch.randn((1, self.space.config.dimension), generator=generator))[0]
         else:
             vector = self.vectors[image, mirrored]
@@ -150,11 +150,11 @@ def batches(
     tokens: int,
     timesteps: int,
     scaling: float,
-    workers: int,
+    loaders: int,
 ) -> Iterator[Batch]:
     """Yield this process's micro-batches of the updates `first` to `last` - 1; epochs follow each other.
 
-    timesteps: how many the noise schedule has. scaling: the VAE's scaling factor.
+    timesteps: how many the noise schedule has. scaling: the VAE's scaling factor. loaders: processes that load items.
     """
     per_epoch = len(items) // share.total
 
@@ -169,7 +169,7 @@ def batches(
 
     collate = partial(_collate, tokenizer=tokenizer, tokens=tokens, timesteps=timesteps, scaling=scaling)
     own = torch.Generator()  # else the loader draws from the global one, which dropout uses
-    return iter(DataLoader(items, batch_sampler=keys(), collate_fn=collate, num_workers=workers, generator=own))
+    return iter(DataLoader(items, batch_sampler=keys(), collate_fn=collate, num_workers=loaders, generator=own))
 
 
 def _collate(items: list[dict], tokenizer, tokens: int, timesteps: int, scaling: float) -> Batch:

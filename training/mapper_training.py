@@ -1,91 +1,94 @@
 """The training of the mapper, from the frozen models to the generator's folder."""
 
-import json
 import math
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
-from diffusers import DDPMScheduler, StableDiffusionPipeline, UniPCMultistepScheduler
+from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch.nn import Parameter
 
 from config.errors import UserError
-from runtime.files import write_atomically
-from runtime.run_folder import log, progress
+from config.generation_settings import Mapper
 from config.settings import Settings
-from runtime.built_folder import is_built
+from runtime.built_folder import check_ours, is_built
 from runtime.hub import check_repository, fingerprints, upload
-from emoset.labels import EMOTIONS
+from runtime.recipe import RECIPE, Recipe, settings_of
+from runtime.run_folder import log, progress
+from runtime.seeds import derived_seed
+from runtime.stage import open_stage
+from training.accelerator import is_deepspeed, is_zero3, prepare_module
 from training.attributes import AttributeTexts
-from training.checkpoints import load_checkpoint, save_checkpoint
 from training.emotion_space import EmotionSpace
 from training.generator_folder import save_generator
 from training.mapper import EmotionMapper
+from training.mapper_checkpoints import load_checkpoint, save_checkpoint
 from training.mapper_data import MapperItems, Share, batches
-from training.pipeline import GENERATOR, EmotionPipeline
-from training.processes import prepare
-from training.samples import grid
-from runtime.seeds import derived_seed
-from training.tracking import Metrics
-from training.trained import TrainedGenerator, latents_of
+from training.sample_sheet import save_samples
+from training.training_curves import TrainingCurves
+from training.training_module import TrainingModule, latents_of
 
-# What changes how a training is watched, and not its result.
-WATCHING = {"workers", "log_every", "sample_every", "samples", "checkpoint_every", "checkpoints_kept", "tracker"}
-WATCHING |= {"push_to_hub"}
-RECIPE, FINISHED = "recipe.json", "finished"
+# Settings that change how a training is watched, and not its result.
+WATCHING = {"log_every", "sample_every", "samples", "checkpoint_every", "checkpoints_kept", "push_to_hub"}
+IN_BATCH = {"batch_size", "gradient_accumulation"}  # which count by their product alone
 
 
-def train_mapper(
-    settings: Settings,
-    folder: Path,
-    items: MapperItems,
-    stable: StableDiffusionPipeline,
-    texts: AttributeTexts,
-    classifier: tuple[torch.Tensor, torch.Tensor],
-    space: EmotionSpace,
-    summary: dict,
-    accelerator: Accelerator,
-) -> None:
+@dataclass(frozen=True)
+class MapperInputs:
+    """What the mapper is trained on and with.
+
+    items: the balanced set. stable: the frozen models, on the accelerator's device, the text encoder and the U-Net among
+    them. texts, classifier (weight, bias): of the attribute and the emotion loss; None where the data have no attributes.
+    summary: what the model card tells of the emotion space. made_from: inputs of the recipe, by name.
+    """
+
+    items: MapperItems
+    stable: StableDiffusionPipeline
+    texts: AttributeTexts | None
+    classifier: tuple[torch.Tensor, torch.Tensor] | None
+    space: EmotionSpace
+    summary: dict
+    accelerator: Accelerator
+    made_from: dict[str, Any]
+
+
+def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None:
     """Train the mapper, with its checkpoints, curves and samples in `folder`, and write `<run>/generator/`.
 
-    classifier: of emotions, on text features: weight, bias. summary: what the model card tells of the emotion space.
     Raises UserError where an epoch has fewer images than an update takes, or the CLIP does not fit Stable Diffusion.
     """
     options, result = settings.mapper, settings.run / "generator"
+    items, stable, accelerator = inputs.items, inputs.stable, inputs.accelerator
     share = Share(options.batch_size, options.gradient_accumulation, accelerator.num_processes, accelerator.process_index)
-    steps = _steps(settings, len(items), share)
-    _check(settings, result, stable, texts, accelerator)
+    steps = _steps(options, len(items), share)
+    _check(options, result, inputs)
     hashes = fingerprints(stable.unet, stable.text_encoder)
-    recipe = _recipe(settings, accelerator, share, items.recipe, hashes)
-    if not _open(folder, recipe, result, accelerator):
+    recipe = _recipe(settings, share, hashes, inputs)
+    if open_stage(folder, recipe) and is_built(result, replace(recipe, what="generator")):
         log.info("mapper: trained before, and nothing has changed")
         if options.push_to_hub and accelerator.is_main_process:
             upload(result, options.push_to_hub)
         return
-    if options.sample_every and _is_zero3(accelerator):
-        log.info("mapper: no samples under ZeRO-3, which shares the U-Net out")
+    _say_what_is_left_out(options, inputs)
 
-    if accelerator.distributed_type != DistributedType.DEEPSPEED:  # which cannot broadcast such weights
-        stable.unet.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
-    trained = _new_generator(settings, stable, texts, classifier, space, accelerator.mixed_precision)
+    trained = _new_module(options, settings.seed, inputs)
     weights = trained.trained_weights()
     optimizer = torch.optim.AdamW(weights.values(), options.learning_rate, weight_decay=options.weight_decay, fused=True)
-    model, optimizer = prepare(accelerator, trained, optimizer, share, options.max_gradient_norm)
+    model, optimizer = prepare_module(accelerator, trained, optimizer, share, options.max_gradient_norm)
     average = {name: weight.detach().clone() for name, weight in weights.items()} if options.ema else {}
     first = load_checkpoint(folder / "checkpoints", accelerator, model, optimizer, average)
     if first:
-        log.info(f"mapper: goes on after update {first:,} of {steps:,}")
-    metrics = Metrics(folder, first, options.tracker, accelerator)
+        log.info(f"mapper: resumes after update {first:,} of {steps:,}")
+    curves = TrainingCurves(folder, first, settings.machine.tracker, accelerator)
     bar = progress(None, "mapper", steps * share.total, first * share.total) if accelerator.is_main_process else None
 
     scaling, rows = stable.vae.config.scaling_factor, len(trained.schedule.betas)
-    loader = batches(items, share, first, steps, stable.tokenizer, options.tokens, rows, scaling, options.workers)
+    loader = batches(items, share, first, steps, stable.tokenizer, options.tokens, rows, scaling, settings.machine.loaders)
     model.train()
     terms, logged = 0.0, first  # the sum of the losses since the update after which they were logged
     for step in range(first, steps):
@@ -112,33 +115,25 @@ def train_mapper(
         if done % options.log_every == 0 or done == steps:
             means = accelerator.reduce(terms / (done - logged) / options.gradient_accumulation, "mean").tolist()
             numbers = dict(zip(losses, means, strict=True)) | {"updates": done - logged}
-            metrics.log(done, numbers | {"learning_rate": group["lr"], "epoch": done * share.total / len(items)})
+            curves.log(done, numbers | {"learning_rate": group["lr"], "epoch": done * share.total / len(items)})
             terms, logged = 0.0, done
-        if options.sample_every and (done % options.sample_every == 0 or done == steps) and not _is_zero3(accelerator):
+        if options.sample_every and (done % options.sample_every == 0 or done == steps) and not is_zero3(accelerator):
             with whole(weights, average, accelerator):
                 if accelerator.is_main_process:
-                    _save_samples(folder / "samples" / f"{done:07d}.png", settings, stable, trained, space)
+                    _draw_samples(folder / "samples" / f"{done:07d}.png", settings, stable, trained, inputs.space)
             accelerator.wait_for_everyone()
         if done % options.checkpoint_every == 0 or done == steps:
             save_checkpoint(folder / "checkpoints", done, options.checkpoints_kept, accelerator, model, optimizer, average)
     with whole(weights, average, accelerator):
         if accelerator.is_main_process:
-            facts = {
-                "images": len(items.images),
-                "rows": len(items),
-                "steps": steps,
-                "batch": share.total,
-                "losses": {name: metrics.last()[name] for name in ("loss", "diffusion", "attribute", "emotion")},
-                "losses_updates": metrics.last()["updates"],
-                "emotion_space": {name: value for name, value in summary.items() if not isinstance(value, dict)},
-            }
-            save_generator(result, settings, trained.mapper, space, trained.unet, hashes, facts)
-            (folder / FINISHED).touch()
+            facts = _facts(inputs, steps, share, curves.last())
+            built = replace(recipe, what="generator")
+            save_generator(result, built, settings, trained.mapper, inputs.space, trained.unet, hashes, facts)
+            recipe.finish(folder / RECIPE)
             if options.push_to_hub:
                 upload(result, options.push_to_hub)
     accelerator.wait_for_everyone()
-    for each in accelerator.trackers:  # end_training would end the process group too, which the model still holds
-        each.finish()
+    curves.finish()
     log.info(f"mapper: trained for {steps:,} updates; the generator is in {result}")
 
 
@@ -153,8 +148,8 @@ def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:
 def whole(weights: dict[str, Parameter], average: dict[str, torch.Tensor], accelerator: Accelerator) -> Iterator[None]:
     """Let the trained weights be whole on every process, and be their moving average where there is one."""
     gathered = nullcontext()
-    if _is_zero3(accelerator):
-        import deepspeed
+    if is_zero3(accelerator):
+        import deepspeed  # it takes seconds, and compiles where it is first used
 
         gathered = deepspeed.zero.GatheredParameters(list(weights.values()))
     with gathered, torch.no_grad():
@@ -168,104 +163,85 @@ def whole(weights: dict[str, Parameter], average: dict[str, torch.Tensor], accel
                 weights[name].copy_(value)
 
 
-def _steps(settings: Settings, rows: int, share: Share) -> int:
+def _steps(options: Mapper, rows: int, share: Share) -> int:
+    """Return the number of updates; raises UserError where an epoch has not enough images for one."""
     per_epoch = rows // share.total
     if not per_epoch:
         raise UserError(
             f"mapper.batch_size: an update takes {share.total} images ({share.batch_size} x {share.accumulation} accumulated"
             f" x {share.processes} processes), the balanced set has {rows}; lower one of these"
         )
-    steps = min(settings.mapper.epochs * per_epoch, settings.mapper.max_train_steps or sys.maxsize)
+    steps = min(options.epochs * per_epoch, options.max_train_steps or sys.maxsize)
     log.info(f"mapper: {steps:,} updates of {share.total} images, {per_epoch:,} to an epoch")
     return steps
 
 
-def _check(settings: Settings, result: Path, stable, texts: AttributeTexts, accelerator: Accelerator) -> None:
+def _check(options: Mapper, result: Path, inputs: MapperInputs) -> None:
     """Raise UserError for what would end hours of training, or would end it where an older one has been moved aside."""
-    options, clip, own = settings.mapper, texts.projection.shape[1], stable.text_encoder.config.hidden_size
-    if clip != own:
+    own = inputs.stable.text_encoder.config.hidden_size
+    if inputs.texts and (clip := inputs.texts.projection.shape[1]) != own:
         raise UserError(f"models.clip: its text tower is {clip} wide, Stable Diffusion's {own}")
-    if options.ema and accelerator.distributed_type == DistributedType.DEEPSPEED:
+    if options.ema and is_deepspeed(inputs.accelerator):
         raise UserError("mapper.ema: not under DeepSpeed, which keeps weights in half precision or shared out; use null")
-    is_built(result, {"what": "generator"})  # raises for what is not ours
-    if options.push_to_hub and accelerator.is_main_process:
+    check_ours(result, "generator")
+    if options.push_to_hub and inputs.accelerator.is_main_process:
         check_repository(options.push_to_hub, "mapper.push_to_hub")
 
 
-def _new_generator(settings: Settings, stable, texts: AttributeTexts, classifier, space, precision: str) -> TrainedGenerator:
+def _say_what_is_left_out(options: Mapper, inputs: MapperInputs) -> None:
+    if not inputs.texts and (options.attribute_weight or options.emotion_weight):
+        log.info("mapper: no attribute loss and no emotion loss, for both compare with attributes, and the data have none")
+    if options.sample_every and is_zero3(inputs.accelerator):
+        log.info("mapper: no samples under ZeRO-3, which shares the U-Net out")
+
+
+def _new_module(options: Mapper, seed: int, inputs: MapperInputs) -> TrainingModule:
     """Return the one trained module, on frozen models in the precision of the forward pass."""
-    options, encoder = settings.mapper, stable.text_encoder
-    torch.manual_seed(settings.seed)
+    stable, space, encoder = inputs.stable, inputs.space, inputs.stable.text_encoder
+    if not is_deepspeed(inputs.accelerator):  # which cannot broadcast such weights
+        stable.unet.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
+    torch.manual_seed(seed)
     sizes = (options.tokens, options.hidden_layers, options.hidden_size, options.dropout)
     mapper = EmotionMapper(space.config.dimension, encoder.config.hidden_size, *sizes)
     mapper.start_from(space, encoder.get_input_embeddings().weight.detach())
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(inputs.accelerator.mixed_precision, torch.float32)
     stable.unet.to(dtype=dtype)
     encoder.to(dtype=dtype)
     schedule = DDPMScheduler.from_config(stable.scheduler.config)
-    return TrainedGenerator(mapper, encoder, stable.unet, schedule, texts, classifier, options)
+    return TrainingModule(mapper, encoder, stable.unet, schedule, inputs.texts, inputs.classifier, options)
 
 
-def _recipe(settings: Settings, accelerator: Accelerator, share: Share, data: str, base: list[str]) -> str:
-    """Return what the weights depend on, as text; the number of processes only where DeepSpeed shares out its state."""
-    kept = settings.mapper.model_dump(exclude=WATCHING | {"batch_size", "gradient_accumulation"})
-    kept |= dict(batch=share.total, precision=accelerator.mixed_precision, seed=settings.seed, data=data, base=base)
-    kept["resolution"] = settings.models.resolution  # the models themselves are in `data` and `base`, by their weights
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        kept |= dict(processes=share.processes, zero=accelerator.state.deepspeed_plugin.zero_stage)
-    return json.dumps(kept, indent=1)
+def _recipe(settings: Settings, share: Share, base: list[str], inputs: MapperInputs) -> Recipe:
+    """Return what the weights depend on; the number of processes only where DeepSpeed shares out its state.
 
-
-def _open(folder: Path, recipe: str, result: Path, accelerator: Accelerator) -> bool:
-    """Make `folder` ready for a training by `recipe` and tell whether it is still to be done.
-
-    What another recipe left there is moved aside, to `<folder>.old`, in place of what was there before it.
+    The models are among the inputs, by their weights. Their names do not count.
     """
-    is_same = (folder / RECIPE).exists() and (folder / RECIPE).read_text() == recipe
-    finished = is_same and (folder / FINISHED).exists() and (result / GENERATOR).exists()
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process and not is_same:
-        if folder.exists():
-            old = folder.with_name(f"{folder.name}.old")
-            older = ", and the one before that is removed" if old.exists() else ""
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-            log.info(f"mapper: the settings or data have changed; the training before them is in {old.name}/{older}")
-        folder.mkdir(parents=True)
-        write_atomically(folder / RECIPE, lambda path: path.write_text(recipe))
-    accelerator.wait_for_everyone()
-    return not finished
+    accelerator = inputs.accelerator
+    own = {"seed": settings.seed, "models.resolution": settings.models.resolution}
+    own |= settings_of("mapper", settings.mapper, WATCHING | IN_BATCH)
+    own |= {"mapper.mixed_precision": accelerator.mixed_precision, "batch of all processes": share.total}
+    made_from = inputs.made_from | {"Stable Diffusion": base}
+    if is_deepspeed(accelerator):
+        stage = accelerator.state.deepspeed_plugin.zero_stage
+        made_from |= {"number of processes": share.processes, "ZeRO stage": stage}
+    return Recipe("mapper", own, made_from)
 
 
-def _is_zero3(accelerator: Accelerator) -> bool:
-    plugin = accelerator.state.deepspeed_plugin
-    return plugin is not None and plugin.zero_stage == 3
-
-
-def _save_samples(path: Path, settings: Settings, stable, trained: TrainedGenerator, space: EmotionSpace) -> None:
-    """Save a grid of images, a row for each emotion, from the same noise every time."""
-    # A copy of the space: the pipeline moves it to the device, and the items are made on the CPU.
-    parts = stable.components | dict(mapper=trained.mapper, emotion_space=EmotionSpace.of(space.mean, space.factor))
-    pipe = EmotionPipeline(**parts)
-    pipe.scheduler = UniPCMultistepScheduler.from_config(stable.scheduler.config)
-    pipe.set_progress_bar_config(disable=True)
-    options, rows = settings.generate, {}
+def _draw_samples(path: Path, settings: Settings, stable, trained: TrainingModule, space: EmotionSpace) -> None:
     trained.eval()
-    for number, emotion in enumerate(EMOTIONS):
-        seeds = range(number * settings.mapper.samples, (number + 1) * settings.mapper.samples)
-        latents = pipe(
-            emotion=[emotion] * settings.mapper.samples,
-            emotion_spread=options.spread,
-            output_type="latent",
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            num_inference_steps=min(options.steps, 25),
-            guidance_scale=options.guidance_scale,
-            height=settings.models.resolution,
-            width=settings.models.resolution,
-        ).images
-        with torch.no_grad():  # the VAE stays in float32, whatever the others are in
-            images = stable.vae.decode(latents.float() / stable.vae.config.scaling_factor).sample
-        rows[emotion] = pipe.image_processor.postprocess(images)
+    save_samples(path, stable, trained.mapper, space, settings.generate, settings.mapper.samples, settings.models.resolution)
     trained.train()
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, grid(rows).save)
+
+
+def _facts(inputs: MapperInputs, steps: int, share: Share, last: dict[str, float]) -> dict:
+    """Return what the model card tells of the training; last: the last line of metrics.jsonl."""
+    return {
+        "images": len(inputs.items.images),
+        "rows": len(inputs.items),
+        "steps": steps,
+        "batch": share.total,
+        "losses": {name: last[name] for name in ("loss", "diffusion", "attribute", "emotion") if name in last},
+        "losses_updates": int(last["updates"]),
+        "emotion_space": {name: value for name, value in inputs.summary.items() if not isinstance(value, dict)},
+        "attributes": inputs.texts is not None,
+    }

@@ -1,27 +1,25 @@
 """EmotionPipeline: Stable Diffusion that takes an emotion, an emotion on a content, or a weighted mix of emotions."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline
-from diffusers.utils import convert_state_dict_to_diffusers
 from diffusers.utils.torch_utils import randn_tensor
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-from peft import get_peft_model_state_dict
 
 from config.errors import UserError
 from config.generation_settings import PLACEHOLDER
 from runtime.hub import fingerprints, load_model
+from training.composed_guidance import composed
 from training.conditioning import encode, tokenize
+from training.emotion_lora import LORA, load_lora, lora_on_last, save_lora
 from training.emotion_space import EmotionSpace, emotion_weights
 from training.mapper import EmotionMapper
 
 GENERATOR = "generator.json"
-LORA = "emotion"  # the adapter's name
 Emotion = str | Mapping[str, float]
 
 
@@ -67,7 +65,7 @@ class EmotionPipeline(StableDiffusionPipeline):
             requires_safety_checker,
         )
         self.register_modules(mapper=mapper, emotion_space=emotion_space)
-        self.register_to_config(trained_with=trained_with)  # what generator.json tells, for what save_pretrained writes
+        self.register_to_config(trained_with=trained_with)  # of generator.json, for the folder that save_pretrained writes
 
     @classmethod
     def from_pretrained(
@@ -102,7 +100,8 @@ class EmotionPipeline(StableDiffusionPipeline):
                 raise UserError(f"{folder}: holds no {GENERATOR}, so it is no generator; train one with training/main.py")
             pipe = super().from_pretrained(folder, **options)
             _check_safety(pipe, safety_checker, folder)
-            return _with_lora(pipe, folder)
+            load_lora(pipe.unet, folder)
+            return pipe
         about = json.loads((folder / GENERATOR).read_text(encoding="utf-8"))
         stable = load_model(StableDiffusionPipeline, base or about["base"], f"{folder / GENERATOR}: base", **options)
         _check_safety(stable, safety_checker, base or about["base"])
@@ -114,7 +113,8 @@ class EmotionPipeline(StableDiffusionPipeline):
         }
         kept = {"requires_safety_checker": stable.config.requires_safety_checker, "trained_with": about.get("trained_with")}
         pipe = cls(**stable.components, **parts, **kept)
-        return _with_lora(pipe, folder)
+        load_lora(pipe.unet, folder)
+        return pipe
 
     def save_pretrained(self, folder: str | Path, **options) -> None:
         """Write a complete diffusers folder, with an ordinary U-Net, and the emotion's LoRA beside it in unet_lora/."""
@@ -162,47 +162,26 @@ class EmotionPipeline(StableDiffusionPipeline):
             if any(PLACEHOLDER in each for each in _listed(prompt)):
                 raise UserError(f"prompt {prompt!r}: says {PLACEHOLDER}, but no emotion is given")
             shared = dict(negative_prompt=negative_prompt, num_images_per_prompt=num_images_per_prompt, generator=generator)
-            with _lora_on_last(self.unet, 0):
+            with lora_on_last(self.unet, 0):
                 return super().__call__(prompt, **shared, **options)
 
         for name in ("prompt_embeds", "negative_prompt_embeds"):
             if options.pop(name, None) is not None:
                 raise UserError(f"{name}: cannot be given with an emotion, which is put into the words of a prompt")
-        prompts, emotions, negatives = _aligned(
-            prompts=_listed(PLACEHOLDER if prompt is None else prompt),
-            emotions=_listed(emotion),
-            negative_prompts=_listed(negative_prompt or ""),
-        )
-        for each in prompts:
-            if PLACEHOLDER not in each:
-                raise UserError(f"prompt {each!r}: has no {PLACEHOLDER}; write it where the emotion should stand")
-        if any(PLACEHOLDER in each for each in negatives):
-            raise UserError(f"negative prompt: cannot say {PLACEHOLDER}; name what images should not show")
         prompts, emotions, negatives = (
-            [each for each in listed for _ in range(num_images_per_prompt)] for listed in (prompts, emotions, negatives)
+            [each for each in listed for _ in range(num_images_per_prompt)]
+            for listed in _checked(prompt, emotion, negative_prompt)
         )
-
-        device = self._execution_device
-        weights = torch.stack([emotion_weights(each) for each in emotions]).to(device)
         if options.get("latents") is None:  # before the emotion's: a prompt without one starts from the same latents
-            sides = (
-                options.get(side) or self.unet.config.sample_size * self.vae_scale_factor for side in ("height", "width")
-            )
-            shape = (len(prompts), self.unet.config.in_channels, *(side // self.vae_scale_factor for side in sides))
-            options["latents"] = randn_tensor(shape, generator, device, self.text_encoder.dtype)
-        if emotion_noise is None:
-            shape = (len(prompts), self.emotion_space.config.dimension)
-            emotion_noise = randn_tensor(shape, generator, device, torch.float32)
-        # Moved by hand: offloading moves a module when it is called, and the emotion space never is.
-        vectors = self.emotion_space.to(device).sample(weights, emotion_spread * emotion_noise.to(device))
+            options["latents"] = self._latents(len(prompts), generator, options.get("height"), options.get("width"))
+        vectors = self._emotion_vectors(emotions, emotion_spread, emotion_noise, generator)
         conditioned = self._encode(prompts, self.mapper(vectors))
         conditions = [(1.0, conditioned)]
         if emotion_strength != 1:
             contents = [" ".join(each.replace(PLACEHOLDER, " ").split()) for each in prompts]
-            content = self._encode(contents)
-            conditions = [(1 - emotion_strength, content)]
+            conditions = [(1 - emotion_strength, self._encode(contents))]
             conditions += [(emotion_strength, conditioned)] if emotion_strength else []
-        with _composed(self.unet, conditions), _lora_on_last(self.unet, len(prompts) if emotion_strength else 0):
+        with composed(self.unet, conditions), lora_on_last(self.unet, len(prompts) if emotion_strength else 0):
             return super().__call__(
                 prompt_embeds=conditions[0][1],
                 negative_prompt_embeds=self._encode(negatives),
@@ -210,46 +189,46 @@ class EmotionPipeline(StableDiffusionPipeline):
                 **options,
             )
 
+    def _latents(self, images: int, generator, height: int | None, width: int | None) -> torch.Tensor:
+        """Return the noise (images, C, h, w) that the images start from."""
+        sides = (side or self.unet.config.sample_size * self.vae_scale_factor for side in (height, width))
+        shape = (images, self.unet.config.in_channels, *(side // self.vae_scale_factor for side in sides))
+        return randn_tensor(shape, generator, self._execution_device, self.text_encoder.dtype)
+
+    def _emotion_vectors(
+        self, emotions: list[Emotion], spread: float, noise: torch.Tensor | None, generator
+    ) -> torch.Tensor:
+        """Return an emotion vector for each of the emotions, (images, dimension)."""
+        device, space = self._execution_device, self.emotion_space
+        weights = torch.stack([emotion_weights(each, space.emotions) for each in emotions]).to(device)
+        if noise is None:
+            noise = randn_tensor((len(emotions), space.config.dimension), generator, device, torch.float32)
+        # Moved by hand: offloading moves a module when it is called, and the emotion space never is.
+        return space.to(device).sample(weights, spread * noise.to(device))
+
     def _encode(self, prompts: list[str], embeddings: torch.Tensor | None = None) -> torch.Tensor:
         tokenized = tokenize(self.tokenizer, prompts, self.mapper.config.tokens).to(self._execution_device)
         return encode(self.text_encoder, tokenized, embeddings)
 
 
-def save_lora(folder: Path, unet: torch.nn.Module) -> None:
-    """Write the U-Net's LoRA for emotions into `folder`/unet_lora, as diffusers reads it."""
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet, adapter_name=LORA))
-    StableDiffusionPipeline.save_lora_weights(folder / "unet_lora", unet_lora_layers=layers)
-
-
-def _with_lora(pipe: EmotionPipeline, folder: Path) -> EmotionPipeline:
-    if (folder / "unet_lora").is_dir():
-        pipe.unet.load_lora_adapter(folder / "unet_lora", prefix="unet", use_safetensors=True, adapter_name=LORA)
-    return pipe
-
-
-@contextmanager
-def _lora_on_last(unet: torch.nn.Module, images: int) -> Iterator[None]:
-    """Let the LoRA that was trained with the mapper, if there is one, act on the last `images` rows of a batch alone.
-
-    These are the rows with an emotion: what the words say without it, and guidance's empty prompt, stay the base model's.
-    """
-
-    def keep_last(module, arguments, output):
-        output[: len(output) - images] = 0
-        return output
-
-    layers = [module.lora_B[LORA] for module in unet.modules() if LORA in getattr(module, "lora_B", ())]
-    handles = [layer.register_forward_hook(keep_last) for layer in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _check_safety(pipe: StableDiffusionPipeline, asked, place: str | Path) -> None:
-    if asked is True and pipe.safety_checker is None:
+def _check_safety(pipe: StableDiffusionPipeline, wanted, place: str | Path) -> None:
+    if wanted is True and pipe.safety_checker is None:
         raise UserError(f"safety_checker=True: {place} has none; give a safety checker itself, or False")
+
+
+def _checked(prompt, emotion, negative_prompt) -> list[list]:
+    """Return prompts, emotions and negative prompts, equally many; raise UserError for those that cannot be."""
+    prompts, emotions, negatives = _aligned(
+        prompts=_listed(PLACEHOLDER if prompt is None else prompt),
+        emotions=_listed(emotion),
+        negative_prompts=_listed(negative_prompt or ""),
+    )
+    for each in prompts:
+        if PLACEHOLDER not in each:
+            raise UserError(f"prompt {each!r}: has no {PLACEHOLDER}; write it where the emotion should stand")
+    if any(PLACEHOLDER in each for each in negatives):
+        raise UserError(f"negative prompt: cannot say {PLACEHOLDER}; name what images should not show")
+    return [prompts, emotions, negatives]
 
 
 def _listed(value) -> list:
@@ -264,39 +243,3 @@ def _aligned(**lists: list) -> list[list]:
         counts = ", ".join(f"{len(each)} {name.replace('_', ' ')}" for name, each in lists.items())
         raise UserError(f"{counts}: give as many of one as of the others, or one")
     return repeated
-
-
-@contextmanager
-def _composed(unet: torch.nn.Module, conditions: list[tuple[float, torch.Tensor]]) -> Iterator[None]:
-    """Let the U-Net predict, for the conditioned half of a guided batch, the weighted sum over several conditions.
-
-    conditions: [(weight, states (B, L, width))], the first of which the pipeline passes in. One condition changes nothing.
-    """
-    if len(conditions) == 1:
-        yield
-        return
-    weights, images = [weight for weight, _ in conditions], len(conditions[0][1])
-
-    def spread(module, arguments, keywords):
-        sample, *rest = arguments
-        states = keywords["encoder_hidden_states"]
-        more = [states_of.to(states) for _, states_of in conditions[1:]]
-        sample = torch.cat([sample, *[sample[-images:]] * len(more)])
-        return (sample, *rest), keywords | {"encoder_hidden_states": torch.cat([states, *more])}
-
-    def gather(module, arguments, keywords, output):
-        predicted = output[0]
-        *unconditional, first = predicted[: len(predicted) - images * (len(conditions) - 1)].split(images)
-        others = predicted[len(predicted) - images * (len(conditions) - 1) :].split(images)
-        mixed = sum(weight * each for weight, each in zip(weights, (first, *others), strict=True))
-        return (torch.cat([*unconditional, mixed]), *output[1:])
-
-    handles = [
-        unet.register_forward_pre_hook(spread, with_kwargs=True),
-        unet.register_forward_hook(gather, with_kwargs=True),
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -64,7 +64,6 @@ def generator(models, tmp_path_factory) -> Path:
     from diffusers import StableDiffusionPipeline
 
     from runtime.hub import fingerprints
-    from emoset.labels import EMOTIONS
     from training.emotion_space import EmotionSpace
     from training.mapper import EmotionMapper
     from training.pipeline import GENERATOR
@@ -81,7 +80,7 @@ def generator(models, tmp_path_factory) -> Path:
         "base": str(models / "stable_diffusion"),
         "base_hashes": fingerprints(stable.unet, stable.text_encoder),
         "resolution": 32,
-        "emotions": list(EMOTIONS),
+        "emotions": list(space.emotions),
     }
     (folder / GENERATOR).write_text(json.dumps(about))
     return folder
@@ -92,12 +91,12 @@ def write_published():
     """Return a function that writes a made-up publication, as EmoGen's repository is, and returns its classifier."""
     import torch
 
-    from emoset.labels import EMOTIONS
+    from config.taxonomy import DEFAULT, read_taxonomy
 
     def write(folder: Path, features: int = 5) -> torch.nn.Linear:
         (folder / "emo_space").mkdir(parents=True, exist_ok=True)
         (folder / "weights/Clip_emotion_classifier").mkdir(parents=True, exist_ok=True)
-        for label, emotion in enumerate(EMOTIONS):
+        for label, emotion in enumerate(read_taxonomy(DEFAULT).emotions):
             torch.save(torch.full((6,), float(label)), folder / f"emo_space/{emotion}_mean_v2.pt")
             torch.save(torch.full((6,), label + 0.5, dtype=torch.float64), folder / f"emo_space/{emotion}_std_v2.pt")
         layer = torch.nn.Linear(features, 8)
@@ -138,8 +137,8 @@ def prepared(drawn, models, tmp_path_factory) -> dict:
         "mapper.log_every": 1,
         "mapper.sample_every": "null",
         "mapper.checkpoint_every": 1,
-        "mapper.workers": 0,
-        "mapper.tracker": "none",
+        "machine.loaders": 0,
+        "machine.tracker": "none",
     }
     dataset_balance.main(load(arguments(settings)))
     script.main(load(arguments(settings, **{"mapper.max_train_steps": 1})))

@@ -32,7 +32,7 @@ def metrics(folder: Path) -> list[dict]:
 
 def resumed_after(folder: Path) -> list[str]:
     """The updates after which the runs in a folder went on, as they logged it."""
-    return re.findall(r"goes on after update (\d+) of", (folder / "training/log.txt").read_text())
+    return re.findall(r"resumes after update (\d+) of", (folder / "training/log.txt").read_text())
 
 
 def state_of_optimizer(folder: Path, step: int) -> dict:

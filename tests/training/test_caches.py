@@ -9,30 +9,42 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from config.data_settings import Data, Machine
 from config.errors import UserError
-from config.data_settings import Data
-from config.settings import Caches, Models, Settings
+from config.generation_settings import Caches
 from emoset.reading import read_emoset
 from training import caches
 from training.caches import TensorCache, encode_moments, load_pixels, moments_of, pixels_of
-from training.processes import start
+
+CACHES = Caches(shard=16, batch_size=5)
 
 
 @pytest.fixture
-def accelerator():
-    return start()
+def pixels(index, drawn, tmp_path):
+    """Return a function that gives the pixels of the first 40 images, all of its arguments being as below."""
+
+    def make(index=index, root=drawn, size=16, shorter_side=None, caches=CACHES, fingerprint="data"):
+        data = Data(emoset=root, cache=tmp_path / "cache")
+        return pixels_of(index, data, caches, Machine(processes=2), size, shorter_side, fingerprint)
+
+    return make
 
 
 @pytest.fixture
-def settings(drawn, tmp_path):
-    data = Data(emoset=drawn, cache=tmp_path / "cache", workers=2)
-    return Settings(data=data, caches=Caches(shard=16, batch_size=5), models=Models(resolution=32))
+def moments(index, vae, drawn, tmp_path):
+    """Return a function that gives the moments of the first 40 images."""
+
+    def make(vae=vae):
+        data = Data(emoset=drawn, cache=tmp_path / "cache")
+        return moments_of(index, vae, data, CACHES, Machine(processes=2), 32, "data")
+
+    return make
 
 
 @pytest.fixture(scope="session")
 def index(drawn, tmp_path_factory):
     folder = tmp_path_factory.mktemp("index")
-    return read_emoset(Data(emoset=drawn, cache=folder, workers=2), folder).index.head(40)
+    return read_emoset(Data(emoset=drawn, cache=folder), folder, 2).index.head(40)
 
 
 @pytest.fixture
@@ -63,33 +75,29 @@ def test_a_picture_narrower_than_its_rounded_side_is_still_whole(tmp_path):
     assert load_pixels(tmp_path / "odd.png", 17).shape == (3, 17, 17)
 
 
-def test_cached_pixels_are_the_decoded_ones(settings, index, accelerator):
-    cached = pixels_of(index, settings.data.emoset, 24, 28, settings, accelerator, "data")
-    decoding = settings.model_copy(update={"caches": Caches(use=False)})
-    decoded = pixels_of(index, settings.data.emoset, 24, 28, decoding, accelerator, "data")
+def test_cached_pixels_are_the_decoded_ones(pixels):
+    cached = pixels(size=24, shorter_side=28)
+    decoded = pixels(size=24, shorter_side=28, caches=Caches(use=False))
     assert isinstance(cached, TensorCache)
     assert not isinstance(decoded, TensorCache)
     assert len(cached) == len(decoded) == 40
     for row in (0, 15, 16, 39):
         assert torch.equal(cached[row]["pixels"], decoded[row]["pixels"])
     recipe = json.loads((cached.folder / "recipe.json").read_text())
-    assert recipe["size"] == 24
-    assert recipe["images"] == 40
+    assert recipe["finished"]
+    assert {"size": 24, "shorter side": 28, "number of images": 40}.items() <= recipe["inputs"].items()
 
 
-def test_a_second_run_writes_nothing_and_a_damaged_shard_is_written_again(settings, index, accelerator):
-    def fill():
-        return pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "data")
-
-    cache = fill()
+def test_a_second_run_writes_nothing_and_a_damaged_shard_is_written_again(pixels):
+    cache = pixels()
     before = states(cache)
     assert len(before) == 3
     wanted = cache[20]["pixels"].clone()
-    assert states(fill()) == before
+    assert states(pixels()) == before
     whole = cache.path(1).read_bytes()
     for damaged in (whole[:-100], whole[:5], b"", cache.path(2).read_bytes()):
         cache.path(1).write_bytes(damaged)
-        again = fill()
+        again = pixels()
         assert cache.path(1).read_bytes() == whole
         assert torch.equal(again[20]["pixels"], wanted)
     assert {name: time for name, time in states(cache).items() if "1" not in name} == {
@@ -97,7 +105,7 @@ def test_a_second_run_writes_nothing_and_a_damaged_shard_is_written_again(settin
     }
 
 
-def test_a_killed_run_keeps_whole_shards(settings, index, accelerator, monkeypatch):
+def test_a_killed_run_keeps_whole_shards(pixels, monkeypatch, tmp_path):
     decode, calls = caches.load_pixels, []
 
     def killed(*arguments):
@@ -108,14 +116,16 @@ def test_a_killed_run_keeps_whole_shards(settings, index, accelerator, monkeypat
 
     monkeypatch.setattr(caches, "load_pixels", killed)
     with pytest.raises(KeyboardInterrupt):
-        pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "data")
-    pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "data")
+        pixels()
+    (recipe,) = (json.loads(path.read_text()) for path in (tmp_path / "cache").glob("*/recipe.json"))
+    assert not recipe["finished"]
+    pixels()
     assert len(calls) == 20 + 40 - 16
 
 
-def test_what_changes_the_content_changes_the_folder(settings, index, accelerator, caplog, monkeypatch):
-    def folder(index=index, size=16, shorter_side=None, fingerprint="data", settings=settings):
-        return pixels_of(index, settings.data.emoset, size, shorter_side, settings, accelerator, fingerprint).folder
+def test_what_changes_the_content_changes_the_folder(pixels, index, caplog, monkeypatch):
+    def folder(**changed):
+        return pixels(**changed).folder
 
     monkeypatch.setattr(caches.log, "propagate", True)
     monkeypatch.setattr(caches.log, "handlers", [])  # those that an earlier run opened, and pytest's own beside them
@@ -128,15 +138,15 @@ def test_what_changes_the_content_changes_the_folder(settings, index, accelerato
     others = [
         folder(size=8),
         folder(shorter_side=20),
-        folder(index.head(39)),
-        folder(settings=settings.model_copy(update={"caches": Caches(shard=8)})),
+        folder(index=index.head(39)),
+        folder(caches=Caches(shard=8)),
     ]
     assert len({first, *others}) == 5
     assert first.is_dir()
 
 
-def test_other_processes_read_the_cache(settings, index, accelerator):
-    cache = pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "data")
+def test_other_processes_read_the_cache(pixels):
+    cache = pixels()
     wanted = torch.stack([cache[row]["pixels"] for row in range(40)])
     for copy in (cache, pickle.loads(pickle.dumps(cache))):  # as forked and as spawned processes get it
         loader = DataLoader(copy, batch_size=8, num_workers=2)
@@ -145,24 +155,24 @@ def test_other_processes_read_the_cache(settings, index, accelerator):
     assert len(pickle.dumps(cache[0])) < 5000
 
 
-def test_decoding_in_other_processes_gives_the_same_and_the_same_error(settings, index, accelerator, monkeypatch, tmp_path):
-    here = pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "here")
+def test_decoding_in_other_processes_gives_the_same_and_the_same_error(pixels, monkeypatch, tmp_path):
+    here = pixels(fingerprint="here")
     monkeypatch.setattr(caches, "FEW", 0)
-    there = pixels_of(index, settings.data.emoset, 16, None, settings, accelerator, "there")
+    there = pixels(fingerprint="there")
     assert all(torch.equal(here[row]["pixels"], there[row]["pixels"]) for row in range(40))
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     broken = pd.DataFrame({"image_id": ["a"], "image": ["broken.jpg"]})
     with pytest.raises(UserError, match=r"^\S*broken.jpg: cannot be decoded .*; data.decode=true finds [^\n]*$"):
-        pixels_of(broken, tmp_path, 16, None, settings, accelerator, "broken")
+        pixels(index=broken, root=tmp_path)
 
 
-def test_moments_are_those_of_the_image_and_of_its_flip(settings, index, vae, accelerator):
-    cache = moments_of(index, settings.data.emoset, vae, "vae", settings, accelerator, "data")
+def test_moments_are_those_of_the_image_and_of_its_flip(moments, index, drawn, vae):
+    cache = moments()
     row = cache[17]
     assert {name: (tensor.shape, tensor.dtype) for name, tensor in row.items()} == {
         name: ((2, 4, 8, 8), torch.float16) for name in ("mean", "std")
     }
-    pixels = load_pixels(settings.data.emoset / index["image"].iloc[17], 32)[None]
+    pixels = load_pixels(drawn / index["image"].iloc[17], 32)[None]
     for entry, image in enumerate((pixels, pixels.flip(-1))):
         with torch.no_grad():
             latents = vae.encode(image.float() / 127.5 - 1).latent_dist
@@ -170,8 +180,9 @@ def test_moments_are_those_of_the_image_and_of_its_flip(settings, index, vae, ac
         torch.testing.assert_close(row["std"][entry], latents.std[0].half(), rtol=2e-3, atol=1e-3)
     live = encode_moments(vae, pixels)
     torch.testing.assert_close(row["mean"], live["mean"][0], rtol=2e-3, atol=1e-3)
-    other = moments_of(index, settings.data.emoset, vae, "other vae", settings, accelerator, "data")
-    assert other.folder != cache.folder
+    with torch.no_grad():
+        vae.encoder.conv_in.weight.mul_(2)
+    assert moments(vae).folder != cache.folder
 
 
 def test_a_half_precision_vae_is_refused(vae):
@@ -179,15 +190,15 @@ def test_a_half_precision_vae_is_refused(vae):
         encode_moments(vae.half(), torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
 
 
-def test_a_full_disk_is_told_before_the_work_starts(settings, index, vae, accelerator, monkeypatch):
+def test_a_full_disk_is_told_before_the_work_starts(moments, monkeypatch):
     usage = namedtuple("usage", "total used free")
     needed = 40 * 2 * 2 * 2 * 4 * 8 * 8
     decoded = []
     monkeypatch.setattr(caches, "load_pixels", lambda *asked: decoded.append(asked) or load_pixels(*asked))
     monkeypatch.setattr(caches.shutil, "disk_usage", lambda _: usage(0, 0, needed - 1))
     with pytest.raises(UserError, match=r"needs 0\.00 GB more .* set caches\.use=false"):
-        moments_of(index, settings.data.emoset, vae, "vae", settings, accelerator, "data")
+        moments()
     assert not decoded
     monkeypatch.setattr(caches.shutil, "disk_usage", lambda _: usage(0, 0, needed))
-    moments_of(index, settings.data.emoset, vae, "vae", settings, accelerator, "data")
+    moments()
     assert len(decoded) == 40

@@ -11,17 +11,19 @@ import torch
 from torch.utils.data import Dataset
 
 from config.errors import UserError
+from config.generation_settings import EmotionSpace, Models
 from config.loading import dump
-from config.generation_settings import Mapper
 from config.section import ROOT
-from config.settings import EmotionSpace, Models, Settings
-from emoset.labels import EMOTIONS
+from config.settings import Settings
+from config.taxonomy import DEFAULT, read_taxonomy
+from runtime.metrics import read_metrics
 from training import encoder_training
+from training.accelerator import start_accelerator
 from training.emotion_encoder import EmotionEncoder, encode_images, new_encoder
-from training.encoder_training import best_epoch, fit_encoder, read_metrics, supervised_contrastive
-from training.processes import start
+from training.encoder_training import best_epoch, fit_encoder, supervised_contrastive
 
 SIZE = 32
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 
 
 class Coloured(Dataset):
@@ -44,7 +46,7 @@ class Coloured(Dataset):
 
 @pytest.fixture
 def accelerator():
-    return start()
+    return start_accelerator()
 
 
 @pytest.fixture(scope="session")
@@ -66,15 +68,19 @@ def make(models):
 
     def settings(backbone=models / "backbone", **changes):
         space = {"dimension": 12, "image_size": SIZE, "epochs": 3, "batch_size": 8, "learning_rate": 3e-3} | changes
-        return Settings(models=Models(backbone=str(backbone)), emotion_space=EmotionSpace(**space), mapper=Mapper(workers=0))
+        return Settings(models=Models(backbone=str(backbone)), emotion_space=EmotionSpace(**space))
 
     return settings
 
 
+def new(settings, emotions=8):
+    return new_encoder(settings.models.backbone, settings.emotion_space, emotions, settings.seed)
+
+
 def fit(settings, index, pixels, folder, accelerator):
-    encoder = new_encoder(settings)
     folder.mkdir(exist_ok=True)
-    return fit_encoder(encoder, index, pixels, settings, folder, accelerator, {"of": "this test"})
+    space, made_from = settings.emotion_space, {"data": "of this test"}
+    return fit_encoder(new(settings), index, pixels, EMOTIONS, space, settings.seed, 0, folder, accelerator, made_from)
 
 
 def same(one, other):
@@ -95,7 +101,7 @@ def backbones(models, tmp_path_factory):
 def test_any_vision_backbone_encodes_and_reloads_without_the_original(name, backbones, make, pixels, tmp_path):
     backbone = shutil.copytree(backbones[name], tmp_path / "original")
     (backbone / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]}')
-    encoder = new_encoder(make(backbone)).eval()
+    encoder = new(make(backbone)).eval()
     images = pixels.pixels[:5]
     vectors, logits = encoder(images)
     assert vectors.shape == (5, 12)
@@ -153,14 +159,12 @@ def test_a_killed_training_goes_on_to_the_same_weights(
 ):
     settings = make(contrastive_weight=0.1)
     whole = fit(settings, index, pixels, tmp_path / "whole", accelerator)
-    save, saved, order = encoder_training._save, [], encoder_training._order
+    save, order = encoder_training._save, encoder_training._order
 
-    def killed(folder, state, recipe, metrics):
-        save(folder, state, recipe, metrics)
-        saved.append(metrics)
-        if len(saved) == killed_after:
-            (folder / "metrics.jsonl").write_text('{"epoch": 1}\n' * 9)  # as if more had been written than is kept
+    def killed(folder, state, epochs):
+        if epochs > killed_after:  # the line of an epoch is written, and its checkpoint is not
             raise KeyboardInterrupt
+        save(folder, state, epochs)
 
     monkeypatch.setattr(encoder_training, "_save", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -183,15 +187,25 @@ def test_an_epoch_shows_its_progress(make, index, pixels, tmp_path, accelerator,
     assert "6/6" in shown
 
 
-def test_a_checkpoint_of_other_settings_is_not_resumed(make, index, pixels, tmp_path, accelerator):
+def test_a_checkpoint_of_other_settings_is_not_resumed(make, index, pixels, tmp_path, accelerator, caplog, monkeypatch):
     fit(make(epochs=1), index, pixels, tmp_path / "space", accelerator)
     fresh = fit(make(epochs=1, batch_size=12), index, pixels, tmp_path / "fresh", accelerator)
-    again = fit(make(epochs=1, batch_size=12), index, pixels, tmp_path / "space", accelerator)
+    monkeypatch.setattr(encoder_training.log, "propagate", True)
+    with caplog.at_level("INFO", "emotion"):
+        again = fit(make(epochs=1, batch_size=12), index, pixels, tmp_path / "space", accelerator)
     assert same(fresh, again)
+    assert "emotion encoder: batch of all processes 8 → 12; the data are the same" in caplog.messages
+    assert not (tmp_path / "space/checkpoint.pt").exists()  # whole, nothing is left to resume
+
+
+def test_the_head_has_an_output_for_each_emotion(make, pixels):
+    vectors, logits = new(make(), emotions=6)(pixels.pixels[:5])
+    assert vectors.shape == (5, 12)
+    assert logits.shape == (5, 6)
 
 
 def test_vectors_come_in_the_order_of_rows_and_flips_are_of_the_image(make, pixels, accelerator):
-    encoder = new_encoder(make()).eval()
+    encoder = new(make()).eval()
     rows = np.array([5, 3, 3, 60, 0])
     vectors, probabilities = encode_images(encoder, pixels, rows, accelerator, flip=False)
     flipped, _ = encode_images(encoder, pixels, rows, accelerator, flip=True)
@@ -205,7 +219,7 @@ def test_vectors_come_in_the_order_of_rows_and_flips_are_of_the_image(make, pixe
 
 
 def test_batch_norm_keeps_its_pretrained_statistics(make, index, pixels, tmp_path, accelerator):
-    before = {name: value.clone() for name, value in new_encoder(make()).named_buffers() if "running" in name}
+    before = {name: value.clone() for name, value in new(make()).named_buffers() if "running" in name}
     after = dict(fit(make(epochs=1), index, pixels, tmp_path / "space", accelerator).named_buffers())
     assert before
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -232,7 +246,7 @@ def test_a_backbone_that_does_not_fit_gets_one_line(make, models, tmp_path):
         (make(tmp_path), "models.backbone: .* is neither a folder with such a model nor a name on the Hub"),
     ):
         with pytest.raises(UserError, match=message) as error:
-            new_encoder(settings)
+            new(settings)
         assert "\n" not in str(error.value)
 
 

@@ -8,18 +8,21 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
+from config.data_settings import Data, Machine
 from config.errors import UserError
-from config.data_settings import Data
-from config.generation_settings import Mapper
-from config.settings import EmotionSpace, Models, Settings
+from config.generation_settings import EmotionSpace, Models
+from config.settings import Settings
+from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.confusability import read_confusability
-from emoset.labels import EMOTIONS
 from emoset.reading import read_emoset
 from training import emotion_statistics
+from training.accelerator import start_accelerator
 from training.caches import pixels_of
 from training.emotion_encoder import EmotionEncoder
 from training.emotion_statistics import build_emotion_space, emotion_confidence, emotion_gaussians, plot_emotion_space
-from training.processes import start
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 
 
 def clouds(images=400, dimension=5):
@@ -33,28 +36,28 @@ def clouds(images=400, dimension=5):
 
 def test_gaussians_find_means_and_spreads():
     vectors, labels, corners, covariance = clouds(4000)
-    mean, std = emotion_gaussians(vectors, labels, "diagonal", 0.1)
+    mean, std = emotion_gaussians(vectors, labels, EMOTIONS, "diagonal", 0.1)
     torch.testing.assert_close(mean, corners, atol=0.15, rtol=0)
     torch.testing.assert_close(std, covariance.diagonal().sqrt().expand(8, -1), rtol=0.05, atol=0)
-    same_mean, factor = emotion_gaussians(vectors, labels, "full", 0.25)
+    same_mean, factor = emotion_gaussians(vectors, labels, EMOTIONS, "full", 0.25)
     assert torch.equal(mean, same_mean)
     assert torch.equal(factor, factor.tril())
     shrunk = 0.75 * covariance + 0.25 * covariance.diagonal().diag()
     torch.testing.assert_close(factor @ factor.mT, shrunk.expand(8, -1, -1), atol=0.06 * shrunk.max().item(), rtol=0)
-    _, alone = emotion_gaussians(vectors, labels, "full", 1.0)
+    _, alone = emotion_gaussians(vectors, labels, EMOTIONS, "full", 1.0)
     torch.testing.assert_close(alone.diagonal(dim1=1, dim2=2), std, rtol=1e-4, atol=0)
 
 
 def test_a_full_covariance_of_fewer_images_than_dimensions_still_has_a_factor():
     vectors, labels, *_ = clouds(3, 20)
     for shrinkage in (0.0, 0.1):
-        assert emotion_gaussians(vectors, labels, "full", shrinkage)[1].isfinite().all()
+        assert emotion_gaussians(vectors, labels, EMOTIONS, "full", shrinkage)[1].isfinite().all()
 
 
 def test_an_emotion_without_images_is_named():
     vectors, labels, *_ = clouds(4)
     with pytest.raises(UserError, match="fewer than two images of awe, sadness"):
-        emotion_gaussians(vectors, labels.where((labels != 1) & (labels != 7), 0), "diagonal", 0.1)
+        emotion_gaussians(vectors, labels.where((labels != 1) & (labels != 7), 0), EMOTIONS, "diagonal", 0.1)
 
 
 def test_confidence_is_the_mean_over_training_images_of_an_attribute():
@@ -69,7 +72,7 @@ def test_confidence_is_the_mean_over_training_images_of_an_attribute():
         }
     )
     probabilities = torch.rand(4, 8, generator=torch.Generator().manual_seed(0)).softmax(1)
-    table = emotion_confidence(index, probabilities, ["object", "scene"]).set_index(["kind", "attribute"])
+    table = emotion_confidence(index, probabilities, EMOTIONS, ["object", "scene"]).set_index(["kind", "attribute"])
     assert list(table.columns) == ["images", *EMOTIONS]
     assert table["images"].to_dict() == {("object", "dog"): 1, ("object", "tree"): 2, ("scene", "park"): 2}
     for attribute, rows in {("object", "dog"): [0], ("object", "tree"): [0, 1], ("scene", "park"): [1, 3]}.items():
@@ -80,31 +83,33 @@ def test_confidence_is_the_mean_over_training_images_of_an_attribute():
 @pytest.mark.parametrize("covariance", ["diagonal", "full"])
 def test_the_plot_shows_all_eight(tmp_path, covariance):
     vectors, labels, *_ = clouds(50)
-    plot_emotion_space(vectors, labels, *emotion_gaussians(vectors, labels, covariance, 0.1), tmp_path / "space.png")
+    gaussians = emotion_gaussians(vectors, labels, EMOTIONS, covariance, 0.1)
+    plot_emotion_space(vectors, labels, *gaussians, TAXONOMY, tmp_path / "space.png")
     with Image.open(tmp_path / "space.png") as picture:
         assert picture.width > 800
         colours = {colour for _, colour in picture.convert("RGB").getcolors(10**6)}
-    for colour in emotion_statistics.COLOURS:
+    for colour in TAXONOMY.colours:
         assert tuple(bytes.fromhex(colour[1:])) in colours
 
 
 @pytest.fixture
 def build(drawn, models, tmp_path):
     """Give a function that runs the stage on the drawn EmoSet, everything it writes going to tmp_path."""
-    emoset = read_emoset(Data(emoset=drawn, cache=tmp_path, workers=2), tmp_path)
+    emoset = read_emoset(Data(emoset=drawn, cache=tmp_path), tmp_path, 2)
     index = emoset.index[emoset.index["split"] != "test"].reset_index(drop=True)
 
     def run(precision="no", **changes):
         space = {"dimension": 12, "image_size": 32, "epochs": 2, "learning_rate": 3e-3} | changes
         settings = Settings(
-            data=Data(emoset=drawn, cache=tmp_path / "cache", workers=2),
+            data=Data(emoset=drawn, cache=tmp_path / "cache"),
             models=Models(backbone=str(models / "backbone")),
             emotion_space=EmotionSpace(**space),
-            mapper=Mapper(workers=0),
+            machine=Machine(processes=2, loaders=0),
         )
         AcceleratorState._reset_state()  # else the first precision is that of all
-        accelerator = start(precision)
-        pixels = pixels_of(index, drawn, 32, None, settings, accelerator, emoset.fingerprint)
+        accelerator = start_accelerator(precision)
+        sections = settings.data, settings.caches, settings.machine
+        pixels = pixels_of(index, *sections, 32, None, emoset.fingerprint)
         return build_emotion_space(settings, index, pixels, tmp_path / "space", accelerator, emoset.fingerprint)
 
     run.index = index
@@ -116,22 +121,21 @@ def test_the_stage_leaves_a_whole_emotion_space(build, tmp_path):
     result = build()
     folder, index = tmp_path / "space", build.index
     assert {path.name for path in folder.iterdir()} == {
-        "encoder", "checkpoint.pt", "metrics.jsonl", "vectors.safetensors", "gaussians.safetensors",
+        "encoder", "encoder_recipe.json", "metrics.jsonl", "vectors.safetensors", "gaussians.safetensors",
         "emotion_confidence.csv", "confusability.json", "emotion_space.png", "summary.json", "recipe.json",
     }  # fmt: skip
-    assert (folder / "checkpoint.pt").stat().st_size < 5000
     assert result.ids == index["image_id"].tolist()
     assert result.vectors.shape == (len(index), 2, 12)
     train = torch.tensor((index["split"] == "train").to_numpy())
     labels = torch.tensor(index["emotion"].map(EMOTIONS.index).to_numpy())
-    mean, std = emotion_gaussians(result.vectors[train, 0], labels[train], "diagonal", 0.1)
+    mean, std = emotion_gaussians(result.vectors[train, 0], labels[train], EMOTIONS, "diagonal", 0.1)
     assert torch.equal(result.mean, mean)
     assert torch.equal(result.factor, std)
     assert result.summary["val_images"] == (index["split"] == "val").sum()
     assert result.summary["train_images"] == train.sum()
     assert result.summary["best_epoch"] in (1, 2)
     assert np.allclose(result.confidence[list(EMOTIONS)].sum(axis=1), 1, atol=1e-4)
-    assert read_confusability(folder / "confusability.json").shape == (8, 8)
+    assert read_confusability(folder / "confusability.json", EMOTIONS).shape == (8, 8)
     # The saved encoder gives the saved vectors.
     encoder = EmotionEncoder.from_pretrained(folder / "encoder")
     pixels = load_file(next((tmp_path / "cache").glob("pixels-32-*/00000.safetensors")))["pixels"][:3]
@@ -159,7 +163,7 @@ def test_unchanged_it_is_only_read_and_changed_it_is_built_anew(build, tmp_path,
 def test_another_precision_trains_another_encoder(build, tmp_path):
     first = build(epochs=1)
     again = build("bf16", epochs=1)
-    assert json.loads((tmp_path / "space/recipe.json").read_text())["precision"] == "bf16"
+    assert json.loads((tmp_path / "space/recipe.json").read_text())["inputs"]["precision"] == "bf16"
     assert not torch.equal(first.vectors, again.vectors)
 
 

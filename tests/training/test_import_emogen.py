@@ -6,14 +6,17 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
+from config.data_settings import Data
 from config.errors import UserError
+from config.generation_settings import EmotionSpace
 from config.section import ROOT
-from config.settings import EmotionSpace, Settings
+from config.settings import Settings
+from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.confusability import read_confusability
-from emoset.labels import EMOTIONS
 from training.import_emogen import main
-from training.imported import write_imported_confusability
+from training.imported_space import write_imported_confusability
 
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 PUBLISHED = Path(os.environ.get("EMOGEN_METADATA", ROOT / "../shared/emogen"))
 
 
@@ -93,14 +96,22 @@ def test_both_folders_must_be_named(emogen):
         emogen(None)
 
 
+def test_other_emotions_than_emosets_are_refused(tmp_path):
+    data = Data(taxonomy="config/taxonomies/ekman6.yaml")
+    space = EmotionSpace(published=tmp_path, imported=tmp_path / "imported")
+    with pytest.raises(UserError, match=r"data\.taxonomy: EmoGen's files are of EmoSet's emotions") as error:
+        main(Settings(data=data, emotion_space=space, run=tmp_path / "run"))
+    assert "\n" not in str(error.value)
+
+
 def test_emotions_are_taken_for_those_whose_means_lie_near(tmp_path):
     mean = 3 * torch.eye(8)
     mean[1, :2] = torch.tensor([6.0, 8.0])
     mean[2] = -mean[0]
     mean[7] = 0
     (tmp_path / "recipe.json").write_text("{}")
-    write_imported_confusability(tmp_path, mean)
-    matrix = read_confusability(tmp_path / "confusability.json")
+    write_imported_confusability(tmp_path, mean, EMOTIONS)
+    matrix = read_confusability(tmp_path / "confusability.json", EMOTIONS)
     assert matrix[0].tolist() == pytest.approx([0, 0.6 / 0.66, *[0.01 / 0.66] * 6], abs=1e-5)
     assert matrix[7].tolist() == pytest.approx([*[1 / 7] * 7, 0], abs=1e-5)
     assert not (tmp_path / "recipe.json").exists()  # so that a space trained here is not taken for whole

@@ -14,11 +14,12 @@ from PIL import Image
 
 from config.errors import UserError
 from config.loading import load
-from runtime.script import run
-from emoset.labels import EMOTIONS
-from training.generation import plan_images, read_parameters
+from config.taxonomy import DEFAULT, read_taxonomy
+from runtime.script import read_settings, run
+from training.image_files import plan_images, read_parameters
 from training.inference import main
 
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 PROMPT = "generate.prompts=a photo of a <emotion> bag"
 TWO_BY_THREE = ("generate.emotions=awe,fear", "generate.images=3")
 
@@ -39,7 +40,8 @@ def pngs(folder) -> dict[str, np.ndarray]:
 
 
 def plan(*arguments: str) -> dict[str, dict]:
-    return plan_images(load([*arguments]))
+    settings = load([*arguments])
+    return plan_images(settings.generate, EMOTIONS, settings.seed)
 
 
 def assert_equal(some: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> None:
@@ -90,7 +92,7 @@ def test_an_image_hardly_depends_on_batches_or_on_what_else_is_made(images):
 
 TWO_PROCESSES = """
 import sys
-import training.generation  # loaded once, before the two are forked
+import training.sampling  # loaded once, before the two are forked
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from config.loading import load
 from training.inference import main
@@ -173,14 +175,16 @@ def test_a_full_disk_loses_nothing_that_was_finished(images, generator, tmp_path
 
     arguments = [f"run={tmp_path}", f"generate.generator={generator}", "generate.steps=2", *TWO_BY_THREE]
     monkeypatch.setattr(sys, "argv", ["inference.py", *arguments])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    read_settings("__main__", "")
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", full)
         with pytest.raises(SystemExit, match=r"No space left on device: .*00000\.png\. Nothing finished before was lost"):
-            run(main, "")
+            run(main)
     folder = tmp_path / "images"
     assert sorted(pngs(folder)) == [f"awe/0000{number}.png" for number in range(3)]
     assert all(read_parameters(folder / name) for name in pngs(folder))
-    run(main, "")
+    run(main)
     assert "3 to make, 3 kept" in last_log(folder, "kept")
     assert_equal(pngs(folder), whole)
 

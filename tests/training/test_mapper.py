@@ -1,17 +1,21 @@
 """The mapper, the emotion space and the items for training."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from config.errors import UserError
-from emoset.labels import EMOTIONS
+from config.taxonomy import DEFAULT, read_taxonomy
 from training.attributes import AttributeTexts, alpha_of, fit_emotion_classifier
 from training.emotion_space import EmotionSpace, emotion_weights
 from training.mapper import EmotionMapper
 from training.mapper_data import MapperItems, Share, batches
 from training.mapper_training import rate_at
+
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def gaussians(full: bool, dimension: int = 6) -> EmotionSpace:
 @pytest.mark.parametrize("full", [False, True])
 def test_samples_have_the_gaussians_moments(full):
     space = gaussians(full)
-    samples = space.sample(emotion_weights("disgust").expand(40_000, 8), torch.randn(40_000, 6))
+    samples = space.sample(emotion_weights("disgust", EMOTIONS).expand(40_000, 8), torch.randn(40_000, 6))
     factor = space.factor[5] if full else torch.diag(space.factor[5])
     assert torch.allclose(samples.mean(0), space.mean[5], atol=0.06)
     assert torch.allclose(torch.cov(samples.T), factor @ factor.T, atol=0.2)
@@ -80,18 +84,37 @@ def test_samples_have_the_gaussians_moments(full):
 def test_a_mix_lies_on_the_line_between_its_emotions(full):
     space, noise = gaussians(full), torch.randn(3, 6)
     awe, fear, mix = (
-        space.sample(emotion_weights(each).expand(3, 8), noise) for each in ("awe", "fear", {"fear": 1, "awe": 3})
+        space.sample(emotion_weights(each, EMOTIONS).expand(3, 8), noise) for each in ("awe", "fear", {"fear": 1, "awe": 3})
     )
     assert torch.allclose(mix, 0.75 * awe + 0.25 * fear, atol=1e-6)
 
 
+def test_a_space_knows_its_emotions_on_disk_too(tmp_path):
+    emotions = ("joy", "fear", "calm")
+    space = EmotionSpace.of(torch.randn(3, 6), torch.rand(3, 6), emotions)
+    space.save_pretrained(tmp_path / "three")
+    again = EmotionSpace.from_pretrained(tmp_path / "three")
+    assert again.emotions == space.emotions == emotions
+    assert torch.equal(again.mean, space.mean)
+    with pytest.raises(ValueError, match=r"do not fit 3 emotions: joy, fear, calm"):
+        EmotionSpace.of(torch.randn(8, 6), torch.rand(8, 6), emotions)
+
+
+def test_a_space_of_an_earlier_version_has_emosets_emotions(tmp_path):
+    gaussians(False).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config.pop("emotions")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert EmotionSpace.from_pretrained(tmp_path).emotions == EMOTIONS
+
+
 def test_emotion_weights():
-    assert emotion_weights("awe").tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
-    assert emotion_weights({"amusement": 2, "sadness": 6}).tolist() == [0.25, 0, 0, 0, 0, 0, 0, 0.75]
+    assert emotion_weights("awe", EMOTIONS).tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+    assert emotion_weights({"amusement": 2, "sadness": 6}, EMOTIONS).tolist() == [0.25, 0, 0, 0, 0, 0, 0, 0.75]
     with pytest.raises(
         UserError, match="choose from amusement, awe, contentment, excitement, anger, disgust, fear, sadness"
     ):
-        emotion_weights("happiness")
+        emotion_weights("happiness", EMOTIONS)
 
 
 ROWS = pd.DataFrame(
@@ -111,7 +134,7 @@ def items():
         images = [{"mean": torch.full((2, 4, 2, 2), float(i)), "std": torch.zeros(2, 4, 2, 2)} for i in range(4)]
         vectors = torch.arange(4.0)[:, None, None].expand(4, 2, 6) + 100
         names, alpha = ["skull", "spider", "tree"], np.linspace(0.1, 1, len(ROWS))
-        return MapperItems("", ROWS, images, IDS, vectors, gaussians(False), names, alpha, (4, 2, 2), content_share, seed)
+        return MapperItems(ROWS, images, IDS, vectors, gaussians(False), names, alpha, (4, 2, 2), content_share, seed)
 
     return make
 
@@ -167,8 +190,8 @@ def test_however_an_update_is_shared_out_it_has_the_same_items(items, models, ba
 
     tokenizer = CLIPTokenizer.from_pretrained(models / "clip")
     shares = [Share(batch_size, accumulation, processes, process) for process in range(processes)]
-    whole = list(batches(items(), Share(8, 1, 1, 0), 1, 5, tokenizer, 1, 1000, 0.5, workers=0))
-    parts = [list(batches(items(), share, 1, 5, tokenizer, 1, 1000, 0.5, workers=0)) for share in shares]
+    whole = list(batches(items(), Share(8, 1, 1, 0), 1, 5, tokenizer, 1, 1000, 0.5, loaders=0))
+    parts = [list(batches(items(), share, 1, 5, tokenizer, 1, 1000, 0.5, loaders=0)) for share in shares]
     for update in range(4):
         micro = [parts[p][update * accumulation + turn] for turn in range(accumulation) for p in range(processes)]
         for name in ("latents", "noise", "timesteps", "vectors", "attributes", "emotions", "alpha"):
@@ -182,8 +205,8 @@ def test_alpha_is_the_confidence_of_the_draws_emotion():
         | {emotion: [0.0, 0.1] for emotion in ("amusement", "contentment", "excitement", "anger", "disgust", "sadness")}
         | {"awe": [0.8, 0.1], "fear": [0.2, 0.3]}
     )
-    assert alpha_of(ROWS[:4], confidence, 0.0).tolist() == [0.8, 0.3, 0.8, 0.0]
-    assert alpha_of(ROWS[:4], confidence, 0.5).tolist() == [0.8, 0.0, 0.8, 0.0]
+    assert alpha_of(ROWS[:4], confidence, EMOTIONS, 0.0).tolist() == [0.8, 0.3, 0.8, 0.0]
+    assert alpha_of(ROWS[:4], confidence, EMOTIONS, 0.5).tolist() == [0.8, 0.0, 0.8, 0.0]
 
 
 def test_the_text_classifier_learns_the_confidences():
@@ -191,7 +214,7 @@ def test_the_text_classifier_learns_the_confidences():
     features = torch.randn(16, 24, generator=torch.Generator().manual_seed(0)) * 7
     columns = {e: np.where(np.arange(16) % 8 == i, 0.93, 0.01) for i, e in enumerate(EMOTIONS)}
     confidence = pd.DataFrame({"kind": "object", "attribute": names, "images": 50} | columns)
-    weight, bias = fit_emotion_classifier(AttributeTexts(names, features, torch.eye(24), ""), confidence)
+    weight, bias = fit_emotion_classifier(AttributeTexts(names, features, torch.eye(24), ""), confidence, EMOTIONS)
     probabilities = (features @ weight.T + bias).softmax(1)
     assert probabilities.argmax(1).tolist() == [number % 8 for number in range(16)]
     assert probabilities.amax(1).mean() > 0.7

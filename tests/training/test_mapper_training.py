@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from config.errors import UserError
 from config.loading import load
 from runtime.built_folder import MARKER
+from runtime.recipe import Recipe
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -21,7 +22,7 @@ NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 def test_it_trains_and_leaves_a_generator(run, capsys):
     from training.pipeline import EmotionPipeline
 
-    folder = run("plain", mapper__sample_every=4, mapper__samples=1, generate__steps=1, mapper__tracker="tensorboard")
+    folder = run("plain", mapper__sample_every=4, mapper__samples=1, generate__steps=1, machine__tracker="tensorboard")
     lines = metrics(folder)
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert lines[-1].keys() >= {"loss", "diffusion", "attribute", "emotion", "alpha", "learning_rate", "epoch"}
@@ -67,7 +68,7 @@ def test_the_card_says_what_data_it_was_trained_on(run, prepared, drawn, tmp_pat
     assert "\nlicense_name: emoset-terms\n" in card
     assert "not commercial" in card
     emoset = Path(shutil.copytree(drawn, tmp_path / "EmoSet"))
-    (emoset / MARKER).write_text('{"what": "drawn EmoSet"}')
+    Recipe("drawn EmoSet", {}, {}).finish(emoset / MARKER)
     card = (run("drawn", data__emoset=emoset) / "generator" / "README.md").read_text()
     assert "trained on a drawn EmoSet." in card
     assert "images of a drawn EmoSet (train)" in card
@@ -76,11 +77,11 @@ def test_the_card_says_what_data_it_was_trained_on(run, prepared, drawn, tmp_pat
 
 
 def test_frozen_models_get_no_gradients_and_do_not_change(run, models, monkeypatch):
-    from training.trained import TrainedGenerator
+    from training.training_module import TrainingModule
 
     built = []
-    original = TrainedGenerator.__init__
-    monkeypatch.setattr(TrainedGenerator, "__init__", lambda self, *given: (original(self, *given), built.append(self))[0])
+    original = TrainingModule.__init__
+    monkeypatch.setattr(TrainingModule, "__init__", lambda self, *given: (original(self, *given), built.append(self))[0])
     run("frozen")
     (trained,) = built
     frozen = load_file(models / "stable_diffusion/unet/diffusion_pytorch_model.safetensors")
@@ -135,7 +136,7 @@ def test_it_trains_on_an_imported_space_and_another_classifier_trains_anew(run, 
     imported(0)
     assert "trained before, and nothing has changed" in capsys.readouterr().out
     imported(1)  # the same Gaussians beside another classifier
-    assert "the settings or data have changed" in capsys.readouterr().out
+    assert "mapper: changed: emotion classifier. What was there is in mapper.old/" in capsys.readouterr().out
     assert any(not torch.equal(first[name], weight) for name, weight in weights(folder).items())
 
 
@@ -189,10 +190,10 @@ def test_changed_settings_train_anew_and_keep_the_old_training(run, capsys):
     before = weights(folder)
     run("changed", mapper__learning_rate=0.01)
     assert (folder / "training/mapper.old/metrics.jsonl").exists()
-    assert "changed" in capsys.readouterr().out
+    assert "mapper: mapper.learning_rate 0.001 → 0.01; the data are the same" in capsys.readouterr().out
     assert any(not torch.equal(before[name], weight) for name, weight in weights(folder).items())
     run("changed", mapper__learning_rate=0.02)
-    assert "mapper.old/, and the one before that is removed" in capsys.readouterr().out
+    assert "mapper.old/; the one before that is removed" in capsys.readouterr().out
 
 
 def test_models_are_known_by_their_weights_and_not_by_their_names(run, models, capsys):
@@ -256,8 +257,8 @@ def test_a_clip_of_another_width_is_refused(run, models, tmp_path):
 
 def test_a_tracker_that_is_not_installed_is_named(run, monkeypatch):
     monkeypatch.setattr("accelerate.tracking._available_trackers", [])
-    with pytest.raises(UserError, match=r"mapper\.tracker: wandb is not installed; pip install wandb, or choose none"):
-        run("tracked", mapper__tracker="wandb")
+    with pytest.raises(UserError, match=r"machine\.tracker: wandb is not installed; pip install wandb, or choose none"):
+        run("tracked", machine__tracker="wandb")
 
 
 def test_without_a_balanced_set_it_says_what_to_run(run, tmp_path):
@@ -266,8 +267,25 @@ def test_without_a_balanced_set_it_says_what_to_run(run, tmp_path):
         run("empty")
 
 
+def test_a_balanced_set_that_was_drawn_otherwise_is_refused_and_what_changed_is_named(run):
+    message = r"it was drawn otherwise \(balance\.temperature 0\.5 → 0\.25; the data are the same\); run training/data"
+    with pytest.raises(UserError, match=message) as error:
+        run("otherwise", balance__temperature=0.25)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_of_an_earlier_version_is_refused_and_stays(run):
+    folder = run("earlier")
+    recipe, before = folder / "training/mapper/recipe.json", weights(folder)
+    recipe.write_text('{"hidden_layers": 1}')  # as it was written then
+    with pytest.raises(UserError, match=r"mapper/recipe\.json: was written by another version of this project") as error:
+        run("earlier")
+    assert "\n" not in str(error.value)
+    assert all(torch.equal(before[name], weight) for name, weight in weights(folder).items())
+
+
 def test_the_generator_is_uploaded_where_the_config_says_so(run, monkeypatch):
-    from emoset import hub
+    from runtime import hub
 
     uploaded = []
 

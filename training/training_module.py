@@ -11,14 +11,18 @@ from transformers import CLIPTextModel
 from config.generation_settings import Mapper
 from training.attributes import AttributeTexts
 from training.conditioning import encode, pooled
+from training.emotion_lora import LORA
 from training.losses import attribute_loss, diffusion_loss, emotion_loss, total_loss
 from training.mapper import EmotionMapper
 from training.mapper_data import Batch
-from training.pipeline import LORA
 
 
-class TrainedGenerator(nn.Module):
-    """Computes the losses of a batch. Only the mapper, and LoRA if there is any, have gradients of weights."""
+class TrainingModule(nn.Module):
+    """Computes the losses of a batch. Only the mapper, and LoRA if there is any, have gradients of weights.
+
+    texts and classifier (weight (K, d), bias (K,) of emotions on text features) are None where the data have no attributes:
+    the loss is then the diffusion loss alone.
+    """
 
     def __init__(
         self,
@@ -26,8 +30,8 @@ class TrainedGenerator(nn.Module):
         text_encoder: CLIPTextModel,
         unet: UNet2DConditionModel,
         schedule: DDPMScheduler,
-        texts: AttributeTexts,
-        classifier: tuple[torch.Tensor, torch.Tensor],
+        texts: AttributeTexts | None,
+        classifier: tuple[torch.Tensor, torch.Tensor] | None,
         settings: Mapper,
     ):
         super().__init__()
@@ -44,9 +48,9 @@ class TrainedGenerator(nn.Module):
         if settings.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
         # Frozen, and float32 whatever the others are: not parameters, which DeepSpeed would cast or share out.
-        self.constants = (texts.features, texts.projection, *classifier)
+        self.constants = () if texts is None else (texts.features, texts.projection, *classifier)
 
-    def train(self, mode: bool = True) -> "TrainedGenerator":
+    def train(self, mode: bool = True) -> "TrainingModule":
         """Switch the mapper's dropout alone; the U-Net checkpoints gradients only in training mode and has no dropout."""
         super().train(False)
         self.mapper.train(mode)
@@ -56,8 +60,6 @@ class TrainedGenerator(nn.Module):
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return the loss and, detached, each of its terms: means over the batch."""
         settings, device = self.settings, batch.noise.device
-        self.constants = tuple(constant.to(device) for constant in self.constants)
-        features, projection, weight, bias = self.constants
         states = encode(self.text_encoder, batch.prompts, self.mapper(batch.vectors))
         noisy = self.schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
         # A U-Net in half precision needs no autocast, which would take its norms to float32 and back; LoRA's weights do.
@@ -69,14 +71,22 @@ class TrainedGenerator(nn.Module):
         else:
             target = batch.noise
         with torch.autocast(device.type, enabled=False):  # a temperature makes rounding errors large
-            texts = nn.functional.linear(pooled(states, batch.prompts, settings.pooled).float(), projection)
             diffusion = diffusion_loss(predicted, target)
-            attribute = attribute_loss(texts, features, batch.attributes, settings.attribute_temperature)
-            emotion = emotion_loss(texts, weight, bias, batch.emotions)
+            if not self.constants:
+                return {"loss": diffusion.mean(), "diffusion": diffusion.detach().float().mean()}
+            attribute, emotion = self._text_losses(states, batch)
         weights = settings.attribute_weight, settings.emotion_weight, settings.alpha_discount
         loss = total_loss(diffusion, attribute, emotion, batch.alpha, *weights)
         terms = dict(diffusion=diffusion, attribute=attribute, emotion=emotion, alpha=batch.alpha)
         return {"loss": loss.mean()} | {name: term.detach().float().mean() for name, term in terms.items()}
+
+    def _text_losses(self, states: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the attribute and the emotion loss (B,) of the prompts' states (B, L, width)."""
+        self.constants = tuple(constant.to(states.device) for constant in self.constants)
+        features, projection, weight, bias = self.constants
+        texts = nn.functional.linear(pooled(states, batch.prompts, self.settings.pooled).float(), projection)
+        attribute = attribute_loss(texts, features, batch.attributes, self.settings.attribute_temperature)
+        return attribute, emotion_loss(texts, weight, bias, batch.emotions)
 
     def trained_weights(self) -> dict[str, nn.Parameter]:
         """Return the parameters that are trained, by name."""

@@ -1,20 +1,19 @@
 """Checkpoints of the mapper's training: written beside, renamed when whole, and found again by the same command.
 
-Nothing random is kept: it follows from (seed, epoch, position), and the learning rate from the step.
+No random state is kept: all that is random follows from (seed, epoch, position), and the learning rate from the step.
 """
 
-import json
 import re
 import shutil
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from config.errors import UserError
-from runtime.files import naming
+from runtime.files import naming, read_json, write_json
+from training.accelerator import is_deepspeed
 from training.caches import write_tensors
 
 _NAME = re.compile(r"step-(\d+)")
@@ -32,7 +31,7 @@ def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator
         beside.mkdir(parents=True)
     accelerator.wait_for_everyone()
     with naming(beside):
-        if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        if is_deepspeed(accelerator):
             trained.save_checkpoint(str(beside), "deepspeed", exclude_frozen_parameters=True)
         elif accelerator.is_main_process:
             scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
@@ -43,7 +42,7 @@ def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator
     if accelerator.is_main_process:
         if average:
             write_tensors(beside / "average.safetensors", average)
-        (beside / "state.json").write_text(json.dumps({"step": step}))
+        write_json(beside / "state.json", {"step": step})
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         shutil.rmtree(final, ignore_errors=True)
@@ -59,9 +58,9 @@ def load_checkpoint(folder: Path, accelerator: Accelerator, trained, optimizer, 
     if not found:
         return 0
     newest = found[-1]
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+    if is_deepspeed(accelerator):
         if trained.load_checkpoint(str(newest), "deepspeed", load_module_strict=False)[0] is None:
-            raise UserError(f"{newest}: cannot be loaded; remove it to go on from the one before")
+            raise UserError(f"{newest}: cannot be loaded; remove it to resume from the one before")
     else:
         weights = accelerator.unwrap_model(trained).trained_weights()
         saved = load_file(newest / "weights.safetensors")
@@ -76,7 +75,7 @@ def load_checkpoint(folder: Path, accelerator: Accelerator, trained, optimizer, 
     if average:
         for name, value in load_file(newest / "average.safetensors").items():
             average[name].copy_(value)
-    return json.loads((newest / "state.json").read_text())["step"]
+    return read_json(newest / "state.json")["step"]
 
 
 def checkpoints(folder: Path) -> list[Path]:

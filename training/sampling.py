@@ -1,0 +1,130 @@
+"""Making the images of a plan: by one process or many, once each, in batches that follow from the plan alone.
+
+A plan is a dict of each image's parameters by its path. They are written into the image's PNG file (image_files.py), by
+which the next run knows that the image is there and was made the same way.
+"""
+
+import json
+from itertools import groupby
+from pathlib import Path
+
+import diffusers
+import torch
+from accelerate.utils import gather_object
+from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
+from PIL import Image
+
+from config.section import ROOT
+from runtime.hub import fingerprint, hide_loading
+from runtime.processes import shared_work, start_process
+from runtime.run_folder import log, progress
+from training.image_files import read_parameters, save_image
+from training.pipeline import GENERATOR, EmotionPipeline
+
+SHARED = ("strength", "spread", "steps", "guidance_scale", "resolution")  # one value of each in a batch
+
+
+def sampling_dtype(device: torch.device) -> torch.dtype:
+    """Return the precision in which images are made: half on a GPU, of the kind with the wider range where it has that."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+
+
+def ready_to_sample(pipe: StableDiffusionPipeline, device: torch.device) -> StableDiffusionPipeline:
+    """Return a pipeline on the device, with the scheduler that all images are made with."""
+    pipe.to(device)
+    for part in (pipe.unet, pipe.vae):
+        part.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
+    pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def load_generator(folder: Path, device: torch.device) -> tuple[EmotionPipeline, dict]:
+    """Return the pipeline, ready on the device, and the parameters that all its images share.
+
+    The hash among them tells a generator from one that was trained later in the same place. Raises UserError as
+    from_pretrained does.
+    """
+    hide_loading(diffusers)
+    pipe = ready_to_sample(EmotionPipeline.from_pretrained(folder, dtype=sampling_dtype(device)), device)
+    file = folder / GENERATOR
+    about = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}  # none in what save_pretrained wrote
+    return pipe, {
+        "scheduler": type(pipe.scheduler).__name__,
+        "resolution": about.get("resolution"),
+        "dtype": str(pipe.dtype).removeprefix("torch."),
+        "generator": folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else folder.name,
+        "generator_hash": fingerprint(pipe.mapper, pipe.emotion_space, pipe.unet, pipe.text_encoder, pipe.vae),
+        "base_hashes": about.get("base_hashes", []),
+    }
+
+
+def make_images(
+    pipe: StableDiffusionPipeline, plan: dict[str, dict], folder: Path, batch_size: int, what: str
+) -> dict[str, list[str]]:
+    """Make the images of a plan that `folder` lacks, or holds damaged or with other parameters. All processes call it.
+
+    plan: parameters by path below `folder`: prompt, seed, steps, guidance_scale, negative_prompt, resolution (pixels, None:
+    the model's own); and, where there is an emotion, weights, strength and spread. An image without weights is plain Stable
+    Diffusion's. Batches are the same however many processes share them and whatever was there before. A batch of which an
+    image is missing is made whole and only the missing image is saved, because in another batch it would differ a little.
+    Returns the paths that were missing, and those of them that replaced a file: {"missing": [...], "replaced": [...]}.
+    """
+    state, batches, found = start_process(), _batches(plan, batch_size), {}
+    if state.is_main_process:
+        _remove_halves(plan, folder)
+
+    def is_missing(batch: list[str]) -> bool:
+        missing = [path for path in batch if read_parameters(folder / path) != plan[path]]
+        found.update({path: (folder / path).exists() for path in missing})
+        return bool(missing)
+
+    with shared_work(batches, is_missing) as (_, mine):
+        missing = dict(gather_object([*found.items()]))
+        log.info(
+            f"{what}: {len(plan):,} images, {state.num_processes} processes: {len(missing):,} to make, "
+            f"{len(plan) - len(missing):,} kept as they are, {sum(missing.values()):,} replaced (damaged, or of other "
+            "parameters)"
+        )
+        for batch in progress(mine, what, len(mine), unit=" batches") if state.is_main_process else mine:
+            for path, image in zip(batch, _sample(pipe, [plan[path] for path in batch]), strict=True):
+                if path in missing:
+                    save_image(folder / path, image, plan[path])
+    ordered = [path for path in plan if path in missing]
+    return {"missing": ordered, "replaced": [path for path in ordered if missing[path]]}
+
+
+def _batches(plan: dict[str, dict], batch_size: int) -> list[list[str]]:
+    """Return the paths of a plan in batches that the pipeline can make at once, in the order of the plan otherwise."""
+
+    def shared(path: str) -> tuple:
+        return ("weights" in plan[path], *(plan[path].get(name) or 0 for name in SHARED))
+
+    groups = [list(paths) for _, paths in groupby(sorted(plan, key=shared), key=shared)]
+    return [group[first : first + batch_size] for group in groups for first in range(0, len(group), batch_size)]
+
+
+def _remove_halves(plan: dict[str, dict], folder: Path) -> None:
+    """Remove the half-written files that a killed run left beside the images of a plan."""
+    for parent in {(folder / path).parent for path in plan}:
+        for half in parent.glob(".*.png"):
+            half.unlink()
+
+
+def _sample(pipe: StableDiffusionPipeline, batch: list[dict]) -> list[Image.Image]:
+    first, emotion = batch[0], {}
+    if "weights" in first:
+        emotion = {"emotion": [each["weights"] for each in batch]}
+        emotion |= {"emotion_strength": first["strength"], "emotion_spread": first["spread"]}
+    return pipe(
+        prompt=[each["prompt"] for each in batch],
+        negative_prompt=[each["negative_prompt"] for each in batch],
+        generator=[torch.Generator().manual_seed(each["seed"]) for each in batch],
+        num_inference_steps=first["steps"],
+        guidance_scale=first["guidance_scale"],
+        height=first["resolution"],
+        width=first["resolution"],
+        **emotion,
+    ).images
