@@ -4,65 +4,73 @@
     accelerate launch --config_file config/accelerate/multi_gpu.yaml understanding.py data.emoset=path/to/EmoSet
     accelerate launch --use_deepspeed --zero_stage 2 understanding.py
 
-Every question is of one of three kinds: binary, multiple choice and misleading choice (understanding/questions.py). A stage
-is skipped where its result is there and unchanged; the same command again goes on where it stopped, to the same weights.
-All goes to `<run>/understanding/`, the result to its folder `model/`: an adapter, or whole weights, and its processor.
+Every question is of one of the kinds in understanding/kinds/. A stage is skipped where its result is there and unchanged. If
+you kill a run, the same command resumes it and ends with the same weights. All of it goes to `<run>/understanding/`, and the
+result to its folder `model/`: an adapter, or whole weights, and its processor.
 """
 
-import sys
+from runtime.script import read_settings, run
+
+SECTIONS = ("data", "machine", "questions", "answers", "rewards", "understanding", "tuning", "warmup", "grpo", "mining")
+read_settings(__name__, __doc__, *SECTIONS)
+
 from contextlib import nullcontext
 from pathlib import Path
 
-from runtime.run_folder import is_first_process, open_run_folder
-from runtime.script import run
 from config.settings import Settings
+from emoset.reading import read_emoset
+from runtime.built_folder import lock
+from runtime.run_folder import inner_stage, is_first_process, open_run_folder
+from understanding.grpo import train_by_grpo
+from understanding.kinds import check_kinds
+from understanding.mining import hard_images, mine
+from understanding.preflight import check_and_announce
+from understanding.questions import draw_questions, needed_confusability
+from understanding.stages import TrainingData, base_model, free_memory, save
+from understanding.warmup import warm_up
 
 
 def main(settings: Settings) -> None:
-    from runtime.built_folder import lock
-
+    check_kinds(settings.questions, settings.rewards)
     folder = open_run_folder(settings, "understanding")
     with lock(folder, wait=False) if is_first_process() else nullcontext():
         fine_tune(settings, folder)
 
 
 def fine_tune(settings: Settings, folder: Path) -> None:
-    """Run the stages whose results are not there."""
-    # Imported here, so that --help and an error in the config answer at once.
-    from runtime.built_folder import lock
-    from emoset.reading import read_emoset
-    from understanding.confusable import confusability_of
-    from understanding.questions import draw_questions
+    """Train what is not trained yet, stage by stage, each from the model that the one before it returns."""
+    taxonomy, answers, grpo, seed = settings.data.taxonomy, settings.answers, settings.grpo, settings.seed
 
     # 1. The images, and the questions about them.
     with lock(settings.data.cache / "index"):  # the first process reads, the others find it read
-        emoset = read_emoset(settings.data, folder)  # before torch starts its threads: it forks
+        emoset = read_emoset(settings.data, folder, settings.machine.processes)
     train, val = (emoset.index[emoset.index["split"] == split] for split in ("train", "val"))
     paths = {image_id: settings.data.emoset / path for image_id, path in emoset.index[["image_id", "image"]].to_numpy()}
-    matrix = confusability_of(settings)
-    questions = draw_questions(train, settings.questions, matrix, settings.seed)
-    few = settings.questions.model_copy(update={"count": settings.grpo.evaluated_questions})
-    asked_on_val = draw_questions(val, few, matrix, settings.seed, "grpo.evaluated_questions")
+    matrix = needed_confusability(settings.questions, settings.rewards, taxonomy, settings.run)
+    questions = draw_questions(train, taxonomy, settings.questions, answers, matrix, seed)
+    few = settings.questions.model_copy(update={"count": grpo.evaluated_questions})
+    val_questions = draw_questions(val, taxonomy, few, answers, matrix, seed, "grpo.evaluated_questions")
+    data = TrainingData(emoset.fingerprint, paths, matrix, val_questions)
+    check_and_announce(settings, questions, paths)
 
-    from understanding.stages import Stages  # torch and transformers, after the reading has forked
-
-    stages = Stages(settings, folder, emoset.fingerprint, paths, matrix, asked_on_val)
-    stages.announce(questions)
-
-    # 2. Right answers shown, if the config says so.
-    stages.warm_up(questions)
+    # 2. Right answers, if the config says so.
+    model = warm_up(settings, folder, base_model(settings.understanding), questions, data)
 
     # 3. Step I, on all training images.
-    stages.grpo("step_one", questions, settings.grpo.steps_one)
+    model = train_by_grpo(settings, "step_one", folder, model, questions, data, grpo.steps_one)
 
     # 4. Step II, on the images that the reference model finds hard.
-    if settings.grpo.steps_two != 0:
-        hard = stages.hard_images(train)
-        stages.grpo("step_two", draw_questions(hard, settings.questions, matrix, settings.seed + 1), settings.grpo.steps_two)
+    if grpo.steps_two != 0:
+        with inner_stage(settings, "mining") as mining_folder:
+            errors = mine(train, mining_folder, settings)
+        free_memory()
+        hard = hard_images(errors, taxonomy, settings.mining, seed)
+        questions = draw_questions(hard, taxonomy, settings.questions, answers, matrix, seed + 1)
+        model = train_by_grpo(settings, "step_two", folder, model, questions, data, grpo.steps_two)
 
     # 5. The result.
-    stages.finish()
+    save(settings, folder, model)
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main)

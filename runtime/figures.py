@@ -43,6 +43,12 @@ def of_statistic(statistic: Statistic, groups: np.ndarray, seed: int) -> dict:
     return figure(statistic(np.arange(len(groups))), *np.percentile(drawn, [2.5, 97.5]), len(groups))
 
 
+def of_balanced_share(right: np.ndarray, groups: np.ndarray, seed: int) -> dict:
+    """Return the mean over the groups (n,) of the share of each that is right (n,), resampled within groups."""
+    names = np.unique(groups)
+    return of_statistic(lambda rows: np.mean([right[rows][groups[rows] == name].mean() for name in names]), groups, seed)
+
+
 def of_biased_statistic(statistic: Statistic, groups: np.ndarray, seed: int) -> dict:
     """Return a statistic of row numbers that a sample biases, as entropy is: the resamples give the spread, not the place.
 

@@ -1,4 +1,4 @@
-"""Asking a vision-language model: answers as it generates them, and how likely it finds each of the eight emotions."""
+"""Asking a vision-language model: answers as it generates them, and how likely it finds each emotion."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,39 +11,50 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from runtime.run_folder import log
-from config.settings import Settings
-from runtime.hub import fingerprint, resolve_model
+from config.taxonomy import Taxonomy
+from config.understanding_settings import Answers, Understanding
 from emoset.images import load_image
-from emoset.labels import EMOTIONS
+from runtime.hub import fingerprint, resolve_model
+from runtime.processes import start_process
+from runtime.run_folder import log
+from understanding import kinds
 from understanding.answers import extract_answer
-from understanding.loading import load_processor
-from understanding.model import bounded, conversation, load_whole, start_process
+from understanding.model import bounded, conversation, load_whole
 from understanding.packing import PER_TOKEN, mask_for, pack, prompt_positions, sharing_obstacle
-from understanding.questions import LETTERS, Question
+from understanding.processor import load_processor
+from understanding.question import Question
 
 GREY = Image.new("RGB", (224, 224), (128, 128, 128))  # what the blind see
 
 
-def load_asker(settings: Settings, name: str | Path, setting: str) -> "Asker":
+def load_asker(
+    understanding: Understanding, answers: Answers, taxonomy: Taxonomy, name: str | Path, setting: str
+) -> "Asker":
     """Return what asks a model by name or folder, on this process's device; `setting` names it in errors."""
     device = start_process().device
     unset_hf_deepspeed_config()  # else ZeRO-3 would share out the weights, and every process asks for itself
-    model = load_whole(settings.understanding, name, setting)
-    return Asker(model.to(device), load_processor(resolve_model(str(name)), setting), settings)
+    model = load_whole(understanding, name, setting)
+    return Asker(model.to(device), load_processor(resolve_model(str(name)), setting), understanding, answers, taxonomy)
 
 
 class Asker:
-    """A model and its processor, ready to be asked the questions of `settings`.
+    """A model and its processor, ready to be asked questions that want answers in the form `answers`.
 
     recipe: what the answers depend on beside the questions. arithmetic: what rounds them.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, settings: Settings):
-        self.model, self.processor, self.settings = model.eval(), processor, settings
-        self.recipe = [fingerprint(model), settings.grpo.answer_tokens, settings.understanding.max_pixels]
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        understanding: Understanding,
+        answers: Answers,
+        taxonomy: Taxonomy,
+    ):
+        self.model, self.processor, self.taxonomy, self.form = model.eval(), processor, taxonomy, answers
+        self.recipe = [fingerprint(model), answers.tokens, understanding.max_pixels]
         self.arithmetic = [str(model.dtype), model.config.get_text_config()._attn_implementation]
-        pixels = self._pixels = settings.understanding.max_pixels
+        pixels = self._pixels = understanding.max_pixels
         self._load = lru_cache(maxsize=256)(lambda path: bounded(load_image(path), pixels))  # of no model: it must go
         self._shares = sharing_obstacle(model) is None
         self._compared = False
@@ -61,7 +72,7 @@ class Asker:
                 top_k=None,
                 top_p=None,
                 repetition_penalty=1.0,
-                max_new_tokens=self.settings.grpo.answer_tokens,
+                max_new_tokens=self.form.tokens,
                 num_return_sequences=count,
                 pad_token_id=self.processor.tokenizer.pad_token_id,
             )[:, inputs["input_ids"].size(1) :]
@@ -71,13 +82,16 @@ class Asker:
     def likelihoods(
         self, questions: Sequence[Question], images: Sequence[Path | Image.Image], completions: Sequence[str]
     ) -> Tensor:
-        """Return the probabilities (n, 8) of the eight emotions as answers to multiple-choice questions, rows sum to 1.
+        """Return the probabilities (n, K) of the emotions as answers to multiple-choice questions, rows sum to 1.
 
         An emotion's is that of its name, or letter, and the end of the answer, after the model's own reasoning in
         `completions`; where that is not in the format, after none.
         """
         starts, ends = zip(*(self._around(completion) for completion in completions), strict=True)
-        choices = [[said + end for said in self._said(question)] for question, end in zip(questions, ends, strict=True)]
+        choices = [
+            [choice + end for choice in kinds.kind_named(question.kind).allowed(question, self.taxonomy, self.form)]
+            for question, end in zip(questions, ends, strict=True)
+        ]
         tokens = [[self._tokens(start, choice) for choice in row] for start, row in zip(starts, choices, strict=True)]
         asked = questions, images, starts, tokens
         if self._shares and not self._compared:
@@ -118,17 +132,12 @@ class Asker:
 
         Before it is the reasoning of `completion`, as it stands there, if the parser takes an answer after it.
         """
-        if not self.settings.questions.reasoning:
+        if not self.form.reasoning:
             return "", self.processor.tokenizer.eos_token
         thought, opened, _ = completion.partition("<answer>")
         start = thought + opened
         kept = extract_answer(f"{start}any</answer>", reasoning=True)
         return start if kept else "<think></think><answer>", "</answer>"
-
-    def _said(self, question: Question) -> list[str]:
-        """Return how each of the eight emotions is said."""
-        by_letter = self.settings.questions.answer_by == "letter"
-        return [LETTERS[question.options.index(emotion)] if by_letter else emotion for emotion in EMOTIONS]
 
     def _tokens(self, start: str, choice: str) -> list[int]:
         """Return the tokens of a choice as they are after `start`, whose last token may not change with it."""
@@ -141,17 +150,17 @@ class Asker:
 
     @torch.no_grad()
     def _packed(self, questions: Sequence[Question], images: Sequence, starts: Sequence[str], tokens: list) -> Tensor:
-        """Return log-probabilities (n, 8); the choices of a question are one row and share its image and prompt."""
-        inputs = self._inputs(questions, images, starts)
-        prompts = [inputs[name].repeat_interleave(len(EMOTIONS), 0) for name in ("input_ids", "attention_mask")]
+        """Return log-probabilities (n, K); the choices of a question are one row and share its image and prompt."""
+        inputs, choices = self._inputs(questions, images, starts), len(tokens[0])
+        prompts = [inputs[name].repeat_interleave(choices, 0) for name in ("input_ids", "attention_mask")]
         ids, mask, longest = _continued(*prompts, [choice for row in tokens for choice in row])
-        packed = pack(ids, mask, prompt_positions(self.model, inputs), len(EMOTIONS), longest)
+        packed = pack(ids, mask, prompt_positions(self.model, inputs), choices, longest)
         packed["attention_mask"] = mask_for(self.model, packed["attention_mask"])
         labels = packed.pop("shift_labels")
         rest = {name: each for name, each in inputs.items() if name not in (*packed, *PER_TOKEN)}
-        kept = len(EMOTIONS) * longest
+        kept = choices * longest
         logits = self.model(**packed, **rest, logits_to_keep=kept).logits
-        return _log_probabilities(logits, labels[:, -kept:]).view(len(tokens), len(EMOTIONS), longest).sum(-1)
+        return _log_probabilities(logits, labels[:, -kept:]).view(len(tokens), choices, longest).sum(-1)
 
     @torch.no_grad()
     def _plain(self, questions: Sequence[Question], images: Sequence, starts: Sequence[str], tokens: list) -> Tensor:
@@ -161,7 +170,7 @@ class Asker:
         """
         totals = []
         for question, image, start, choices in zip(questions, images, starts, tokens, strict=True):
-            inputs = self._inputs(*([each] * len(EMOTIONS) for each in (question, image, start)))
+            inputs = self._inputs(*([each] * len(choices) for each in (question, image, start)))
             ids, mask, longest = _continued(inputs["input_ids"], inputs["attention_mask"], choices)
             for name in PER_TOKEN & inputs.keys():
                 inputs[name] = torch.nn.functional.pad(inputs[name], (0, longest))

@@ -2,37 +2,50 @@
 
     python understanding/merge.py
 
-Reads `<run>/understanding/model/`, or predict.model where that is set; writes `<run>/understanding/merged/`.
+Reads `<run>/understanding/model/`, or predict.model where that is set. Writes `<run>/understanding/merged/`.
 """
 
-import sys
+from runtime.script import read_settings, run
+
+read_settings(__name__, __doc__, "understanding", "predict")
+
+from pathlib import Path
+
+from peft import PeftModel
 
 from config.errors import UserError
-from runtime.run_folder import log, open_run_folder
-from runtime.script import run
 from config.settings import Settings
+from config.understanding_settings import Understanding
+from runtime.built_folder import building
+from runtime.hub import resolve_model, weights_digest
+from runtime.recipe import Recipe
+from runtime.run_folder import log, open_run_folder
+from understanding.model import ADAPTER, load_whole
+from understanding.processor import load_processor
 
 
 def main(settings: Settings) -> None:
-    # Imported here, so that --help and an error in the config answer at once.
-    from runtime.built_folder import building
-    from runtime.hub import resolve_model
-    from understanding.loading import load_processor
-    from understanding.model import ADAPTER, load_whole
-
     folder = open_run_folder(settings, "merge").parent / "understanding"
     source = settings.predict.model or str(folder / "model")
     if settings.predict.model is None and not (folder / "model" / ADAPTER).is_file():
-        raise UserError(f"{folder / 'model'} holds no adapter; understanding.py makes one, or name one: predict.model=...")
-    whole = settings.understanding.model_copy(update={"four_bit": False})  # 4 bits cannot be merged into
-    model = load_whole(whole, source, "predict.model")
-    if not hasattr(model, "merge_and_unload"):
-        raise UserError(f"predict.model: {source} holds no adapter, there is nothing to merge")
-    with building(folder / "merged", {"what": "merged understanding model", "of": source}) as work:
-        model.merge_and_unload().save_pretrained(work)
-        load_processor(resolve_model(source), "predict.model").save_pretrained(work)
+        raise UserError(f"{source} holds no adapter; understanding.py makes one, or name one: predict.model=...")
+    merge(settings.understanding, source, folder / "merged")
     log.info(f"wrote {(folder / 'merged').relative_to(settings.run)}/")
 
 
+def merge(understanding: Understanding, source: str, folder: Path) -> None:
+    """Write the plain weights of the adapter `source`, by name or folder, into `folder`.
+
+    Raises UserError where there is no adapter.
+    """
+    whole = understanding.model_copy(update={"four_bit": False})  # 4 bits cannot be merged into
+    model = load_whole(whole, source, "predict.model")
+    if not isinstance(model, PeftModel):
+        raise UserError(f"predict.model: {source} holds no adapter, there is nothing to merge")
+    with building(folder, Recipe("merged understanding model", {}, {"adapter": weights_digest(source)})) as work:
+        model.merge_and_unload().save_pretrained(work)
+        load_processor(resolve_model(source), "predict.model").save_pretrained(work)
+
+
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main)

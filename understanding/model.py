@@ -2,35 +2,21 @@
 
 import importlib.util
 import json
-import os
 import re
-import warnings
 from pathlib import Path
 
 import torch
-import transformers
-from accelerate import PartialState
 from peft import LoraConfig, PeftModel
 from PIL import Image
+from torch import nn
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
 
 from config.errors import UserError
 from config.understanding_settings import Understanding
-from runtime.hub import hide_loading, load_model, resolve_model
+from runtime.hub import load_model, resolve_model
 
 ADAPTER = "adapter_config.json"
 LANGUAGE = ("language_model", "text_model")  # what vision-language models call their language model
-
-
-def start_process() -> PartialState:
-    """Return the state of this process among those launched, with the libraries told to keep to themselves."""
-    hide_loading(transformers)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    warnings.filterwarnings("ignore", "Could not find a config file", module="peft")  # of a base in the project's folder
-    # Without it ZeRO-3 saves no weights, only its shards; a launch without a file of ours does not ask for it.
-    os.environ["ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL"] = "true"
-    # Without a GPU it must be told so, or each process would find itself alone.
-    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def check_four_bit() -> None:
@@ -73,14 +59,31 @@ def load_whole(
 def lora_config(settings: Understanding) -> LoraConfig:
     """Return the adapter: on the language model alone, whose layers' names the vision tower's may share."""
     names = "|".join(map(re.escape, settings.lora_targets))
-    where = "" if settings.train_vision else rf"(?=.*\b(?:{'|'.join(LANGUAGE)})\b)"
     return LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=0.0,  # drawn once for a shared prompt and once for each answer, it would make them differ
-        target_modules=rf"{where}.*\.({names})",
+        target_modules=_layers_ending_in(names, settings),
         task_type="CAUSAL_LM",
     )
+
+
+def check_targets(model: PreTrainedModel, settings: Understanding) -> None:
+    """Raise UserError where no layer of the model ends in one of `understanding.lora_targets`: it would get no adapter."""
+    layers = dict(model.named_modules())
+    for target in settings.lora_targets:
+        pattern = _layers_ending_in(re.escape(target), settings)
+        if not any(re.fullmatch(pattern, name) for name in layers):
+            where, anything = "" if settings.train_vision else " of the language model", _layers_ending_in(r"\w+", settings)
+            inside = [n for n, layer in layers.items() if isinstance(layer, nn.Linear) and re.fullmatch(anything, n)]
+            ends = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in inside))
+            raise UserError(f"understanding.lora_targets: no layer{where} ends in {target}; its linear layers end in {ends}")
+
+
+def _layers_ending_in(names: str, settings: Understanding) -> str:
+    """Return a pattern of the full names of layers that may get an adapter, whose last parts match the pattern `names`."""
+    where = "" if settings.train_vision else rf"(?=.*\b(?:{'|'.join(LANGUAGE)})\b)"
+    return rf"{where}.*\.({names})"
 
 
 def check_language_model(model: PreTrainedModel) -> None:

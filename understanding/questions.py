@@ -1,165 +1,136 @@
 """Questions about the emotion of an image, drawn so that nothing but the image tells their answers.
 
-Three kinds: binary ("does it belong to awe?"), multiple (which of the eight) and misleading (how much, from 0 to 100). For
-binary and misleading the asked emotion is drawn first and the image after, so that P(true | asked emotion, phrasing) is 1/2
-exactly: how often an emotion is asked about says nothing. One question to a prompt; the truth never stands in it.
+Every question is of one of the kinds in understanding/kinds/. One question goes to a prompt, and the truth never stands in
+it.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
 from random import Random
-from typing import Literal
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 
 from config.errors import UserError
-from config.understanding_settings import Questions
-from emoset.labels import EMOTIONS
+from config.taxonomy import Taxonomy
+from config.understanding_settings import Answers, Questions, Rewards
+from emoset.confusability import read_confusability
+from understanding import kinds
+from understanding.kinds import multiple
+from understanding.question import Question
 
-KINDS = ("binary", "multiple", "misleading")
-LETTERS = "ABCDEFGH"
-
-PHRASINGS = dict(
-    binary=(
-        "Does this image belong to {asked} or not? Answer yes or no.",
-        "Is {asked} the emotion that this image evokes? Answer yes or no.",
-        "Would most viewers feel {asked} when they see this image? Answer yes or no.",
-        "Someone says that this image shows {asked}. Is that right? Answer yes or no.",
-    ),
-    multiple=(
-        "Which of these emotions does this image represent: {options}? Answer with {how}.",
-        "What does this image make its viewers feel? Choose from {options}. Answer with {how}.",
-        "Here are eight emotions: {options}. Which one fits this image best? Answer with {how}.",
-        "Name the emotion of this image. It is one of {options}. Answer with {how}.",
-    ),
-    misleading=(
-        "To what extent, from 0 to 100, do you think this image belongs to {asked}? Answer with a number.",
-        "How strongly does this image evoke {asked}? Answer with a number from 0 (not at all) to 100 (certainly).",
-        "Rate from 0 to 100 how well {asked} describes this image. Answer with the number.",
-        "How sure are you, from 0 to 100, that the emotion of this image is {asked}? Answer with a number.",
-    ),
-)
 REASONING = "First think about what is to be seen, between <think> and </think>, then answer between <answer> and </answer>."
 ANSWER_ALONE = "Give nothing but the answer."
 
 
-@dataclass(frozen=True)
-class Question:
-    """A question about one image.
-
-    emotion: the true one. asked: the emotion that the question names; None for multiple. options: the eight in the order
-    that the prompt lists them; empty for the others. phrasing: which of PHRASINGS[kind].
-    """
-
-    kind: Literal["binary", "multiple", "misleading"]
-    image_id: str
-    emotion: str
-    asked: str | None
-    options: tuple[str, ...]
-    phrasing: int
-    prompt: str
-
-    @property
-    def is_true(self) -> bool:
-        """Whether the asked emotion is that of the image."""
-        return self.asked == self.emotion
-
-
 def draw_questions(
     images: pd.DataFrame,
-    settings: Questions,
+    taxonomy: Taxonomy,
+    questions: Questions,
+    answers: Answers,
     confusability: np.ndarray | None,
     seed: int,
     setting: str = "questions.count",
 ) -> list[Question]:
-    """Draw `settings.count` questions about images (columns image_id, emotion), shared out over the kinds by their weights.
+    """Draw `questions.count` questions about images (columns image_id, emotion), shared out over the kinds.
 
-    Each kind gets a multiple of its cells, an equal number of each: 64 for binary and misleading (8 asked emotions x 4
-    phrasings x true or not), 32 for multiple (8 emotions x 4 phrasings). Of the wrong half the share
-    `settings.confusable_share` shows images of an emotion that is easily taken for the asked one.
-    confusability: (8, 8), row i, column j: how easily an image of emotion i is taken for j; None where that share is 0.
+    A kind whose share is 0 is not drawn. Each other gets a multiple of its cases, an equal number of every case, for each
+    of its phrasings.
+    confusability: (K, K), row i, column j: how easily an image of emotion i is taken for j; None where
+    `questions.confusable_share` is 0.
     setting: which one the count comes from, for the error.
-    Raises UserError for an emotion without images, and where a kind gets fewer questions than it has cells.
+    Raises UserError for an emotion without images, and where a kind gets fewer questions than it has cases.
     """
-    rng = Random(f"{seed} questions")
-    missing = [emotion for emotion in EMOTIONS if not (images["emotion"] == emotion).any()]
+    rng, emotions = Random(f"{seed} questions"), taxonomy.emotions
+    missing = [emotion for emotion in emotions if not (images["emotion"] == emotion).any()]
     if missing:
-        raise UserError(f"questions: no image of {', '.join(missing)}; they need images of all eight emotions")
-    supply = {emotion: _endless(images.loc[images["emotion"] == emotion, "image_id"].tolist(), rng) for emotion in EMOTIONS}
-    shares = {kind: getattr(settings, kind) for kind in KINDS}
-    questions = []
-    for kind, share in shares.items():
+        raise UserError(f"questions: no image of {', '.join(missing)}; they need images of every emotion")
+    supply = {emotion: _endless(images.loc[images["emotion"] == emotion, "image_id"].tolist(), rng) for emotion in emotions}
+    shares = kinds.shares(questions)
+    drawn = []
+    for name, share in shares.items():
         if not share:
             continue
-        cells = (1 if kind == "multiple" else 2) * len(EMOTIONS) * len(PHRASINGS[kind])
-        rounds = int(settings.count * share / sum(shares.values())) // cells
+        kind = kinds.kind_named(name)
+        cases = _cases(kind, taxonomy)
+        rounds = int(questions.count * share / sum(shares.values())) // cases
         if not rounds:
             raise UserError(
-                f"{setting}: {settings.count} leave {kind} with fewer than {cells}, an equal number for each emotion"
-                f" and phrasing; raise it, or set questions.{kind}=0"
+                f"{setting}: {questions.count} leave {name} with fewer than {cases}, an equal number for each emotion"
+                f" and phrasing; raise it, or set questions.{name}=0"
             )
-        for phrasing in range(len(PHRASINGS[kind])):
-            for emotion in EMOTIONS:
-                if kind == "multiple":
-                    shown = [emotion] * rounds
-                else:
-                    shown = [emotion] * rounds + _wrong_emotions(
-                        emotion, rounds, settings.confusable_share, confusability, rng
-                    )
-                for truth in shown:
-                    asked = None if kind == "multiple" else emotion
-                    questions.append(_question(kind, next(supply[truth]), truth, asked, phrasing, settings, rng))
-    rng.shuffle(questions)
-    return questions
+        for phrasing in range(len(kind.PHRASINGS)):
+            for asked, emotion in kind.draw(rounds, taxonomy, questions, confusability, rng):
+                drawn.append(_question(kind, next(supply[emotion]), emotion, asked, phrasing, taxonomy, answers, rng))
+    rng.shuffle(drawn)
+    return drawn
 
 
-def multiple_choice(images: pd.DataFrame, settings: Questions, seed: int) -> list[Question]:
-    """Return one multiple-choice question about each image: those of the evaluation."""
+def multiple_choice(images: pd.DataFrame, taxonomy: Taxonomy, answers: Answers, seed: int) -> list[Question]:
+    """Return one multiple-choice question about each image (columns image_id, emotion): those of the evaluation."""
     rng = Random(f"{seed} multiple choice")
     return [
-        _question("multiple", image_id, emotion, None, rng.randrange(len(PHRASINGS["multiple"])), settings, rng)
+        _question(multiple, image_id, emotion, None, rng.randrange(len(multiple.PHRASINGS)), taxonomy, answers, rng)
         for image_id, emotion in zip(images["image_id"], images["emotion"], strict=True)
     ]
 
 
-def evaluation_questions(images: pd.DataFrame, settings: Questions, seed: int) -> list[Question]:
-    """Return the questions of an evaluation: multiple choice about each image, and about as many of the other two kinds.
+def evaluation_questions(
+    images: pd.DataFrame, taxonomy: Taxonomy, questions: Questions, answers: Answers, seed: int
+) -> list[Question]:
+    """Return the questions of an evaluation: multiple choice about each image, and about as many of each other kind.
 
-    Wrong emotions are asked about uniformly, whatever is confusable. Where the images are too few for an equal number of
-    every case, or not of all eight emotions, only multiple choice is asked.
+    These are the kinds that are asked by default, whatever a training asks, and those with a share in the settings. Wrong
+    emotions are asked about uniformly, whatever is confusable. Where the images are too few for an equal number of every
+    case, or not of all emotions, only multiple choice is asked.
     """
-    questions = multiple_choice(images, settings, seed)
-    if len(images) < 64 or images["emotion"].nunique() < len(EMOTIONS):
-        return questions
-    rest = {"binary": 1.0, "multiple": 0.0, "misleading": 1.0, "confusable_share": 0.0, "count": 2 * len(images)}
-    return questions + draw_questions(images, settings.model_copy(update=rest), None, seed)
+    asked = multiple_choice(images, taxonomy, answers, seed)
+    shares = kinds.shares(questions)
+    others = [kind for kind in kinds.KINDS if kind is not multiple and (kind.SHARE or shares[kind.NAME])]
+    too_few = any(len(images) < _cases(kind, taxonomy) for kind in others)
+    if too_few or not others or images["emotion"].nunique() < len(taxonomy):
+        return asked
+    equal = {kind.NAME: float(kind in others) for kind in kinds.KINDS}
+    rest = questions.model_copy(update=equal | {"confusable_share": 0.0, "count": len(others) * len(images)})
+    return asked + draw_questions(images, taxonomy, rest, answers, None, seed)
 
 
-def _wrong_emotions(asked: str, count: int, share: float, confusability: np.ndarray | None, rng: Random) -> list[str]:
-    """Return the true emotions of `count` images for which `asked` is wrong, on average a share of them confusable."""
-    others = [emotion for emotion in EMOTIONS if emotion != asked]
-    confusable = int(count * share + rng.random()) if share else 0  # so that few of many cells have their share too
-    shown = [others[number % len(others)] for number in range(count - confusable)] if confusable < count else []
-    shown = rng.sample(others, len(others))[: len(shown)] if len(shown) < len(others) else shown
-    if confusable:
-        column = confusability[:, EMOTIONS.index(asked)]
-        weights = column if column.any() else np.array([emotion != asked for emotion in EMOTIONS], dtype=float)
-        shown += rng.choices(EMOTIONS, weights.tolist(), k=confusable)
-    return shown
+def needed_confusability(questions: Questions, rewards: Rewards, taxonomy: Taxonomy, run: Path) -> np.ndarray | None:
+    """Return the (K, K) matrix of `questions.confusability`, or of the run folder's emotion space; None if none is needed.
+
+    Raises UserError where it is needed and not there.
+    """
+    if not questions.confusable_share and not rewards.graded:
+        return None
+    path = questions.confusability or run / "training" / "emotion_space" / "confusability.json"
+    if not path.exists():
+        raise UserError(
+            f"{path} is not there; training/main.py makes it; or name another one as questions.confusability, or set"
+            " questions.confusable_share=0"
+        )
+    return read_confusability(path, taxonomy.emotions)
+
+
+def _cases(kind: ModuleType, taxonomy: Taxonomy) -> int:
+    """Return of how many questions of a kind there must be an equal number: its cases, in each phrasing."""
+    return kind.cases(taxonomy) * len(kind.PHRASINGS)
 
 
 def _question(
-    kind, image_id: str, emotion: str, asked: str | None, phrasing: int, settings: Questions, rng: Random
+    kind: ModuleType,
+    image_id: str,
+    emotion: str,
+    asked: str | None,
+    phrasing: int,
+    taxonomy: Taxonomy,
+    answers: Answers,
+    rng: Random,
 ) -> Question:
-    options = tuple(rng.sample(EMOTIONS, len(EMOTIONS))) if kind == "multiple" else ()
-    by_letter = settings.answer_by == "letter"
-    listed = [f"({letter}) {option}" if by_letter else option for letter, option in zip(LETTERS, options, strict=False)]
-    text = PHRASINGS[kind][phrasing].format(
-        asked=asked, options=", ".join(listed), how="its letter" if by_letter else "its name"
-    )
-    prompt = f"{text} {REASONING if settings.reasoning else ANSWER_ALONE}"
-    return Question(kind, image_id, emotion, asked, options, phrasing, prompt)
+    options = kind.options(taxonomy, rng)
+    text = kind.text(phrasing, asked, options, answers)
+    prompt = f"{text} {REASONING if answers.reasoning else ANSWER_ALONE}"
+    return Question(kind.NAME, image_id, emotion, asked, options, phrasing, prompt)
 
 
 def _endless(items: list[str], rng: Random) -> Iterator[str]:

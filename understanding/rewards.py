@@ -1,55 +1,31 @@
-"""The rewards, as pure functions of a question and a completion; None where a reward does not apply.
-
-Right answers to binary and multiple-choice questions earn 1, others 0. A misleading question's score s, of an emotion that
-is (t = 1) or is not (t = 0) the image's, earns
-
-    brier       1 - 2 (s / 100 - t)^2       a proper score (Brier 1950), from -1 to 1; 50 earns 1/2
-    published   s / 100 where t = 1, else 1 - s / 100, from 0 to 1; 50 earns 1/2
-
-and an answer that is no score the worst that a score can earn, so that none is never better than some.
-"""
+"""The rewards of a completion, as pure functions. What an answer earns, its kind of question says (understanding/kinds/)."""
 
 import numpy as np
 
-from config.understanding_settings import Rewards
-from emoset.labels import EMOTIONS
-from understanding.answers import extract_answer, read_binary, read_emotion, read_score
-from understanding.questions import Question
+from config.taxonomy import Taxonomy
+from config.understanding_settings import Answers, Questions, Rewards
+from understanding import kinds
+from understanding.answers import extract_answer
+from understanding.question import Question
 
 
-def binary_reward(question: Question, answer: str | None) -> float | None:
-    """Return 1 for the right one of yes and no, else 0."""
-    if question.kind != "binary":
-        return None
-    said = None if answer is None else read_binary(answer)
-    return float(said is not None and said == question.is_true)
+def rewards_of(
+    question: Question,
+    completion: str,
+    taxonomy: Taxonomy,
+    answers: Answers,
+    rewards: Rewards,
+    confusability: np.ndarray | None,
+) -> dict[str, float | None]:
+    """Return the rewards of one completion by name, before their weights: of every kind of question, and of the format.
 
-
-def multiple_reward(
-    question: Question, answer: str | None, answer_by: str, confusability: np.ndarray | None = None
-) -> float | None:
-    """Return 1 for the true emotion, else 0.
-
-    With `confusability` (8, 8) a wrong emotion earns half of how easily the true one is taken for it, of the easiest.
+    Those of the kinds that the question is not of are None. confusability: (K, K), for the graded reward.
     """
-    if question.kind != "multiple":
-        return None
-    said = None if answer is None else read_emotion(answer, question.options, answer_by)
-    if said is None or said == question.emotion or confusability is None:
-        return float(said is not None and said == question.emotion)
-    row = confusability[EMOTIONS.index(question.emotion)]
-    return float(0.5 * row[EMOTIONS.index(said)] / row.max())
-
-
-def misleading_reward(question: Question, answer: str | None, scoring: str) -> float | None:
-    """Return what a score earns by `scoring`, brier or published."""
-    if question.kind != "misleading":
-        return None
-    score = None if answer is None else read_score(answer)
-    if score is None:
-        return -1.0 if scoring == "brier" else 0.0
-    error = abs(score / 100 - question.is_true)
-    return 1 - 2 * error**2 if scoring == "brier" else 1 - error
+    answer, kind = extract_answer(completion, answers.reasoning), kinds.kind_named(question.kind)
+    said = None if answer is None else kind.read(answer, question.options, taxonomy, answers)
+    earned: dict[str, float | None] = {each.NAME: None for each in kinds.KINDS}
+    earned[kind.NAME] = kind.reward(question, said, taxonomy, rewards, confusability)
+    return earned | {"format": float(answer is not None)}
 
 
 def length_reward(tokens: int, limit: int) -> float:
@@ -57,14 +33,7 @@ def length_reward(tokens: int, limit: int) -> float:
     return -min(max(tokens / limit - 1, 0.0), 1.0)
 
 
-def rewards_of(
-    question: Question, completion: str, reasoning: bool, answer_by: str, settings: Rewards, confusability: np.ndarray | None
-) -> dict[str, float | None]:
-    """Return the rewards binary, multiple, misleading and format of one completion, before their weights."""
-    answer = extract_answer(completion, reasoning)
-    return {
-        "binary": binary_reward(question, answer),
-        "multiple": multiple_reward(question, answer, answer_by, confusability if settings.graded else None),
-        "misleading": misleading_reward(question, answer, settings.scoring),
-        "format": float(answer is not None),
-    }
+def reward_weights(questions: Questions, rewards: Rewards) -> dict[str, float]:
+    """Return the weights of the rewards that are in use, by name: of the kinds that are asked, and of what all share."""
+    own = kinds.weights(questions, rewards) | {"format": rewards.format}
+    return own | ({"length": rewards.length} if rewards.length else {})

@@ -1,61 +1,80 @@
 """The supervised warm-up: right answers to the same questions, by TRL's SFTTrainer."""
 
+from functools import partial
 from pathlib import Path
 
-from peft import PeftModel
 from trl import SFTConfig, SFTTrainer
 
 from config.settings import Settings
-from understanding.checkpoints import WholeCheckpoints, newest_checkpoint
-from understanding.curves import Numbers
-from understanding.grpo import announce, common_arguments, keep_precise, load_trainable, on_one_gpu, question_data
-from understanding.model import lora_config
-from understanding.questions import LETTERS, Question
+from config.taxonomy import Taxonomy
+from config.understanding_settings import Answers
+from runtime.recipe import settings_of
+from understanding import kinds
+from understanding.callbacks import MetricsCallback
+from understanding.question import Question
+from understanding.stages import StageModel, TrainingData, run_stage, stage_recipe
+from understanding.trainers import (
+    common_arguments,
+    keep_precise,
+    load_trainable,
+    log_start,
+    new_adapter,
+    on_one_gpu,
+    question_data,
+)
+from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint
 
-SURE = {True: "95", False: "5"}  # scores of a true and of a wrong emotion
 
-
-def right_answer(question: Question, reasoning: bool, answer_by: str) -> str:
-    """Return an answer that earns the most, or nearly so, in the format of the questions."""
-    if question.kind == "binary":
-        answer = "yes" if question.is_true else "no"
-    elif question.kind == "misleading":
-        answer = SURE[question.is_true]
-    else:
-        answer = LETTERS[question.options.index(question.emotion)] if answer_by == "letter" else question.emotion
-    thought = f"This image evokes {question.emotion}."
-    return f"<think>{thought}</think><answer>{answer}</answer>" if reasoning else answer
+def warm_up(
+    settings: Settings, folder: Path, start: StageModel, questions: list[Question], data: TrainingData
+) -> StageModel:
+    """Return what `warmup.steps` updates on right answers make of `start`, in `folder`/warm_up/; `start` where that is 0."""
+    steps = settings.warmup.steps
+    if not steps:
+        return start
+    recipe = stage_recipe(settings, "warm_up", settings_of("warmup", settings.warmup), start, questions, data)
+    what = f"Supervised warm-up: {steps:,} updates on right answers"
+    training = partial(train_on_answers, settings, start.model, questions, data.images)
+    return run_stage(settings, folder / "warm_up", recipe, start, steps, what, training)
 
 
 def train_on_answers(
     settings: Settings, start: str | Path, questions: list[Question], images: dict[str, Path], folder: Path
 ) -> None:
-    """Train the model `start`, by name or folder, on right answers; go on from the newest checkpoint in `folder`."""
-    asked, warmup = settings.questions, settings.warmup
+    """Train the model `start`, by name or folder, on right answers, from the newest checkpoint in `folder`."""
+    warmup = settings.warmup
     arguments = on_one_gpu(
         SFTConfig(
             output_dir=str(folder / "checkpoints"),
             per_device_train_batch_size=warmup.batch_size,
             max_steps=warmup.steps,
             max_length=None,
-            **common_arguments(settings) | {"learning_rate": warmup.learning_rate, "lr_scheduler_type": "cosine"},
+            learning_rate=warmup.learning_rate,
+            lr_scheduler_type="cosine",
+            **common_arguments(settings.tuning, settings.machine, settings.understanding.dtype, settings.seed),
         )
     )
-    model, processor = load_trainable(settings, start)
-    answers = [right_answer(question, asked.reasoning, asked.answer_by) for question in questions]
-    new_adapter = settings.understanding.lora_rank and not isinstance(model, PeftModel)
+    model, processor = load_trainable(settings.understanding, start)
+    answers = [right_answer(question, settings.data.taxonomy, settings.answers) for question in questions]
     trainer = Trainer(
         model=model,
         args=arguments,
         processing_class=processor,
         train_dataset=question_data(questions, images, settings.understanding.max_pixels, answers),
-        callbacks=[Numbers(folder)],
-        peft_config=lora_config(settings.understanding) if new_adapter else None,
+        callbacks=[MetricsCallback(folder)],
+        **new_adapter(settings.understanding, model),
     )
-    keep_precise(trainer, settings)
+    keep_precise(trainer, settings.understanding)
     newest = newest_checkpoint(arguments)
-    announce(trainer, "warm_up", newest)
+    log_start(trainer, "warm_up", newest)
     trainer.train(resume_from_checkpoint=newest)
+
+
+def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> str:
+    """Return a completion that earns the most, or nearly so, in the form that the question asks for."""
+    answer = kinds.kind_named(question.kind).right_answer(question, taxonomy, answers)
+    thought = f"This image evokes {question.emotion}."
+    return f"<think>{thought}</think><answer>{answer}</answer>" if answers.reasoning else answer
 
 
 class Trainer(WholeCheckpoints, SFTTrainer):

@@ -1,0 +1,118 @@
+"""Binary questions: does this image belong to awe? They are answered by yes or no.
+
+P(yes is right | asked emotion, phrasing) is 1/2 exactly.
+"""
+
+from collections.abc import Callable, Iterator
+from random import Random
+
+import numpy as np
+import pandas as pd
+
+from config.taxonomy import Taxonomy
+from config.understanding_settings import Answers, Questions, Rewards
+from runtime.figures import Metric, of_balanced_share, of_share
+from understanding.answers import plain
+from understanding.cases import half_true
+from understanding.question import Question
+
+NAME = "binary"
+SHARE = 1.0
+WEIGHT = 1.0
+PHRASINGS = (
+    "Does this image belong to {asked} or not? Answer yes or no.",
+    "Is {asked} the emotion that this image evokes? Answer yes or no.",
+    "Would most viewers feel {asked} when they see this image? Answer yes or no.",
+    "Someone says that this image shows {asked}. Is that right? Answer yes or no.",
+)
+COLUMN = "said_yes"
+FORCED_CHOICE = False
+CURVES = {"binary_balanced_accuracy": "binary"}
+WORDS = {"yes": True, "no": False}
+ALWAYS = tuple(WORDS)
+
+
+def cases(taxonomy: Taxonomy) -> int:
+    """Return 2 K: each asked emotion, where it is true and where not."""
+    return 2 * len(taxonomy)
+
+
+def draw(
+    rounds: int, taxonomy: Taxonomy, questions: Questions, confusability: np.ndarray | None, rng: Random
+) -> Iterator[tuple[str, str]]:
+    """Yield (asked, true) emotions."""
+    return half_true(rounds, taxonomy.emotions, questions, confusability, rng)
+
+
+def options(taxonomy: Taxonomy, rng: Random) -> tuple[str, ...]:
+    """Return no options: the question names one emotion."""
+    return ()
+
+
+def text(phrasing: int, asked: str, options: tuple[str, ...], answers: Answers) -> str:
+    """Return the question, which names the asked emotion."""
+    return PHRASINGS[phrasing].format(asked=asked)
+
+
+def truth(question: Question, taxonomy: Taxonomy) -> bool:
+    """Return whether the asked emotion is that of the image."""
+    return question.is_true
+
+
+def allowed(question: Question, taxonomy: Taxonomy, answers: Answers) -> tuple[str, ...]:
+    """Return yes and no."""
+    return tuple(WORDS)
+
+
+def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> str:
+    """Return the true one of yes and no."""
+    return "yes" if truth(question, taxonomy) else "no"
+
+
+def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> bool | None:
+    """Return True for yes, False for no, None for anything else, "yes and no" among them."""
+    return WORDS.get(plain(answer))
+
+
+def reward(
+    question: Question, said: bool | None, taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None
+) -> float:
+    """Return 1 for the right one of yes and no, else 0."""
+    return float(said is not None and said == truth(question, taxonomy))
+
+
+def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
+    """Return what a coin earns."""
+    return 1 / 2
+
+
+def blind_answers(taxonomy: Taxonomy, answers: Answers) -> dict[str, Callable[[Question], str]]:
+    """Return the policies that say yes and no."""
+    return {word: lambda question, word=word: word for word in WORDS}
+
+
+def logged(questions: list[Question], rewards: list[float], taxonomy: Taxonomy) -> dict[str, float]:
+    """Return nothing: the mean reward is the accuracy."""
+    return {}
+
+
+def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dict]:
+    """Return the figures of binary answers.
+
+    binary_balanced_accuracy     mean of the shares answered right where yes is right and where no is; no answer is wrong
+    yes_rate                     share of yes among all answers
+    """
+    is_true = (table["asked"] == table["emotion"]).to_numpy()
+    found = {"yes_rate": of_share([said is True for said in table[COLUMN]], seed)}
+    if len(set(is_true)) == 2:
+        right = (table[COLUMN] == pd.Series(is_true, table.index)).to_numpy()
+        found["binary_balanced_accuracy"] = of_balanced_share(right, is_true, seed)
+    return found
+
+
+def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
+    """Return what the figures are called, and what chance gives."""
+    return {
+        "binary_balanced_accuracy": Metric("Binary, balanced", "↑", "right yes and right no, half each", 1 / 2),
+        "yes_rate": Metric("Says yes", "", "share of yes among binary answers; half of them are right", 1 / 2),
+    }

@@ -1,0 +1,159 @@
+"""Misleading questions: to what extent does this image belong to awe? They are answered by a score from 0 to 100.
+
+P(the asked emotion is true | asked emotion, phrasing) is 1/2 exactly. A score s, of an emotion that is (t = 1) or is not
+(t = 0) the image's, earns
+
+    brier       1 - 2 (s / 100 - t)^2       a proper score (Brier 1950), from -1 to 1; 50 earns 1/2
+    published   s / 100 where t = 1, else 1 - s / 100, from 0 to 1; 50 earns 1/2
+
+and an answer that is no score the worst that a score can earn, so that none is never better than some.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from random import Random
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from config.taxonomy import Taxonomy
+from config.understanding_settings import Answers, Questions, Rewards
+from runtime.figures import Metric, of_share, of_statistic
+from understanding.cases import half_true
+from understanding.question import Question
+
+NAME = "misleading"
+SHARE = 1.0
+WEIGHT = 1.0
+PHRASINGS = (
+    "To what extent, from 0 to 100, do you think this image belongs to {asked}? Answer with a number.",
+    "How strongly does this image evoke {asked}? Answer with a number from 0 (not at all) to 100 (certainly).",
+    "Rate from 0 to 100 how well {asked} describes this image. Answer with the number.",
+    "How sure are you, from 0 to 100, that the emotion of this image is {asked}? Answer with a number.",
+)
+COLUMN = "said_score"
+FORCED_CHOICE = False
+CURVES = {"misleading_auroc": "misleading AUROC"}
+ALWAYS = ("0", "50", "100")
+SURE = {True: "95", False: "5"}  # scores of a true and of a wrong emotion, in supervised training
+TRIED = range(0, 101, 5)  # scores that a blind policy chooses from
+BINS = 10  # of the calibration error
+NUMBER = re.compile(r"""[\s"'`*_(\[]*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*(?:%|/\s*100)?[\s"'`*_)\].,;:!]*""")
+
+
+def cases(taxonomy: Taxonomy) -> int:
+    """Return 2 K: each asked emotion, where it is true and where not."""
+    return 2 * len(taxonomy)
+
+
+def draw(
+    rounds: int, taxonomy: Taxonomy, questions: Questions, confusability: np.ndarray | None, rng: Random
+) -> Iterator[tuple[str, str]]:
+    """Yield (asked, true) emotions."""
+    return half_true(rounds, taxonomy.emotions, questions, confusability, rng)
+
+
+def options(taxonomy: Taxonomy, rng: Random) -> tuple[str, ...]:
+    """Return no options: the question names one emotion."""
+    return ()
+
+
+def text(phrasing: int, asked: str, options: tuple[str, ...], answers: Answers) -> str:
+    """Return the question, which names the asked emotion."""
+    return PHRASINGS[phrasing].format(asked=asked)
+
+
+def truth(question: Question, taxonomy: Taxonomy) -> float:
+    """Return 100 where the asked emotion is that of the image, else 0."""
+    return 100.0 * question.is_true
+
+
+def allowed(question: Question, taxonomy: Taxonomy, answers: Answers) -> tuple[str, ...]:
+    """Return the whole scores."""
+    return tuple(map(str, range(101)))
+
+
+def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> str:
+    """Return a score that is sure, but not quite: it earns nearly the most."""
+    return SURE[question.is_true]
+
+
+def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> float | None:
+    """Return a score from 0 to 100, as "70", "70.5", "70 %" or "70/100" give it, or None: "-5", "1e3", "101", "70 or 80"."""
+    match = NUMBER.fullmatch(answer)
+    score = float(match[1]) if match else None
+    return score if score is not None and score <= 100 else None
+
+
+def reward(
+    question: Question, said: float | None, taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None
+) -> float:
+    """Return what a score earns by `rewards.scoring`, brier or published."""
+    is_brier = rewards.scoring == "brier"
+    if said is None:
+        return -1.0 if is_brier else 0.0
+    error = abs(said / 100 - question.is_true)
+    return 1 - 2 * error**2 if is_brier else 1 - error
+
+
+def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
+    """Return what always 50 earns, by either scoring."""
+    return 1 / 2
+
+
+def blind_answers(taxonomy: Taxonomy, answers: Answers) -> dict[str, Callable[[Question], str]]:
+    """Return the policies that say one score."""
+    return {str(score): lambda question, score=score: str(score) for score in TRIED}
+
+
+def logged(questions: list[Question], rewards: list[float], taxonomy: Taxonomy) -> dict[str, float]:
+    """Return nothing beside the mean reward."""
+    return {}
+
+
+def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dict]:
+    """Return the figures of scores.
+
+    misleading_auroc             chance that a true emotion's score is above a wrong one's; no score counts as 50
+    misleading_mean_true, misleading_mean_wrong   mean scores, from 0 to 100, of those that gave one
+    misleading_ece               expected calibration error of score / 100, in ten bins (Naeini et al. 2015)
+    """
+    found = {}
+    is_true = (table["asked"] == table["emotion"]).to_numpy()
+    scores = table[COLUMN].astype(float).to_numpy()
+    filled = np.where(np.isnan(scores), 50.0, scores)
+    if len(set(is_true)) == 2:
+        found["misleading_auroc"] = of_statistic(lambda rows: auroc(is_true[rows], filled[rows]), is_true, seed)
+    given = ~np.isnan(scores)
+    for name, side in (("true", is_true), ("wrong", ~is_true)):
+        if (given & side).any():
+            found[f"misleading_mean_{name}"] = of_share(scores[given & side], seed)
+    if given.any():
+        said, true = scores[given] / 100, is_true[given]
+        one_group = np.zeros(len(said))
+        found["misleading_ece"] = of_statistic(lambda rows: calibration_error(said[rows], true[rows]), one_group, seed)
+    return found
+
+
+def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Return the chance that the score of a true one is above that of a false one, ties by half: Mann and Whitney's U."""
+    true = int(truth.sum())
+    return float((rankdata(scores)[truth].mean() - (true + 1) / 2) / (len(truth) - true))
+
+
+def calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean distance of stated probabilities from how often they came true, over ten equal bins by their size."""
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    gaps = [abs((probabilities[bins == each] - truth[bins == each]).sum()) for each in range(BINS)]
+    return float(sum(gaps) / len(probabilities))
+
+
+def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
+    """Return what the figures are called, and what chance gives."""
+    return {
+        "misleading_auroc": Metric("Misleading, AUROC", "↑", "a true emotion's score is above a wrong one's", 1 / 2),
+        "misleading_mean_true": Metric("Score of true", "↑", "mean score, of 100, of the true emotion"),
+        "misleading_mean_wrong": Metric("Score of wrong", "↓", "mean score, of 100, of a wrong emotion"),
+        "misleading_ece": Metric("Misleading, ECE", "↓", "calibration error of the scores"),
+    }

@@ -1,0 +1,198 @@
+"""Multiple-choice questions: which of the K emotions is it? They are answered by a name, or by the letter of an option.
+
+Every emotion is the true one equally often, and the options stand in random order.
+"""
+
+import re
+import string
+from collections.abc import Callable, Iterator
+from random import Random
+
+import numpy as np
+import pandas as pd
+
+from config.errors import UserError
+from config.taxonomy import Taxonomy
+from config.understanding_settings import Answers, Questions, Rewards
+from runtime.figures import Metric, of_balanced_share, of_share
+from understanding.answers import plain
+from understanding.question import Question
+
+NAME = "multiple"
+SHARE = 1.0
+WEIGHT = 1.0
+PHRASINGS = (
+    "Which of these emotions does this image represent: {options}? Answer with {how}.",
+    "What does this image make its viewers feel? Choose from {options}. Answer with {how}.",
+    "Here are {count} emotions: {options}. Which one fits this image best? Answer with {how}.",
+    "Name the emotion of this image. It is one of {options}. Answer with {how}.",
+)
+COLUMN = "said_emotion"
+FORCED_CHOICE = True
+CURVES = {"multiple_accuracy": "multiple choice", "multiple_forced_accuracy": "forced choice"}
+ALWAYS = ()
+LETTERS = string.ascii_uppercase
+NUMBERS = "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
+NUMBERS = dict(enumerate([*NUMBERS.split(), "nineteen", "twenty"], start=2))
+
+
+def cases(taxonomy: Taxonomy) -> int:
+    """Return K: each true emotion."""
+    return len(taxonomy)
+
+
+def draw(
+    rounds: int, taxonomy: Taxonomy, questions: Questions, confusability: np.ndarray | None, rng: Random
+) -> Iterator[tuple[None, str]]:
+    """Yield (None, true emotion)."""
+    for emotion in taxonomy.emotions:
+        for _ in range(rounds):
+            yield None, emotion
+
+
+def options(taxonomy: Taxonomy, rng: Random) -> tuple[str, ...]:
+    """Return all emotions in random order."""
+    return tuple(rng.sample(taxonomy.emotions, len(taxonomy)))
+
+
+def text(phrasing: int, asked: None, options: tuple[str, ...], answers: Answers) -> str:
+    """Return the question, which lists the options, with their letters where one answers by letter.
+
+    Raises UserError where there are more options than letters.
+    """
+    by_letter = answers.by == "letter"
+    if by_letter and len(options) > len(LETTERS):
+        raise UserError(
+            f"answers.by: letter allows at most {len(LETTERS)} emotions, and data.taxonomy lists {len(options)};"
+            " set answers.by=name"
+        )
+    listed = [f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)] if by_letter else options
+    return PHRASINGS[phrasing].format(
+        options=", ".join(listed),
+        count=NUMBERS.get(len(options), len(options)),
+        how="its letter" if by_letter else "its name",
+    )
+
+
+def truth(question: Question, taxonomy: Taxonomy) -> str:
+    """Return the true emotion."""
+    return question.emotion
+
+
+def said_as(question: Question, emotion: str, answers: Answers) -> str:
+    """Return the answer that means an emotion: its name, or the letter of that option."""
+    return LETTERS[question.options.index(emotion)] if answers.by == "letter" else emotion
+
+
+def allowed(question: Question, taxonomy: Taxonomy, answers: Answers) -> tuple[str, ...]:
+    """Return the K names or letters, in the order of the taxonomy's emotions."""
+    return tuple(said_as(question, emotion, answers) for emotion in taxonomy.emotions)
+
+
+def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> str:
+    """Return the true emotion's name or letter."""
+    return said_as(question, truth(question, taxonomy), answers)
+
+
+def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> str | None:
+    """Return the one emotion that an answer names, or gives the letter of, or None.
+
+    options: the emotions in the order of their letters. By letter, "B", "(b)" and, where they agree, "B: awe" are read.
+    """
+    words = plain(answer)
+    if answers.by == "name":
+        return words if words in taxonomy.emotions else None
+    letter, _, name = (plain(part) for part in re.sub(r"[):.,\s]+", " ", words).partition(" "))
+    place = LETTERS.casefold().find(letter) if len(letter) == 1 else -1
+    if not 0 <= place < len(options) or name not in ("", options[place]):
+        return None
+    return options[place]
+
+
+def reward(
+    question: Question, said: str | None, taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None
+) -> float:
+    """Return 1 for the true emotion, else 0.
+
+    With `rewards.graded` a wrong emotion earns half of how easily the true one is taken for it, of the easiest, by
+    `confusability` (K, K).
+    """
+    true = truth(question, taxonomy)
+    if said is None or said == true or not rewards.graded:
+        return float(said is not None and said == true)
+    row = confusability[taxonomy.emotions.index(true)]
+    return float(0.5 * row[taxonomy.emotions.index(said)] / row.max())
+
+
+def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
+    """Return what an answer at random earns; of the graded reward what the emotion earns that earns most on average."""
+    if not rewards.graded:
+        return 1 / len(taxonomy)
+    earned = 0.5 * confusability / confusability.max(1, keepdims=True) + np.eye(len(taxonomy))
+    return float(earned.mean(0).max())
+
+
+def blind_answers(taxonomy: Taxonomy, answers: Answers) -> dict[str, Callable[[Question], str]]:
+    """Return the policies that say one emotion, and those that choose an option by its place."""
+    by_name = {
+        emotion: lambda question, emotion=emotion: said_as(question, emotion, answers) for emotion in taxonomy.emotions
+    }
+    by_place = {
+        f"place {place}": lambda question, place=place: said_as(question, question.options[place], answers)
+        for place in range(len(taxonomy))
+    }
+    return by_name | by_place
+
+
+def logged(questions: list[Question], rewards: list[float], taxonomy: Taxonomy) -> dict[str, float]:
+    """Return the share of right answers about the images of each emotion that is among them."""
+    earned: dict[str, list[bool]] = {emotion: [] for emotion in taxonomy.emotions}
+    for question, each in zip(questions, rewards, strict=True):
+        earned[question.emotion].append(each == 1)
+    return {f"accuracy/{emotion}": sum(right) / len(right) for emotion, right in earned.items() if right}
+
+
+def likelihood_columns(emotions: tuple[str, ...]) -> list[str]:
+    """Return the columns of a table of answers that hold how likely each emotion is as the answer."""
+    return [f"p_{emotion}" for emotion in emotions]
+
+
+def choice_figures(name: str, true: np.ndarray, said: np.ndarray, seed: int) -> dict[str, dict]:
+    """Return the accuracy of what is said (n,) of true emotions (n,), and its mean over the true emotions."""
+    right = true == said
+    return {
+        f"{name}_accuracy": of_share(right, seed),
+        f"{name}_balanced_accuracy": of_balanced_share(right, true, seed),
+    }
+
+
+def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dict]:
+    """Return the figures of multiple-choice answers.
+
+    multiple_accuracy            share of answers that name the true emotion
+    multiple_balanced_accuracy   its mean over the true emotions
+    multiple_<emotion>           the same for the images of one emotion
+    multiple_forced_accuracy     how often the true emotion is the likeliest of all, where likelihoods were measured
+    multiple_forced_balanced_accuracy
+    """
+    true = table["emotion"].to_numpy()
+    found = choice_figures("multiple", true, table[COLUMN].fillna("none").to_numpy(), seed)
+    for emotion in [emotion for emotion in taxonomy.emotions if (true == emotion).any()]:
+        found[f"multiple_{emotion}"] = of_share(table[true == emotion][COLUMN] == emotion, seed)
+    columns = likelihood_columns(taxonomy.emotions)
+    if columns[0] in table and table[columns].notna().all(axis=None):
+        likeliest = np.array(taxonomy.emotions)[table[columns].to_numpy().argmax(1)]
+        found |= choice_figures("multiple_forced", true, likeliest, seed)
+    return found
+
+
+def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
+    """Return what the figures are called, but for those of single emotions, and what chance gives."""
+    chance = 1 / len(taxonomy)
+    mean, likeliest = "its mean over the true emotions", "the true emotion is the likeliest of all that may be named"
+    return {
+        "multiple_accuracy": Metric("Multiple choice", "↑", "answers that name the true emotion", chance),
+        "multiple_balanced_accuracy": Metric("Multiple choice, balanced", "↑", mean, chance),
+        "multiple_forced_accuracy": Metric("Forced choice", "↑", likeliest, chance),
+        "multiple_forced_balanced_accuracy": Metric("Forced choice, balanced", "↑", mean, chance),
+    }

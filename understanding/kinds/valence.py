@@ -1,0 +1,123 @@
+"""Valence questions: is the feeling that this image evokes positive or negative? They are answered by one of these words.
+
+P(positive | phrasing) is 1/2 exactly, however many emotions either side has, and two of the four phrasings name either
+word first. Which emotions are positive, the taxonomy says.
+"""
+
+from collections.abc import Callable, Iterator
+from random import Random
+
+import numpy as np
+import pandas as pd
+
+from config.taxonomy import SIDES, Taxonomy
+from config.understanding_settings import Answers, Questions, Rewards
+from runtime.figures import Metric, of_balanced_share, of_share
+from understanding.answers import plain
+from understanding.question import Question
+
+NAME = "valence"
+SHARE = 0.0
+WEIGHT = 1.0
+PHRASINGS = (
+    "Is the feeling that this image evokes positive or negative? Answer positive or negative.",
+    "Is the emotion of this image negative or positive? Answer negative or positive.",
+    "Would most viewers feel something positive or something negative when they see this image? Answer with that word.",
+    "Does this image make its viewers feel negative or positive? Answer with one of the two words.",
+)
+COLUMN = "said_valence"
+FORCED_CHOICE = False
+CURVES = {"valence_balanced_accuracy": "valence"}
+ALWAYS = SIDES
+
+
+def cases(taxonomy: Taxonomy) -> int:
+    """Return twice the number of emotions on the larger side: each of these emotions, and as many of the other side."""
+    return 2 * max(map(len, taxonomy.sides.values()))
+
+
+def draw(
+    rounds: int, taxonomy: Taxonomy, questions: Questions, confusability: np.ndarray | None, rng: Random
+) -> Iterator[tuple[None, str]]:
+    """Yield (None, true emotion): as many of either side, spread evenly over the emotions of a side."""
+    each = rounds * cases(taxonomy) // 2
+    for emotions in taxonomy.sides.values():
+        whole, rest = divmod(each, len(emotions))
+        for emotion in [*emotions * whole, *rng.sample(emotions, rest)]:
+            yield None, emotion
+
+
+def options(taxonomy: Taxonomy, rng: Random) -> tuple[str, ...]:
+    """Return no options: the phrasings themselves name both words."""
+    return ()
+
+
+def text(phrasing: int, asked: None, options: tuple[str, ...], answers: Answers) -> str:
+    """Return the question."""
+    return PHRASINGS[phrasing]
+
+
+def truth(question: Question, taxonomy: Taxonomy) -> str:
+    """Return the side of the true emotion, positive or negative."""
+    return taxonomy.side_of(question.emotion)
+
+
+def allowed(question: Question, taxonomy: Taxonomy, answers: Answers) -> tuple[str, ...]:
+    """Return positive and negative."""
+    return SIDES
+
+
+def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> str:
+    """Return the true one of positive and negative."""
+    return truth(question, taxonomy)
+
+
+def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> str | None:
+    """Return positive or negative, None for anything else, both words among them."""
+    word = plain(answer)
+    return word if word in SIDES else None
+
+
+def reward(
+    question: Question, said: str | None, taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None
+) -> float:
+    """Return 1 for the right one of positive and negative, else 0."""
+    return float(said == truth(question, taxonomy))
+
+
+def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
+    """Return what a coin earns."""
+    return 1 / 2
+
+
+def blind_answers(taxonomy: Taxonomy, answers: Answers) -> dict[str, Callable[[Question], str]]:
+    """Return the policies that say positive and negative."""
+    return {word: lambda question, word=word: word for word in SIDES}
+
+
+def logged(questions: list[Question], rewards: list[float], taxonomy: Taxonomy) -> dict[str, float]:
+    """Return nothing: the mean reward is the accuracy."""
+    return {}
+
+
+def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dict]:
+    """Return the figures of valence answers.
+
+    valence_balanced_accuracy    mean of the shares answered right of positive and of negative images; no answer is wrong
+    positive_rate                share of positive among all answers
+    """
+    true = table["emotion"].map(taxonomy.side_of).to_numpy()
+    found = {"positive_rate": of_share([said == "positive" for said in table[COLUMN]], seed)}
+    if len(set(true)) == 2:
+        right = (table[COLUMN] == pd.Series(true, table.index)).to_numpy()
+        found["valence_balanced_accuracy"] = of_balanced_share(right, true, seed)
+    return found
+
+
+def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
+    """Return what the figures are called, and what chance gives."""
+    rate = "share of positive among valence answers; half of the images are"
+    return {
+        "valence_balanced_accuracy": Metric("Valence, balanced", "↑", "right positive and right negative, half each", 1 / 2),
+        "positive_rate": Metric("Says positive", "", rate, 1 / 2),
+    }

@@ -2,20 +2,22 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from accelerate import PartialState
-
 from config.errors import UserError
-from runtime.run_folder import is_first_process
 from config.section import ROOT
 from config.settings import Settings
-from runtime.built_folder import building
 from emoset.model_card import about_data
+from runtime.built_folder import building
 from runtime.hub import resolve_model
-from understanding.grpo import reward_weights
-from understanding.loading import load_processor
+from runtime.processes import start_process
+from runtime.recipe import Recipe
+from runtime.run_folder import is_first_process
+from understanding import kinds
 from understanding.model import ADAPTER
+from understanding.processor import load_processor
+from understanding.rewards import reward_weights
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", ADAPTER)  # of a checkpoint
 CARD = """---
@@ -24,7 +26,7 @@ tags: [emotion, vision-language, grpo, affective-computing]
 ---
 # A vision-language model that tells the emotion of an image
 
-`{base}`, fine-tuned on {data} by GRPO with binary, multiple-choice and misleading-choice questions.
+`{base}`, fine-tuned on {data} by GRPO with questions of the kinds {kinds}.
 
 ```python
 {use}
@@ -32,13 +34,13 @@ tags: [emotion, vision-language, grpo, affective-computing]
 
 ## Training
 - {what}
-- Rewards: {rewards}; misleading scored by `{scoring}`.
+- Rewards: {rewards}; scores are rewarded by `{scoring}`.
 - Answers: {format}, by {answer_by}; seed {seed}.
-{steps}
+{done}
 
 ## Limits
 {limits}
-- Evaluate it (evaluation/evaluate.py) before you rely on it: the lines above say what was done, not how well.
+- Evaluate it (evaluation/evaluate.py) before you rely on it. The lines above say what was done, and not how well it works.
 """
 ADAPTER_USE = """from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -51,15 +53,22 @@ model = AutoModelForImageTextToText.from_pretrained("path/to/this/folder")
 processor = AutoProcessor.from_pretrained("path/to/this/folder")"""
 
 
-def save_result(checkpoint: Path, start: str | Path, folder: Path, settings: Settings, steps: list[str]) -> None:
+def model_recipe(key: str, done: Sequence[str]) -> Recipe:
+    """Return what a model's folder is built from. key: a hash of all that the model was made from. done: what was done."""
+    return Recipe("understanding model", {}, {"training": key, "stages": list(done)})
+
+
+def write_model_folder(
+    checkpoint: Path, start: str | Path, folder: Path, settings: Settings, key: str, done: Sequence[str]
+) -> None:
     """Write what a stage has trained, whole, in place of an older folder. All processes call it.
 
-    checkpoint: the stage's last. start: the model that it started from, by name or folder. steps: what was done, for the
-    model card.
+    checkpoint: the stage's last. start: the model that it started from, by name or folder. key, done: see model_recipe.
+    Raises UserError for a checkpoint without weights.
     """
     if is_first_process():
-        with building(folder, {"what": "understanding model", "steps": steps}) as work:
-            for path in (path for kind in WEIGHTS for path in checkpoint.glob(kind)):
+        with building(folder, model_recipe(key, done)) as work:
+            for path in (path for pattern in WEIGHTS for path in checkpoint.glob(pattern)):
                 shutil.copy(path, work)
             if not any(work.glob("*.safetensors")):
                 raise UserError(
@@ -69,8 +78,8 @@ def save_result(checkpoint: Path, start: str | Path, folder: Path, settings: Set
             load_processor(resolve_model(str(start))).save_pretrained(work)
             if (work / ADAPTER).is_file():
                 _name_base(work / ADAPTER, settings.understanding.model)
-            (work / "README.md").write_text(_card(settings, steps), encoding="utf-8")
-    PartialState().wait_for_everyone()
+            (work / "README.md").write_text(_model_card(settings, done), encoding="utf-8")
+    start_process().wait_for_everyone()
 
 
 def _name_base(path: Path, base: str) -> None:
@@ -80,21 +89,20 @@ def _name_base(path: Path, base: str) -> None:
     path.write_text(json.dumps(about, indent=2) + "\n")
 
 
-def _card(settings: Settings, steps: list[str]) -> str:
+def _model_card(settings: Settings, done: Sequence[str]) -> str:
     options, rewards = settings.understanding, settings.rewards
-    trained = (
-        f"LoRA of rank {options.lora_rank} on {', '.join(options.lora_targets)}" if options.lora_rank else "All weights"
-    )
+    adapter = f"LoRA of rank {options.lora_rank} on {', '.join(options.lora_targets)}"
     vision = "the vision tower trained too" if options.train_vision else "the vision tower frozen"
     return CARD.format(
-        **about_data(settings.data.emoset),
+        **about_data(settings.data.emoset, settings.data.taxonomy),
         base=options.model,
+        kinds=", ".join(name for name, share in kinds.shares(settings.questions).items() if share),
         use=(ADAPTER_USE if options.lora_rank else WHOLE_USE).format(base=options.model),
-        what=f"{trained}, {vision}.",
-        rewards=", ".join(f"{name} x {weight:g}" for name, weight in reward_weights(rewards).items()),
+        what=f"{adapter if options.lora_rank else 'All weights'}, {vision}.",
+        rewards=", ".join(f"{name} x {weight:g}" for name, weight in reward_weights(settings.questions, rewards).items()),
         scoring=rewards.scoring,
-        format="`<think>…</think><answer>…</answer>`" if settings.questions.reasoning else "the answer alone",
-        answer_by=settings.questions.answer_by,
+        format="`<think>…</think><answer>…</answer>`" if settings.answers.reasoning else "the answer alone",
+        answer_by=settings.answers.by,
         seed=settings.seed,
-        steps="\n".join(f"- {step}" for step in steps),
+        done="\n".join(f"- {line}" for line in done),
     )

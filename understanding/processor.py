@@ -1,4 +1,4 @@
-"""Loading the processor of a vision-language model, with torchvision or without."""
+"""The processor of a vision-language model, loaded with torchvision or without."""
 
 from contextlib import suppress
 

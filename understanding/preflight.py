@@ -1,0 +1,55 @@
+"""What is checked, and said, before a model is loaded: what cannot be, and how large an update and a prompt are."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from config.data_settings import Machine
+from config.errors import UserError
+from config.settings import Settings
+from config.understanding_settings import Understanding
+from emoset.images import load_image
+from runtime.hub import check_repository, resolve_model
+from runtime.run_folder import is_first_process, log
+from understanding.grpo import plan
+from understanding.model import bounded, check_four_bit, conversation
+from understanding.processor import load_processor
+from understanding.question import Question
+from understanding.trainers import start_training_process
+
+
+def check_and_announce(settings: Settings, questions: list[Question], images: dict[str, Path]) -> None:
+    """Start this process, refuse what cannot be trained, and log what a step amounts to. images: the file of every id."""
+    state, grpo = start_training_process(), settings.grpo
+    _check_extras(settings.understanding, settings.machine)
+    shared = plan(grpo, len(questions), grpo.steps_one)
+    if shared.processes != state.num_processes:
+        raise UserError(f"{shared.processes} processes were launched, but they found {state.num_processes}")
+    prompt, image = prompt_tokens(settings.understanding, questions[0], images[questions[0].image_id])
+    log.info(
+        f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions x {grpo.group} answers on"
+        f" {shared.processes} processes ({state.device.type}), each"
+        f" {shared.accumulation} times {grpo.batch_size} x {grpo.group} answers; {shared.steps:,} updates in Step I,"
+        f" of {len(questions) // grpo.questions_per_step:,} to a pass over the questions\n"
+        f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {settings.answers.tokens}"
+    )
+
+
+def prompt_tokens(understanding: Understanding, question: Question, path: Path) -> tuple[int, int]:
+    """Return how many tokens the prompt of a question has, and how many of them the image takes."""
+    processor = load_processor(resolve_model(understanding.model))
+    text = processor.apply_chat_template(conversation(question.prompt), add_generation_prompt=True, tokenize=False)
+    image = bounded(load_image(path), understanding.max_pixels)
+    whole = len(processor(images=[[image]], text=[text], return_tensors="pt").input_ids[0])
+    return whole, whole - len(processor.tokenizer(text).input_ids) + 1
+
+
+def _check_extras(understanding: Understanding, machine: Machine) -> None:
+    """Raise UserError where the config asks for a package, a GPU or a repository that is not there."""
+    if understanding.four_bit:
+        check_four_bit()
+    if machine.tracker != "none" and not find_spec(machine.tracker):
+        raise UserError(
+            f"machine.tracker: {machine.tracker} is not installed; pip install {machine.tracker}, or choose none"
+        )
+    if understanding.push_to_hub and is_first_process():
+        check_repository(understanding.push_to_hub, "understanding.push_to_hub")

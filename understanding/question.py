@@ -1,0 +1,26 @@
+"""One question about the emotion of an image."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about one image.
+
+    kind: the name of one of understanding.kinds. emotion: the true one. asked: the emotion that the question names; None
+    where it names none, or all. options: the emotions in the order that the prompt lists them; empty where it lists none.
+    phrasing: which of the kind's PHRASINGS.
+    """
+
+    kind: str
+    image_id: str
+    emotion: str
+    asked: str | None
+    options: tuple[str, ...]
+    phrasing: int
+    prompt: str
+
+    @property
+    def is_true(self) -> bool:
+        """Whether the asked emotion is that of the image."""
+        return self.asked == self.emotion
