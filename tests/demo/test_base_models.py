@@ -6,8 +6,8 @@ from random import Random
 import pytest
 
 from config.section import ROOT
-from demo.making.captions import caption, draw_content
 from demo.drawn.render import LIGHTS
+from demo.making.captions import caption, draw_content
 from emoset.labels import EMOTIONS
 
 MODELS = ROOT / "demo" / "models"

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from demo.drawn.world import CUES, Cues, draw_cues
 from demo.making.captions import draw_content
 from demo.making.content_questions import (
     FORMS,
@@ -19,7 +20,6 @@ from demo.making.content_questions import (
     guess_emotion,
     truths,
 )
-from demo.drawn.world import CUES, Cues, draw_cues
 from emoset.labels import EMOTIONS
 from understanding.answers import extract_answer, read_binary, read_score
 from understanding.questions import Question
