@@ -1,6 +1,6 @@
 """Questions about what a drawn image shows, their answers, and the guesses of somebody who is unsure of its emotion.
 
-The content is what the demo's vision-language model knows, as a large one does: it is drawn uniformly (demo/making/captions.py),
+The content is what the demo's vision-language model knows, as a large one does: demo/making/captions.py draws it uniformly,
 so that its answers tell nothing of emotions. Of these the model sees guesses only, which leave GRPO something to find: they
 go by every fourth thing, place, face or action, by no light or composition, and are a coin's toss else.
 """

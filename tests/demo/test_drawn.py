@@ -10,7 +10,7 @@ from PIL import Image
 from demo.drawn import objects, people, scenes
 from demo.drawn.dataset import first_images, write_dataset
 from demo.drawn.render import COMPOSED, LIGHTS, measure, render
-from demo.drawn.world import CUES, LOOK_ALIKE, PRIOR, Cues, draw_cues, posterior
+from demo.drawn.world import CUES, EMOTIONS, LOOK_ALIKE, PRIOR, Cues, draw_cues, posterior
 
 
 def digest(folder):
@@ -74,6 +74,10 @@ def test_measures_by_hand(halves, brightness, colorfulness):
     if brightness is not None:
         assert found[0] == pytest.approx(brightness, abs=0.005)
     assert found[1] == pytest.approx(colorfulness, abs=0.005)
+
+
+def test_the_world_is_emosets():
+    assert tuple(PRIOR) == EMOTIONS
 
 
 def test_every_cue_has_a_drawing():
