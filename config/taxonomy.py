@@ -1,6 +1,8 @@
 """Taxonomies: which emotions there are, their order, which are positive, their colours. One YAML file each.
 
     awe: {side: positive, colour: "#2f7ed8"}
+    fear: {side: negative, colour: "#5f3dc4"}
+    opposites: {awe: fear}                        optional: the pairs that the evaluation mixes
 
 The files in config/taxonomies/ are the only place where emotions are listed. `data.taxonomy` names one.
 """
@@ -17,6 +19,7 @@ from config.section import ROOT, from_root, relative_to_root
 
 SIDES = ("positive", "negative")
 DEFAULT = ROOT / "config/taxonomies/emoset.yaml"
+OPPOSITES = "opposites"  # the key of a taxonomy's file that is no emotion
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # names stand in prompts, in columns and in folders
 
 
@@ -32,13 +35,15 @@ class Emotion(BaseModel):
 class Taxonomy(BaseModel):
     """The emotions of a data set.
 
-    path: the file that lists them. members: each emotion by its name, in their order, which is that of labels.
+    path: the file that lists them. members: each emotion by its name, in their order, which is that of labels. opposites:
+    pairs (positive, negative) that the evaluation mixes, in the order of the file.
     """
 
     model_config = ConfigDict(frozen=True)
 
     path: Path
     members: dict[str, Emotion]
+    opposites: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def emotions(self) -> tuple[str, ...]:
@@ -66,7 +71,8 @@ class Taxonomy(BaseModel):
 def read_taxonomy(path: str | Path) -> Taxonomy:
     """Return the taxonomy in a file, whose relative path counts from the project's folder.
 
-    Raises ValueError, with the reason, for a file that is none: fewer than two emotions, or none of one side.
+    Raises ValueError, with the reason, for a file that is none: fewer than two emotions, or none of one side, or opposites
+    that are not a positive and a negative emotion.
     """
     path = from_root(Path(path))
     try:
@@ -78,15 +84,21 @@ def read_taxonomy(path: str | Path) -> Taxonomy:
     where = f"{relative_to_root(path)} is not a taxonomy"
     if not isinstance(members, dict):
         raise ValueError(f"{where}: expected a line `name: {{side: positive, colour: '#2f7ed8'}}` for each emotion")
+    opposites = members.pop(OPPOSITES, None) or {}
+    if not isinstance(opposites, dict) or not all(isinstance(name, str) for name in opposites.values()):
+        raise ValueError(f"{where}: {OPPOSITES}: expected `{{awe: fear, ...}}`, a negative emotion for each positive one")
     if wrong := [name for name in members if not NAME.fullmatch(str(name))]:
         raise ValueError(f"{where}: {wrong[0]!r} is no name; a name is of the letters a to z, digits and _")
     try:
-        taxonomy = Taxonomy(path=path, members=members)
+        taxonomy = Taxonomy(path=path, members=members, opposites=tuple(opposites.items()))
     except ValidationError as invalid:
         first = invalid.errors()[0]
         raise ValueError(f"{where}: {'.'.join(map(str, first['loc'][1:]))}: {first['msg']}") from None
     if len(taxonomy) < 2 or not all(taxonomy.sides.values()):
         raise ValueError(f"{where}: it needs an emotion of each side, positive and negative")
+    for pair in taxonomy.opposites:
+        if any(name not in taxonomy.sides[side] for name, side in zip(pair, SIDES, strict=True)):
+            raise ValueError(f"{where}: {OPPOSITES}: {' and '.join(pair)} are not a positive and a negative emotion")
     return taxonomy
 
 

@@ -7,13 +7,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from emoset.labels import EMOTIONS
-from config.settings import Settings
+from config.taxonomy import Taxonomy
 from emoset.images import load_image
-from evaluation import metrics
+from evaluation import image_metrics
 from evaluation.features import Network
+from evaluation.perceptual import Lpips
 from runtime.figures import of_pairs
-from evaluation.perceptual import lpips_distances
 
 
 @dataclass(frozen=True)
@@ -37,62 +36,77 @@ class Views:
         return self.images["emotion"].to_numpy()
 
 
-def corrected_column(
-    made: Views, training: Views, memorable: Tensor, judged: np.ndarray, settings: Settings
-) -> dict[str, dict]:
-    """Return the figures of images made, as they should be.
+@dataclass(frozen=True)
+class Comparison:
+    """What the images of all methods are compared with.
 
-    training: real images. memorable: CLIP's features (N, D) of all training images. judged: (n, 8), by row of `made`.
+    pairs: how many of the same emotion LPIPS and semantic diversity compare. training: the real images of `corrected`.
+    memorable: CLIP's features (N, D) of all training images. squeezed: features (N, D) that FID compares of the real images
+    of `emogen`, squeezed to squares. black_clip: CLIP as the published code uses it.
     """
-    emotions, seed = made.emotions, settings.seed
-    pairs = metrics.pairs_within(emotions, settings.evaluate.pairs, seed)
-    return {
-        **metrics.emotion_figures(judged, emotions, seed),
-        **metrics.fid_figures(training.fid, made.fid, seed),
-        "kid": metrics.kid_figure(training.fid, made.fid, seed),
-        "lpips": of_pairs(pairs, lpips_distances(made.images, pairs, settings), emotions, seed),
-        "semantic_clarity": metrics.clarity_figure(made.objects, made.scenes, emotions, seed),
-        "semantic_diversity": of_pairs(pairs, metrics.mean_squares(made.clip, pairs), emotions, seed),
-        **metrics.attribute_figures(
-            metrics.attributes_shown(made.objects, made.scenes),
-            emotions,
-            metrics.attributes_shown(training.objects, training.scenes),
-            training.emotions,
-            seed,
-        ),
-        "nearest_training_distance": metrics.nearest_figure(made.clip, memorable, emotions, seed),
-    }
+
+    taxonomy: Taxonomy
+    seed: int
+    pairs: int
+    lpips: Lpips
+    training: Views
+    memorable: Tensor
+    squeezed: Tensor
+    black_clip: Network
+
+    def corrected(self, seen: Views, judged: np.ndarray) -> dict[str, dict]:
+        """Return the figures of a method's images as they should be. judged: the judge's probabilities (n, K)."""
+        emotions, seed, training = seen.emotions, self.seed, self.training
+        pairs = image_metrics.pairs_within(emotions, self.pairs, seed)
+        return {
+            **image_metrics.emotion_figures(judged, emotions, self.taxonomy, seed),
+            **image_metrics.fid_figures(training.fid, seen.fid, seed),
+            "kid": image_metrics.kid_figure(training.fid, seen.fid, seed),
+            "lpips": of_pairs(pairs, self.lpips.distances(seen.images, pairs), emotions, seed),
+            "semantic_clarity": image_metrics.clarity_figure(seen.objects, seen.scenes, emotions, seed),
+            "semantic_diversity": of_pairs(pairs, image_metrics.mean_squares(seen.clip, pairs), emotions, seed),
+            **image_metrics.attribute_figures(
+                image_metrics.attributes_shown(seen.objects, seen.scenes),
+                emotions,
+                image_metrics.attributes_shown(training.objects, training.scenes),
+                training.emotions,
+                seed,
+            ),
+            "nearest_training_distance": image_metrics.nearest_figure(seen.clip, self.memorable, emotions, seed),
+        }
+
+    def published(self, seen: Views, squeezed: Tensor, judged: np.ndarray) -> dict[str, dict]:
+        """Return the figures of a method's images as EmoGen's code has them.
+
+        squeezed: features (n, D) that FID compares of the images, squeezed to squares. judged: as of `corrected`.
+        """
+        emotions, seed = seen.emotions, self.seed
+        pairs = image_metrics.published_pairs(emotions, self.taxonomy.emotions, seed)
+        shown, rows = np.unique(pairs, return_inverse=True)
+        with torch.no_grad():
+            features = self.black_clip.run([load_image(seen.images["path"].iloc[row]) for row in shown]).cpu()
+        distances = self.lpips.distances(seen.images, pairs, published=True)
+        squares = image_metrics.mean_squares(features, rows.reshape(pairs.shape))
+        return {
+            **image_metrics.emotion_figures(judged, emotions, self.taxonomy, seed, pooled=True),
+            **image_metrics.fid_figures(self.squeezed, squeezed, seed),
+            "lpips": image_metrics.published_pair_figure(distances, seed),
+            "semantic_clarity": image_metrics.clarity_figure(seen.objects, seen.scenes, emotions, seed, pooled=True),
+            "semantic_diversity": image_metrics.published_pair_figure(squares, seed),
+        }
 
 
-def published_column(
-    made: Views, squeezed: tuple[Tensor, Tensor], black_clip: Network, judged: np.ndarray, settings: Settings
-) -> dict[str, dict]:
-    """Return the figures of images made, as EmoGen's code has them.
+def by_emotion(judged: np.ndarray, emotions: np.ndarray, taxonomy: Taxonomy, seed: int) -> dict[str, dict[str, dict]]:
+    """Return both accuracies for each intended emotion. judged: the judge's probabilities (n, K)."""
+    rows = {name: emotions == name for name in taxonomy.emotions if (emotions == name).any()}
+    return {name: image_metrics.emotion_figures(judged[own], emotions[own], taxonomy, seed) for name, own in rows.items()}
 
-    squeezed: features (N, D) of all real images, and of those made, squeezed to squares. black_clip: CLIP as used there.
+
+def confusion(judged: np.ndarray, emotions: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
+    """Return how often the images of each intended emotion (rows) were judged to be each (columns).
+
+    judged: the judge's probabilities (n, K) of the emotions `names`.
     """
-    emotions, seed = made.emotions, settings.seed
-    pairs = metrics.published_pairs(emotions, seed)
-    shown, rows = np.unique(pairs, return_inverse=True)
-    with torch.no_grad():
-        features = black_clip.run([load_image(made.images["path"].iloc[row]) for row in shown]).cpu()
-    return {
-        **metrics.emotion_figures(judged, emotions, seed, pooled=True),
-        **metrics.fid_figures(*squeezed, seed),
-        "lpips": metrics.published_pair_figure(lpips_distances(made.images, pairs, settings, published=True), seed),
-        "semantic_clarity": metrics.clarity_figure(made.objects, made.scenes, emotions, seed, pooled=True),
-        "semantic_diversity": metrics.published_pair_figure(metrics.mean_squares(features, rows.reshape(pairs.shape)), seed),
-    }
-
-
-def by_emotion(judged: np.ndarray, emotions: np.ndarray, seed: int) -> dict[str, dict[str, dict]]:
-    """Return the accuracies for each emotion, eight-way and two-way. judged: the judge's probabilities (n, 8)."""
-    found = {name: emotions == name for name in EMOTIONS if (emotions == name).any()}
-    return {name: metrics.emotion_figures(judged[rows], emotions[rows], seed) for name, rows in found.items()}
-
-
-def confusion(judged: np.ndarray, emotions: np.ndarray) -> pd.DataFrame:
-    """Return how often the images of each intended emotion (rows) were judged to be each (columns)."""
-    said = np.array(EMOTIONS)[judged.argmax(1)]
+    said = np.array(names)[judged.argmax(1)]
     table = pd.crosstab(pd.Series(emotions, name="intended"), pd.Series(said, name="judged"))
-    return table.reindex(index=list(EMOTIONS), columns=list(EMOTIONS), fill_value=0)
+    return table.reindex(index=list(names), columns=list(names), fill_value=0)

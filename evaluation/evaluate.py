@@ -2,33 +2,36 @@
 
     python evaluation/evaluate.py --config config/demo.yaml
     python evaluation/evaluate.py evaluate.split=test evaluate.models=runs/a/understanding/model,runs/b/understanding/model
-    python evaluation/evaluate.py evaluate.folder=path/to/images                   # asked about: images in <emotion>/
-    python evaluation/evaluate.py evaluate.generators=path/to/images,runs/b/generator       # measured beside our generator
-    accelerate launch evaluation/evaluate.py                                       # as accelerate is configured
+    python evaluation/evaluate.py evaluate.folder=path/to/images                        # ask about images in <emotion>/
+    python evaluation/evaluate.py evaluate.generators=path/to/images,runs/b/generator   # measure these beside our generator
+    accelerate launch evaluation/evaluate.py                                            # on the GPUs you set up
 
 Generators stand beside prompts to plain Stable Diffusion and real images, in two columns: corrected, and as EmoGen's code
-measures (docs/metrics.md). Models stand beside the last of them asked about a grey image (blind), which must not do better
-than chance, and CLIP. Every figure has its n and 95 % interval. To `<run>/evaluation/`: generation.json,
-understanding.json, cross.json, curves.json, confusion matrices, all images and answers; to `<run>/report/`: metrics.json,
-and the page that shows all, index.html. Images, answers and features are kept: a killed run goes on, a second one is quick.
+measures (docs/metrics.md). Models stand beside CLIP and beside the last model asked about a grey image (blind), which must
+not do better than chance. Every figure has its n and 95 % interval.
+
+`<run>/evaluation/` gets generation.json, understanding.json, cross.json, curves.json, confusion matrices, all images and
+answers. `<run>/report/` gets metrics.json and index.html, the page that shows all. Images, answers and features are kept:
+if you kill the run, the same command resumes, and a second run is quick.
 """
 
-import sys
+from runtime.script import read_settings, run
+
+READS = ("data", "machine", "models", "generate", "questions", "answers", "understanding", "evaluate")
+read_settings(__name__, __doc__, *READS)
 
 from config.errors import UserError
-from runtime.run_folder import is_first_process, open_run_folder
-from runtime.script import run
 from config.settings import Settings
+from evaluation.generators import generators_of
+from evaluation.measure_cross import measure_cross
+from evaluation.measure_generation import measure_generation
+from evaluation.measure_understanding import measure_understanding, models_of
+from evaluation.metrics_json import write_metrics
+from evaluation.report import write_report
+from runtime.run_folder import is_first_process, open_run_folder
 
 
 def main(settings: Settings) -> None:
-    # Imported here, so that --help and an error in the config answer at once.
-    from evaluation.cross import measure_cross
-    from evaluation.generation import generators_of, measure_generation
-    from evaluation.report import write_report
-    from evaluation.tables import write_metrics
-    from evaluation.understanding_models import measure_understanding, models_of
-
     models, generators = models_of(settings), generators_of(settings)
     if not models and not generators:
         raise UserError(
@@ -45,4 +48,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main)

@@ -1,21 +1,21 @@
-"""What networks see in images, kept in data.cache: (N, D) features, computed once by however many processes there are."""
+"""What networks see in images: (N, D) features, computed once by however many processes there are, and kept."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
 import pandas as pd
 import torch
-from accelerate import PartialState
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from runtime.files import write_atomically
-from runtime.run_folder import progress
 from config.settings import Settings
 from emoset.images import load_image
+from runtime.files import write_atomically
+from runtime.processes import shared_work
+from runtime.recipe import RECIPE, Recipe, digest
+from runtime.run_folder import is_first_process, progress
 
 
 @dataclass(frozen=True)
@@ -31,35 +31,48 @@ class Network:
     names: tuple[str, ...] = ()
 
 
-def features_of(network: Network, images: pd.DataFrame, settings: Settings, what: str) -> Tensor:
-    """Return the features (N, D), float32, on the CPU, of images (a column path). All processes call it together.
+@dataclass(frozen=True)
+class FeatureCache:
+    """Where features are kept, and how many images a process runs at once.
 
-    Batches are the same however many processes share them, so the features are too. A file is kept for each batch; a
-    killed run goes on. what: stands at the progress bar.
+    folder: holds a folder for each network and list of images, named by the key of the recipe that lies in it.
     """
-    state, size = PartialState(), settings.evaluate.batch_size
-    kept = settings.data.cache / "features" / blake2b(f"{network.key} {listed(images)} {size}".encode()).hexdigest()[:16]
-    if state.is_main_process:
-        kept.mkdir(parents=True, exist_ok=True)
-    state.wait_for_everyone()
-    numbers = range(-(-len(images) // size))
-    missing = [number for number in numbers if not _file(kept, number).exists()]
-    state.wait_for_everyone()  # before anybody writes, all have looked
-    own = missing[state.process_index :: state.num_processes]
-    for number in progress(own, what, len(own), unit=" batches") if state.is_main_process else own:
-        batch = [load_image(path) for path in images["path"].iloc[number * size : (number + 1) * size]]
-        with torch.no_grad():
-            features = network.run(batch).float().cpu().contiguous()
-        write_atomically(_file(kept, number), lambda path, features=features: save_file({"features": features}, path))
-    state.wait_for_everyone()
-    return torch.cat([load_file(_file(kept, number))["features"] for number in numbers])
+
+    folder: Path
+    batch_size: int
+
+    def features_of(self, network: Network, images: pd.DataFrame, what: str) -> Tensor:
+        """Return the features (N, D), float32, on the CPU, of images (columns image_id, path). All processes call it.
+
+        Batches are the same however many processes share them, so the features are too. A file is kept for each batch, so a
+        killed run resumes. what: the text at the progress bar.
+        """
+        size = self.batch_size
+        inputs = {"network": network.key, "images": digest(file_states(images))}
+        recipe = Recipe("features of images", {"evaluate.batch_size": size}, inputs)
+        folder = self.folder / recipe.key
+        files = [folder / f"{number:06d}.safetensors" for number in range(-(-len(images) // size))]
+        with shared_work(range(len(files)), lambda number: not files[number].exists()) as (missing, own):
+            if missing:
+                folder.mkdir(parents=True, exist_ok=True)
+            if missing and is_first_process():
+                recipe.start(folder / RECIPE)
+            for number in progress(own, what, len(own), unit=" batches") if is_first_process() else own:
+                batch = [load_image(path) for path in images["path"].iloc[number * size : (number + 1) * size]]
+                with torch.no_grad():
+                    features = {"features": network.run(batch).float().cpu().contiguous()}
+                write_atomically(files[number], lambda path, features=features: save_file(features, path))
+        if missing and is_first_process():
+            recipe.finish(folder / RECIPE)
+        return torch.cat([load_file(file)["features"] for file in files])
 
 
-def listed(images: pd.DataFrame) -> list[tuple[str, int, int]]:
+def feature_cache(settings: Settings) -> FeatureCache:
+    """Return the cache of the features that the evaluation uses, in data.cache."""
+    return FeatureCache(settings.data.cache / "features", settings.evaluate.batch_size)
+
+
+def file_states(images: pd.DataFrame) -> list[tuple[str, int, int]]:
     """Return what tells the files of images (columns image_id, path) from others: id, size and time of writing."""
     files = zip(images["image_id"], (path.stat() for path in images["path"]), strict=True)
     return [(image_id, stat.st_size, stat.st_mtime_ns) for image_id, stat in files]
-
-
-def _file(folder: Path, number: int) -> Path:
-    return folder / f"{number:06d}.safetensors"

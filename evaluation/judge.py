@@ -1,6 +1,5 @@
 """The judge, who tells the emotion of generated images; and whether training has seen it."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,76 +10,73 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
 from config.errors import UserError
-from config.settings import Settings
-from runtime.hub import resolve_model, weights_digest
-from emoset.labels import EMOTIONS
-from evaluation.features import features_of
+from config.evaluation_settings import Evaluate
+from evaluation.features import FeatureCache, Network
 from evaluation.networks import classifier, clip_network, read_tensors
-from training.import_emogen import sha256
+from runtime.files import read_json
+from runtime.hub import resolve_model, sha256, weights_digest
 from training.pipeline import GENERATOR
 
-Judge = Callable[[pd.DataFrame, str], np.ndarray]  # images (column path), what to show at the bar -> probabilities (N, 8)
+Judge = Callable[[pd.DataFrame, str], np.ndarray]  # images (column path), the text at the bar -> probabilities (N, K)
 IMPORTED = "emotion_classifier.safetensors"
-ORDER = [sorted(EMOTIONS).index(emotion) for emotion in EMOTIONS]  # scikit-learn sorts its classes
 
 
-def load_judge(settings: Settings, train: pd.DataFrame) -> Judge:
+def load_judge(name: str | None, clip: str, train: pd.DataFrame, emotions: tuple[str, ...], cache: FeatureCache) -> Judge:
     """Return the judge that evaluate.judge names; `train`, images with their emotions, is what a probe is fitted to.
 
-    EmoGen's is a linear layer on CLIP's image features as projected, not of unit length. Raises UserError where the name is
-    no classifier of the eight emotions, or its CLIP is not models.clip.
+    EmoGen's is a linear layer on CLIP's image features as projected, not of unit length. clip: as models.clip names it.
+    Raises UserError where the name is no classifier of the K emotions, or its CLIP is not models.clip.
     """
-    name, setting = settings.evaluate.judge, "evaluate.judge"
+    setting = "evaluate.judge"
     if name is None:
-        clip = clip_network(settings)
-        probe = fit_probe(clip, train, settings)
-        return lambda images, what: probe.predict_proba(scaled(features_of(clip, images, settings, what)))[:, ORDER]
+        return _probe(clip_network(clip), train, emotions, cache)
     file = Path(resolve_model(name))
     imported = file / IMPORTED
     if _reads_clip(name):
         layer = load_file(imported) if imported.is_file() else read_tensors(file, setting)
         layer = {part.removeprefix("fc."): tensor.double() for part, tensor in layer.items()}
-        if layer.keys() != {"weight", "bias"} or len(layer["weight"]) != len(EMOTIONS):
-            raise UserError(f"{setting}: {name} is no linear layer to {len(EMOTIONS)} emotions")
-        return _linear(layer, settings)
+        if layer.keys() != {"weight", "bias"} or len(layer["weight"]) != len(emotions):
+            raise UserError(f"{setting}: {name} is no linear layer to {len(emotions)} emotions")
+        return _linear(layer, clip_network(clip), cache)
     network = classifier(name, setting)
-    if set(network.names) != set(EMOTIONS):
-        raise UserError(f"{setting}: {name} tells {', '.join(network.names[:8])}; it must tell the eight emotions")
-    order = [network.names.index(emotion) for emotion in EMOTIONS]
-    return lambda images, what: features_of(network, images, settings, what)[:, order].double().softmax(1).numpy()
+    if set(network.names) != set(emotions):
+        labels = ", ".join(network.names[: len(emotions)])
+        raise UserError(f"{setting}: {name} tells {labels}; it must tell {', '.join(emotions)}")
+    order = [network.names.index(emotion) for emotion in emotions]
+    return lambda images, what: cache.features_of(network, images, what)[:, order].double().softmax(1).numpy()
 
 
-def fit_probe(clip, train: pd.DataFrame, settings: Settings) -> LogisticRegression:
+def fit_probe(clip: Network, train: pd.DataFrame, cache: FeatureCache) -> LogisticRegression:
     """Return a linear probe of CLIP's image features (Radford et al. 2021), fitted to the emotions of `train`.
 
     The strength of its regularisation is scikit-learn's, on features of unit length times ten: nothing was tuned.
     """
-    features = features_of(clip, train, settings, "CLIP of training images")
+    features = cache.features_of(clip, train, "CLIP of training images")
     return LogisticRegression(max_iter=1000).fit(scaled(features), train["emotion"])
 
 
-def check_judge(settings: Settings, generator: Path) -> str | None:
-    """Return a warning where a generator's training saw the CLIP that the judge reads, or nobody tells what it saw.
+def check_judge(evaluate: Evaluate, clip: str, generator: Path) -> str | None:
+    """Return a warning where a generator's training saw the CLIP that the judge reads, or its folder does not say.
 
-    Raises UserError where it was trained with the judge itself, unless evaluate.force_judge lets it: it would be praised for
-    what it was told to do.
+    clip: as models.clip names it. Raises UserError where it was trained with the judge itself, unless evaluate.force_judge
+    lets it: its training rewarded what the judge would now praise.
     """
-    name = settings.evaluate.judge
+    name = evaluate.judge
     about = next((file for file in (generator / GENERATOR, generator / "model_index.json") if file.is_file()), None)
     if not about:  # another method's images
         return None
-    seen = json.loads(about.read_text(encoding="utf-8")).get("trained_with")
+    seen = read_json(about).get("trained_with")
     if seen is None:
         return "its folder does not tell what it was trained with; was the judge among that?"
     own = judge_digests(name) if name else set()
     for network in (network for network, digest in seen.items() if digest in own):
-        if settings.evaluate.force_judge:
-            return f"the judge is {network}, with which it was trained: it is praised for what it was told to do"
+        if evaluate.force_judge:
+            return f"the judge is {network}, with which it was trained, so its accuracy flatters it"
         raise UserError(
             f"evaluate.judge: {name} is {network}, with which {generator.name}/ was trained; take a judge that training "
             "has not seen, or evaluate.force_judge=true"
         )
-    if _reads_clip(name) and weights_digest(settings.models.clip) in seen.values():
+    if _reads_clip(name) and weights_digest(clip) in seen.values():
         return "the judge reads models.clip, which training saw too: it is not wholly apart (docs/metrics.md, The judge)"
     return None
 
@@ -92,7 +88,7 @@ def judge_digests(name: str) -> set[str]:
         return {sha256(file)}
     summary = file / "summary.json"
     if (file / IMPORTED).is_file() and summary.is_file():
-        return set(json.loads(summary.read_text(encoding="utf-8")).get("files", {}).values())
+        return set(read_json(summary).get("files", {}).values())
     return {weights_digest(name)}
 
 
@@ -107,11 +103,23 @@ def _reads_clip(judge: str | None) -> bool:
     return file is None or file.is_file() or (file / IMPORTED).is_file()
 
 
-def _linear(layer: dict[str, torch.Tensor], settings: Settings) -> Judge:
-    clip, takes = clip_network(settings), layer["weight"].shape[1]
+def _probe(clip: Network, train: pd.DataFrame, emotions: tuple[str, ...], cache: FeatureCache) -> Judge:
+    probe = fit_probe(clip, train, cache)
+    columns = [emotions.index(emotion) for emotion in probe.classes_]  # which scikit-learn sorts
 
     def judge(images, what):
-        features = features_of(clip, images, settings, what).double()
+        probabilities = np.zeros((len(images), len(emotions)))  # an emotion without training images has none
+        probabilities[:, columns] = probe.predict_proba(scaled(cache.features_of(clip, images, what)))
+        return probabilities
+
+    return judge
+
+
+def _linear(layer: dict[str, torch.Tensor], clip: Network, cache: FeatureCache) -> Judge:
+    takes = layer["weight"].shape[1]
+
+    def judge(images, what):
+        features = cache.features_of(clip, images, what).double()
         if features.shape[1] != takes:
             raise UserError(f"evaluate.judge: takes {takes} features, models.clip gives {features.shape[1]}")
         return (features @ layer["weight"].T + layer["bias"]).softmax(1).numpy()

@@ -1,6 +1,12 @@
-"""What figures are called in tables and report, which way is better, what chance gives, and their meaning in a few words."""
+"""What figures are called in tables and report, which way is better, what chance gives, and how they are written.
 
-from typing import NamedTuple
+The figures of answers are named by the kinds of question: understanding.scoring.metrics.
+"""
+
+import pandas as pd
+
+from config.taxonomy import Taxonomy
+from runtime.figures import Metric
 
 ROWS = {
     "prompt_only": "prompt only",
@@ -8,20 +14,8 @@ ROWS = {
     "real": "real images",
     "transfer": "transfer, strength 1",
 }
-
-
-class Metric(NamedTuple):
-    """A metric as people read it. better: an arrow, or "" where neither way is. chance: what a guess gives."""
-
-    label: str
-    better: str
-    meaning: str
-    chance: float | None = None
-
-
-GENERATION = {
-    "emotion_accuracy": Metric("Emo-A", "↑", "images whose likeliest emotion, says the judge, is the intended one", 1 / 8),
-    "emotion_accuracy_two_way": Metric("Emo-A, two-way", "↑", "the same of positive and negative", 1 / 2),
+PUBLISHED = ("fid", "lpips", "emotion_accuracy", "semantic_clarity", "semantic_diversity")  # EmoGen's table, in its order
+IMAGES = {
     "fid": Metric("FID", "↓", "Fréchet distance to real images; it shrinks as n grows"),
     "fid_half": Metric("FID at half n", "↓", "how much FID owes to the number of images"),
     "kid": Metric("KID", "↓", "kernel distance to real images, unbiased"),
@@ -33,29 +27,50 @@ GENERATION = {
     ),
     "attribute_coverage": Metric("Attribute coverage", "↑", "share of an emotion's real images whose attribute is shown"),
     "nearest_training_distance": Metric("Nearest training image", "", "cosine distance; near 0 is a copy"),
-    "clip_score": Metric("CLIP score", "↑", "how well an image fits the content that it was asked for"),
-    "content_accuracy": Metric("Content", "↑", "images whose likeliest object is the content that was asked for"),
+    "clip_score": Metric("CLIP score", "↑", "how well an image fits the content of its prompt"),
+    "content_accuracy": Metric("Content", "↑", "images whose likeliest object is the content of their prompt"),
 }
-PUBLISHED = ("fid", "lpips", "emotion_accuracy", "semantic_clarity", "semantic_diversity")  # EmoGen's table, in its order
-UNDERSTANDING = {
-    "multiple_accuracy": Metric("Eight-way", "↑", "answers that name the true emotion", 1 / 8),
-    "multiple_balanced_accuracy": Metric("Eight-way, balanced", "↑", "its mean over the true emotions", 1 / 8),
-    "multiple_forced_accuracy": Metric("Forced choice", "↑", "the true emotion is the likeliest of the eight names", 1 / 8),
-    "multiple_forced_balanced_accuracy": Metric("Forced choice, balanced", "↑", "its mean over the true emotions", 1 / 8),
-    "binary_balanced_accuracy": Metric("Binary, balanced", "↑", "right yes and right no, half each", 1 / 2),
-    "yes_rate": Metric("Says yes", "", "share of yes among binary answers; half of them are right", 1 / 2),
-    "misleading_auroc": Metric("Misleading, AUROC", "↑", "a true emotion's score is above a wrong one's", 1 / 2),
-    "misleading_mean_true": Metric("Score of true", "↑", "mean score, of 100, of the true emotion"),
-    "misleading_mean_wrong": Metric("Score of wrong", "↓", "mean score, of 100, of a wrong emotion"),
-    "misleading_ece": Metric("Misleading, ECE", "↓", "calibration error of the scores"),
-    "format_rate": Metric("Format", "↑", "answers that keep the format"),
-}
-CROSS = {
-    "intended": Metric("Says what was intended", "↑", "the model's answer is the intended emotion", 1 / 8),
-    "intended_forced": Metric("Intended, forced choice", "↑", "the same of the likeliest of the eight names", 1 / 8),
-    "judge": Metric("Says what the judge says", "↑", "the model's answer is the judge's", 1 / 8),
-    "judge_forced": Metric("Judge, forced choice", "↑", "the same of the likeliest of the eight names", 1 / 8),
-}
+
+
+def generation_metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
+    """Return the metrics of generated images, by the names of their figures."""
+    right, side = "images whose likeliest emotion, by the judge, is the intended one", "the same of positive and negative"
+    likelier = max(map(len, taxonomy.sides.values())) / len(taxonomy)  # who always says the side with more emotions
+    return {
+        "emotion_accuracy": Metric("Emo-A", "↑", right, 1 / len(taxonomy)),
+        "emotion_accuracy_two_way": Metric("Emo-A, two-way", "↑", side, likelier),
+        **IMAGES,
+    }
+
+
+def cross_metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
+    """Return the metrics of what an understanding model says of generated images, by the names of their figures."""
+    chance, likeliest = 1 / len(taxonomy), f"the same of the likeliest of the {len(taxonomy)} names"
+    return {
+        "intended": Metric("Says what was intended", "↑", "the model's answer is the intended emotion", chance),
+        "intended_forced": Metric("Intended, forced choice", "↑", likeliest, chance),
+        "judge": Metric("Says what the judge says", "↑", "the model's answer is the judge's", chance),
+        "judge_forced": Metric("Judge, forced choice", "↑", likeliest, chance),
+    }
+
+
+def likelihood_metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
+    """Return the metrics of mixes: how likely a model finds each emotion, by the emotion."""
+    return {emotion: Metric(f"Likelihood of {emotion}", "", "") for emotion in taxonomy.emotions}
+
+
+def row_name(row: str) -> str:
+    """Return a row as people read it."""
+    return ROWS.get(row, row)
+
+
+def markdown_table(rows: dict[str, dict], metrics: dict[str, Metric]) -> str:
+    """Return a Markdown table with a column for each row of figures, and a line for each metric that one of them has."""
+    table = pd.DataFrame(index=[metric.label for metric in metrics.values()], columns=list(rows), data="")
+    for row, found in rows.items():
+        for name in metrics.keys() & found.keys():
+            table.loc[metrics[name].label, row] = "{value:.3g} ({low:.3g} to {high:.3g})".format(**found[name])
+    return table[(table != "").any(axis=1)].to_markdown()
 
 
 def number(value: float, scale: float | None = None) -> str:

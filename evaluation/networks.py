@@ -20,18 +20,17 @@ from transformers import (
 )
 
 from config.errors import UserError
-from config.settings import Settings
-from runtime.hub import fingerprint, load_model, resolve_model
 from evaluation.features import Network
-from understanding.model import start_process
+from runtime.hub import fingerprint, load_model, resolve_model
+from runtime.processes import start_process
 
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 INCEPTION_SIZE = 299  # pixels
 
 
-def clip_network(settings: Settings) -> Network:
-    """Return CLIP's image features, as projected, not of unit length."""
-    model, processor = _clip(settings), load_model(AutoImageProcessor, settings.models.clip, "models.clip")
+def clip_network(name: str) -> Network:
+    """Return the image features of the CLIP that models.clip names, as projected, not of unit length."""
+    model, processor = _clip(name), load_model(AutoImageProcessor, name, "models.clip")
 
     def run(images):
         return _clip_features(model, processor(images=images, return_tensors="pt"))
@@ -39,10 +38,12 @@ def clip_network(settings: Settings) -> Network:
     return Network(f"clip {fingerprint(model)} {processor.to_json_string()}", run)
 
 
-def black_clip_network(settings: Settings) -> Network:
-    """Return CLIP's image features as the published code has them: it hands over numbers from 0 to 1, which the processor
-    divides by 255 as if they went to 255, so that CLIP sees black."""
-    model, processor = _clip(settings), load_model(AutoImageProcessor, settings.models.clip, "models.clip")
+def black_clip_network(name: str) -> Network:
+    """Return CLIP's image features as the published code has them: of images that are all but black.
+
+    That code hands over numbers from 0 to 1, which the processor divides by 255 as if they went to 255.
+    """
+    model, processor = _clip(name), load_model(AutoImageProcessor, name, "models.clip")
 
     def run(images):
         unit = [np.asarray(image, np.float32).transpose(2, 0, 1) / 255 for image in images]
@@ -51,9 +52,9 @@ def black_clip_network(settings: Settings) -> Network:
     return Network(f"black clip {fingerprint(model)} {processor.to_json_string()}", run)
 
 
-def clip_texts(settings: Settings, texts: list[str]) -> Tensor:
+def clip_texts(name: str, texts: list[str]) -> Tensor:
     """Return CLIP's features (n, D) of texts, of unit length."""
-    model, tokenizer = _clip(settings), AutoTokenizer.from_pretrained(resolve_model(settings.models.clip))
+    model, tokenizer = _clip(name), AutoTokenizer.from_pretrained(resolve_model(name))
     tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(model.device)
     with torch.no_grad():
         return torch.nn.functional.normalize(model.get_text_features(**tokens).pooler_output, dim=1).cpu()
@@ -94,13 +95,12 @@ def probabilities(network: Network, logits: Tensor, kind: str) -> np.ndarray:
     return (logits[:, own] if own else logits).double().softmax(1).numpy()
 
 
-def fid_network(settings: Settings, published: bool) -> Network:
-    """Return the features that FID compares.
+def fid_network(name: str, published: bool) -> Network:
+    """Return the features that FID compares, of the network that evaluate.fid_network names.
 
     published: images are squeezed to a square by bilinear interpolation; else the middle of them is cut out to one.
     """
-    name, setting = settings.evaluate.fid_network, "evaluate.fid_network"
-    device = start_process().device
+    setting, device = "evaluate.fid_network", start_process().device
     if name == "inception":
         network = _inception(setting)
         size, key = INCEPTION_SIZE, "inception"
@@ -146,8 +146,8 @@ def read_tensors(file: Path, setting: str) -> dict:
     return content
 
 
-def _clip(settings: Settings) -> CLIPModel:
-    return loaded(CLIPModel, settings.models.clip, "models.clip")
+def _clip(name: str) -> CLIPModel:
+    return loaded(CLIPModel, name, "models.clip")
 
 
 def _clip_features(model: CLIPModel, inputs) -> Tensor:

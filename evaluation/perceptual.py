@@ -1,8 +1,8 @@
 """LPIPS (Zhang et al. 2018): how different two images look, by the features of a network."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from hashlib import blake2b
 
 import numpy as np
 import pandas as pd
@@ -13,20 +13,23 @@ from torch.nn.functional import normalize
 from transformers import AutoImageProcessor, ResNetModel
 
 from config.errors import UserError
-from runtime.files import write_atomically
-from config.settings import Settings
-from runtime.hub import fingerprint, load_model
 from emoset.images import load_image
-from evaluation.features import listed
-from understanding.model import start_process
+from evaluation.features import FeatureCache, file_states
+from runtime.files import write_atomically
+from runtime.hub import fingerprint, load_model
+from runtime.processes import start_process
+from runtime.recipe import RECIPE, Recipe, digest
 
 Distance = Callable[[Tensor, Tensor], Tensor]  # (N, 3, H, W) in [-1, 1] twice -> (N,)
 
 
 @cache
 def load_lpips(name: str) -> tuple[str, Distance]:
-    """Return a key and the distance that evaluate.lpips_network, `name`, defines: LPIPS on AlexNet, by the package of its
-    authors, or unweighted on a ResNet's stages. Raises UserError where that cannot be had."""
+    """Return a key and the distance that evaluate.lpips_network, `name`, defines.
+
+    It is LPIPS on AlexNet, by the package of its authors, or unweighted on a ResNet's stages. Raises UserError where the
+    package or the network is missing.
+    """
     setting, device = "evaluate.lpips_network", start_process().device
     if name == "alex":
         try:
@@ -49,36 +52,54 @@ def load_lpips(name: str) -> tuple[str, Distance]:
 
 
 def unweighted(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> Tensor:
-    """Return (N,) the sum over layers of the squared difference of two images' features (N, C, H, W), of unit length at each
-    place, averaged over places: LPIPS without weights for channels, as lpips.LPIPS(lpips=False).
+    """Return (N,) LPIPS without weights for channels, as lpips.LPIPS(lpips=False), of two images' features (N, C, H, W).
 
-    Our own lines, since the packages with this formula take no network but torchvision's.
+    It is the sum over layers of the squared difference of features of unit length, averaged over places. These lines are
+    our own, since the packages with this formula take no network but torchvision's.
     """
     differences = [normalize(a, dim=1) - normalize(b, dim=1) for a, b in zip(first, second, strict=True)]
     return sum(each.square().sum(1).mean((1, 2)) for each in differences)
 
 
-def lpips_distances(images: pd.DataFrame, pairs: np.ndarray, settings: Settings, published: bool = False) -> np.ndarray:
-    """Return (P,) the LPIPS of pairs (P, 2) of row numbers of `images` (columns image_id, path); kept in data.cache.
+@dataclass(frozen=True)
+class Lpips:
+    """LPIPS of pairs of images, kept in `cache`.
 
-    Images are resized and cropped to models.resolution, which changes nothing about our generator's.
-    published: hand over images as they are, unless the two differ in size, and numbers from 0 to 1 where the network
-    expects -1 to 1.
+    network: as evaluate.lpips_network names it. resolution: pixels of width and height of the images that are compared.
     """
-    name, distance = load_lpips(settings.evaluate.lpips_network)
-    size, kept = (settings.models.resolution,) * 2, settings.data.cache / "features"
-    recipe = f"{name} {'as they are' if published else size} {listed(images)} {pairs.tolist()}"
-    cached = kept / f"lpips-{blake2b(recipe.encode(), digest_size=8).hexdigest()}.npy"
-    if not cached.exists():
-        found = []
-        at_once = 1 if published else settings.evaluate.batch_size
-        for batch in np.array_split(pairs, -(-len(pairs) // at_once)):
-            shown = [[load_image(images["path"].iloc[row]) for row in side] for side in batch.T]
-            if not published or shown[0][0].size != shown[1][0].size:
-                shown = [[ImageOps.fit(image, size) for image in side] for side in shown]
-            pixels = [torch.from_numpy(np.stack(side)).permute(0, 3, 1, 2) / 255 for side in shown]
-            with torch.no_grad():
-                found.append(distance(*(side if published else side * 2 - 1 for side in pixels)).double().cpu().numpy())
-        kept.mkdir(parents=True, exist_ok=True)
-        write_atomically(cached, lambda path: np.save(path, np.concatenate(found)))
-    return np.load(cached)
+
+    network: str
+    resolution: int
+    cache: FeatureCache
+
+    def distances(self, images: pd.DataFrame, pairs: np.ndarray, published: bool = False) -> np.ndarray:
+        """Return (P,) the LPIPS of pairs (P, 2) of row numbers of `images` (columns image_id, path).
+
+        Images are resized and cropped to the resolution, which changes nothing about our generator's.
+        published: hand over images as they are, unless the two differ in size, and numbers from 0 to 1 where the network
+        expects -1 to 1.
+        """
+        name, distance = load_lpips(self.network)
+        inputs = {"network": name, "images": digest(file_states(images)), "pairs": digest(pairs.tolist())}
+        inputs["images are"] = "as they are, from 0 to 1" if published else f"{self.resolution} pixels, from -1 to 1"
+        recipe = Recipe("LPIPS of pairs", {}, inputs)
+        folder = self.cache.folder / recipe.key
+        kept = folder / "distances.npy"
+        if not kept.exists():
+            size = 1 if published else self.cache.batch_size
+            parts = np.array_split(pairs, -(-len(pairs) // size))
+            found = np.concatenate([self._distances_of(images, part, distance, published) for part in parts])
+            folder.mkdir(parents=True, exist_ok=True)
+            recipe.start(folder / RECIPE)
+            write_atomically(kept, lambda path: np.save(path, found))
+            recipe.finish(folder / RECIPE)
+        return np.load(kept)
+
+    def _distances_of(self, images: pd.DataFrame, pairs: np.ndarray, distance: Distance, published: bool) -> np.ndarray:
+        size = (self.resolution, self.resolution)
+        shown = [[load_image(images["path"].iloc[row]) for row in side] for side in pairs.T]
+        if not published or shown[0][0].size != shown[1][0].size:
+            shown = [[ImageOps.fit(image, size) for image in side] for side in shown]
+        pixels = [torch.from_numpy(np.stack(side)).permute(0, 3, 1, 2) / 255 for side in shown]
+        with torch.no_grad():
+            return distance(*(side if published else side * 2 - 1 for side in pixels)).double().cpu().numpy()

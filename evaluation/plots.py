@@ -21,7 +21,8 @@ COLOURS = {
 }
 INK, FAINT, ACCENT = (COLOURS[name][0] for name in ("ink", "faint", "accent"))
 LINES = [COLOURS[name][0] for name in ("accent", "blue", "green", "amber", "purple", "ink", "faint")]
-MARKERS = "osD^vPX"  # lines are told apart without colours too
+MARKERS = "osD^vPX"  # lines differ without colours too
+DASHES = ("-", "--", ":")
 WIDTH = 4.4  # inches, so that text keeps its size where a phone shrinks a plot a little
 STYLE = {
     "font.size": 10,
@@ -54,8 +55,8 @@ def interval_bars(figures: dict[str, dict], chance: float | None, highlighted: s
         if all(each["low"] >= 0 and each["high"] <= 1 for each in figures.values()):
             axes.set_xlim(0, 1)
         axes.locator_params(axis="x", nbins=5)
-    told = [f"{name} {value(each)} ({interval(each)})" for name, each in figures.items()]
-    return svg_picture(plot, f"{caption}: {'; '.join(told)}", caption)
+    spoken = [f"{name} {value(each)} ({interval(each)})" for name, each in figures.items()]
+    return svg_picture(plot, f"{caption}: {'; '.join(spoken)}", caption)
 
 
 def lines(series: dict[str, list[tuple]], x_label: str, caption: str) -> dict:
@@ -63,10 +64,12 @@ def lines(series: dict[str, list[tuple]], x_label: str, caption: str) -> dict:
     with matplotlib.rc_context(STYLE):
         plot = Figure((WIDTH, 2.9 + 0.2 * -(-len(series) // 2)), layout="constrained")
         axes = plot.subplots()
-        for colour, marker, (name, points) in zip(LINES, MARKERS, series.items(), strict=False):
+        for place, (name, points) in enumerate(series.items()):
             x, y, *bounds = zip(*points, strict=True)
+            colour, marker = LINES[place % len(LINES)], MARKERS[place % len(MARKERS)]
             sparse = {"marker": marker, "markersize": 4, "markevery": max(1, len(points) // 8)}
-            axes.plot(x, y, color=colour, label=name, linewidth=1.6, **sparse)
+            dashes = DASHES[place // len(LINES) % len(DASHES)]  # where there are more lines than colours
+            axes.plot(x, y, color=colour, label=name, linewidth=1.6, linestyle=dashes, **sparse)
             if bounds:
                 axes.fill_between(x, *bounds, color=colour, alpha=0.18, linewidth=0)
         if all(len(point) == 4 and point[2] >= 0 for points in series.values() for point in points):

@@ -7,14 +7,14 @@ import yaml
 
 from config.loading import dump
 from config.settings import Settings
-from evaluation.report_sections import read_json
+from runtime.files import read_json
 
 STAGES = ("draw", "balance", "training", "images", "understanding", "mining", "merge", "evaluation", "report")
 TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
 def differences(run: Path, settings: Settings) -> dict | None:
-    """Return a table of the settings that a stage ran with and that are others now; None where there is none."""
+    """Return a table of the settings that have changed since a stage ran with them; None where there is none."""
     now, rows = _flat(yaml.safe_load(dump(settings))), []
     for stage in STAGES:
         path = run / stage / "config.yaml"
@@ -26,7 +26,7 @@ def differences(run: Path, settings: Settings) -> dict | None:
         ]
     columns = ["key", "it ran with", "now"]
     return (
-        {"caption": "Settings that a script ran with and that are others now", "columns": columns, "rows": rows}
+        {"caption": "Settings that have changed since a script ran with them", "columns": columns, "rows": rows}
         if rows
         else None
     )

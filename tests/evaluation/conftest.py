@@ -9,8 +9,10 @@ import yaml
 from config.loading import load
 from config.section import ROOT
 from config.settings import Settings
+from config.taxonomy import DEFAULT, read_taxonomy
 
 MODELS = ROOT / "demo" / "models"
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +22,6 @@ def generator(tmp_path_factory) -> Path:
     from diffusers import StableDiffusionPipeline
 
     from runtime.hub import fingerprints
-    from emoset.labels import EMOTIONS
     from training.emotion_space import EmotionSpace
     from training.mapper import EmotionMapper
     from training.pipeline import GENERATOR
@@ -32,7 +33,7 @@ def generator(tmp_path_factory) -> Path:
     stable = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32)
     words = stable.text_encoder.get_input_embeddings().weight.detach()
     mapper = EmotionMapper(dimension=12, width=words.shape[1], tokens=1, hidden_size=16)
-    space = EmotionSpace.of(torch.randn(8, 12) * 4, torch.rand(8, 12))
+    space = EmotionSpace.of(torch.randn(8, 12) * 4, torch.rand(8, 12), EMOTIONS)
     mapper.start_from(space, words)
     mapper.save_pretrained(folder / "mapper")
     space.save_pretrained(folder / "emotion_space")
@@ -52,9 +53,8 @@ def quick(drawn, generator, tmp_path):
             "data": {"emoset": str(drawn), "cache": str(tmp_path / f"{name}-cache")},
             "models": {"clip": str(MODELS / "clip"), "resolution": 32},
             "generate": {"generator": str(generator), "steps": 2, "batch_size": 16},
-            "questions": {"reasoning": False},
+            "answers": {"reasoning": False, "tokens": 4},
             "understanding": {"model": str(MODELS / "vision_language"), "dtype": "float32"},
-            "grpo": {"answer_tokens": 4},
             "evaluate": {
                 "generated": 4,
                 "images": 16,

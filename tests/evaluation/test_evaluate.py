@@ -6,16 +6,22 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
 
 from config.errors import UserError
 from config.section import ROOT
-from emoset.labels import EMOTIONS, KINDS
+from config.taxonomy import DEFAULT, read_taxonomy
+from emoset.labels import KINDS
 from evaluation.evaluate import main
-from evaluation.report_sections import row_name
+from evaluation.measure_generation import equal_reference
+from evaluation.metric_labels import row_name
+from evaluation.plans import attribute_plan, emotion_plan, fusion_plan, prompt_plan, transfer_plan
 
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 ROWS = {"ours", "prompt_only", "attribute_prompt", "real"}
 CORRECTED = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "kid", "lpips", "semantic_clarity"}
 CORRECTED |= {"semantic_diversity", "attribute_entropy", "attribute_coverage", "nearest_training_distance"}
@@ -39,7 +45,7 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
     figures = read(settings, "evaluation/generation.json")["figures"]
     assert figures.keys() == ROWS | {"theirs", "transfer"}
     page = (settings.run / "report/index.html").read_text()
-    # What is said at the end: where the page is, and the accuracy, from prompts alone to ours.
+    # The last lines: where the page is, and the accuracy, from prompts alone to ours.
     *_, place, said = capsys.readouterr().out.strip().splitlines()
     assert place == f"The report: {settings.run}/report/index.html"
     was, now = (f"{figures[row]['corrected']['emotion_accuracy']['value']:.3f}" for row in ("prompt_only", "ours"))
@@ -89,29 +95,22 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
     assert read(settings, "evaluation/generation.json")["figures"] == figures
 
 
-def test_the_same_images_whatever_the_method_have_the_same_noise(quick):
-    from evaluation.making import plan_emotions, plan_fusion, plan_prompts, plan_transfer
-
-    settings = quick()
-    ours, prompts = plan_emotions("ours", settings), plan_prompts(settings)
+def test_the_same_images_whatever_the_method_have_the_same_noise():
+    ours, prompts = emotion_plan("ours", EMOTIONS, 4, 1.0, 0), prompt_plan(EMOTIONS, 4, 0)
     assert [each["seed"] for each in ours.values()] == [each["seed"] for each in prompts.values()]
-    transfer, fusion = plan_transfer(settings), plan_fusion(settings)
+    transfer, fusion = transfer_plan(["tree"], EMOTIONS, 1, 1.0, 0), fusion_plan(TAXONOMY.opposites, 4, 1.0, 0)
     assert len({each["seed"] for path, each in transfer.items() if path.endswith("/awe/00000.png")}) == 1
     assert fusion["fusion/awe-fear/0.0/00000.png"]["weights"] == {"awe": 1.0}
     assert fusion["fusion/awe-fear/0.25/00000.png"]["weights"] == {"awe": 0.75, "fear": 0.25}
 
 
-def test_attributes_are_drawn_from_those_of_the_emotion(quick):
+def test_attributes_are_drawn_from_those_of_the_emotion():
     """As often as images of the emotion carry them; of the kinds that the settings name alone."""
-    import pandas as pd
-
-    from evaluation.making import plan_attributes
-
     scenes = dict(zip(EMOTIONS, ("beach", "church", "park", "arena", "street", "kitchen", "cave", "hospital"), strict=True))
     rows = [(emotion, [], scene, "happy", None) for emotion, scene in scenes.items() if emotion != "awe"]
     rows += [("awe", ["tree", "bird"], None, "sad", "running"), ("awe", ["tree"], None, "sad", None)]
     train = pd.DataFrame(rows, columns=["emotion", *KINDS])
-    plan = plan_attributes(quick(generated=300), train)
+    plan = attribute_plan(train, ["object", "scene"], EMOTIONS, 300, 0)
     prompts = {emotion: [] for emotion in EMOTIONS}
     for path, parameters in plan.items():
         prompts[path.split("/")[1]].append(parameters["prompt"])
@@ -119,6 +118,7 @@ def test_attributes_are_drawn_from_those_of_the_emotion(quick):
     assert prompts == {emotion: [f"a photo of {scenes[emotion]}"] * 300 for emotion in prompts}
     assert set(awe) == {"a photo of tree", "a photo of bird"}
     assert awe.count("a photo of tree") == pytest.approx(200, abs=30)
+    assert attribute_plan(train[train["emotion"] != "fear"], ["object", "scene"], EMOTIONS, 300, 0) == {}, "none of fear"
 
 
 def test_nothing_to_measure(quick, tmp_path):
@@ -175,7 +175,7 @@ def test_the_judge_is_checked_before_anything_is_made(quick, generator, tmp_path
     assert yaml.safe_load((settings.run / "evaluation/config.yaml").read_text())["evaluate"]["judge"]
 
 
-def test_too_few_real_images_are_told_of_before_any_are_made(quick, emoset_copy):
+def test_too_few_real_images_end_the_run_before_any_are_made(quick, emoset_copy):
     entries = json.loads((emoset_copy / "val.json").read_text())
     (emoset_copy / "val.json").write_text(json.dumps(entries[:9]))
     settings = quick()
@@ -186,11 +186,7 @@ def test_too_few_real_images_are_told_of_before_any_are_made(quick, emoset_copy)
 
 
 def test_the_corrected_reference_has_equally_many_of_each_emotion():
-    import pandas as pd
-
-    from evaluation.generation import equal_reference
-
     emotions = [emotion for number, emotion in enumerate(EMOTIONS) for _ in range(3 + number)]
     train = pd.DataFrame({"image_id": range(len(emotions)), "emotion": emotions})
     for count, each in ((None, 3), (16, 2)):
-        assert set(equal_reference(train, count, 0)["emotion"].value_counts()) == {each}
+        assert set(equal_reference(train, EMOTIONS, count, 0)["emotion"].value_counts()) == {each}

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from config.section import ROOT
-from emoset.labels import EMOTIONS
+from config.taxonomy import DEFAULT, read_taxonomy
 from evaluation import evaluate
 from understanding.asking import Asker
 
 MODELS = ROOT / "demo" / "models"
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 GOLDEN = Path(__file__).parent.parent / "golden" / "evaluation.json"
 SAID = ("yes", "no", "awe", "fear", "70", "5", "hm", "sadness", "anger", "100", "contentment", "disgust", "0")
 

@@ -8,15 +8,24 @@ import torch
 
 from config.errors import UserError
 from config.section import ROOT
-from runtime.hub import weights_digest
-from emoset.labels import EMOTIONS
-from evaluation.features import features_of
-from evaluation.generation import measure_generation
-from evaluation.judge import check_judge, load_judge
+from config.taxonomy import DEFAULT, read_taxonomy
+from evaluation import judge as judges
+from evaluation.features import feature_cache
+from evaluation.measure_generation import measure_generation
 from evaluation.networks import clip_network
+from runtime.hub import sha256, weights_digest
 from training.generator_folder import networks_seen
-from training.import_emogen import sha256
 from training.pipeline import GENERATOR, EmotionPipeline
+
+EMOTIONS = read_taxonomy(DEFAULT).emotions
+
+
+def check_judge(settings, generator):
+    return judges.check_judge(settings.evaluate, settings.models.clip, generator)
+
+
+def load_judge(settings, train):
+    return judges.load_judge(settings.evaluate.judge, settings.models.clip, train, EMOTIONS, feature_cache(settings))
 
 
 @pytest.fixture
@@ -100,7 +109,7 @@ def test_emogens_judge_is_a_linear_layer_on_features_as_projected(quick, train, 
     torch.save({"fc.weight": weight, "fc.bias": bias}, file)
     settings = quick(judge=str(file))
     images = train.iloc[:5]
-    features = features_of(clip_network(settings), images, settings, "")
+    features = feature_cache(settings).features_of(clip_network(settings.models.clip), images, "")
     expected = (features @ weight.T + bias).softmax(1)
     np.testing.assert_allclose(load_judge(settings, train)(images, ""), expected, atol=1e-5)
 
@@ -125,5 +134,12 @@ def test_what_is_no_judge(quick, train, tmp_path, content, message):
 
 
 def test_a_classifier_of_something_else_is_no_judge(quick, train):
-    with pytest.raises(UserError, match="must tell the eight emotions"):
+    with pytest.raises(UserError, match=r"content tells .*; it must tell amusement, awe, contentment, .*sadness"):
         load_judge(quick(judge=str(ROOT / "demo/models/content")), train)
+
+
+def test_a_probe_gives_an_emotion_without_training_images_no_probability(quick, train):
+    said = load_judge(quick(judge=None), train[train["emotion"] != "fear"])(train, "")
+    assert said.shape == (len(train), len(EMOTIONS))
+    assert not said[:, EMOTIONS.index("fear")].any()
+    assert said.sum(1) == pytest.approx(np.ones(len(train)))

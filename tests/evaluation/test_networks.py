@@ -11,11 +11,13 @@ from PIL import Image
 from torch.nn.functional import batch_norm, conv2d, max_pool2d
 
 from config.errors import UserError
-from runtime.hub import load_model
 from emoset.images import load_image
-from evaluation import intervals, networks, perceptual
-from evaluation.generation import measure_generation
+from evaluation import networks, perceptual
+from evaluation.features import feature_cache
+from evaluation.measure_generation import measure_generation
 from evaluation.networks import classifier, fid_network
+from runtime import figures
+from runtime.hub import load_model
 
 DEPTHS = (3, 4, 6, 3)  # of ResNet-50
 
@@ -112,7 +114,11 @@ def test_images_are_cut_as_torchvision_cuts_them():
 @pytest.mark.parametrize(
     ("package", "setting", "load"),
     [
-        ("torch_fidelity", {"fid_network": "inception"}, lambda settings: fid_network(settings, published=False)),
+        (
+            "torch_fidelity",
+            {"fid_network": "inception"},
+            lambda settings: fid_network(settings.evaluate.fid_network, published=False),
+        ),
         ("lpips", {"lpips_network": "alex"}, lambda settings: perceptual.load_lpips(settings.evaluate.lpips_network)),
     ],
 )
@@ -125,7 +131,7 @@ def test_a_package_that_is_not_installed_is_one_line(quick, monkeypatch, package
 
 
 @pytest.mark.parametrize("published", [True, False])
-def test_inception_gets_whole_numbers_and_the_size_that_it_was_trained_for(quick, monkeypatch, published):
+def test_inception_gets_whole_numbers_and_the_size_that_it_was_trained_for(monkeypatch, published):
     """torch-fidelity's takes uint8, and gives a tuple of the features that it was asked for."""
 
     class Inception(torch.nn.Module):
@@ -143,7 +149,7 @@ def test_inception_gets_whole_numbers_and_the_size_that_it_was_trained_for(quick
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", extractor)
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **options: fetched.append((url, options)))
     monkeypatch.setattr(networks, "_inception", networks._inception.__wrapped__)
-    network = fid_network(quick(fid_network="inception"), published)
+    network = fid_network("inception", published)
     halves = np.repeat([[0] * 99 + [255] * 201], 100, axis=0).astype(np.uint8)  # three times as wide as high
     found = network.run([Image.fromarray(halves).convert("RGB"), Image.new("RGB", (20, 40), (0, 100, 255))])
     white = 255 * 2 / 3 if published else 255  # squeezed, a third is black; that is not in the middle square
@@ -167,9 +173,9 @@ def test_lpips_of_the_package_gets_its_range_but_in_the_published_column_half_of
     for path in paths:
         Image.new("L", (32, 32), int(path.stem)).convert("RGB").save(path)
     images, pairs = pd.DataFrame({"image_id": ["black", "white"], "path": paths}), np.array([[0, 1], [1, 0], [1, 1]])
-    settings = quick(lpips_network="alex")
-    assert perceptual.lpips_distances(images, pairs, settings).tolist() == [-9, 9, 11]
-    assert perceptual.lpips_distances(images, pairs, settings, published=True).tolist() == [1, 10, 11]
+    lpips = perceptual.Lpips("alex", 32, feature_cache(quick()))
+    assert lpips.distances(images, pairs).tolist() == [-9, 9, 11]
+    assert lpips.distances(images, pairs, published=True).tolist() == [1, 10, 11]
 
 
 def test_each_network_is_loaded_once_and_a_second_measurement_asks_none_and_says_the_same(
@@ -179,7 +185,7 @@ def test_each_network_is_loaded_once_and_a_second_measurement_asks_none_and_says
     settings = settings.model_copy(
         update={"generate": settings.generate.model_copy(update={"generator": None})}  # no images to make
     )
-    monkeypatch.setattr(intervals, "RESAMPLES", 50)
+    monkeypatch.setattr(figures, "RESAMPLES", 50)
     loads = []
 
     def counting(kind, name, setting, **options):
@@ -206,4 +212,4 @@ def test_each_network_is_loaded_once_and_a_second_measurement_asks_none_and_says
     assert measure_generation(settings, tmp_path)["figures"] == before
     image = load_image(next((drawn / "image").rglob("*.jpg")))
     with pytest.raises(AssertionError, match="asked again"):  # and this would have been noticed
-        networks.clip_network(settings).run([image])
+        networks.clip_network(settings.models.clip).run([image])

@@ -15,11 +15,15 @@ from PIL import Image
 
 from config.errors import UserError
 from config.loading import load
-from emoset.labels import EMOTIONS
+from config.taxonomy import DEFAULT, read_taxonomy
+from config.understanding_settings import Answers
+from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
 from evaluation.report import main
-from evaluation.report_sections import training_curves
-from understanding.scoring import LIKELIHOODS, confusion, figures, read_answers
+from evaluation.report_training import training_curves
+from understanding.scoring import figures, likelihood_columns, read_answers
 
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 METHODS = ("ours", "prompt_only", "real")
 METRICS = ("emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "kid", "lpips", "semantic_diversity")
@@ -74,9 +78,8 @@ def make_generation(run: Path) -> None:
         by_emotion = {emotion: {name: figure(rng) for name in METRICS[:2]} for emotion in EMOTIONS}
         rows[row] = {"corrected": corrected, "emogen": emogen, "by_emotion": by_emotion}
         counts = pd.DataFrame([[rng.randrange(9) for _ in EMOTIONS] for _ in EMOTIONS], EMOTIONS, EMOTIONS)
-        counts.to_csv(
-            evaluated.joinpath(f"confusion-generation-{row}.csv") if evaluated.mkdir(exist_ok=True) is None else ""
-        )
+        evaluated.mkdir(exist_ok=True)
+        counts.to_csv(evaluated / f"confusion-generation-{row}.csv")
         for emotion in EMOTIONS:
             for number in range(4):
                 write_image(evaluated / f"images/{row}/{emotion}/{number:05d}.png", rng)
@@ -109,7 +112,8 @@ def make_understanding(run: Path, emoset: Path) -> None:
         asked = []
         for emotion, image_id, *_ in entries:
             said = emotion if rng.random() < skill else rng.choice(EMOTIONS)
-            likely = dict(zip(LIKELIHOODS, np.random.default_rng(len(asked)).dirichlet(np.ones(8)).tolist(), strict=True))
+            shares = np.random.default_rng(len(asked)).dirichlet(np.ones(len(EMOTIONS))).tolist()
+            likely = dict(zip(likelihood_columns(EMOTIONS), shares, strict=True))
             completion = f"<think>a <b>drawing</b> & more</think><answer>{said}</answer>"
             question = {
                 "kind": "multiple",
@@ -120,16 +124,17 @@ def make_understanding(run: Path, emoset: Path) -> None:
                 "phrasing": 0,
             }
             asked.append(question | likely | {"completion": completion})
-        answers = read_answers(pd.DataFrame(asked), reasoning=True, answer_by="name")
-        answers.drop(columns="said_score").to_parquet(evaluated / f"answers-{row}.parquet")
-        confusion(answers).to_csv(evaluated / f"confusion-{row}.csv")
+        answers = read_answers(pd.DataFrame(asked), TAXONOMY, Answers())
+        answers.to_parquet(evaluated / f"answers-{row}.parquet")
+        for kind, counts in confusions(answers, TAXONOMY).items():
+            counts.to_csv(evaluated / f"confusion-{kind}-{row}.csv")
         others = Random(row)
-        rows[row] = figures(answers)
+        rows[row] = figures(answers, TAXONOMY) | accuracy_by_emotion(answers, TAXONOMY, 0)
         rows[row] |= {name: figure(others) for name in ("binary_balanced_accuracy", "misleading_auroc")}
     models = {"before": "demo/models/vision_language", "after": str(run / "understanding/model")}
     about = {"n": len(entries), "questions": len(entries), "seed": 0, "split": "val", "models": models, "seconds": 3.0}
     write_json(evaluated / "understanding.json", {"about": about, "figures": rows})
-    shares = np.random.default_rng(0).dirichlet(np.ones(8), len(entries))
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(EMOTIONS)), len(entries))
     errors = pd.DataFrame(shares, columns=list(EMOTIONS)).assign(emotion=[entry[0] for entry in entries])
     errors["error"] = 1 - shares[np.arange(len(errors)), errors["emotion"].map(EMOTIONS.index)]
     (run / "mining").mkdir()
@@ -174,7 +179,7 @@ def sections_of(page: str) -> set[str]:
 def test_both_halves_are_shown(whole_run):
     page = page_of(whole_run)
     assert sections_of(page) == {"summary", "generation", "understanding", "cross", "training", "run"}
-    assert "Not in this run" in page  # the balanced set, which was not made up
+    assert "This run lacks the following" in page  # the balanced set, which was not made up
     seconds = re.search(r"<caption>Wall seconds.*?</table>", page, re.S)[0]
     assert dict(re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', seconds)) == {
         "training": "67.8", "understanding": "67.8",
@@ -185,7 +190,7 @@ def test_both_halves_are_shown(whole_run):
         assert f'alt="{picture}' in page
     bar = r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)"
     for bars in (
-        f"Eight-way ↑: before {bar}; after {bar}; blind {bar}",
+        f"Multiple choice ↑: before {bar}; after {bar}; blind {bar}",
         f"Emo-A, two-way: ours: amusement {bar}; awe {bar}",
     ):
         assert re.search(f'alt="{bars}', page)
@@ -198,14 +203,14 @@ def test_both_halves_are_shown(whole_run):
 def test_what_tells_whether_grpo_learns_is_plotted(tmp_path):
     numbers = {"entropy": 0.3, "frac_reward_zero_std": 0.5} | {f"accuracy/{each}": 0.25 for each in EMOTIONS}
     write_lines(tmp_path / "understanding/step_two/metrics.jsonl", [{"step": n} | numbers for n in (1, 2)])
-    told = {picture["caption"]: picture["alt"] for picture in training_curves(tmp_path)}
+    plotted = {picture["caption"]: picture["alt"] for picture in training_curves(tmp_path, TAXONOMY)}
     plots = ("entropy", "groups without variance", "accuracy, positive emotions", "accuracy, negative emotions")
-    assert list(told) == [f"Step II: {plot}" for plot in plots]
-    assert all(emotion in told["Step II: accuracy, positive emotions"] for emotion in EMOTIONS[:4])
-    assert all(emotion in told["Step II: accuracy, negative emotions"] for emotion in EMOTIONS[4:])
+    assert list(plotted) == [f"Step II: {plot}" for plot in plots]
+    assert all(emotion in plotted["Step II: accuracy, positive emotions"] for emotion in TAXONOMY.sides["positive"])
+    assert all(emotion in plotted["Step II: accuracy, negative emotions"] for emotion in TAXONOMY.sides["negative"])
 
 
-def test_pictures_are_told_of_and_tables_have_headers(whole_run):
+def test_pictures_have_descriptions_and_tables_have_headers(whole_run):
     page = page_of(whole_run)
     pictures = re.findall(r"<img [^>]*>", page)
     assert len(pictures) > 60
@@ -246,7 +251,7 @@ def test_a_run_that_was_not_evaluated(tmp_path, drawn):
     write_image(tmp_path / "images/awe/00000.png", Random(0))
     page = page_of(report_of(tmp_path, drawn))
     assert sections_of(page) == {"summary", "generation", "training", "run"}
-    assert 'alt="1 images of awe: made"' in page
+    assert 'alt="1 images of awe: generated"' in page
     assert "Nothing has been evaluated" in (tmp_path / "report/table.md").read_text()
 
 
@@ -264,7 +269,7 @@ def test_table_for_an_appendix(whole_run):
     for cell, column in ((corrected, "corrected"), (emogen, "emogen")):
         each = found[column]["emotion_accuracy"]
         assert cell == f"{each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f}; n = 64)"
-    assert re.search(r"\| after +\| Eight-way +\| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}; n = \d+\)", table)
+    assert re.search(r"\| after +\| Multiple choice +\| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}; n = \d+\)", table)
 
 
 def test_each_row_of_the_table_has_its_own_n(tmp_path, drawn):
@@ -299,9 +304,9 @@ def test_strengths_and_mixes_are_in_the_table_and_on_the_page(whole_run):
 def test_what_is_said_at_the_end(whole_run, drawn, capsys):
     """The place of the page, and five figures with what they were before."""
     report_of(whole_run, drawn)
-    *_, place, accuracy, eight, forced, binary, misleading = capsys.readouterr().out.strip().splitlines()
+    *_, place, accuracy, binary, multiple, forced, misleading = capsys.readouterr().out.strip().splitlines()
     assert place == f"The report: {whole_run}/report/index.html"
-    names = {"Emo-A": accuracy, "Eight-way": eight, "Forced choice": forced, "Binary": binary, "AUROC": misleading}
+    names = {"Emo-A": accuracy, "Multiple choice": multiple, "Forced choice": forced, "Binary": binary, "AUROC": misleading}
     for name, line in names.items():
         assert re.search(rf"{name}.*: \d\.\d{{3}} -> \d\.\d{{3}} \(\d\.\d{{3}} to \d\.\d{{3}}\), n = \d+$", line), line
 

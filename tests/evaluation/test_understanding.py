@@ -12,13 +12,16 @@ from transformers import AutoModelForImageTextToText
 from config.errors import UserError
 from config.loading import load
 from config.section import ROOT
-from emoset.labels import EMOTIONS
-from evaluation import evaluate, understanding_models
-from evaluation.understanding_models import models_of
+from config.taxonomy import DEFAULT, read_taxonomy
+from config.understanding_settings import Answers
+from evaluation import evaluate, measure_understanding
+from evaluation.measure_understanding import models_of
 from understanding import merge
-from understanding.loading import load_processor
+from understanding.processor import load_processor
 from understanding.scoring import figures, read_answers
 
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 VLM = ROOT / "demo" / "models" / "vision_language"
 
 
@@ -33,7 +36,7 @@ def measured(drawn, tmp_path):
             f"data.cache={tmp_path}/cache",
             "evaluate.baselines=false",
         ]
-        arguments += ["questions.reasoning=false", "grpo.answer_tokens=6", "understanding.dtype=float32"]
+        arguments += ["answers.reasoning=false", "answers.tokens=6", "understanding.dtype=float32"]
         evaluate.main(load([*arguments, f"evaluate.models={VLM}", *changed]))
         return tmp_path / "run"
 
@@ -55,8 +58,9 @@ def test_a_model_is_measured_seeing_and_blind(measured, drawn):
     assert seeing["misleading_auroc"]["value"] > 0.55, "with images it is otherwise"
     assert json.loads((run / "report" / "metrics.json").read_text())["understanding"] == found["figures"]
     for row, kept in found["figures"].items():
-        answers = read_answers(pd.read_parquet(run / "evaluation" / f"answers-{row}.parquet"), False, "name")
-        assert figures(answers, seed=0) == kept, "every figure can be computed again"
+        answers = pd.read_parquet(run / "evaluation" / f"answers-{row}.parquet")
+        answers = read_answers(answers, TAXONOMY, Answers(reasoning=False))
+        assert figures(answers, TAXONOMY, seed=0) == kept, "every figure can be computed again"
     (answered,) = set((run / "evaluation").glob("answers-*.parquet")) - {run / "evaluation" / "answers-blind.parquet"}
     answers = pd.read_parquet(answered)
     assert answers["kind"].value_counts().to_dict() == {"binary": 64, "multiple": 64, "misleading": 64}
@@ -68,9 +72,9 @@ def test_a_model_is_measured_seeing_and_blind(measured, drawn):
 
 def test_a_blind_model_that_sees_is_found_out(measured, drawn, monkeypatch):
     """A planted fault: where the images are shown all the same, blind figures are not at chance."""
-    answer_all = understanding_models.answer_all
+    answer_all = measure_understanding.answer_all
     monkeypatch.setattr(
-        understanding_models, "answer_all", lambda *given, blind, **options: answer_all(*given, blind=False, **options)
+        measure_understanding, "answer_all", lambda *given, blind, **options: answer_all(*given, blind=False, **options)
     )
     run = measured(f"evaluate.folder={drawn}/image", "evaluate.images=64")
     seeing, blind = json.loads((run / "evaluation" / "understanding.json").read_text())["figures"].values()

@@ -11,37 +11,34 @@ from transformers import AutoModelForImageTextToText
 
 import understanding.grpo
 from config.loading import load
-from runtime.run_folder import open_run_folder
 from config.section import ROOT
 from config.settings import Settings
 from emoset.reading import read_emoset
-from understanding.loading import load_processor
+from runtime.run_folder import open_run_folder
+from understanding.processor import load_processor
 from understanding.questions import draw_questions
+from understanding.stages import TrainingData
 
 VLM = ROOT / "demo" / "models" / "vision_language"
 QUICK = {
-    "questions": {"count": 400, "reasoning": False, "confusable_share": 0.0},
+    "questions": {"count": 400, "confusable_share": 0.0},
+    "answers": {"reasoning": False, "tokens": 6},
+    "machine": {"loaders": 0, "processes": 2, "tracker": "none"},
+    "tuning": {"warmup_steps": 0, "log_every": 1, "checkpoint_every": 2, "gradient_checkpointing": False},
     "grpo": {
         "group": 4,
         "questions_per_step": 8,
         "batch_size": 4,
         "steps_one": 4,
         "steps_two": 2,
-        "answer_tokens": 6,
         "learning_rate": 0.001,
-        "warmup_steps": 0,
         "schedule": "constant",
-        "workers": 0,
-        "log_every": 1,
         "evaluate_every": None,
         "evaluated_questions": 192,
-        "checkpoint_every": 2,
-        "tracker": "none",
-        "gradient_checkpointing": False,
+        "evaluation_batch_size": 32,
     },
-    "mining": {"images": 64, "answers": 2, "lowest": 0.0},
+    "mining": {"images": 64, "answers": 2, "lowest": 0.0, "batch_size": 32},
     "understanding": {"model": str(VLM), "dtype": "float32", "lora_rank": 4, "lora_alpha": 8},
-    "evaluate": {"batch_size": 32},
 }
 
 
@@ -91,14 +88,16 @@ def fine_tune():
 def trainer(quick, monkeypatch, tmp_path):
     """GRPO's trainer as a step has it, before its first update, and its next generation batch: 4 questions of one text."""
     settings = quick(questions={"binary": 1.0, "multiple": 0.0, "misleading": 0.0}, grpo={"beta": 0.0})
-    index = read_emoset(settings.data, tmp_path).index
-    questions = draw_questions(index[index["split"] == "train"], settings.questions, None, 0)
+    index = read_emoset(settings.data, tmp_path, 2).index
+    images = index[index["split"] == "train"]
+    questions = draw_questions(images, settings.data.taxonomy, settings.questions, settings.answers, None, 0)
     questions = [question for question in questions if question.prompt == questions[0].prompt][:4]
     paths = {image_id: settings.data.emoset / path for image_id, path in index[["image_id", "image"]].to_numpy()}
     settings = settings.model_copy(update={"grpo": settings.grpo.model_copy(update={"questions_per_step": 4})})
     ready = []
     monkeypatch.setattr(understanding.grpo.Trainer, "train", lambda made, **_: ready.append(made))
-    understanding.grpo.train(settings, "step_one", settings.understanding.model, questions, [], paths, None, 1, tmp_path)
+    data = TrainingData("data set", paths, None, [])
+    understanding.grpo.train(settings, "step_one", settings.understanding.model, questions, data, 1, tmp_path)
     (made,) = ready
     rows = [row for row in made.train_dataset for _ in range(settings.grpo.group)]
     return made.model.train() and made, rows

@@ -10,8 +10,8 @@ import sys
 from killed_runs import POINTS, kill_at
 
 from config.loading import load
-from runtime.script import end_process_group
 from config.section import ROOT
+from runtime.script import end_process_group
 
 
 def main(config: str, *points: str) -> None:

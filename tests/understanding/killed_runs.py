@@ -11,9 +11,9 @@ import signal
 import sys
 
 import understanding.asking
-import understanding.curves
+import understanding.callbacks
 import understanding.grpo
-import understanding.result
+import understanding.model_folder
 import understanding.stages
 import understanding.warmup
 from config.loading import load
@@ -22,11 +22,11 @@ from config.section import ROOT
 POINTS = {  # the function that a run is killed in, and at which of its calls in that run
     "while the warm-up's checkpoint is saved": (understanding.warmup.Trainer, "_save_rng_state", 2),
     "in sampling": (understanding.grpo.Trainer, "_generate_single_turn", 2),
-    "in the update": (understanding.curves.Curves, "on_optimizer_step", 1),
+    "in the update": (understanding.callbacks.Curves, "on_optimizer_step", 1),
     "while images are mined": (understanding.asking.Asker, "answers", 2),
-    "in a step's second update": (understanding.curves.Curves, "on_optimizer_step", 2),
+    "in a step's second update": (understanding.callbacks.Curves, "on_optimizer_step", 2),
     "while a checkpoint is saved": (understanding.grpo.Trainer, "_save_rng_state", 1),
-    "while the result is saved": (understanding.result, "_card", 1),
+    "while the result is saved": (understanding.model_folder, "_card", 1),
 }
 
 

@@ -4,8 +4,13 @@ from random import Random
 
 import pytest
 
-from emoset.labels import EMOTIONS
-from understanding.answers import LONGEST, extract_answer, read_binary, read_emotion, read_score
+from config.taxonomy import DEFAULT, SIDES, read_taxonomy
+from config.understanding_settings import Answers
+from understanding.answers import LONGEST, extract_answer
+from understanding.kinds import KINDS, binary, misleading, multiple, valence
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 
 
 def answered(answer: str) -> str:
@@ -71,7 +76,7 @@ def test_the_format_without_reasoning(completion, answer):
     ],
 )
 def test_binary_answers(answer, value):
-    assert read_binary(answer) is value
+    assert binary.read(answer, (), TAXONOMY, Answers()) is value
 
 
 @pytest.mark.parametrize(
@@ -90,7 +95,7 @@ def test_binary_answers(answer, value):
     ],
 )
 def test_emotions_by_name(answer, emotion):
-    assert read_emotion(answer, EMOTIONS, "name") == emotion
+    assert multiple.read(answer, EMOTIONS, TAXONOMY, Answers()) == emotion
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,7 @@ def test_emotions_by_name(answer, emotion):
     ],
 )
 def test_emotions_by_letter(answer, emotion):
-    assert read_emotion(answer, tuple(reversed(EMOTIONS)), "letter") == emotion
+    assert multiple.read(answer, tuple(reversed(EMOTIONS)), TAXONOMY, Answers(by="letter")) == emotion
 
 
 @pytest.mark.parametrize(
@@ -144,7 +149,21 @@ def test_emotions_by_letter(answer, emotion):
     ],
 )
 def test_scores(answer, score):
-    assert read_score(answer) == score
+    assert misleading.read(answer, (), TAXONOMY, Answers()) == score
+
+
+@pytest.mark.parametrize(
+    ("answer", "side"),
+    [
+        ("positive", "positive"),
+        ("**Negative**.", "negative"),
+        ("positive or negative", None),
+        ("not positive", None),
+        ("", None),
+    ],
+)
+def test_sides(answer, side):
+    assert valence.read(answer, (), TAXONOMY, Answers()) == side
 
 
 def test_nothing_is_an_exception():
@@ -172,8 +191,7 @@ def test_nothing_is_an_exception():
         for reasoning in (True, False):
             answer = extract_answer(completion, reasoning)
             for text in {completion, answer or ""}:
-                assert read_binary(text) in (True, False, None)
-                assert read_emotion(text, EMOTIONS, "name") in (*EMOTIONS, None)
-                assert read_emotion(text, EMOTIONS, "letter") in (*EMOTIONS, None)
-                score = read_score(text)
-                assert score is None or 0 <= score <= 100
+                for kind in KINDS:
+                    for by in ("name", "letter"):
+                        said = kind.read(text, EMOTIONS, TAXONOMY, Answers(by=by))
+                        assert said in (True, False, *EMOTIONS, *SIDES, None) or 0 <= said <= 100

@@ -8,12 +8,15 @@ import torch
 from tiny_trainers import intern, llava, processor_of, qwen3
 from tiny_trainers import questions as tiny_questions
 
-from emoset.labels import EMOTIONS
+from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.reading import read_emoset
 from understanding.answering import answer_all
 from understanding.asking import Asker, load_asker
 from understanding.packing import pack
 from understanding.questions import draw_questions, multiple_choice
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def asked(quick, tmp_path):
 
     def ask(**changed):
         settings = quick(**changed)
-        index = read_emoset(settings.data, tmp_path).index
+        index = read_emoset(settings.data, tmp_path, 2).index
         images = index[index["split"] == "val"].head(24)
         paths = {image_id: settings.data.emoset / path for image_id, path in images[["image_id", "image"]].to_numpy()}
         questions = multiple_choice(images, settings.questions, 0)

@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 
 from config.loading import load
+from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.confusability import write_confusability
-from emoset.labels import EMOTIONS
 from understanding.blind_check import as_markdown, blind_table
 from understanding.questions import draw_questions
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 
 IMAGES = pd.DataFrame(
     [(f"{emotion}_{number}", emotion) for emotion in EMOTIONS for number in range(20 if emotion == "fear" else 60)],
@@ -24,10 +27,14 @@ def tried(*changed: str, fault=lambda question: question, count: int = 6000) -> 
     """Return the table of questions as the settings draw them, each as `fault` leaves it; None: dropped."""
     settings = load([f"questions.count={count}", *changed])
     fitting, trying = (
-        [kept for each in draw_questions(IMAGES, settings.questions, CONFUSABILITY, seed) if (kept := fault(each))]
+        [
+            kept
+            for each in draw_questions(IMAGES, TAXONOMY, settings.questions, settings.answers, CONFUSABILITY, seed)
+            if (kept := fault(each))
+        ]
         for seed in (1, 0)
     )
-    return blind_table(fitting, trying, settings, CONFUSABILITY)
+    return blind_table(fitting, trying, TAXONOMY, settings.answers, settings.rewards, CONFUSABILITY)
 
 
 def caught(table: pd.DataFrame) -> set[str]:
@@ -38,14 +45,17 @@ def caught(table: pd.DataFrame) -> set[str]:
     "changed",
     [
         (),
-        ("questions.answer_by=letter", "questions.reasoning=false"),
+        ("answers.by=letter", "answers.reasoning=false"),
         ("questions.confusable_share=1", "rewards.scoring=published"),
         ("questions.confusable_share=0", "rewards.graded=true"),
+        ("questions.valence=1",),
     ],
 )
 def test_no_policy_earns_more_than_a_coin_without_looking(changed):
     table = tried(*changed)
-    assert table["kind"].value_counts().to_dict() == dict.fromkeys(("binary", "multiple", "misleading"), 8)
+    valence = {"valence"} & {name.removeprefix("questions.").partition("=")[0] for name in changed}
+    policies = 10 if valence else 8  # always positive, always negative
+    assert table["kind"].value_counts().to_dict() == dict.fromkeys({"binary", "multiple", "misleading"} | valence, policies)
     assert not caught(table)
     coin = table[(table["policy"] == "always yes") & (table["kind"] == "binary")]
     assert coin["reward"].item() == 0.5, "exactly, half of the questions are true"
@@ -73,6 +83,14 @@ def test_an_option_that_stands_first_when_it_is_true_is_found_out():
     assert caught(tried(fault=first)) == {"multiple"}
 
 
+def test_a_side_that_is_shown_more_often_is_found_out():
+    def fewer_positive(question):
+        is_rare = question.kind == "valence" and TAXONOMY.side_of(question.emotion) == "positive"
+        return None if is_rare and int(question.image_id.split("_")[1]) % 2 else question
+
+    assert caught(tried("questions.valence=1", fault=fewer_positive)) == {"valence"}
+
+
 def test_the_table_has_policies_as_rows_and_kinds_as_columns():
     lines = as_markdown(tried(count=640)).splitlines()
     assert [cell.strip() for cell in lines[0].strip("|").split("|")] == [
@@ -83,9 +101,9 @@ def test_the_table_has_policies_as_rows_and_kinds_as_columns():
 
 
 def test_the_command(script, drawn, tmp_path):
-    write_confusability(tmp_path / "confusability.json", CONFUSABILITY, "test")
+    write_confusability(tmp_path / "confusability.json", CONFUSABILITY, EMOTIONS, "test")
     arguments = [f"data.emoset={drawn}", f"data.cache={tmp_path}/cache", f"run={tmp_path}/run", "questions.count=3000"]
-    arguments += [f"questions.confusability={tmp_path}/confusability.json", "questions.answer_by=letter"]
+    arguments += [f"questions.confusability={tmp_path}/confusability.json", "answers.by=letter"]
     result = script("understanding/blind_check.py", *arguments, "rewards.scoring=published", "rewards.format=0")
     assert "| always yes" in result.stdout
     assert "no policy earns more than chance without looking" in result.stdout

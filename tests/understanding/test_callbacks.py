@@ -7,7 +7,7 @@ from io import BytesIO
 import pandas as pd
 from PIL import Image
 
-from understanding.curves import write_samples
+from understanding.callbacks import write_samples
 
 
 def test_a_page_of_samples_holds_an_image_beside_each_answer(drawn, tmp_path):

@@ -53,13 +53,17 @@ def test_grpos_first_updates(quick, fine_tune, monkeypatch):
 
 def test_questions(quick, tmp_path):
     settings = quick()
-    index = read_emoset(settings.data, tmp_path).index
+    index = read_emoset(settings.data, tmp_path, 2).index
     matrix = np.full((8, 8), 1 / 7)
     np.fill_diagonal(matrix, 0)
-    asked = settings.questions.model_copy(update={"confusable_share": 0.5, "reasoning": True})
+    taxonomy, asked = settings.data.taxonomy, settings.questions.model_copy(update={"confusable_share": 0.5})
+    answers = settings.answers.model_copy(update={"reasoning": True})
     train, val = (index[index["split"] == split] for split in ("train", "val"))
     val = pd.concat([val] * 3)
-    drawn = {"drawn": draw_questions(train, asked, matrix, 3), "evaluated": evaluation_questions(val, asked, 4)}
+    drawn = {
+        "drawn": draw_questions(train, taxonomy, asked, answers, matrix, 3),
+        "evaluated": evaluation_questions(val, taxonomy, asked, answers, 4),
+    }
     text = {
         name: blake2b("\n".join(f"{q.kind} {q.image_id} {q.asked} {q.prompt}" for q in questions).encode()).hexdigest()[:16]
         for name, questions in drawn.items()

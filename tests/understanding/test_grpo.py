@@ -98,7 +98,7 @@ def test_full_weights_whose_training_is_killed_end_the_same(killed):
 
 
 def test_a_questions_image_is_decoded_once_for_its_group(quick, drawn, monkeypatch):
-    from understanding.questions import Question
+    from understanding.question import Question
 
     decoded = []
     load = understanding.grpo.load_image

@@ -7,8 +7,8 @@ from transformers import AutoModelForImageTextToText
 from config.errors import UserError
 from emoset.images import load_image
 from understanding import merge
-from understanding.loading import load_processor
 from understanding.model import conversation, load_whole
+from understanding.processor import load_processor
 
 
 def test_merged_weights_give_the_logits_of_base_and_adapter(quick, adapter, drawn):

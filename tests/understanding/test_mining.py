@@ -6,13 +6,16 @@ import pytest
 
 import understanding.asking
 from config.errors import UserError
+from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Mining
-from emoset.selection import equal_emotions, read_folder
 from emoset.confusability import read_confusability
-from emoset.labels import EMOTIONS
+from emoset.selection import equal_emotions, read_folder
 from understanding import mining
 from understanding.asking import Asker
 from understanding.mining import hard_images
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 
 
 def errors(each: int, rates: dict[str, list[float]] | None = None) -> pd.DataFrame:
@@ -93,7 +96,7 @@ def test_the_command_counts_wrong_answers_and_what_was_named_instead(quick, monk
     assert set(errors["error"]) == {0.5}
     shares = errors[list(EMOTIONS)].to_numpy()
     assert (np.sort(shares, 1)[:, :-2] == 0).all()
-    assert np.allclose(read_confusability(folder / "confusability.json"), np.roll(np.eye(8), 1, axis=1))
+    assert np.allclose(read_confusability(folder / "confusability.json", EMOTIONS), np.roll(np.eye(8), 1, axis=1))
     assert (folder / "errors.png").stat().st_size > 1000
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from config.errors import UserError
-from understanding.result import save_result
+from understanding.model_folder import save_result
 
 
 def test_a_result_holds_the_adapter_its_processor_and_a_card_and_no_pickles(quick, adapter, vlm, tmp_path):

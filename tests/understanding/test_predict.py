@@ -7,9 +7,12 @@ import pytest
 
 from config.errors import UserError
 from config.loading import load
-from emoset.labels import EMOTIONS
+from config.taxonomy import DEFAULT, read_taxonomy
 from understanding import predict
 from understanding.asking import Asker
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 
 
 @pytest.fixture

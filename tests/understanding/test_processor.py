@@ -9,7 +9,7 @@ import torch
 from transformers import AutoProcessor
 
 from demo.making.small_vlm import make_processor, make_vlm, save_vlm
-from understanding.loading import load_processor
+from understanding.processor import load_processor
 
 WITHOUT = importlib.util.find_spec("torchvision") is None
 

@@ -7,9 +7,13 @@ import pandas as pd
 import pytest
 
 from config.errors import UserError
-from config.understanding_settings import Questions
-from emoset.labels import EMOTIONS
-from understanding.questions import PHRASINGS, draw_questions, multiple_choice
+from config.taxonomy import DEFAULT, read_taxonomy
+from config.understanding_settings import Answers, Questions
+from understanding.kinds import kind_named
+from understanding.questions import draw_questions, multiple_choice
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 
 IMAGES = pd.DataFrame(
     [(f"{emotion}_{number:05d}", emotion) for emotion in EMOTIONS for number in range(30)], columns=["image_id", "emotion"]
@@ -17,9 +21,13 @@ IMAGES = pd.DataFrame(
 CONFUSABILITY = np.roll(np.eye(8), 1, axis=1)  # each emotion is taken for the next
 
 
+def drawn(images, questions, confusability, seed, answers=Answers(), taxonomy=TAXONOMY):
+    return draw_questions(images, taxonomy, questions, answers, confusability, seed)
+
+
 @pytest.fixture(scope="module")
 def questions():
-    return draw_questions(IMAGES, Questions(count=3000), CONFUSABILITY, seed=0)
+    return drawn(IMAGES, Questions(count=3000), CONFUSABILITY, seed=0)
 
 
 def of_kind(questions, kind):
@@ -31,7 +39,7 @@ def test_half_of_the_questions_are_true_for_every_emotion_and_phrasing(questions
     cells = defaultdict(list)
     for question in of_kind(questions, kind):
         cells[question.asked, question.phrasing].append(question.is_true)
-    assert len(cells) == len(EMOTIONS) * len(PHRASINGS[kind])
+    assert len(cells) == len(EMOTIONS) * len(kind_named(kind).PHRASINGS)
     assert {(len(cell), sum(cell)) for cell in cells.values()} == {(30, 15)}
 
 
@@ -55,7 +63,7 @@ def test_options_are_shuffled(questions):
 
 
 def test_a_share_of_the_wrong_images_is_confusable():
-    questions = draw_questions(IMAGES, Questions(count=6000, confusable_share=0.6), CONFUSABILITY, seed=0)
+    questions = drawn(IMAGES, Questions(count=6000, confusable_share=0.6), CONFUSABILITY, seed=0)
     wrong = [question for question in of_kind(questions, "binary") if not question.is_true]
     before = {emotion: EMOTIONS[place - 1] for place, emotion in enumerate(EMOTIONS)}
     share = np.mean([question.emotion == before[question.asked] for question in wrong])
@@ -67,16 +75,16 @@ def test_few_questions_have_the_share_of_confusable_images_too():
     """One wrong question to a cell: none of them is half confusable, but half of them are."""
     settings = Questions(count=64, binary=1, multiple=0, misleading=0, confusable_share=0.5)
     before = {emotion: EMOTIONS[place - 1] for place, emotion in enumerate(EMOTIONS)}
-    drawn = [draw_questions(IMAGES, settings, CONFUSABILITY, seed) for seed in range(20)]
-    assert drawn[0] == draw_questions(IMAGES, settings, CONFUSABILITY, 0)
-    assert all(sum(question.is_true for question in questions) == 32 for questions in drawn)
-    wrong = [question for questions in drawn for question in questions if not question.is_true]
+    several = [drawn(IMAGES, settings, CONFUSABILITY, seed) for seed in range(20)]
+    assert several[0] == drawn(IMAGES, settings, CONFUSABILITY, 0)
+    assert all(sum(question.is_true for question in questions) == 32 for questions in several)
+    wrong = [question for questions in several for question in questions if not question.is_true]
     share = np.mean([question.emotion == before[question.asked] for question in wrong])
     assert share == pytest.approx(0.5 + 0.5 / 7, abs=0.06)
 
 
 def test_all_wrong_emotions_appear_without_confusability():
-    questions = draw_questions(IMAGES, Questions(count=6000, confusable_share=0), None, seed=0)
+    questions = drawn(IMAGES, Questions(count=6000, confusable_share=0), None, seed=0)
     pairs = Counter((q.asked, q.emotion) for q in of_kind(questions, "misleading") if not q.is_true)
     assert len(pairs) == 8 * 7
     assert min(pairs.values()) > 0.5 * max(pairs.values())
@@ -84,7 +92,7 @@ def test_all_wrong_emotions_appear_without_confusability():
 
 def test_the_same_seed_asks_the_same_and_another_does_not():
     settings = Questions(count=600)
-    first, again, other = (draw_questions(IMAGES, settings, CONFUSABILITY, seed) for seed in (3, 3, 4))
+    first, again, other = (drawn(IMAGES, settings, CONFUSABILITY, seed) for seed in (3, 3, 4))
     assert first == again
     assert first != other
 
@@ -96,7 +104,7 @@ def test_images_are_used_equally(questions):
 
 
 def test_answers_by_letter_list_letters():
-    questions = draw_questions(IMAGES, Questions(count=600, answer_by="letter"), CONFUSABILITY, seed=0)
+    questions = drawn(IMAGES, Questions(count=600), CONFUSABILITY, 0, Answers(by="letter"))
     for question in of_kind(questions, "multiple"):
         assert f"(A) {question.options[0]}, (B) {question.options[1]}" in question.prompt
         assert "its letter" in question.prompt
@@ -104,24 +112,24 @@ def test_answers_by_letter_list_letters():
 
 def test_reasoning_is_asked_for_or_not():
     for reasoning in (True, False):
-        questions = draw_questions(IMAGES, Questions(count=600, reasoning=reasoning), CONFUSABILITY, seed=0)
+        questions = drawn(IMAGES, Questions(count=600), CONFUSABILITY, 0, Answers(reasoning=reasoning))
         assert all(("<think>" in question.prompt) == reasoning for question in questions)
 
 
 def test_kinds_can_be_left_out():
-    questions = draw_questions(IMAGES, Questions(count=640, multiple=0, misleading=0), CONFUSABILITY, seed=0)
+    questions = drawn(IMAGES, Questions(count=640, multiple=0, misleading=0), CONFUSABILITY, seed=0)
     assert {question.kind for question in questions} == {"binary"}
     assert len(questions) == 640
 
 
 def test_too_few_questions_and_missing_emotions_are_refused():
     with pytest.raises(UserError, match=r"questions.count: 100 leave binary with fewer than 64"):
-        draw_questions(IMAGES, Questions(count=100), CONFUSABILITY, seed=0)
+        drawn(IMAGES, Questions(count=100), CONFUSABILITY, seed=0)
     with pytest.raises(UserError, match="no image of awe"):
-        draw_questions(IMAGES[IMAGES["emotion"] != "awe"], Questions(), CONFUSABILITY, seed=0)
+        drawn(IMAGES[IMAGES["emotion"] != "awe"], Questions(), CONFUSABILITY, seed=0)
 
 
 def test_the_evaluation_asks_about_every_image_once():
-    questions = multiple_choice(IMAGES, Questions(), seed=0)
+    questions = multiple_choice(IMAGES, TAXONOMY, Answers(), seed=0)
     assert [question.image_id for question in questions] == IMAGES["image_id"].tolist()
     assert [question.emotion for question in questions] == IMAGES["emotion"].tolist()

@@ -15,10 +15,13 @@ import understanding.shared_prefix
 import understanding.stages
 from config.errors import UserError
 from config.loading import load
-from emoset.labels import EMOTIONS
+from config.taxonomy import DEFAULT, read_taxonomy
 from understanding.blind_check import blind_table
 from understanding.questions import draw_questions
 from understanding.rewards import rewards_of
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 
 IMAGES = pd.DataFrame(
     [(f"{emotion}_{n}", emotion) for emotion in EMOTIONS for n in range(40)], columns=["image_id", "emotion"]

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
-from config.understanding_settings import Rewards
-from emoset.labels import EMOTIONS
-from understanding.questions import Question
+from config.taxonomy import DEFAULT, read_taxonomy
+from config.understanding_settings import Answers, Rewards
+from understanding.question import Question
 from understanding.rewards import length_reward, rewards_of
 from understanding.warmup import right_answer
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 
 NEXT = np.roll(np.eye(8), 1, axis=1)  # each emotion is taken for the next
 
@@ -19,7 +22,7 @@ def question(kind: str, asked: str | None = None) -> Question:
 
 def earned(asked: Question, answer: str, answer_by: str = "name", matrix=None, **rewards) -> dict:
     completion = f"<think>It is dark.</think><answer>{answer}</answer>"
-    return rewards_of(asked, completion, True, answer_by, Rewards(**rewards), matrix)
+    return rewards_of(asked, completion, TAXONOMY, Answers(by=answer_by), Rewards(**rewards), matrix)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,13 @@ def test_misleading(asked, answer, brier, published):
     assert earned(question("misleading", asked), answer, scoring="published")["misleading"] == pytest.approx(published)
 
 
+@pytest.mark.parametrize(
+    ("answer", "reward"), [("negative", 1), ("Negative.", 1), ("positive", 0), ("negative or positive", 0), ("fear", 0)]
+)
+def test_valence(answer, reward):
+    assert earned(question("valence"), answer)["valence"] == reward
+
+
 @pytest.mark.parametrize("belief", [0.1, 0.25, 0.5, 0.8])
 def test_brier_pays_most_for_what_is_believed_and_the_published_reward_for_extremes(belief):
     def best(scoring: str) -> int:
@@ -78,9 +88,9 @@ def test_brier_pays_most_for_what_is_believed_and_the_published_reward_for_extre
     assert best("published") == (100 if belief > 0.5 else 0)
 
 
-@pytest.mark.parametrize("kind", ["binary", "multiple", "misleading"])
+@pytest.mark.parametrize("kind", ["binary", "multiple", "misleading", "valence"])
 def test_only_the_reward_of_its_kind_applies_beside_the_format(kind):
-    asked = None if kind == "multiple" else "awe"
+    asked = None if kind in ("multiple", "valence") else "awe"
     rewards = earned(question(kind, asked), "no")
     assert {name for name, reward in rewards.items() if reward is not None} == {kind, "format"}
 
@@ -90,7 +100,7 @@ def test_only_the_reward_of_its_kind_applies_beside_the_format(kind):
     [("<think>x</think><answer>no</answer>", True, 1), ("no", True, 0), ("no", False, 1), ("<answer>no</answer>", False, 0)],
 )
 def test_without_the_format_neither_it_nor_the_answer_earns(completion, reasoning, reward):
-    rewards = rewards_of(question("binary", "awe"), completion, reasoning, "name", Rewards(), None)
+    rewards = rewards_of(question("binary", "awe"), completion, TAXONOMY, Answers(reasoning=reasoning), Rewards(), None)
     assert (rewards["format"], rewards["binary"]) == (reward, reward)
 
 
@@ -113,9 +123,11 @@ def test_length_costs_from_the_limit_to_twice_as_much():
 @pytest.mark.parametrize("answer_by", ["name", "letter"])
 @pytest.mark.parametrize("reasoning", [True, False])
 def test_the_warm_ups_answers_earn_the_most(reasoning, answer_by):
-    for kind, named in {"binary": ("fear", "awe"), "multiple": (None,), "misleading": ("fear", "awe")}.items():
+    asked = {"binary": ("fear", "awe"), "multiple": (None,), "misleading": ("fear", "awe"), "valence": (None,)}
+    for kind, named in asked.items():
         for each in (question(kind, name) for name in named):
-            answer = right_answer(each, reasoning, answer_by)
-            rewards = rewards_of(each, answer, reasoning, answer_by, Rewards(), None)
+            answers = Answers(reasoning=reasoning, by=answer_by)
+            answer = right_answer(each, TAXONOMY, answers)
+            rewards = rewards_of(each, answer, TAXONOMY, answers, Rewards(), None)
             assert rewards[kind] >= 0.99
             assert rewards["format"] == 1

@@ -4,8 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoset.labels import EMOTIONS
-from understanding.scoring import LIKELIHOODS, calibration_error, confusion, figures, read_answers
+from config.taxonomy import DEFAULT, read_taxonomy
+from config.understanding_settings import Answers
+from understanding.kinds.misleading import calibration_error
+from understanding.scoring import confusion, figures, likelihood_columns, metrics, read_answers
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
+LIKELIHOODS = likelihood_columns(EMOTIONS)
 
 
 def answers(*rows: tuple) -> pd.DataFrame:
@@ -17,7 +23,7 @@ def answers(*rows: tuple) -> pd.DataFrame:
 
 
 def read(*rows: tuple) -> pd.DataFrame:
-    return read_answers(answers(*rows), reasoning=False, answer_by="name")
+    return read_answers(answers(*rows), TAXONOMY, Answers(reasoning=False))
 
 
 def test_multiple_choice():
@@ -29,7 +35,8 @@ def test_multiple_choice():
             ("multiple", "awe", None, "awe and fear"),  # no answer
             ("multiple", "fear", None, "fear"),
             ("multiple", "fear", None, "<answer>fear</answer>"),  # not the format that was asked for
-        )
+        ),
+        TAXONOMY,
     )
     assert found["multiple_accuracy"]["value"] == pytest.approx(3 / 6)
     assert found["multiple_balanced_accuracy"]["value"] == pytest.approx((2 / 4 + 1 / 2) / 2)
@@ -46,7 +53,7 @@ def test_forced_choice_goes_by_the_likelihoods_alone():
     table[LIKELIHOODS] = np.nan
     table.loc[0, LIKELIHOODS] = [0.05, 0.65, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05]  # awe
     table.loc[1, LIKELIHOODS] = [0.65, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05]  # amusement
-    assert figures(table)["multiple_forced_accuracy"]["value"] == 0.5
+    assert figures(table, TAXONOMY)["multiple_forced_accuracy"]["value"] == 0.5
 
 
 def test_binary():
@@ -58,7 +65,8 @@ def test_binary():
             ("binary", "awe", "fear", "no"),
             ("binary", "awe", "anger", "perhaps"),  # no answer is a wrong one
             ("binary", "awe", "anger", "yes"),
-        )
+        ),
+        TAXONOMY,
     )
     assert found["binary_balanced_accuracy"]["value"] == pytest.approx((2 / 3 + 1 / 3) / 2)
     assert found["yes_rate"]["value"] == pytest.approx(3 / 6)
@@ -72,13 +80,38 @@ def test_misleading():
             ("misleading", "awe", "fear", "30"),
             ("misleading", "awe", "fear", "10"),
             ("misleading", "awe", "fear", "much"),  # counts as 50 among the ranks, and not in the means
-        )
+        ),
+        TAXONOMY,
     )
     # Pairs of a true and a wrong score: 90 beats 30, 10 and 50; 30 ties with 30, beats 10, loses to 50.
     assert found["misleading_auroc"]["value"] == pytest.approx((3 + 0.5 + 1) / 6)
     assert found["misleading_mean_true"]["value"] == pytest.approx(60)
     assert found["misleading_mean_wrong"]["value"] == pytest.approx(20)
     assert found["misleading_ece"]["n"] == 4
+
+
+def test_valence():
+    found = figures(
+        read(
+            ("valence", "awe", None, "positive"),
+            ("valence", "awe", None, "Negative"),
+            ("valence", "fear", None, "negative"),
+            ("valence", "anger", None, "perhaps"),  # no answer is a wrong one
+            ("valence", "anger", None, "negative"),
+        ),
+        TAXONOMY,
+    )
+    assert found["valence_balanced_accuracy"]["value"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert found["positive_rate"]["value"] == pytest.approx(1 / 5)
+
+
+def test_every_figure_has_a_name_and_a_meaning_but_those_of_single_emotions():
+    rows = [(kind, emotion, "awe", said) for emotion in ("awe", "fear") for kind, said in (
+        ("binary", "yes"), ("multiple", "awe"), ("misleading", "70"), ("valence", "positive"))]  # fmt: skip
+    table = read(*rows)
+    table[LIKELIHOODS] = 1 / len(EMOTIONS)
+    assert figures(table, TAXONOMY).keys() - {f"multiple_{emotion}" for emotion in EMOTIONS} == metrics(TAXONOMY).keys()
+    assert metrics(TAXONOMY)["multiple_accuracy"].chance == 1 / 8
 
 
 def test_calibration_error():
@@ -91,14 +124,15 @@ def test_calibration_error():
 
 def test_the_same_seed_gives_the_same_interval():
     table = read(*[("multiple", "awe", None, "awe" if n % 3 else "fear") for n in range(60)])
-    assert figures(table, seed=1) == figures(table, seed=1)
-    interval = figures(table, seed=1)["multiple_accuracy"]
+    assert figures(table, TAXONOMY, seed=1) == figures(table, TAXONOMY, seed=1)
+    interval = figures(table, TAXONOMY, seed=1)["multiple_accuracy"]
     assert interval["high"] - interval["low"] == pytest.approx(2 * 1.96 * np.sqrt(40 / 60 * 20 / 60 / 60), rel=0.15)
 
 
 def test_the_confusion_matrix_counts_answers_that_name_nothing():
     table = confusion(
-        read(("multiple", "awe", None, "fear"), ("multiple", "awe", None, "?"), ("multiple", "fear", None, "fear"))
+        read(("multiple", "awe", None, "fear"), ("multiple", "awe", None, "?"), ("multiple", "fear", None, "fear")),
+        TAXONOMY,
     )
     assert table.loc["awe", "fear"] == table.loc["awe", "none"] == table.loc["fear", "fear"] == 1
     assert table.to_numpy().sum() == 3

@@ -13,14 +13,14 @@ from emoset import hub
 from emoset.confusability import write_confusability
 from emoset.images import load_image
 from emoset.reading import read_emoset
-from understanding.loading import load_processor
 from understanding.model import bounded, conversation
+from understanding.processor import load_processor
 from understanding.questions import draw_questions
 
 
 def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, caplog):
     settings = quick()
-    index = read_emoset(settings.data, tmp_path).index
+    index = read_emoset(settings.data, tmp_path, 2).index
     questions = draw_questions(index[index["split"] == "train"], settings.questions, None, 0)
     paths = {image_id: settings.data.emoset / path for image_id, path in index[["image_id", "image"]].to_numpy()}
     caplog.set_level(logging.INFO, logger="emotion")

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from config.errors import UserError
-from understanding.checkpoints import WholeCheckpoints
+from understanding.trl_checkpoints import WholeCheckpoints
 
 
 @pytest.fixture

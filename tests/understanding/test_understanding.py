@@ -14,11 +14,14 @@ from transformers import AutoModelForImageTextToText
 
 import understanding.stages
 from config.errors import UserError
+from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.images import load_image
-from emoset.labels import EMOTIONS
 from understanding.asking import Asker
-from understanding.loading import load_processor
 from understanding.model import conversation
+from understanding.processor import load_processor
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 
 
 def weights(folder) -> dict[str, torch.Tensor]:

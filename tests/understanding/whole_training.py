@@ -12,8 +12,8 @@ from pathlib import Path
 
 import understanding.grpo
 from config.loading import load
-from runtime.script import end_process_group
 from config.section import ROOT
+from runtime.script import end_process_group
 
 common_arguments = understanding.grpo.common_arguments
 

@@ -6,18 +6,22 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from config.loading import load
-from emoset.labels import EMOTIONS
-from evaluation import baselines, cross, curves, judge, metrics
-from evaluation.columns import Views, by_emotion
-from runtime.figures import of_mean, of_pairs, of_statistic
-from evaluation.making import PAIRS, STRENGTHS, WEIGHTS
+from config.taxonomy import DEFAULT, read_taxonomy
+from evaluation import baselines, image_metrics, measure_cross, strength_and_weight
+from evaluation.columns import Views, by_emotion, confusion
+from evaluation.metric_labels import cross_metrics, generation_metrics
 from evaluation.perceptual import unweighted
-from understanding.scoring import LIKELIHOODS
+from evaluation.plans import STRENGTHS, WEIGHTS
+from runtime.figures import of_biased_statistic, of_mean, of_pairs
+from understanding.scoring import likelihood_columns
+
+EMOSET = read_taxonomy(DEFAULT)
+EKMAN = read_taxonomy("config/taxonomies/ekman6.yaml")
+EMOTIONS, PAIRS = EMOSET.emotions, EMOSET.opposites
 
 
 def one_hot(*emotions: str) -> np.ndarray:
-    return np.eye(8)[[EMOTIONS.index(emotion) for emotion in emotions]]
+    return np.eye(len(EMOTIONS))[[EMOTIONS.index(emotion) for emotion in emotions]]
 
 
 def values(figures: dict[str, dict]) -> dict[str, float]:
@@ -41,7 +45,7 @@ def test_the_interval_of_a_mean_is_that_of_a_binomial():
 def test_the_interval_of_pairs_covers_the_truth_because_it_resamples_images():
     rng, covered, narrow = np.random.default_rng(0), 0, 0
     emotions = np.array(["awe"] * 20)
-    pairs = metrics.pairs_within(emotions, 190, 0)
+    pairs = image_metrics.pairs_within(emotions, 190, 0)
     for seed in range(60):
         features = rng.normal(size=20)  # E (a - b)^2 = 2
         distances = (features[pairs[:, 0]] - features[pairs[:, 1]]) ** 2
@@ -56,32 +60,32 @@ def test_the_interval_of_pairs_covers_the_truth_because_it_resamples_images():
 def test_fid_of_known_gaussians():
     # Two dimensions; the same covariance, means 3 and 4 apart: 25. Points whose sample moments are exact.
     square = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64)
-    assert metrics.frechet_distances(square, [square + torch.tensor([3.0, 4.0])])[0] == pytest.approx(25, abs=1e-6)
+    assert image_metrics.frechet_distances(square, [square + torch.tensor([3.0, 4.0])])[0] == pytest.approx(25, abs=1e-6)
     # Twice the standard deviation: trace of (2 - 1)^2 * covariance, whose diagonal is 4 / 3.
-    assert metrics.frechet_distances(square, [2 * square])[0] == pytest.approx(2 * 4 / 3, abs=1e-6)
+    assert image_metrics.frechet_distances(square, [2 * square])[0] == pytest.approx(2 * 4 / 3, abs=1e-6)
 
 
 def test_fid_has_no_bootstrap_interval():
     rng = torch.Generator().manual_seed(0)
     real, made = (torch.randn(600, 16, generator=rng) for _ in range(2))
-    found = metrics.fid_figures(real, made, 0)
+    found = image_metrics.fid_figures(real, made, 0)
     assert found["fid"]["low"] <= found["fid"]["value"] <= found["fid"]["high"]
     assert (found["fid"]["n"], found["fid_half"]["n"]) == (600, 300)
     assert found["fid_half"]["value"] > found["fid"]["value"]  # few images look worse
     # What a bootstrap would have said: an interval that lies above the value as a whole.
     resampled = [made[torch.randint(600, (600,), generator=rng)] for _ in range(40)]
-    assert min(metrics.frechet_distances(real, resampled)) > found["fid"]["value"]
+    assert min(image_metrics.frechet_distances(real, resampled)) > found["fid"]["value"]
 
 
 @pytest.mark.parametrize("name", ["fid", "fid_half", "kid"])
 def test_intervals_of_fid_and_kid_are_as_wide_as_figures_of_other_samples_lie_apart(monkeypatch, name):
     """About two standard deviations of them, or three for FID, by Student's t; and they cover the mean."""
-    monkeypatch.setattr(metrics, "SUBSET", 50)  # far fewer than there are, as with thousands of images
+    monkeypatch.setattr(image_metrics, "SUBSET", 50)  # far fewer than there are, as with thousands of images
     rng, found = torch.Generator().manual_seed(0), []
     for seed in range(60):
         real, made = torch.randn(300, 4, generator=rng), torch.randn(300, 4, generator=rng) + 0.5
-        kid = metrics.kid_figure(real, made, seed)
-        found.append({"kid": kid, **metrics.fid_figures(real, made, seed)}[name])
+        kid = image_metrics.kid_figure(real, made, seed)
+        found.append({"kid": kid, **image_metrics.fid_figures(real, made, seed)}[name])
     value, low, high = (np.array([each[part] for each in found]) for part in ("value", "low", "high"))
     assert 1.5 < (high - low).mean() / 2 / value.std() < 4
     assert ((low <= value.mean()) & (value.mean() <= high)).mean() >= 0.9
@@ -90,9 +94,9 @@ def test_intervals_of_fid_and_kid_are_as_wide_as_figures_of_other_samples_lie_ap
 def test_kid_agrees_with_its_formula_and_is_unbiased():
     rng = torch.Generator().manual_seed(0)
     real, made = torch.randn(300, 8, generator=rng), torch.randn(200, 8, generator=rng)
-    found = metrics.kid_figure(real, made, 0)
+    found = image_metrics.kid_figure(real, made, 0)
     assert found["low"] < 0 < found["high"]
-    shifted = metrics.kid_figure(real, made + 0.5, 0)
+    shifted = image_metrics.kid_figure(real, made + 0.5, 0)
     x, y = real.double(), made.double() + 0.5
 
     def kernel(a, b):
@@ -103,54 +107,55 @@ def test_kid_agrees_with_its_formula_and_is_unbiased():
     assert shifted["low"] > 0
 
 
-def test_emotion_accuracy_eight_way_and_two_way():
+def test_emotion_accuracy_and_two_way():
     said = np.full((3, 8), 0.01)
     said[0, EMOTIONS.index("awe")] = 0.9  # right
     said[1, EMOTIONS.index("contentment")] = 0.9  # wrong, on the right side
     said[2] = [0.09, 0.09, 0.09, 0.09, 0.34, 0.1, 0.1, 0.1]  # anger likeliest, and the negative side
-    found = metrics.emotion_figures(said, np.array(["awe", "awe", "anger"]), 0)
+    found = image_metrics.emotion_figures(said, np.array(["awe", "awe", "anger"]), EMOSET, 0)
     assert found["emotion_accuracy"]["value"] == pytest.approx((0.5 + 1) / 2)
     assert found["emotion_accuracy_two_way"]["value"] == 1
-    pooled = metrics.emotion_figures(said, np.array(["awe", "awe", "anger"]), 0, pooled=True)
+    pooled = image_metrics.emotion_figures(said, np.array(["awe", "awe", "anger"]), EMOSET, 0, pooled=True)
     assert pooled["emotion_accuracy"]["value"] == pytest.approx(2 / 3)
 
 
 def test_clarity_is_the_larger_of_the_two_tops():
     objects, scenes = np.array([[0.9, 0.1], [0.5, 0.5]]), np.array([[0.4, 0.6], [0.2, 0.8]])
     emotions = np.array(["awe", "awe"])
-    assert metrics.clarity_figure(objects, scenes, emotions, 0)["value"] == pytest.approx(0.85)
-    assert metrics.attributes_shown(objects, scenes).tolist() == [0, 3]
+    assert image_metrics.clarity_figure(objects, scenes, emotions, 0)["value"] == pytest.approx(0.85)
+    assert image_metrics.attributes_shown(objects, scenes).tolist() == [0, 3]
 
 
 def test_attribute_entropy_and_coverage_by_hand():
     emotions = np.array(["awe"] * 4)
-    found = metrics.attribute_figures(np.array([7, 7, 9, 9]), emotions, np.array([7, 7, 7, 9, 3]), np.array(["awe"] * 5), 0)
+    shown, real = np.array([7, 7, 9, 9]), np.array([7, 7, 7, 9, 3])
+    found = image_metrics.attribute_figures(shown, emotions, real, np.array(["awe"] * 5), 0)
     assert found["attribute_entropy"]["value"] == pytest.approx(np.log(2))
     assert found["attribute_coverage"]["value"] == pytest.approx(4 / 5)
-    entropy = of_statistic(lambda rows: float(len(rows)), emotions, 0)
+    entropy = of_biased_statistic(lambda rows: float(len(rows)), emotions, 0)
     assert entropy == {"value": 4.0, "low": 4.0, "high": 4.0, "n": 4}
 
 
 def test_the_nearest_training_image():
     training = torch.tensor([[1.0, 0], [0, 2]])
     features = torch.tensor([[3.0, 0], [1, 1]])
-    found = metrics.nearest_figure(features, training, np.array(["awe", "awe"]), 0)
+    found = image_metrics.nearest_figure(features, training, np.array(["awe", "awe"]), 0)
     assert found["value"] == pytest.approx((0 + 1 - np.sqrt(0.5)) / 2, abs=1e-6)
 
 
 def test_pairs_are_within_emotions_and_none_comes_twice():
     emotions = np.array(["awe", "fear", "awe", "fear", "awe"])
-    pairs = metrics.pairs_within(emotions, 1000, 0)
+    pairs = image_metrics.pairs_within(emotions, 1000, 0)
     assert {tuple(sorted(pair)) for pair in pairs.tolist()} == {(0, 2), (0, 4), (2, 4), (1, 3)}
-    many = metrics.pairs_within(np.repeat(list(EMOTIONS), 50), 2000, 0)
+    many = image_metrics.pairs_within(np.repeat(list(EMOTIONS), 50), 2000, 0)
     assert len({tuple(pair) for pair in many.tolist()}) == len(many) == 2000
     assert (np.repeat(np.arange(8), 50)[many[:, 0]] == np.repeat(np.arange(8), 50)[many[:, 1]]).all()
-    assert metrics.pairs_within(np.repeat(list(EMOTIONS), 50), 2000, 0).tolist() == many.tolist()
+    assert image_metrics.pairs_within(np.repeat(list(EMOTIONS), 50), 2000, 0).tolist() == many.tolist()
 
 
 def test_mean_squares():
     features = torch.tensor([[0.0, 0], [3, 1]])
-    assert metrics.mean_squares(features, np.array([[0, 1], [1, 1]])).tolist() == [5.0, 0.0]
+    assert image_metrics.mean_squares(features, np.array([[0, 1], [1, 1]])).tolist() == [5.0, 0.0]
 
 
 def test_unweighted_lpips_by_hand():
@@ -171,16 +176,16 @@ def test_unweighted_lpips_is_that_of_the_package():
         assert_allclose(unweighted(*stages), package(first, second).flatten(), rtol=1e-4)
 
 
-def test_too_few_images_for_fid_are_told_of():
+def test_too_few_images_for_fid_give_a_warning():
     few, enough = torch.zeros(319, 64), torch.zeros(320, 64)
-    assert metrics.too_few_for_fid(enough, enough) is None
+    assert image_metrics.too_few_for_fid(enough, enough) is None
     for real, made in ((few, enough), (enough, few)):
-        assert f"FID of {len(made)} images to {len(real)} real ones" in metrics.too_few_for_fid(real, made)
+        assert f"FID of {len(made)} images to {len(real)} real ones" in image_metrics.too_few_for_fid(real, made)
 
 
-def test_accuracies_by_emotion_eight_way_and_two_way():
+def test_both_accuracies_by_emotion():
     judged = one_hot("awe", "contentment", "fear", "anger", "anger", "awe")
-    found = by_emotion(judged, np.array(["awe"] * 3 + ["anger"] * 3), 0)
+    found = by_emotion(judged, np.array(["awe"] * 3 + ["anger"] * 3), EMOSET, 0)
     assert {emotion: values(each) for emotion, each in found.items()} == {
         "awe": {"emotion_accuracy": pytest.approx(1 / 3), "emotion_accuracy_two_way": pytest.approx(2 / 3)},
         "anger": {"emotion_accuracy": pytest.approx(2 / 3), "emotion_accuracy_two_way": pytest.approx(2 / 3)},
@@ -194,14 +199,14 @@ def test_strengths_are_scored_against_the_content_that_was_asked_for(monkeypatch
     images = pd.DataFrame({"emotion": [emotion for *_, emotion in rows]})
     images["image_id"] = [f"transfer/{content}/{strength}/{emotion}/00000.png" for strength, content, emotion in rows]
     texts = {"a photo of a bag": [1.0, 0], "a photo of a palm tree": [0, 1.0]}
-    monkeypatch.setattr(curves, "clip_texts", lambda _, asked: torch.tensor([texts[text] for text in asked]))
+    monkeypatch.setattr(strength_and_weight, "clip_texts", lambda _, asked: torch.tensor([texts[text] for text in asked]))
     # Of a bag: cosine 0.6 to a bag. Of a tree: 0.28 to a tree; at strength 1 less than none. A tree is seen in awe alone.
     shown = {"bag": [3.0, 4.0], "palm tree": [24.0, 7.0]}
     clip = torch.tensor([[5.0, -5.0] if (s, c) == (1.0, "palm tree") else shown[c] for s, c, _ in rows])
     objects = np.array([[0.1, 0.9] if (c, e) == ("palm tree", "awe") else [0.9, 0.1] for _, c, e in rows])
     made = Views(images, clip, objects, objects, clip, ("dog", "Plant, Palm_tree"))
     judged = one_hot(*(emotion if strength == 0 or emotion == "fear" else "anger" for strength, _, emotion in rows))
-    found = curves.strength_curve(made, judged, load(["evaluate.contents=bag,palm tree"]))
+    found = strength_and_weight.strength_curve(made, judged, EMOTIONS, contents, "", 0)
     assert list(found) == ["0.0", "0.25", "0.5", "0.75", "1.0"]
     for strength, figures in found.items():
         score, accuracy = (60 + (0 if strength == "1.0" else 28)) / 2, 1 if strength == "0.0" else 0.5
@@ -211,14 +216,14 @@ def test_strengths_are_scored_against_the_content_that_was_asked_for(monkeypatch
         assert {name: each["n"] for name, each in figures.items()} == {**dict.fromkeys(expected, 4), "content_accuracy": 2}
 
 
-def test_weights_are_told_of_by_pair_and_the_two_emotions_apart():
+def test_weights_have_figures_by_pair_and_the_two_emotions_apart():
     rows = [(first, second, weight, n) for first, second in PAIRS for weight in WEIGHTS for n in (0, 1)]
     images = pd.DataFrame({"image_id": [f"fusion/{a}-{b}/{weight}/{n:05d}.png" for a, b, weight, n in rows]})
     judged = np.zeros((len(rows), 8))
     for row, (first, second, weight, number) in enumerate(rows):
         place = 1 + PAIRS.index((first, second))  # so that no pair is taken for another
         judged[row, [EMOTIONS.index(first), EMOTIONS.index(second)]] = (1 - weight) / place, weight * number / place
-    found = curves.weight_curve(images, judged, 0)
+    found = strength_and_weight.weight_curve(images, judged, EMOSET, 0)
     assert list(found) == ["-".join(pair) for pair in PAIRS]
     for place, (first, second) in enumerate(PAIRS, 1):
         for weight, figures in found[f"{first}-{second}"].items():
@@ -237,8 +242,8 @@ def test_agreement_with_what_was_intended_and_with_the_judge_by_hand():
         ("fear", "sadness", "fear", "sadness"),
     ]
     answers = pd.DataFrame(rows, columns=["emotion", "said_emotion", "likeliest", "judged"])
-    answers[LIKELIHOODS] = 0.1 + 0.2 * one_hot(*answers["likeliest"])
-    found = cross.agreement(answers, 0)
+    answers[likelihood_columns(EMOTIONS)] = 0.1 + 0.2 * one_hot(*answers["likeliest"])
+    found = measure_cross.agreement(answers, EMOTIONS, 0)
     # Means over the two emotions, of four images and of one.
     expected = {"intended": (2 / 4 + 0) / 2, "judge": (1 / 4 + 1) / 2}
     expected |= {"intended_forced": (2 / 4 + 1) / 2, "judge_forced": (3 / 4 + 0) / 2}
@@ -247,30 +252,56 @@ def test_agreement_with_what_was_intended_and_with_the_judge_by_hand():
 
 def test_likelihoods_of_the_two_emotions_of_a_mix():
     answers = pd.DataFrame({"p_awe": [0.5, 0.2, 0.2], "p_fear": [0.1, 0.0, 0.2], "p_anger": [0.4, 0.8, 0.6]})
-    assert values(cross.likelihoods(answers, "awe-fear", 0)) == pytest.approx({"awe": 0.3, "fear": 0.1})
+    assert values(measure_cross.likelihoods(answers, "awe-fear", 0)) == pytest.approx({"awe": 0.3, "fear": 0.1})
+
+
+def test_the_two_ways_are_the_sides_of_the_taxonomy_however_many_emotions_each_has():
+    """Ekman's six have two positive emotions, joy and surprise, which stand apart."""
+    said = np.full((3, 6), 0.1)
+    said[0, EKMAN.emotions.index("joy")] = 0.5  # right
+    said[1, [EKMAN.emotions.index(name) for name in ("joy", "surprise")]] = 0.3, 0.35  # surprise, on the right side
+    said[2] = [0.25, 0.15, 0.15, 0.31, 0.11, 0.03]  # joy is likeliest, but the negative side is: right
+    intended = np.array(["joy", "joy", "fear"])
+    found = values(image_metrics.emotion_figures(said, intended, EKMAN, 0))
+    assert found == {"emotion_accuracy": (1 / 2 + 0) / 2, "emotion_accuracy_two_way": 1.0}
+    assert set(by_emotion(said, intended, EKMAN, 0)) == {"joy", "fear"}
+    table = confusion(said, intended, EKMAN.emotions)
+    assert table.shape == (6, 6)
+    assert table.loc["fear", "joy"] == table.loc["joy", "surprise"] == 1
+
+
+def test_chance_follows_from_the_taxonomy():
+    """Of the accuracy 1/K; of the two ways what the side with more emotions gives, whoever always says it."""
+    for taxonomy, two_way in ((EMOSET, 1 / 2), (EKMAN, 4 / 6)):
+        metrics = generation_metrics(taxonomy)
+        assert metrics["emotion_accuracy"].chance == 1 / len(taxonomy)
+        assert metrics["emotion_accuracy_two_way"].chance == two_way
+        negative = np.array([[float(taxonomy.side_of(name) == "negative") for name in taxonomy.emotions]] * len(taxonomy))
+        found = image_metrics.emotion_figures(negative, np.array(taxonomy.emotions), taxonomy, 0)
+        assert found["emotion_accuracy_two_way"]["value"] == pytest.approx(two_way)
+        assert all(metric.chance == 1 / len(taxonomy) for metric in cross_metrics(taxonomy).values())
 
 
 def test_clip_says_the_nearest_text_and_a_probe_what_it_was_fitted_to(monkeypatch):
-    def features_of(network, images, settings, what):
-        return torch.from_numpy(7 * one_hot(*images["seen"])).float()
+    class Cache:
+        def features_of(self, network, images, what):
+            return torch.from_numpy(7 * one_hot(*images["seen"])).float()
 
-    def clip_texts(settings, asked):
-        assert asked == [f"an image of {emotion}" for emotion in EMOTIONS]
+    def clip_texts(name, texts):
+        assert texts == [f"an image of {emotion}" for emotion in EMOTIONS]
         return torch.eye(8)
 
-    for module in (baselines, judge):
-        monkeypatch.setattr(module, "features_of", features_of)
     monkeypatch.setattr(baselines, "clip_network", lambda _: None)
     monkeypatch.setattr(baselines, "clip_texts", clip_texts)
     images = pd.DataFrame({"emotion": ["awe", "awe", "awe", "fear"], "seen": ["awe", "awe", "fear", "fear"]})
-    found = baselines.clip_figures(images, None, load([]))
+    found = baselines.clip_figures(images, None, EMOTIONS, "clip", Cache(), 0)
     assert values(found.pop("CLIP, zero-shot")) == pytest.approx(
         {"multiple_forced_accuracy": 3 / 4, "multiple_forced_balanced_accuracy": (2 / 3 + 1) / 2}
     )
     assert not found
     # Fitted to images of awe that look like fear, and the other way round, it says the contrary.
     train = pd.DataFrame({"emotion": EMOTIONS, "seen": EMOTIONS}).replace({"seen": {"awe": "fear", "fear": "awe"}})
-    found = baselines.clip_figures(images, train, load([]))
+    found = baselines.clip_figures(images, train, EMOTIONS, "clip", Cache(), 0)
     assert values(found["CLIP, linear probe"]) == pytest.approx(
         {"multiple_forced_accuracy": 1 / 4, "multiple_forced_balanced_accuracy": (1 / 3 + 0) / 2}
     )

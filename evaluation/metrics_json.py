@@ -1,30 +1,9 @@
-"""How figures are written: JSON for the report, Markdown for people."""
+"""report/metrics.json: the figures of a run in one file, for programs that read them (make demo's contract)."""
 
-import json
-from pathlib import Path
-
-import pandas as pd
-
-from runtime.files import write_atomically
-from runtime.run_folder import log
 from config.settings import Settings
-from evaluation.metric_labels import Metric
 from evaluation.report_provenance import seconds_of
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON, whole or not at all."""
-    text = json.dumps(content, indent=1) + "\n"
-    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
-
-
-def figures_table(rows: dict[str, dict], metrics: dict[str, Metric]) -> str:
-    """Return a Markdown table with a column for each row of figures, and a line for each metric that one of them has."""
-    table = pd.DataFrame(index=[metric.label for metric in metrics.values()], columns=list(rows), data="")
-    for row, found in rows.items():
-        for name in metrics.keys() & found.keys():
-            table.loc[metrics[name].label, row] = "{value:.3g} ({low:.3g} to {high:.3g})".format(**found[name])
-    return table[(table != "").any(axis=1)].to_markdown()
+from runtime.files import write_json
+from runtime.run_folder import log
 
 
 def write_metrics(settings: Settings, generated: dict | None, understood: dict | None, crossed: dict | None) -> None:

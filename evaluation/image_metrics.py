@@ -12,8 +12,8 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from emoset.labels import EMOTIONS
-from runtime.figures import figure, of_mean, of_statistic
+from config.taxonomy import Taxonomy
+from runtime.figures import figure, of_biased_statistic, of_mean
 
 SAMPLES = 5  # disjoint ones, for the spread of FID
 STUDENT = 2.776  # the 97.5 % point of Student's t with SAMPLES - 1 degrees of freedom
@@ -39,54 +39,60 @@ def frechet_distances(real: Tensor, samples: list[Tensor]) -> list[float]:
     options = dict(reset_real_features=False, sync_on_compute=False)
     metric, found = FrechetInceptionDistance(feature=_Given(real.shape[1]), **options), []
     metric.update(real.double(), real=True)
-    for made in samples:
+    for generated in samples:
         metric.reset()
-        metric.update(made.double(), real=False)
+        metric.update(generated.double(), real=False)
         found.append(metric.compute().item())
     return found
 
 
-def fid_figures(real: Tensor, made: Tensor, seed: int) -> dict[str, dict]:
-    """Return fid, and fid_half, its mean over two halves of the images made: how much it owes to their number.
+def fid_figures(real: Tensor, generated: Tensor, seed: int) -> dict[str, dict]:
+    """Return fid, and fid_half, its mean over two halves of the generated images: how much it owes to their number.
 
-    low, high: the standard deviation over five disjoint samples of the images made, scaled to all of them, times Student's
-    t. Never a bootstrap: doubled images make FID larger, so that a bootstrap's whole interval may lie above the value.
+    low, high: the standard deviation over five disjoint samples of the generated images, scaled to all of them, times
+    Student's t. A bootstrap's whole interval may lie above the value, because doubled images make FID larger.
     """
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(made)))
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(generated)))
     halves = order.chunk(2)
-    samples = [made, *(made[rows] for rows in (*halves, *order.tensor_split(SAMPLES)))]
+    samples = [generated, *(generated[rows] for rows in (*halves, *order.tensor_split(SAMPLES)))]
     whole, first, second, *parts = frechet_distances(real, samples)
     half_width = STUDENT * np.std(parts, ddof=1) / np.sqrt(SAMPLES)
-    found = {"fid": (whole, len(made)), "fid_half": ((first + second) / 2, len(halves[0]))}
+    found = {"fid": (whole, len(generated)), "fid_half": ((first + second) / 2, len(halves[0]))}
     return {name: figure(value, max(0, value - half_width), value + half_width, n) for name, (value, n) in found.items()}
 
 
-def kid_figure(real: Tensor, made: Tensor, seed: int) -> dict:
+def kid_figure(real: Tensor, generated: Tensor, seed: int) -> dict:
     """Return the squared kernel distance (Bińkowski et al. 2018), unbiased, with the kernel (x·y / D + 1)³, by torchmetrics.
 
     value: the mean over 100 subsets of both. low, high: from the subsets' standard deviation, which is smaller the more of
     the images each of them takes (the delete-d jackknife, Shao & Wu 1989).
     """
     rng = np.random.default_rng(seed)
-    size = min(SUBSET, len(real) // 2, len(made) // 2)
-    drawn = [
-        poly_mmd(*(each[torch.from_numpy(rng.choice(len(each), size, replace=False))].double() for each in (real, made)))
+    size = min(SUBSET, len(real) // 2, len(generated) // 2)
+    subsets = (
+        [each[torch.from_numpy(rng.choice(len(each), size, replace=False))].double() for each in (real, generated)]
         for _ in range(SUBSETS)
-    ]
-    value, half_width = np.mean(drawn), 1.96 * np.std(drawn, ddof=1) * np.sqrt(size / (len(made) - size))
-    return figure(value, value - half_width, value + half_width, len(made))
+    )
+    drawn = [poly_mmd(*subset) for subset in subsets]
+    value, half_width = np.mean(drawn), 1.96 * np.std(drawn, ddof=1) * np.sqrt(size / (len(generated) - size))
+    return figure(value, value - half_width, value + half_width, len(generated))
 
 
-def emotion_figures(probabilities: np.ndarray, emotions: np.ndarray, seed: int, pooled: bool = False) -> dict[str, dict]:
-    """Return how often the judge's (n, 8) likeliest emotion, and the likelier one of positive and negative, is the intended.
+def emotion_figures(
+    probabilities: np.ndarray, emotions: np.ndarray, taxonomy: Taxonomy, seed: int, pooled: bool = False
+) -> dict[str, dict]:
+    """Return how often the judge's (n, K) likeliest emotion, and the likelier one of positive and negative, is the intended.
 
-    Positive are the first four. pooled: over all images, as published, and not the mean over emotions.
+    pooled: over all images, as published, and not the mean over emotions.
     """
-    truth = np.array([EMOTIONS.index(emotion) for emotion in emotions])
-    sides = probabilities.reshape(-1, 2, 4).sum(2)
+    names = np.array(taxonomy.emotions)
+    columns = {side: np.isin(names, own) for side, own in taxonomy.sides.items()}
+    sides = np.stack([probabilities[:, own].sum(1) for own in columns.values()], axis=1)
+    said = np.array(list(columns))[sides.argmax(1)]
+    intended = np.array([taxonomy.side_of(emotion) for emotion in emotions])
     return {
-        "emotion_accuracy": of_mean(probabilities.argmax(1) == truth, emotions, seed, pooled),
-        "emotion_accuracy_two_way": of_mean(sides.argmax(1) == truth // 4, emotions, seed, pooled),
+        "emotion_accuracy": of_mean(names[probabilities.argmax(1)] == emotions, emotions, seed, pooled),
+        "emotion_accuracy_two_way": of_mean(said == intended, emotions, seed, pooled),
     }
 
 
@@ -124,8 +130,8 @@ def attribute_figures(
         return np.mean([real[name][count > 0].sum() / max(real[name].sum(), 1) for name, count in counts(rows)])
 
     return {
-        "attribute_entropy": of_statistic(entropy, emotions, seed),
-        "attribute_coverage": of_statistic(coverage, emotions, seed),
+        "attribute_entropy": of_biased_statistic(entropy, emotions, seed),
+        "attribute_coverage": of_biased_statistic(coverage, emotions, seed),
     }
 
 
@@ -148,10 +154,13 @@ def pairs_within(emotions: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.array(pairs, dtype=int).reshape(-1, 2)
 
 
-def published_pairs(emotions: np.ndarray, seed: int) -> np.ndarray:
-    """Return (80, 2) numbers of images as published: ten pairs for each emotion, from a pool that no emotion ever leaves."""
+def published_pairs(emotions: np.ndarray, names: tuple[str, ...], seed: int) -> np.ndarray:
+    """Return (10 K, 2) numbers of images as published: ten pairs for each emotion, from a pool that no emotion ever leaves.
+
+    names: the K emotions, in the order in which they enter the pool.
+    """
     rng, pool, pairs = Random(seed), [], []
-    for emotion in EMOTIONS:
+    for emotion in names:
         pool += np.flatnonzero(emotions == emotion).tolist()
         pairs += [rng.sample(pool, 2) for _ in range(PUBLISHED_PAIRS) if len(pool) > 1]
     return np.array(pairs, dtype=int)
@@ -168,13 +177,15 @@ def published_pair_figure(distances: np.ndarray, seed: int) -> dict:
     return of_mean(distances, np.arange(len(distances)) // PUBLISHED_PAIRS, seed)
 
 
-def too_few_for_fid(real: Tensor, made: Tensor) -> str | None:
-    """Return a warning where real images, of features (N, D), or those made, (n, D), are too few for FID to say more than a
-    comparison at equal N and n does."""
-    width = made.shape[1]
-    if min(len(real), len(made)) >= ENOUGH * width:
+def too_few_for_fid(real: Tensor, generated: Tensor) -> str | None:
+    """Return a warning where there are too few images for FID, of features (N, D) of real ones or (n, D) of those generated.
+
+    FID then compares methods at equal N and n alone.
+    """
+    width = generated.shape[1]
+    if min(len(real), len(generated)) >= ENOUGH * width:
         return None
     return (
-        f"FID of {len(made):,} images to {len(real):,} real ones, by {width:,} features, is biased upwards; "
-        "compare it at equal numbers of both alone, or use KID"
+        f"FID of {len(generated):,} images to {len(real):,} real ones, by {width:,} features, is biased upwards. "
+        "Compare it only at equal numbers of both, or use KID"
     )

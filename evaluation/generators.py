@@ -1,0 +1,115 @@
+"""The methods that are measured beside one another, and the images that each of them makes."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from diffusers import StableDiffusionPipeline
+from training.sampling import load_generator, make_images, ready_to_sample, sampling_dtype
+
+from config.errors import UserError
+from config.generation_settings import Generate
+from config.settings import Settings
+from emoset.selection import equal_emotions, read_folder
+from evaluation import plans
+from evaluation.image_metrics import SAMPLES
+from runtime.files import read_json
+from runtime.hub import load_model
+from runtime.processes import start_process
+from runtime.run_folder import log
+from training.pipeline import GENERATOR
+
+FEWEST = 2 * SAMPLES  # images that FID's disjoint samples can be drawn from
+TAKEN = {"prompt_only", "attribute_prompt", "real", *plans.CURVES}
+
+
+def generators_of(settings: Settings) -> dict[str, Path]:
+    """Return what is measured, by the names of the rows: the run folder's generator, where there is one, and the others."""
+    own = settings.generate.generator or settings.run / "generator"
+    named = {"ours": own} if own.is_dir() else {}
+    for path in settings.evaluate.generators:
+        if not path.is_dir():
+            raise UserError(f"evaluate.generators: no folder {path}")
+        name = path.parent.name if path.name in ("generator", "images") else path.name
+        if name in TAKEN | named.keys():
+            raise UserError(f"evaluate.generators: two rows would be called {name}; rename {path}")
+        named[name] = path
+    return named
+
+
+def images_of_methods(
+    named: dict[str, Path], train: pd.DataFrame, folder: Path, settings: Settings
+) -> dict[str, pd.DataFrame]:
+    """Make every method's images below `folder`; return tables of them (plans.as_table) by row, transfer and fusion too.
+
+    train: the index of the training images, whose attributes one of the methods names.
+    """
+    images, emotions, device = {}, settings.data.taxonomy.emotions, start_process().device
+    given = {
+        row: read_folder(path, emotions, "evaluate.generators") for row, path in named.items() if not is_generator(path)
+    }
+    check_enough(given)
+    for row, path in named.items():
+        if row in given:
+            count = len(emotions) * settings.evaluate.generated
+            images[row] = equal_emotions(given[row], count, settings.seed).reset_index(drop=True)
+            continue
+        pipe, about = load_generator(path, device)
+        images |= _make(pipe, about, _emotion_plans(row, settings), folder, settings.generate)
+        if row == "ours":
+            file = path / GENERATOR
+            base = read_json(file)["base"] if file.is_file() else settings.models.stable_diffusion
+            pipe = load_base(base, str(file), device)
+            about = {name: about[name] for name in ("scheduler", "resolution", "dtype", "base_hashes")}
+            images |= _make(pipe, about, _prompt_plans(train, settings), folder, settings.generate)
+    return images
+
+
+def is_generator(folder: Path) -> bool:
+    """Tell whether a folder holds a generator; if not, it holds another method's images."""
+    return any((folder / name).is_file() for name in (GENERATOR, "model_index.json"))
+
+
+def check_enough(images: dict[str, pd.DataFrame]) -> None:
+    """Raise UserError where a row has too few images for FID."""
+    if few := [row for row, each in images.items() if len(each) < FEWEST]:
+        raise UserError(f"{', '.join(few)}: fewer than {FEWEST} images, which are too few for FID")
+
+
+def load_base(name: str, setting: str, device: torch.device) -> StableDiffusionPipeline:
+    """Return the Stable Diffusion that prompts are given to, with the generator's scheduler."""
+    options = dict(safety_checker=None, requires_safety_checker=False)
+    pipe = load_model(StableDiffusionPipeline, name, setting, dtype=sampling_dtype(device), **options)
+    return ready_to_sample(pipe, device)
+
+
+def _emotion_plans(row: str, settings: Settings) -> dict[str, plans.Plan]:
+    """Return the plan of a generator's images, and those of the curves where it is the run's own."""
+    taxonomy, evaluate, spread, seed = settings.data.taxonomy, settings.evaluate, settings.generate.spread, settings.seed
+    planned = {row: plans.emotion_plan(row, taxonomy.emotions, evaluate.generated, spread, seed)}
+    if row == "ours":
+        count = evaluate.curve_images
+        planned["transfer"] = plans.transfer_plan(evaluate.contents, taxonomy.emotions, count, spread, seed)
+        planned["fusion"] = plans.fusion_plan(taxonomy.opposites, 4 * count, spread, seed)
+    return planned
+
+
+def _prompt_plans(train: pd.DataFrame, settings: Settings) -> dict[str, plans.Plan]:
+    """Return the plans of the images that Stable Diffusion makes of prompts alone."""
+    emotions, count, seed = settings.data.taxonomy.emotions, settings.evaluate.generated, settings.seed
+    by_attribute = plans.attribute_plan(train, settings.data.kinds, emotions, count, seed)
+    if not by_attribute:
+        log.info("attribute_prompt: left out, for the training images of some emotion have no attribute of data.kinds")
+    return {"prompt_only": plans.prompt_plan(emotions, count, seed), "attribute_prompt": by_attribute}
+
+
+def _make(pipe, about: dict, planned: dict[str, plans.Plan], folder: Path, generate: Generate) -> dict[str, pd.DataFrame]:
+    """Make the images of plans; return tables of them. about: what the parameters of all images hold besides."""
+    about = {name: getattr(generate, name) for name in ("steps", "guidance_scale", "negative_prompt")} | about
+    tables = {}
+    for name, plan in planned.items():
+        if plan:
+            plan = {path: parameters | about for path, parameters in plan.items()}
+            make_images(pipe, plan, folder, generate.batch_size, f"making {name}")
+            tables[name] = plans.as_table(plan, folder)
+    return tables

@@ -1,0 +1,191 @@
+"""Measures generators, and any folder of images in <emotion>/, beside prompts to plain Stable Diffusion and real images."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pandas as pd
+from accelerate.utils import gather_object
+from PIL import ImageOps
+from torch import Tensor
+
+from config.evaluation_settings import Evaluate
+from config.settings import Settings
+from config.taxonomy import Taxonomy
+from emoset.images import load_image
+from emoset.reading import read_emoset
+from emoset.selection import equal_emotions
+from evaluation import networks
+from evaluation.columns import Comparison, Views, by_emotion, confusion
+from evaluation.features import FeatureCache, feature_cache
+from evaluation.generators import check_enough, generators_of, images_of_methods
+from evaluation.image_metrics import too_few_for_fid
+from evaluation.judge import check_judge, load_judge
+from evaluation.metric_labels import generation_metrics, markdown_table
+from evaluation.perceptual import Lpips, load_lpips
+from evaluation.plans import CURVES
+from evaluation.strength_and_weight import strength_curve, weight_curve
+from runtime.files import write_json
+from runtime.hub import hide_loading
+from runtime.processes import start_process
+from runtime.run_folder import is_first_process, log
+
+SHOWN = 8  # images of each emotion, real ones and other methods', that are copied beside those made, to be looked at
+NETWORKS = ("judge", "fid_network", "lpips_network", "object_classifier", "scene_classifier")
+
+See = Callable[[pd.DataFrame, str], Views]  # images, what to call them at the bar -> what the networks see in them
+
+
+def measure_generation(settings: Settings, folder: Path) -> dict:
+    """Make the images and measure them; write generation.json, curves.json and confusion matrices into `folder`.
+
+    Returns images, tables (columns image_id, emotion, path) by row, and those named transfer and fusion; judged, the judge's
+    probabilities (N, K), by the same; and, on the first process, what generation.json holds.
+    """
+    started, evaluate, clip = time.monotonic(), settings.evaluate, settings.models.clip
+    taxonomy, cache = settings.data.taxonomy, feature_cache(settings)
+    named = generators_of(settings)
+    doubts = {row: check_judge(evaluate, clip, path) for row, path in named.items()}
+    state = start_process()
+    hide_loading(diffusers)
+
+    # 1. The images: the data set's, and those of every method. Networks come first, so that a missing one ends the run now.
+    train, real, reference, everything = images_of_emoset(settings, folder)
+    check_enough({"real": real})
+    see = load_views(evaluate, clip, cache)
+    judge = load_judge(evaluate.judge, clip, train, taxonomy.emotions, cache)
+    load_lpips(evaluate.lpips_network)
+    images = images_of_methods(named, train, folder / "images", settings) | {"real": real}
+    rows = [name for name in images if name not in CURVES]
+
+    # 2. What the networks see in them, all processes together.
+    squeezed = networks.fid_network(evaluate.fid_network, published=True)
+    comparison = Comparison(
+        taxonomy,
+        settings.seed,
+        evaluate.pairs,
+        Lpips(evaluate.lpips_network, settings.models.resolution, cache),
+        training=see(reference, "training images"),
+        memorable=cache.features_of(networks.clip_network(clip), train, "CLIP of training images"),
+        squeezed=cache.features_of(squeezed, everything, "the data set, squeezed"),
+        black_clip=networks.black_clip_network(clip),
+    )
+    views = {name: see(each, name) for name, each in images.items() if name != "fusion"}
+    all_squeezed = {row: cache.features_of(squeezed, images[row], f"{row}, squeezed") for row in rows}
+    judged = {name: judge(each, f"judging {name}") for name, each in images.items()}
+
+    # 3. The figures, the rows shared out over the processes.
+    own = {
+        row: figures_of_row(comparison, views[row], all_squeezed[row], judged[row])
+        for row in rows[state.process_index :: state.num_processes]
+    }
+    computed = {row: figures for each in gather_object([own]) for row, figures in each.items()}
+    figures = {row: computed[row] for row in rows}
+    if not is_first_process():
+        return {"images": images, "judged": judged}
+    for row in rows:
+        confusion(judged[row], views[row].emotions, taxonomy.emotions).to_csv(folder / f"confusion-generation-{row}.csv")
+    if "transfer" in images:
+        figures["transfer"] = {"corrected": write_curves(folder, images, views["transfer"], judged, settings), "emogen": {}}
+
+    # 4. All of it.
+    for row in rows:
+        if not images[row]["path"].iloc[0].is_relative_to(folder):
+            copy_first(images[row], folder / "images" / row, settings.models.resolution)
+    about = {"n": {name: len(each) for name, each in images.items()}, "reference": len(reference)}
+    about |= {"published_reference": len(everything), "split": evaluate.split, "seed": settings.seed}
+    about["models"] = {"clip": clip} | {name: getattr(evaluate, name) for name in NETWORKS}
+    about |= {"seconds": round(time.monotonic() - started, 1), "processes": state.num_processes}
+    about["warnings"] = warnings_of({row: views[row] for row in rows}, comparison.training, doubts)
+    write_generation(folder, about, figures, taxonomy)
+    return {"images": images, "judged": judged, "about": about, "figures": figures}
+
+
+def images_of_emoset(settings: Settings, folder: Path) -> tuple[pd.DataFrame, ...]:
+    """Return tables of the data set's images: the training split, those measured as `real`, and the two references.
+
+    `corrected` and `emogen` compare with these two. Problems of the data set go to problems.csv in `folder`.
+    """
+    evaluate, emotions, seed = settings.evaluate, settings.data.taxonomy.emotions, settings.seed
+    index = read_emoset(settings.data, folder, settings.machine.processes).index
+    index["path"] = [settings.data.emoset / image for image in index["image"]]
+    train, real = (index[index["split"] == split].reset_index(drop=True) for split in ("train", evaluate.split))
+    real = equal_emotions(real, len(emotions) * evaluate.generated, seed).reset_index(drop=True)
+    count = evaluate.reference
+    everything = index if count is None else index.sample(min(count, len(index)), random_state=seed)
+    return train, real, equal_reference(train, emotions, count, seed), everything
+
+
+def equal_reference(train: pd.DataFrame, emotions: tuple[str, ...], count: int | None, seed: int) -> pd.DataFrame:
+    """Return the training images that `corrected` compares with: equally many of each emotion, for None all that can be."""
+    rarest = train["emotion"].value_counts().reindex(list(emotions), fill_value=0).min()
+    return equal_emotions(train, count or len(emotions) * int(rarest), seed).reset_index(drop=True)
+
+
+def load_views(evaluate: Evaluate, clip: str, cache: FeatureCache) -> See:
+    """Return a function that gives the Views of images, once and for all processes. clip: as models.clip names it."""
+    fid = networks.fid_network(evaluate.fid_network, published=False)
+    objects = networks.classifier(evaluate.object_classifier, "evaluate.object_classifier")
+    scenes = networks.classifier(evaluate.scene_classifier, "evaluate.scene_classifier")
+    clip_network = networks.clip_network(clip)
+
+    def see(images: pd.DataFrame, what: str) -> Views:
+        object_logits = cache.features_of(objects, images, f"{what}, objects")
+        scene_logits = cache.features_of(scenes, images, f"{what}, scenes")
+        return Views(
+            images,
+            cache.features_of(clip_network, images, f"{what}, CLIP"),
+            networks.probabilities(objects, object_logits, "object"),
+            networks.probabilities(scenes, scene_logits, "scene"),
+            cache.features_of(fid, images, f"{what}, FID"),
+            networks.labels(objects, "object"),
+        )
+
+    return see
+
+
+def figures_of_row(comparison: Comparison, seen: Views, squeezed: Tensor, judged: np.ndarray) -> dict:
+    """Return both columns of a method's figures, and its accuracies by emotion. squeezed, judged: as of Comparison."""
+    return {
+        "corrected": comparison.corrected(seen, judged),
+        "emogen": comparison.published(seen, squeezed, judged),
+        "by_emotion": by_emotion(judged, seen.emotions, comparison.taxonomy, comparison.seed),
+    }
+
+
+def warnings_of(views: dict[str, Views], training: Views, doubts: dict[str, str | None]) -> dict[str, list[str]]:
+    """Return the rows that each warning is about. doubts: what check_judge says of the rows that are generators."""
+    warnings: dict[str, list[str]] = {}
+    for row, seen in views.items():
+        for text in filter(None, (doubts.get(row), too_few_for_fid(training.fid, seen.fid))):
+            warnings.setdefault(text, []).append(row)
+    return warnings
+
+
+def write_curves(folder: Path, images: dict[str, pd.DataFrame], seen: Views, judged: dict, settings: Settings) -> dict:
+    """Write curves.json, of the images of transfer, as `seen`, and of fusion; return the figures at strength 1."""
+    taxonomy, contents, seed = settings.data.taxonomy, list(settings.evaluate.contents), settings.seed
+    strength = strength_curve(seen, judged["transfer"], taxonomy.emotions, contents, settings.models.clip, seed)
+    fusion = weight_curve(images["fusion"], judged["fusion"], taxonomy, seed) if "fusion" in images else {}
+    write_json(folder / "curves.json", {"strength": strength, "fusion": fusion})
+    return strength["1.0"]
+
+
+def write_generation(folder: Path, about: dict, figures: dict[str, dict], taxonomy: Taxonomy) -> None:
+    """Write generation.json into `folder`, and log its tables and warnings."""
+    write_json(folder / "generation.json", {"about": about, "figures": figures})
+    for column in ("corrected", "emogen"):
+        rows = {row: each[column] for row, each in figures.items() if each[column]}
+        log.info(f"\n{column}\n\n{markdown_table(rows, generation_metrics(taxonomy))}\n\nvalue (low to high, 95 %)")
+    for warning, rows in about["warnings"].items():
+        log.info(f"warning: {', '.join(rows)}: {warning}")
+
+
+def copy_first(images: pd.DataFrame, folder: Path, resolution: int) -> None:
+    """Copy the first images of each emotion into `folder`, cut to the size of those made."""
+    for emotion, own in images.groupby("emotion"):
+        (folder / emotion).mkdir(parents=True, exist_ok=True)
+        for number, path in enumerate(own["path"].iloc[:SHOWN]):
+            ImageOps.fit(load_image(path), (resolution, resolution)).save(folder / emotion / f"{number:05d}.png")

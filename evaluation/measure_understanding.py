@@ -1,0 +1,107 @@
+"""Measures how well vision-language models tell the emotion of images, beside a grey image and CLIP."""
+
+import gc
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from config.errors import UserError
+from config.section import ROOT
+from config.settings import Settings
+from config.taxonomy import Taxonomy
+from emoset.reading import read_emoset
+from emoset.selection import equal_emotions, read_folder
+from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
+from evaluation.baselines import clip_figures
+from evaluation.features import feature_cache
+from evaluation.metric_labels import markdown_table
+from runtime.files import write_atomically, write_json
+from runtime.run_folder import is_first_process, log
+from understanding.answering import answer_all
+from understanding.asking import load_asker
+from understanding.questions import evaluation_questions
+from understanding.scoring import figures, metrics, read_answers
+
+
+def models_of(settings: Settings) -> dict[str, str]:
+    """Return the models by their labels: those that the config names, else before and after; {}: no result is there."""
+    if named := dict.fromkeys(settings.evaluate.models):
+        words = {name: [part for part in Path(name).parts if part != "/"] for name in named}
+        longest = max(map(len, words.values()))
+        labelled = ({"-".join(words[name][-parts:]): name for name in named} for parts in range(3, longest + 3))
+        return next(labels for labels in labelled if len(labels) == len(named))
+    result = settings.run / "understanding" / "model"
+    if not result.is_dir():
+        return {}
+    named = result.relative_to(ROOT) if result.is_relative_to(ROOT) else result
+    return {"before": settings.understanding.model, "after": str(named)}
+
+
+def measure_understanding(settings: Settings, folder: Path) -> dict:
+    """Ask the models and write understanding.json, confusion matrices and all answers into `folder`; return the former."""
+    started, taxonomy, evaluate, seed = time.monotonic(), settings.data.taxonomy, settings.evaluate, settings.seed
+
+    # 1. The images, and the questions about them: one of each kind to an image, as far as they can be equally many.
+    models = models_of(settings)
+    images, train = images_of(settings, folder)
+    paths = dict(zip(images["image_id"], images["path"], strict=True))
+    questions = evaluation_questions(images, taxonomy, settings.questions, settings.answers, seed)
+    log.info(f"{len(images):,} images, {len(questions):,} questions")
+
+    # 2. What each model answers.
+    rows = {}
+    for label, name in models.items():
+        asker = load_asker(settings.understanding, settings.answers, taxonomy, name, f"evaluate.models: {label}")
+        for blind in (False, True) if evaluate.blind and label == list(models)[-1] else (False,):
+            answers = answer_all(asker, questions, paths, folder, evaluate.batch_size, blind=blind, forced=True)
+            answers = read_answers(answers, taxonomy, settings.answers)
+            row = "blind" if blind else label
+            rows[row] = figures(answers, taxonomy, seed) | accuracy_by_emotion(answers, taxonomy, seed)
+            if is_first_process():
+                write_answers(folder, row, answers, taxonomy)
+        del asker
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    # 3. The baselines.
+    if evaluate.baselines:
+        rows |= clip_figures(images, train, taxonomy.emotions, settings.models.clip, feature_cache(settings), seed)
+
+    # 4. All of it.
+    about = {"n": len(images), "questions": len(questions), "seed": seed}
+    about["split"] = f"folder {evaluate.folder.name}" if evaluate.folder else evaluate.split
+    about |= {"models": models, "seconds": round(time.monotonic() - started, 1)}
+    found = {"about": about, "figures": rows}
+    if is_first_process():
+        write_json(folder / "understanding.json", found)
+        table = markdown_table(rows, metrics(taxonomy))
+        log.info(f"\n{table}\n\nvalue (low to high, 95 %); n = {len(images):,} images")
+    return found
+
+
+def write_answers(folder: Path, row: str, answers: pd.DataFrame, taxonomy: Taxonomy) -> None:
+    """Write a row's read answers and their confusion matrices into `folder`."""
+    write_atomically(folder / f"answers-{row}.parquet", answers.to_parquet)
+    for kind, counts in confusions(answers, taxonomy).items():
+        write_atomically(folder / f"confusion-{kind}-{row}.csv", counts.to_csv)
+
+
+def images_of(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Return the images that models are asked about, and the training split: columns image_id, emotion, path.
+
+    The training split is None where evaluate.folder is asked about and there is no data set.
+    """
+    evaluate, emotions = settings.evaluate, settings.data.taxonomy.emotions
+    try:
+        index = read_emoset(settings.data, folder, settings.machine.processes).index
+        index["path"] = [settings.data.emoset / image for image in index["image"]]
+        train = index[index["split"] == "train"]
+    except UserError:
+        if not evaluate.folder:
+            raise
+        train = None
+    images = read_folder(evaluate.folder, emotions) if evaluate.folder else index[index["split"] == evaluate.split]
+    return equal_emotions(images.reset_index(drop=True), evaluate.images, settings.seed), train

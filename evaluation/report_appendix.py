@@ -1,0 +1,79 @@
+"""report/table.md: the figures of a run as Markdown, for a paper's appendix."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from config.taxonomy import Taxonomy
+from evaluation.metric_labels import (
+    PUBLISHED,
+    cross_metrics,
+    generation_metrics,
+    interval,
+    likelihood_metrics,
+    row_name,
+    value,
+)
+from evaluation.report_cross import cross_rows
+from runtime.figures import Metric
+from runtime.files import read_json
+from understanding import scoring
+
+COLUMNS = {"emogen": "as EmoGen's code computes", "corrected": "as docs/metrics.md corrects it"}
+
+
+def appendix(run: Path, taxonomy: Taxonomy) -> str:
+    """Return the figures as Markdown: the table that papers print, in each of the two columns, and then all of them."""
+    parts = []
+    generation, understanding, cross = (
+        read_json(run / "evaluation" / f"{part}.json") for part in ("generation", "understanding", "cross")
+    )
+    if generation:
+        parts += _generation_tables(generation, generation_metrics(taxonomy))
+    if understanding:
+        about = understanding["about"]
+        table = _long_table(understanding["figures"], scoring.metrics(taxonomy), "model")
+        parts.append(f"Understanding, split {about['split']}; seed {about['seed']}.\n\n{table}\n")
+    if cross:
+        metrics = cross_metrics(taxonomy) | likelihood_metrics(taxonomy)
+        table = _long_table(cross_rows(cross["figures"]), metrics, "images")
+        parts.append(f"What the understanding model says of the images; seed {cross['about']['seed']}.\n\n{table}\n")
+    return "\n".join([*parts, "In parentheses: 95 % interval, and n.\n"]) if parts else "Nothing has been evaluated yet.\n"
+
+
+def _generation_tables(generation: dict, metrics: dict[str, Metric]) -> list[str]:
+    """Return the published table in each of the two columns, and one of every figure with its interval."""
+    parts, seed = [], generation["about"]["seed"]
+    for column, meaning in COLUMNS.items():
+        figures = {row: found[column] for row, found in generation["figures"].items() if "fid" in found[column]}
+        table = {
+            f"{metrics[name].label} {metrics[name].better}": [
+                value(found[name]) if name in found else "" for found in figures.values()
+            ]
+            for name in PUBLISHED
+        }
+        table["n"] = [f"{found['fid']['n']:,}" for found in figures.values()]
+        table = pd.DataFrame(table, index=[row_name(row) for row in figures]).to_markdown(disable_numparse=True)
+        parts.append(f"Generated images, {meaning}; seed {seed}.\n\n{table}\n")
+    cells = [
+        (row_name(row), metric.label, _cell(found["corrected"].get(name)), _cell(found["emogen"].get(name)))
+        for row, found in generation["figures"].items()
+        for name, metric in metrics.items()
+        if name in found["corrected"]
+    ]
+    table = pd.DataFrame(cells, columns=["images", "metric", "corrected", "emogen"]).to_markdown(index=False)
+    return [*parts, f"The same with intervals, and more.\n\n{table}\n"]
+
+
+def _long_table(rows: dict[str, dict], metrics: dict[str, Metric], first: str) -> str:
+    cells = [
+        (row_name(row), metric.label, _cell(found[name]))
+        for row, found in rows.items()
+        for name, metric in metrics.items()
+        if name in found
+    ]
+    return pd.DataFrame(cells, columns=[first, "metric", "value"]).to_markdown(index=False)
+
+
+def _cell(figure: dict | None) -> str:
+    return f"{value(figure)} ({interval(figure)}; n = {figure['n']:,})" if figure else ""

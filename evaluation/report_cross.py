@@ -1,0 +1,44 @@
+"""What the report shows of the understanding model's answers about generated images."""
+
+from config.taxonomy import Taxonomy
+from evaluation.metric_labels import cross_metrics
+from evaluation.plans import CURVES
+from evaluation.report_tables import by_metric, figures_table, fusion_pictures
+
+
+def cross_part(found: dict, taxonomy: Taxonomy) -> dict:
+    """Return what the page shows of each half by the other, by the names of the template. found: cross.json."""
+    return {
+        "cross": found,
+        "cross_tables": cross_tables(found["figures"], taxonomy),
+        "cross_curves": fusion_pictures(found["figures"].get("fusion", {}), "likelihood to the model"),
+    }
+
+
+def cross_tables(figures: dict, taxonomy: Taxonomy) -> list[dict]:
+    """Return tables of what the understanding model says of generated images: by method, by strength, and by mix."""
+    metrics = cross_metrics(taxonomy)
+    plain = {row: found for row, found in figures.items() if row not in CURVES}
+    strengths = {f"strength {strength}": found for strength, found in figures.get("transfer", {}).items()}
+    mixes = {
+        pair: {f"weight {weight}": found["judge"] for weight, found in weights.items()}
+        for pair, weights in figures.get("fusion", {}).items()
+    }
+    by_pair = {pair: metrics["judge"]._replace(label=pair) for pair in mixes}
+    tables = [
+        figures_table(plain, metrics, "The understanding model, asked about generated images"),
+        figures_table(strengths, metrics, "The same, of an emotion on a content"),
+        figures_table(
+            by_metric(mixes), by_pair, "Of mixes of two emotions, by the weight of the second: says what the judge says"
+        ),
+    ]
+    return [table for table in tables if table]
+
+
+def cross_rows(figures: dict) -> dict[str, dict]:
+    """Return the figures of cross.json by row, each strength, and each mix of two emotions, being a row of its own."""
+    rows = {row: found for row, found in figures.items() if row not in CURVES}
+    rows |= {f"transfer, strength {strength}": found for strength, found in figures.get("transfer", {}).items()}
+    for pair, weights in figures.get("fusion", {}).items():
+        rows |= {f"{pair}, weight {weight}": found for weight, found in weights.items()}
+    return rows

@@ -1,0 +1,107 @@
+"""What several parts of the report share: tables of figures, bars of them, confusion matrices, strips of images."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from emoset.images import load_image
+from evaluation.metric_labels import interval, row_name, value
+from evaluation.plots import interval_bars, lines
+from runtime.contact_sheet import strip
+from runtime.figures import Metric
+from runtime.page import picture
+
+OWN = {"ours", "after"}  # the rows that a run is about
+
+
+def figures_table(rows: Mapping[str, dict], metrics: Mapping[str, Metric], caption: str) -> dict | None:
+    """Return a table (the template's macro `table`) with a line for each metric that a row has; None: there is none."""
+    metrics = {name: metric for name, metric in metrics.items() if any(name in found for found in rows.values())}
+    cells = [
+        {
+            "name": f"{metric.label} {metric.better}".strip(),
+            "note": metric.meaning,
+            "cells": [_figure_cell(found.get(name)) for found in rows.values()],
+        }
+        for name, metric in metrics.items()
+    ]
+    return {"caption": caption, "columns": [row_name(row) for row in rows], "rows": cells} if cells else None
+
+
+def by_metric(rows: dict[str, dict]) -> dict[str, dict]:
+    """Return figures by metric and row, given those by row and metric."""
+    found: dict[str, dict] = {}
+    for row, figures in rows.items():
+        for name, figure in figures.items():
+            found.setdefault(name, {})[row] = figure
+    return found
+
+
+def bars(rows: dict[str, dict], metrics: dict[str, Metric]) -> list[dict]:
+    """Return a picture for each metric: a bar for each row that has it."""
+    pictures = []
+    for name, metric in metrics.items():
+        found = {row_name(row): figures[name] for row, figures in rows.items() if name in figures}
+        if found:
+            own = next((row for row in rows if row in OWN), "")
+            caption = f"{metric.label} {metric.better}".strip()
+            pictures.append(interval_bars(found, metric.chance, own, caption))
+    return pictures
+
+
+def emotion_bars(rows: dict[str, dict], metric: Metric) -> list[dict]:
+    """Return a picture for each row of its figures by emotion. rows: figures by row and emotion."""
+    return [
+        interval_bars(figures, metric.chance, "", f"{metric.label}: {row_name(row)}")
+        for row, figures in rows.items()
+        if figures
+    ]
+
+
+def curve(by_place: dict[str, dict], name: str) -> list[tuple]:
+    """Return the points (x, value, low, high) of one figure, given figures by x, as text, and name."""
+    found = {float(place): figures[name] for place, figures in by_place.items() if name in figures}
+    return [(place, each["value"], each["low"], each["high"]) for place, each in sorted(found.items())]
+
+
+def fusion_pictures(pairs: dict, what: str) -> list[dict]:
+    """Return a picture for each pair of emotions: a probability of both by the weight of the second."""
+    return [
+        lines({emotion: curve(weights, emotion) for emotion in pair.split("-")}, "weight of the second", f"{pair}: {what}")
+        for pair, weights in pairs.items()
+    ]
+
+
+def confusion_tables(folder: Path, rows: Iterable[str], what: str, corner: str, right: Mapping[str, object]) -> list[dict]:
+    """Return a table for each confusion matrix in `folder`: counts, and by their share of the row how dark each cell is.
+
+    what: stands in the names of the files, confusion-<what>-<row>.csv. right: the right column of each emotion.
+    """
+    tables = []
+    for row in rows:
+        path = folder / f"confusion-{what}-{row}.csv"
+        if not path.is_file():
+            continue
+        counts = pd.read_csv(path, index_col=0)
+        shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+        cells = {
+            true: [
+                {"count": count, "share": share, "right": said == str(right[true])}
+                for said, count, share in zip(counts.columns, counts.loc[true], shares.loc[true], strict=True)
+            ]
+            for true in counts.index
+        }
+        tables.append({"caption": row_name(row), "corner": corner, "columns": list(counts.columns), "rows": cells})
+    return tables
+
+
+def image_strip(paths: Sequence[Path], columns: int, alt: str, caption: str = "") -> dict:
+    """Return images in rows of `columns`, each cut to a square, as a page shows them."""
+    return picture(strip([load_image(path) for path in paths], columns), alt, caption)
+
+
+def _figure_cell(figure: dict | None) -> dict:
+    if figure is None:
+        return {"value": ""}
+    return {"value": value(figure), "note": f"{interval(figure)}, n {figure['n']:,}"}

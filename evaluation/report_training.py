@@ -1,0 +1,98 @@
+"""What the report shows of trainings: curves of what they wrote into metrics.jsonl, samples, and mined images."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from config.taxonomy import Taxonomy
+from config.understanding_settings import Mining
+from emoset.images import load_image
+from evaluation.plots import lines
+from runtime.metrics import read_metrics
+from runtime.page import picture, thumbnail
+from understanding import kinds, scoring
+
+STEPS = {"warm_up": "Warm-up", "step_one": "Step I", "step_two": "Step II"}
+GENERATOR = {
+    "training/emotion_space": {
+        "Emotion space: loss": {"train_loss": "training", "val_loss": "val split"},
+        "Emotion space: accuracy": {"val_accuracy": "val split"},
+    },
+    "training/mapper": {
+        "Mapper: loss": {"loss": "all", "diffusion": "diffusion"},
+        "Mapper: losses on text features": {"attribute": "attribute", "emotion": "emotion"},
+    },
+}
+
+
+def training_part(run: Path, mining: Mining, taxonomy: Taxonomy) -> dict:
+    """Return what the page shows of trainings, by the names of the template."""
+    return {
+        "training_curves": training_curves(run, taxonomy),
+        "mining": mining_table(run, mining, taxonomy.emotions),
+        "samples": training_samples(run, len(taxonomy)),
+    }
+
+
+def plotted(taxonomy: Taxonomy) -> dict[str, dict[str, dict[str, str]]]:
+    """Return what is plotted of each training's folder: title, then the label of each number in metrics.jsonl."""
+    rewards = [kind.NAME for kind in kinds.KINDS] + ["format"]
+    plots = dict(GENERATOR)
+    for step, name in STEPS.items():
+        plots[f"understanding/{step}"] = {
+            f"{name}: loss": {"loss": "loss"},
+            f"{name}: rewards": {"reward": "all, weighted"} | {f"rewards/{each}/mean": each for each in rewards},
+            f"{name}: KL divergence": {"kl": "from the model before it"},
+            f"{name}: entropy": {"entropy": "nats a token"},
+            f"{name}: groups without variance": {"frac_reward_zero_std": "share whose answers earn alike"},
+            **{
+                f"{name}: accuracy, {side} emotions": {f"accuracy/{each}": each for each in emotions}
+                for side, emotions in taxonomy.sides.items()
+            },
+            f"{name}: length of answers": {"completions/mean_length": "tokens"},
+            f"{name}: on the val split": {f"val/{figure}": label for figure, label in scoring.curves().items()},
+        }
+    return plots
+
+
+def training_curves(run: Path, taxonomy: Taxonomy) -> list[dict]:
+    """Return pictures of the numbers that trainings have written."""
+    pictures = []
+    for folder, plots in plotted(taxonomy).items():
+        written = read_metrics(run / folder)
+        by = "step" if written and "step" in written[0] else "epoch"
+        for title, names in plots.items():
+            series = {
+                label: [(line[by], line[name]) for line in written if line.get(name) is not None]
+                for name, label in names.items()
+            }
+            if series := {label: points for label, points in series.items() if points}:
+                pictures.append(lines(series, {"step": "update", "epoch": "epoch"}[by], title))
+    return pictures
+
+
+def training_samples(run: Path, emotions: int) -> dict | None:
+    """Return the last grid of samples that the mapper's training drew. emotions: how many rows it has."""
+    grids = sorted((run / "training" / "mapper" / "samples").glob("[!.]*.png"))
+    if not grids:
+        return None
+    step = int(grids[-1].stem)
+    alt = f"samples of each of the {emotions} emotions after {step:,} updates, a row for each"
+    return picture(thumbnail(load_image(grids[-1]), 900), alt, f"Samples after {step:,} updates")
+
+
+def mining_table(run: Path, mining: Mining, emotions: tuple[str, ...]) -> dict | None:
+    """Return a table of the reference model's errors by emotion: how many, how hard, and what was said instead."""
+    path = run / "mining" / "errors.parquet"
+    if not path.is_file():
+        return None
+    errors, rows = pd.read_parquet(path), []
+    for emotion, own in errors.groupby("emotion"):
+        others = own[[each for each in emotions if each != emotion]].mean().nlargest(2)
+        instead = ", ".join(f"{name} {share:.0%}" for name, share in others.items() if share)
+        hard = own["error"].between(mining.lowest, mining.highest).sum()
+        cells = [f"{len(own):,}", f"{own['error'].mean():.1%}", f"{hard:,}", instead or "nothing"]
+        rows.append({"name": emotion, "cells": [{"value": cell} for cell in cells]})
+    hard = f"hard: {mining.lowest:g} to {mining.highest:g} wrong"
+    columns = ["images", "wrong answers", hard, "answered instead"]
+    return {"caption": "Mining: errors of the reference model on training images", "columns": columns, "rows": rows}
