@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from real_shape import index_of, rebuilt_annotations
+from real_shape import EMOTIONS, index_of, rebuilt_annotations
 
 from emoset.attribute_folders import memberships
 from emoset.balance import emogen, rarest_attribute, tempered
@@ -26,10 +26,10 @@ def main(published: Path, picture: Path) -> None:
     every = memberships(index, KINDS)
     sets = {
         "EmoSet, every label": every,
-        "emogen": emogen(index, KINDS, seed=0),
-        "tempered, T = 1": tempered(rarest_attribute(every), 1.0, 4, None, seed=0),
-        "tempered, T = 0.5": tempered(rarest_attribute(every), 0.5, 4, None, seed=0),
-        "tempered, T = 0": tempered(rarest_attribute(every), 0.0, 4, None, seed=0),
+        "emogen": emogen(index, EMOTIONS, KINDS, seed=0),
+        "tempered, T = 1": tempered(rarest_attribute(every), EMOTIONS, 1.0, 4, None, seed=0),
+        "tempered, T = 0.5": tempered(rarest_attribute(every), EMOTIONS, 0.5, 4, None, seed=0),
+        "tempered, T = 0": tempered(rarest_attribute(every), EMOTIONS, 0.0, 4, None, seed=0),
     }
     table = pd.DataFrame({name: figures(rows) for name, rows in sets.items()})
     print(table.to_markdown())
@@ -55,11 +55,11 @@ def figures(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def plot(sets: dict[str, pd.DataFrame], path: Path) -> None:
-    chosen = {"EmoSet, every label": BEFORE, "emogen": MIDDLE, "tempered, T = 0.5": AFTER}
+    shown = {"EmoSet, every label": BEFORE, "emogen": MIDDLE, "tempered, T = 0.5": AFTER}
     figure = Figure(figsize=(12, 5.4), layout="constrained")
     attributes, repeats = figure.subplots(1, 2, width_ratios=[1.3, 1])
     top = sets["EmoSet, every label"].groupby("attribute").size().sort_values(ascending=False).index[:14]
-    for place, (name, colour) in enumerate(chosen.items()):
+    for place, (name, colour) in enumerate(shown.items()):
         share = sets[name].groupby("attribute").size().reindex(top).fillna(0) / len(sets[name])
         attributes.barh([row + 0.27 * (place - 1) for row in range(len(top))], share, 0.27, color=colour, label=name)
     attributes.set_yticks(range(len(top)), top)
@@ -69,7 +69,7 @@ def plot(sets: dict[str, pd.DataFrame], path: Path) -> None:
     attributes.legend(frameon=False, loc="lower right")
     for place, name in enumerate(("emogen", "tempered, T = 0.5")):
         draws = sets[name].query("emotion == 'fear'").groupby(["kind", "image_id"]).size().value_counts().sort_index()
-        repeats.bar(draws.index + 0.4 * (place - 0.5), draws, 0.4, color=chosen[name], label=name)
+        repeats.bar(draws.index + 0.4 * (place - 0.5), draws, 0.4, color=shown[name], label=name)
     repeats.set_xticks(range(1, 12))
     repeats.set_title("Fear: how often an image is drawn")
     repeats.set_xlabel("times")

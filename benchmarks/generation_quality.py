@@ -14,9 +14,11 @@ judge. All of them sample with the `generate` settings of the command: demo.yaml
 spread itself is varied, spread 0.5 of the generators' emotion vectors. Results go to `<run>/quality/`.
 """
 
-import json
+from runtime.script import read_settings, run
+
+read_settings(__name__, __doc__, "data", "machine", "models", "generate")
+
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -27,23 +29,23 @@ from matplotlib.figure import Figure
 from transformers import ResNetForImageClassification
 
 from config.errors import UserError
-from runtime.files import write_atomically
-from runtime.run_folder import log, open_run_folder, progress
-from runtime.script import run
-from emoset.labels import EMOTIONS
 from config.section import ROOT
 from config.settings import Settings
+from demo.drawn.world import EMOTIONS, TAXONOMY
 from emoset.attribute_folders import memberships
 from emoset.images import load_image
 from emoset.labels import attribute_name
 from emoset.reading import read_emoset
+from evaluation.generators import load_base
+from evaluation.plans import WEIGHTS
+from runtime.contact_sheet import contact_sheet
 from runtime.figures import of_mean
-from evaluation.making import PAIRS, WEIGHTS, load_base
-from training.generation import load_generator
-from training.pipeline import EmotionPipeline
-from training.processes import start
-from training.samples import grid
+from runtime.files import write_atomically, write_json
+from runtime.processes import start_process
+from runtime.run_folder import log, open_run_folder, progress
 from runtime.seeds import derived_seed
+from training.pipeline import EmotionPipeline
+from training.sampling import load_generator
 
 IMAGES = 64  # of each emotion, and of each point of a curve for each emotion
 BATCH = 64
@@ -55,8 +57,8 @@ REAL = "training images"
 
 def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "quality")
-    emoset = read_emoset(settings.data, folder)
-    device = start().device
+    emoset = read_emoset(settings.data, folder, settings.machine.processes)
+    device = start_process().device
     judge, content = (Classifier(ROOT / "demo/models" / name) for name in ("judge", "content"))
     make = Maker(settings)
     pipes = {"plain": load_base(settings.models.stable_diffusion, "models.stable_diffusion", device)}
@@ -73,7 +75,7 @@ def main(settings: Settings) -> None:
     for name, images in made.items():
         if name != REAL:
             path = folder / f"{re.sub(r'[^a-z]+', '-', name).strip('-')}.png"
-            write_atomically(path, grid({e: images[e][:12] for e in EMOTIONS}, 96).save)
+            write_atomically(path, contact_sheet({e: images[e][:12] for e in EMOTIONS}, 96).save)
     spread = by_spread(ours, make, judge, content, made[REAL])
     strength = by_strength(ours, make, judge, content, folder)
     fusion = by_weight(ours, make, judge)
@@ -86,7 +88,7 @@ def main(settings: Settings) -> None:
         "strength": strength,
         "fusion": fusion,
     }
-    write_atomically(folder / "quality.json", lambda path: path.write_text(json.dumps(summary, indent=1, default=float)))
+    write_json(folder / "quality.json", summary)
 
 
 def images_of_emotions(train: pd.DataFrame, settings: Settings, pipes: dict, make: "Maker") -> dict[str, dict[str, list]]:
@@ -148,14 +150,14 @@ def by_strength(pipe, make: "Maker", judge: "Classifier", content: "Classifier",
         }
         log.info(f"strength {value}: content {found[value]['content']['value']:.3f}, "
                  f"emotion {found[value]['emotion']['value']:.3f}, n {found[value]['emotion']['n']}")  # fmt: skip
-        write_atomically(folder / f"strength-{value}.png", grid({e: images[e][::each] for e in EMOTIONS}, 96).save)
+        write_atomically(folder / f"strength-{value}.png", contact_sheet({e: images[e][::each] for e in EMOTIONS}, 96).save)
     return found
 
 
 def by_weight(pipe, make: "Maker", judge: "Classifier") -> dict[str, list[dict]]:
     """Return, for pairs of emotions, the judge's probability of the second as the weight moves to it."""
     found = {}
-    for first, second in PAIRS:
+    for first, second in TAXONOMY.opposites:
         name = f"{first} to {second}"
         jobs = {w: [dict(emotion={first: 1 - w, second: w}, prompt="<emotion>")] * IMAGES for w in WEIGHTS}
         images = make(pipe, jobs, key=name)
@@ -248,4 +250,4 @@ def plot(strength: dict, fusion: dict, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main, __doc__))
+    run(main)

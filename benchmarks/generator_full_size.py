@@ -26,17 +26,17 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from emoset.labels import EMOTIONS
 from config.generation_settings import Mapper
 from config.section import ROOT
+from config.taxonomy import DEFAULT, read_taxonomy
+from training.accelerator import prepare_module, start_accelerator
 from training.attributes import AttributeTexts
 from training.emotion_space import EmotionSpace
-from training.generation import ready_to_sample
 from training.mapper import EmotionMapper
 from training.mapper_data import MapperItems, Share, batches
 from training.pipeline import EmotionPipeline
-from training.processes import prepare, start
-from training.trained import TrainedGenerator
+from training.sampling import ready_to_sample
+from training.training_module import TrainingModule
 
 # Stable Diffusion 1.5's, where diffusers' and transformers' defaults are others.
 UNET = {"sample_size": 64, "cross_attention_dim": 768}
@@ -44,6 +44,7 @@ VAE = {"sample_size": 512, "block_out_channels": (128, 256, 512, 512), "layers_p
 VAE |= {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
 TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 WIDTH, ATTRIBUTES, PIXELS, LATENT = 768, 600, 512, (4, 64, 64)
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 
 BATCHES = (1, 8, 32, 64)
 PLAIN_BATCHES = (1, 16)  # what the example's page runs it with, and its default
@@ -56,7 +57,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("error: no GPU here, and models of full size need one; benchmarks/mapper_step.py measures small ones")
     diffusers.logging.set_verbosity_error()  # it warns of every change of precision
-    accelerator = start("bf16")
+    accelerator = start_accelerator("bf16")
     peak = matrix_rate(accelerator.device)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: {peak:.0f} TFLOP/s in a matrix product of {MATRIX}³")
     rows, stable = {}, make_stable(accelerator.device)
@@ -108,7 +109,7 @@ def ours(accelerator: Accelerator, stable: StableDiffusionPipeline, batch: int) 
     """Yield after each update of the mapper, as training/main.py makes it from its caches."""
     device, settings = accelerator.device, Mapper()
     random = torch.Generator().manual_seed(0)
-    space = EmotionSpace.of(*torch.randn((2, len(EMOTIONS), WIDTH), generator=random))
+    space = EmotionSpace.of(*torch.randn((2, len(EMOTIONS), WIDTH), generator=random), EMOTIONS)
     names = [f"attribute {number}" for number in range(ATTRIBUTES)]
     texts = AttributeTexts(names, torch.randn((ATTRIBUTES, WIDTH)), torch.randn((WIDTH, WIDTH)) / WIDTH**0.5, "random")
     classifier = torch.randn((len(EMOTIONS), WIDTH)), torch.zeros(len(EMOTIONS))
@@ -117,10 +118,10 @@ def ours(accelerator: Accelerator, stable: StableDiffusionPipeline, batch: int) 
     stable.unet.to(dtype=torch.bfloat16, memory_format=torch.channels_last)
     stable.text_encoder.to(dtype=torch.bfloat16)
     schedule = DDPMScheduler.from_config(stable.scheduler.config)
-    module = TrainedGenerator(mapper, stable.text_encoder, stable.unet, schedule, texts, classifier, settings)
+    module = TrainingModule(mapper, stable.text_encoder, stable.unet, schedule, texts, classifier, settings)
     optimizer = torch.optim.AdamW(module.trained_weights().values(), settings.learning_rate, fused=True)
     share = Share(batch, 1, 1, 0)
-    module, optimizer = prepare(accelerator, module.to(device), optimizer, share, settings.max_gradient_norm)
+    module, optimizer = prepare_module(accelerator, module.to(device), optimizer, share, settings.max_gradient_norm)
     module.train()
     updates = 2 + ROUNDS * UPDATES + 1
     loader = batches(made_items(batch * updates, names, space, random), share, 0, updates, stable.tokenizer, 1, 1000, 1, 2)
@@ -143,7 +144,7 @@ def made_items(count: int, names: list[str], space: EmotionSpace, random: torch.
     })  # fmt: skip
     vectors = torch.randn((len(images), 2, WIDTH), generator=random)
     ids = [f"image {i}" for i in range(len(images))]
-    return MapperItems("random", rows, images, ids, vectors, space, names, np.full(count, 0.5), LATENT, 0.5, 0)
+    return MapperItems(rows, images, ids, vectors, space, names, np.full(count, 0.5), LATENT, 0.5, 0)
 
 
 class Photos(Dataset):
@@ -201,7 +202,7 @@ def textual_inversion(accelerator: Accelerator, stable: StableDiffusionPipeline,
 def sampling(stable: StableDiffusionPipeline) -> dict[str, list[float]]:
     """Return images/s by pipeline and kind of prompt, for each of SAMPLED."""
     random = torch.Generator().manual_seed(0)
-    space = EmotionSpace.of(*torch.randn((2, len(EMOTIONS), WIDTH), generator=random))
+    space = EmotionSpace.of(*torch.randn((2, len(EMOTIONS), WIDTH), generator=random), EMOTIONS)
     emotion = EmotionPipeline(**stable.components, mapper=EmotionMapper(WIDTH, WIDTH), emotion_space=space)
     pipes = [pipe.to(dtype=torch.bfloat16) for pipe in (stable, emotion)]
     plain, emotion = (ready_to_sample(pipe, stable.device) for pipe in pipes)
@@ -215,9 +216,9 @@ def sampling(stable: StableDiffusionPipeline) -> dict[str, list[float]]:
     }
     seconds = {name: [[] for _ in SAMPLED] for name in rows}
     for round_ in range(ROUNDS + 1):  # the first warms up
-        for name, (pipe, asked) in rows.items():
+        for name, (pipe, prompt) in rows.items():
             for place, batch in enumerate(SAMPLED):
-                arguments = asked | {"num_images_per_prompt": batch, "num_inference_steps": 50 if round_ else 3}
+                arguments = prompt | {"num_images_per_prompt": batch, "num_inference_steps": 50 if round_ else 3}
                 took = timed(lambda pipe=pipe, arguments=arguments: pipe(**arguments))
                 if round_:
                     seconds[name][place].append(took)

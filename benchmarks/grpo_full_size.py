@@ -20,7 +20,7 @@ import torch
 from grpo_step import GROUP, Step, make_model, with_peak
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
-from config.settings import Settings
+from config.understanding_settings import Understanding
 from understanding.model import lora_config
 
 # Qwen2.5-VL-3B's.
@@ -62,7 +62,7 @@ def main() -> None:
 def measured(share: bool, answer: int, questions: int) -> list[float]:
     """Return the COLUMNS of a row: medians of steps, after one to warm up."""
     options = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}, "bf16": True}
-    step = Step(share, PROMPT, answer, questions, PIXELS, make_full, lora_config(Settings().understanding), **options)
+    step = Step(share, PROMPT, answer, questions, PIXELS, make_full, lora_config(Understanding()), **options)
     step()
     steps = [with_peak(step) for _ in range(ROUNDS)]
     assert step.trainer.shares_prefix == share, "the model was found unable to share"

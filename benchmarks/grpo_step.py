@@ -33,8 +33,8 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from trl import GRPOConfig
 
-from understanding.grpo import spare_frozen
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
+from understanding.trainers import spare_frozen
 
 QUESTIONS, GROUP = 2, 8
 CASES = ((350, 8), (350, 32), (350, 128), (100, 8), (100, 32), (100, 128))  # tokens of a prompt, and of an answer

@@ -7,6 +7,10 @@ them. The other rows add the caches, then the batch, which is ours, and show wha
 gradients of their weights. The rounds take the rows in turn. Run after training/main.py, whose emotion encoder it uses.
 """
 
+from runtime.script import read_settings, run
+
+read_settings(__name__, __doc__, "data", "machine", "models", "caches", "emotion_space", "mapper")
+
 import time
 from dataclasses import replace
 
@@ -16,14 +20,13 @@ import torch
 from diffusers import DDPMScheduler
 from torch.nn.functional import interpolate
 
-from runtime.run_folder import log, open_run_folder
-from runtime.script import run
 from config.settings import Settings
+from runtime.run_folder import log, open_run_folder
 from training import main as training
 from training.emotion_encoder import EmotionEncoder
 from training.mapper import EmotionMapper
 from training.mapper_data import Batch, Share, batches
-from training.trained import TrainedGenerator, latents_of
+from training.training_module import TrainingModule, latents_of
 
 UPDATES = 6  # of a round
 ROUNDS = 5
@@ -40,22 +43,22 @@ def main(settings: Settings) -> None:
     encoder = EmotionEncoder.from_pretrained(settings.run / "training" / "emotion_space" / "encoder").eval()
     encoder.requires_grad_(False)
     size = settings.emotion_space.image_size
-    device = inputs["accelerator"].device
+    device = inputs.accelerator.device
     encoder.to(device)
 
     def plainly(batch: Batch) -> Batch:
         """Give a batch of decoded pixels its latents and its images' own emotion vectors."""
         with torch.no_grad():
             vectors, _ = encoder(interpolate(batch.pixels.float(), (size, size)).byte())
-        return replace(batch, vectors=vectors, latents=latents_of(batch, inputs["stable"].vae))
+        return replace(batch, vectors=vectors, latents=latents_of(batch, inputs.stable.vae))
 
     def trainer(frozen_gradients: bool):
         torch.manual_seed(0)
-        mapper = EmotionMapper(inputs["space"].config.dimension, inputs["stable"].text_encoder.config.hidden_size)
-        mapper.start_from(inputs["space"], inputs["stable"].text_encoder.get_input_embeddings().weight.detach())
-        schedule = DDPMScheduler.from_config(inputs["stable"].scheduler.config)
-        parts = (inputs["stable"].text_encoder, inputs["stable"].unet, schedule, inputs["texts"], inputs["classifier"])
-        module = TrainedGenerator(mapper, *parts, settings.mapper).to(device).train()
+        mapper = EmotionMapper(inputs.space.config.dimension, inputs.stable.text_encoder.config.hidden_size)
+        mapper.start_from(inputs.space, inputs.stable.text_encoder.get_input_embeddings().weight.detach())
+        schedule = DDPMScheduler.from_config(inputs.stable.scheduler.config)
+        parts = (inputs.stable.text_encoder, inputs.stable.unet, schedule, inputs.texts, inputs.classifier)
+        module = TrainingModule(mapper, *parts, settings.mapper).to(device).train()
         if frozen_gradients:
             module.unet.requires_grad_(True)
             module.text_encoder.requires_grad_(True)
@@ -67,8 +70,8 @@ def main(settings: Settings) -> None:
         # As train_mapper has it; the rows with batches of one keep what the published code has.
         module.unet.to(memory_format=torch.contiguous_format if batch_size == 1 else torch.channels_last)
         share = Share(batch_size, images // batch_size, 1, 0)
-        tokenizer, scaling = inputs["stable"].tokenizer, inputs["stable"].vae.config.scaling_factor
-        loader = batches(items, share, 0, UPDATES + 1, tokenizer, 1, 1000, scaling, workers=0)
+        tokenizer, scaling = inputs.stable.tokenizer, inputs.stable.vae.config.scaling_factor
+        loader = batches(items, share, 0, UPDATES + 1, tokenizer, 1, 1000, scaling, loaders=0)
         for update in range(UPDATES + 1):
             if update == 1:
                 _finish(device)
@@ -84,11 +87,11 @@ def main(settings: Settings) -> None:
         return UPDATES * images / (time.perf_counter() - start)
 
     rows = {
-        PLAIN: (live["items"], 1, True, False),
-        "plain, with gradients of frozen weights": (live["items"], 1, True, True),
-        "plain, with caches": (inputs["items"], 1, False, False),
-        f"ours: caches, batch {images}": (inputs["items"], images, False, False),
-        "ours, with gradients of frozen weights": (inputs["items"], images, False, True),
+        PLAIN: (live.items, 1, True, False),
+        "plain, with gradients of frozen weights": (live.items, 1, True, True),
+        "plain, with caches": (inputs.items, 1, False, False),
+        f"ours: caches, batch {images}": (inputs.items, images, False, False),
+        "ours, with gradients of frozen weights": (inputs.items, images, False, True),
     }
     speeds = {name: [] for name in rows}
     for _ in range(ROUNDS):
@@ -117,4 +120,4 @@ def _finish(device: torch.device) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main)

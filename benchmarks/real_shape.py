@@ -19,10 +19,12 @@ import pandas as pd
 import pyarrow as pa
 from PIL import Image
 
+from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.annotation import read_attributes
 from emoset.reading import SCHEMA, read_vocabulary
 
 IMAGES = 118_102
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 
 
 def rebuilt_annotations(published: Path, images: int = IMAGES, seed: int = 0) -> dict[str, dict]:
@@ -60,7 +62,7 @@ def rebuilt_annotations(published: Path, images: int = IMAGES, seed: int = 0) ->
 
 def index_of(annotations: dict[str, dict], info: Path) -> pd.DataFrame:
     """Return the index that emoset.reading makes of `annotations`, all in the training split, without reading files."""
-    vocabulary = read_vocabulary(info.parent)
+    vocabulary = read_vocabulary(info.parent, EMOTIONS)
     rows = []
     for image_id, facts in annotations.items():
         attributes, problems = read_attributes(facts, vocabulary)

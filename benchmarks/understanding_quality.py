@@ -8,6 +8,10 @@ have run in the run folder, for the images and for what is confusable. Measures 
 drawing, in `<run>-quality/`: config/demo.yaml was chosen on the run's.
 """
 
+from runtime.script import read_settings, run
+
+read_settings(__name__, __doc__, "grpo", "understanding")
+
 import json
 import shutil
 import subprocess
@@ -17,7 +21,6 @@ from pathlib import Path
 import pandas as pd
 
 from config.errors import UserError
-from config.loading import load
 from config.section import ROOT
 from config.settings import Settings
 
@@ -33,7 +36,8 @@ METRICS = {
 RANDOM_IMAGES = ("mining.lowest=0", "mining.highest=1", "mining.easy_share=0")  # every image counts as hard
 
 
-def main(settings: Settings, arguments: list[str]) -> None:
+def main(settings: Settings) -> None:
+    arguments = sys.argv[1:]
     confusability = settings.run / "training" / "emotion_space" / "confusability.json"
     if not confusability.exists():
         raise UserError(f"{confusability}: not there; run demo/draw.py, training/dataset_balance.py and training/main.py")
@@ -43,14 +47,14 @@ def main(settings: Settings, arguments: list[str]) -> None:
         )
     measured = Path(f"{settings.run}-quality")
     script("demo/draw.py", *arguments, f"run={measured}", f"data.emoset={measured / 'EmoSet'}", f"seed={DRAWING}")
-    rows, told = [], []
+    rows, cells = [], []
     for seed in SEEDS:
         folders = {name: Path(f"{settings.run}-quality-{seed}") / name for name in ("grpo", "random", "supervised")}
         shared = [*arguments, f"seed={seed}", f"questions.confusability={confusability}", "grpo.evaluate_every=null"]
         supervised = [f"warmup.steps={settings.grpo.steps_one}", f"warmup.batch_size={settings.grpo.questions_per_step}"]
         supervised += ["warmup.learning_rate=0.001", "grpo.steps_one=0", "grpo.steps_two=0"]
         script("understanding.py", *shared, f"run={folders['grpo']}")
-        first = Path("understanding") / "step_one"  # the same for both: found done, it is not trained again
+        first = Path("understanding") / "step_one"  # is the same for both, and is not trained twice
         shutil.copytree(folders["grpo"] / first, folders["random"] / first, dirs_exist_ok=True)
         script("understanding.py", *shared, f"run={folders['random']}", *RANDOM_IMAGES)
         script("understanding.py", *shared, f"run={folders['supervised']}", *supervised)
@@ -62,19 +66,19 @@ def main(settings: Settings, arguments: list[str]) -> None:
             "Step II": folders["grpo"] / "understanding" / "model",  # the last one is asked blind as well
         }
         named = f"evaluate.models=[{','.join(str(path) for path in models.values())}]"
-        asked = ["evaluate.split=test", "evaluate.images=null", "evaluate.baselines=false"]
-        asked += [f"data.emoset={measured / 'EmoSet'}"]
-        script("evaluation/evaluate.py", *shared, f"run={folders['grpo']}", named, *asked)
+        measuring = ["evaluate.split=test", "evaluate.images=null", "evaluate.baselines=false"]
+        measuring += [f"data.emoset={measured / 'EmoSet'}"]
+        script("evaluation/evaluate.py", *shared, f"run={folders['grpo']}", named, *measuring)
         found = json.loads((folders["grpo"] / "evaluation" / "understanding.json").read_text(encoding="utf-8"))
         names = [*models, "blind"]
         for name, figures in zip(names, found["figures"].values(), strict=True):
             rows.append(dict(seed=seed, model=name) | {title: figures[key]["value"] for title, key in METRICS.items()})
-            told.append(dict(seed=seed, model=name) | {title: as_text(figures[key]) for title, key in METRICS.items()})
+            cells.append(dict(seed=seed, model=name) | {title: as_text(figures[key]) for title, key in METRICS.items()})
     table = pd.DataFrame(rows)
     means = table.groupby("model", sort=False)[list(METRICS)].agg(["mean", "min", "max"])
-    cells = {title: ["{:.3f} ({:.3f} to {:.3f})".format(*row) for row in means[title].to_numpy()] for title in METRICS}
-    print(f"{pd.DataFrame(told).to_markdown(index=False)}\n\nvalue (95 % interval; n)")
-    print(f"\nmean (least to most) of seeds {SEEDS}\n\n{pd.DataFrame(cells, means.index).to_markdown()}")
+    ranges = {title: ["{:.3f} ({:.3f} to {:.3f})".format(*row) for row in means[title].to_numpy()] for title in METRICS}
+    print(f"{pd.DataFrame(cells).to_markdown(index=False)}\n\nvalue (95 % interval; n)")
+    print(f"\nmean (least to most) of seeds {SEEDS}\n\n{pd.DataFrame(ranges, means.index).to_markdown()}")
 
 
 def as_text(figure: dict) -> str:
@@ -90,7 +94,4 @@ def script(name: str, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(load(sys.argv[1:], __doc__), sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run(main)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from config.section import ModelName, ProjectPath, Section, SplitAtCommas, Unique
+from config.section import ModelName, NamesAsText, ProjectPath, Section, SplitAtCommas, Unique
 from config.taxonomy import DEFAULT, TaxonomyFile
 
 AttributeKind = Literal["object", "scene", "facial_expression", "human_action"]
@@ -71,7 +71,7 @@ class Drawn(Section):
 
 
 class Source(Section):
-    """Another data set that emoset/import_folder.py brings into EmoSet's layout: a folder, or a data set with columns."""
+    """Another data set, a folder or one of the Hub, that emoset/import_folder.py brings into EmoSet's layout."""
 
     folder: ProjectPath | None = None
     """Folder with a subfolder of images for each class."""
@@ -81,8 +81,8 @@ class Source(Section):
     """Column of source.dataset that holds the images."""
     label_column: str = "label"
     """Column of source.dataset that holds the classes."""
-    classes: dict[str, str] = Field({})
-    """Emotion of each class, for example {joy: amusement}. A class with an emotion's own name needs no entry."""
+    classes: Annotated[dict[str, str], NamesAsText] = Field({})
+    """Emotion of each class, for example {joy: amusement}. "" leaves a class out. An emotion's own name needs none."""
     shares: Annotated[list[float], SplitAtCommas] = Field([0.8, 0.1, 0.1], min_length=3, max_length=3)
     """Shares of the train, val and test splits, for sources that have no splits of their own."""
 

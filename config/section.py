@@ -38,6 +38,10 @@ ProjectPath = Annotated[
 ]
 ModelName = Annotated[str, Field(pattern=r"\S")]
 SplitAtCommas = BeforeValidator(_listed)  # a list may be written a,b
+# Keys of a mapping may be written as YAML's numbers and words; null is an empty text.
+NamesAsText = BeforeValidator(
+    lambda value: {str(key): "" if of is None else of for key, of in value.items()} if isinstance(value, dict) else value
+)
 Unique = AfterValidator(lambda values: values and list(dict.fromkeys(values)))  # what stands in a list twice counts once
 OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 Weight = Annotated[float, Field(gt=0, le=1000)]

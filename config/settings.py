@@ -68,7 +68,7 @@ class Settings(Section):
         known = self.data.taxonomy.emotions
         named = {"generate.emotions": self.generate.emotions or []}
         named["generate.mixes"] = [name for mix in self.generate.mixes for name in mix]
-        named["source.classes"] = list(self.source.classes.values())
+        named["source.classes"] = [emotion for emotion in self.source.classes.values() if emotion]
         for key, names in named.items():
             if unknown := [name for name in names if name not in known]:
                 raise ValueError(f"{key}: {unknown[0]!r} is not allowed; data.taxonomy lists {', '.join(known)}")

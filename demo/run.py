@@ -3,9 +3,9 @@
     python demo/run.py
     python demo/run.py seed=1 run=runs/demo-1 data.emoset=data/drawn-1/EmoSet data.attribute_root=data/drawn-1/attributes
 
-Settings are given to all six; their paths count from the project's folder. What a stage took in relation to what was
-expected tells how fast this machine is. A stage that fails ends it, with the stage's exit code. Again, each stage does
-only what has changed.
+All six commands get the settings that you give, and paths count from the project's folder. The time left follows from how
+long the stages so far took, against how long they usually take. If a stage fails, the demo ends with its exit code. Run it
+again and only changed stages rerun. If you kill it, the same command resumes.
 """
 
 import signal
@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ["--config", "config/demo.yaml"]
-# What is run, what it does, and its seconds on 2 cores.
+# Each stage's command, what it does, and its seconds on 2 cores.
 STAGES = (
     (["demo/draw.py", *CONFIG], "draw a small EmoSet", 10),
     (["training/dataset_balance.py", *CONFIG], "draw a balanced set from it", 3),
@@ -31,7 +31,7 @@ PATIENCE = 10  # seconds that an interrupted stage has to end
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # not at once: the stage must end too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # an exit, for the stage must end too
     began = time.monotonic()
     taken = expected = KNOWN
     for number, (command, what, usual) in enumerate(STAGES, 1):
@@ -42,7 +42,7 @@ def main() -> None:
         if code:
             sys.exit(code if code > 0 else 128 - code)  # below 0: a signal ended it, which a shell tells so
         took = time.monotonic() - started
-        if took > usual / 3:  # otherwise it was done before
+        if took > usual / 3:  # otherwise its result was up to date
             taken, expected = taken + took, expected + usual
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     print(f"make demo took {minutes} min {seconds} s")

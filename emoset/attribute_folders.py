@@ -3,11 +3,7 @@
 object/(13094) plant/<image_id>.jpg    scene/(2406) street/<image_id>.jpg
 """
 
-import errno
 import os
-import shutil
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -16,18 +12,17 @@ from config.errors import UserError
 from emoset.labels import KINDS, folder_name, parse_folder_name
 from emoset.reading import EmoSet
 from runtime.built_folder import building, is_built, lock
+from runtime.links import link_files
 from runtime.recipe import Recipe
-from runtime.run_folder import progress
-
-CHUNK = 1000  # images linked by a thread at a time
 
 
 def memberships(index: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
     """Return a row per image and attribute that it carries: the index's columns but the kinds', `kind` and `attribute`."""
     others = index.drop(columns=list(KINDS))
+    if not kinds:
+        return others.iloc[:0].assign(kind="", attribute="")
     parts = [others.assign(kind=kind, attribute=index[kind]).explode("attribute") for kind in kinds]
-    none = others.head(0).assign(kind="", attribute="")  # of no kinds
-    return pd.concat(parts or [none], ignore_index=True).dropna(subset="attribute")
+    return pd.concat(parts, ignore_index=True).dropna(subset="attribute")
 
 
 def has_attributes(index: pd.DataFrame, kinds: list[str]) -> bool:
@@ -89,43 +84,4 @@ def _fill(work: Path, images: pd.DataFrame, root: Path, link: str) -> str:
         (f"{root}/{image}", f"{folders[kind, attribute]}/{image_id}{os.path.splitext(image)[1]}")
         for kind, attribute, image_id, image in zip(*columns, strict=True)
     ]
-
-    methods = list(_LINK) if link == "auto" else [link]
-
-    def link_some(start: int) -> Counter:
-        return Counter(_link(source, destination, methods) for source, destination in pairs[start : start + CHUNK])
-
-    used = Counter()
-    with ThreadPoolExecutor() as pool, progress(None, "linking", len(pairs)) as bar:
-        for done in pool.map(link_some, range(0, len(pairs), CHUNK)):
-            used += done
-            bar.update(done.total())
-    return ", ".join(f"{count:,} {method}" for method, count in used.most_common()) if len(used) > 1 else next(iter(used))
-
-
-def _hard(source: str, destination: str) -> None:
-    # With a src_dir_fd (an absolute source leaves its value unused) Python links what a symbolic link leads to. Without, it
-    # links the link itself, and a relative one would lead nowhere from there.
-    os.link(source, destination, src_dir_fd=0)
-
-
-def _symbolic(source: str, destination: str) -> None:
-    os.symlink(os.path.relpath(source, os.path.dirname(destination)), destination)
-
-
-_LINK = {"hard": _hard, "symbolic": _symbolic, "copy": shutil.copyfile}
-# What a disk answers that has no such links, or none to there.
-_NOT_HERE = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
-
-
-def _link(source: str, destination: str, methods: list[str]) -> str:
-    """Link one image by the first method that the disk allows, and return its name."""
-    for method in methods:
-        try:
-            _LINK[method](source, destination)
-            return method
-        except OSError as error:
-            if error.errno not in _NOT_HERE:
-                raise
-            reason = error.strerror
-    raise UserError(f"data.link: {method} does not work from {source} to {destination}: {reason}; auto takes what does")
+    return link_files(pairs, link)

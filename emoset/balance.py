@@ -31,6 +31,11 @@ def balanced_set(index: pd.DataFrame, data: Data, balance: Balance, seed: int) -
     """
     index = index[index["split"].isin(balance.splits)]
     emotions, attributes = data.taxonomy.emotions, has_attributes(index, data.kinds)
+    if missing := [emotion for emotion in emotions if not (index["emotion"] == emotion).any()]:
+        splits = ", ".join(balance.splits)
+        raise UserError(
+            f"balance.splits: {splits} has no image of {', '.join(missing)}, and a balanced set needs every emotion"
+        )
     if balance.policy == "emogen":
         if not attributes:
             raise UserError("balance.policy: emogen draws by attributes, and no image has one; choose tempered")
@@ -69,7 +74,7 @@ def emogen(index: pd.DataFrame, emotions: tuple[str, ...], kinds: list[str], see
     pool = emogen_pool(index, kinds).sort_values("image_id")
     draws = []
     for kind in kinds:
-        groups = _by_emotion(pool[pool["kind"] == kind], emotions, f"{kind} ")
+        groups = _by_emotion(pool[pool["kind"] == kind], emotions, kind)
         largest = max(map(len, groups.values()))
         for emotion, images in groups.items():
             draws.append(images.iloc[_draw(len(images), largest, seed, kind, emotion)])
@@ -91,7 +96,7 @@ def tempered(
     pool: one row per image (image_id, emotion, kind, attribute). Within an emotion an attribute with n images gets draws in
     proportion to n**temperature, at most max_repeats * n (`flattened_counts`), spread evenly over its images.
     """
-    groups = _by_emotion(pool, emotions, "")
+    groups = _by_emotion(pool, emotions)
     sizes = {emotion: len(images) for emotion, images in groups.items()}
     smallest = min(sizes, key=sizes.get)
     possible = max_repeats * sizes[smallest]
@@ -143,21 +148,23 @@ def write_balanced_set(rows: pd.DataFrame, path: Path) -> None:
     write_atomically(path, lambda beside: pq.write_table(table, beside, compression="zstd"))
 
 
-def read_balanced_set(path: Path) -> pd.DataFrame | None:
-    """Return the balanced set in a file; None where there is no such file, or a damaged one."""
+def written_balanced_set(path: Path) -> pd.DataFrame | None:
+    """Return the balanced set in a file; None where there is none, or none that is whole."""
     try:
         return pd.read_parquet(path)
     except (FileNotFoundError, pa.ArrowInvalid):
         return None
 
 
-def _by_emotion(pool: pd.DataFrame, emotions: tuple[str, ...], what: str) -> dict[str, pd.DataFrame]:
+def _by_emotion(pool: pd.DataFrame, emotions: tuple[str, ...], kind: str = "") -> dict[str, pd.DataFrame]:
+    """Return the rows of each emotion; raise UserError where one has none. kind: the kind of attribute of all rows."""
     groups = {emotion: pool[pool["emotion"] == emotion] for emotion in emotions}
     empty = [emotion for emotion, images in groups.items() if images.empty]
     if empty:
+        kinds = f"the kind {kind}" if kind else "the kinds"
         raise UserError(
-            f"no image of {', '.join(empty)} has a {what}attribute in the chosen splits; a balanced set needs every emotion:"
-            " add kinds (data.kinds) or splits (balance.splits)"
+            f"data.kinds: no image of {', '.join(empty)} in balance.splits has an attribute of {kinds}; a balanced set "
+            "needs every emotion: add kinds or splits"
         )
     return groups
 

@@ -65,9 +65,8 @@ def plot_balance(table: pd.DataFrame, shares: pd.DataFrame, rows: pd.DataFrame, 
     names = [f"{attribute} ({kind.replace('_', ' ')})" for kind, attribute in top.index]
     _paired_bars(attributes, names, top["before"], top["after"])
     before, after = (f"{effective_number(shares[when]):.0f}" for when in ("before", "after"))
-    attributes.set_title(
-        f"Share of the most frequent of {len(shares)} attributes\n(as diverse as {before} equal ones before, {after} after)"
-    )
+    diversity = f"\n(as diverse as {before} equal ones before, {after} after)" if len(shares) else ""
+    attributes.set_title(f"Share of the most frequent of {len(shares)} attributes{diversity}")
     attributes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
     times = rows.groupby(["kind", "image_id"]).size().value_counts().sort_index()

@@ -49,8 +49,8 @@ def read_confusability(path: Path, emotions: tuple[str, ...]) -> np.ndarray:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{path}: expected JSON with emotions ({', '.join(emotions)}) and values, {len(emotions)} x {len(emotions)} numbers:"
-            f" {error}"
+            f"{path}: expected JSON with emotions ({', '.join(emotions)}) and values, {len(emotions)} x {len(emotions)} "
+            f"numbers: {error}"
         ) from None
     size = len(emotions)
     wrong = ""

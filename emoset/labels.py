@@ -27,6 +27,6 @@ def parse_folder_name(folder: str) -> tuple[str, int] | None:
 
 
 # FOR THE TIME OF THE REDESIGN ALONE: goes when every room takes its emotions from data.taxonomy.
-from config.taxonomy import DEFAULT, read_taxonomy  # noqa: E402
+from config.taxonomy import DEFAULT, read_taxonomy
 
 EMOTIONS = read_taxonomy(DEFAULT).emotions

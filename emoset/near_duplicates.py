@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from config.errors import UserError
-from runtime.run_folder import progress
 from emoset.images import load_image
 from emoset.labels import SPLITS
+from runtime.run_folder import progress
 from runtime.workers import worker_pool
 
 BLOCK = 2048  # images compared with all others at a time

@@ -21,13 +21,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from config.errors import UserError
-from runtime.files import write_atomically
-from runtime.run_folder import progress
 from config.data_settings import Data
+from config.errors import UserError
 from emoset.annotation import check_entry, inside, read_annotation, read_attributes
 from emoset.images import check_image
 from emoset.labels import KINDS, SPLITS, attribute_name
+from runtime.files import write_atomically
+from runtime.run_folder import progress
 from runtime.workers import worker_pool
 
 INDEX_VERSION = 3  # raise it when the index's columns or the checks change

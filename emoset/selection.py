@@ -6,14 +6,16 @@ from random import Random
 import pandas as pd
 
 from config.errors import UserError
-from runtime.run_folder import log
 from emoset.images import check_image
+from runtime.run_folder import log
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
 def read_folder(root: Path, emotions: tuple[str, ...], setting: str = "evaluate.folder") -> pd.DataFrame:
-    """Return the images of the subfolders that are named like an emotion: image_id, emotion, path. The log names broken ones.
+    """Return the images of the subfolders that are named like an emotion: image_id, emotion, path.
+
+    The log names broken ones, which are left out.
 
     An image's id is its path below `root`. Raises UserError, naming `setting`, where there are no such subfolders or no
     images in them.

@@ -53,18 +53,22 @@ def is_built(folder: Path, recipe: Recipe) -> bool:
 
 
 @contextmanager
-def building(folder: Path, recipe: Recipe) -> Iterator[Path]:
+def building(folder: Path, recipe: Recipe, resume: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `folder`; when the block ends well, it takes the place of `folder`.
 
-    Killed at any moment, the old folder or none stands, and what is left beside it is removed by the next call.
+    If the process is killed at any moment, the old folder or none stands, and the next call removes what is left beside it.
+    resume: a block that ends badly leaves its folder, and the next call by the same recipe yields it as it is.
     """
     beside, old = _beside(folder, "new"), _beside(folder, "old")
     for place in (folder, beside, old):
         check_ours(place, recipe.what)
-    _remove(beside)
+    resumed = resume and recipe.is_started(beside / MARKER)
+    if not resumed:
+        _remove(beside)
     _put_back(old, folder)  # a kill between the two renames below
     _remove(old)
-    beside.mkdir(parents=True)
+    if not resumed:
+        beside.mkdir(parents=True)
     recipe.start(beside / MARKER)
     try:
         with naming(folder):
@@ -75,7 +79,8 @@ def building(folder: Path, recipe: Recipe) -> Iterator[Path]:
         beside.rename(folder)
     finally:
         _put_back(old, folder)
-        _remove(beside)
+        if not resume:
+            _remove(beside)
         _remove(old)
 
 

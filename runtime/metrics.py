@@ -28,7 +28,7 @@ class MetricsFile:
 
 
 def read_metrics(folder: Path) -> list[dict]:
-    """Return the lines of a folder's metrics.jsonl, without one that a kill cut off; none where there is no such file."""
+    """Return the lines of a folder's metrics.jsonl, but one that a kill cut off; none where there is no such file."""
     path = folder / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("}")]

@@ -25,7 +25,7 @@ def write_page(path: Path, template: Path, **shown: object) -> None:
 
 
 def picture(image: Image.Image, alt: str, caption: str = "") -> dict:
-    """Return an image as a page shows it: {"src", "alt", "caption", "width", "height"}. The source is the image itself."""
+    """Return an image as a page shows it: {"src", "alt", "caption", "width", "height"}, the image itself in its source."""
     buffer = BytesIO()
     image.save(buffer, "WEBP", quality=88, method=4)
     source = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

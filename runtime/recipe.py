@@ -95,7 +95,7 @@ def read_recipe(path: Path) -> dict | None:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         content = None

@@ -9,7 +9,7 @@ from multiprocessing import connection, parent_process
 
 
 def worker_pool(processes: int | None) -> ProcessPoolExecutor:
-    """Return a pool of `processes` processes, one for each core if None. It ends when this process does, however it ends."""
+    """Return a pool of `processes` processes, one for each core if None, that ends with this process, however it ends."""
     return ProcessPoolExecutor(processes, initializer=_start)
 
 

@@ -9,7 +9,6 @@ from random import Random
 
 from PIL import Image
 
-from runtime.run_folder import progress
 from demo.drawn.objects import OBJECTS
 from demo.drawn.people import ACTIONS, FACES
 from demo.drawn.render import measure, render
@@ -17,6 +16,7 @@ from demo.drawn.scenes import SCENES
 from demo.drawn.world import PRIOR, Cues, draw_cues, posterior
 from emoset.labels import KINDS, SPLITS
 from runtime.contact_sheet import contact_sheet
+from runtime.run_folder import progress
 from runtime.workers import worker_pool
 
 SPLIT_SHARES = (0.75, 0.10, 0.15)

@@ -1,4 +1,4 @@
-"""How emotions show in the drawn world: which things, places, light and composition each of the eight prefers.
+"""How emotions show in the drawn world, which is EmoSet's: which things, places, light and composition each prefers.
 
 Every cue is drawn on its own, given the emotion, from the weights below; a few images take all their cues from the emotion
 that theirs is most easily taken for. So the probability of each emotion, given the cues, is known exactly (`posterior`), and
@@ -8,6 +8,10 @@ with it the accuracy that the best possible classifier reaches.
 from dataclasses import dataclass, fields
 from random import Random
 
+from config.taxonomy import DEFAULT, read_taxonomy
+
+TAXONOMY = read_taxonomy(DEFAULT)
+EMOTIONS = TAXONOMY.emotions
 # How many images each emotion has, in relation to the others; the order is that of EmoSet's info.json.
 PRIOR = dict(amusement=17, awe=13, contentment=14, excitement=17, anger=10, disgust=9, fear=10, sadness=10)
 LOOK_ALIKE = dict(
@@ -130,7 +134,7 @@ def draw_cues(emotion: str, rng: Random) -> Cues:
 
 
 def posterior(cues: Cues) -> dict[str, float]:
-    """Return P(emotion | cues) for the eight emotions: Bayes' rule over the weights of this module."""
+    """Return P(emotion | cues) for each emotion: Bayes' rule over the weights of this module."""
     joint = {
         emotion: PRIOR[emotion] * ((1 - HARD) * _likelihood(cues, emotion) + HARD * _likelihood(cues, LOOK_ALIKE[emotion]))
         for emotion in PRIOR

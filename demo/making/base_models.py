@@ -13,26 +13,26 @@ emotions. The same command again goes on where it stopped. An hour and a half on
     judge/             a ResNet that names the emotion of a drawn image, for measuring; training never sees it
 """
 
-import sys
+from runtime.script import read_settings, run
 
-from runtime.run_folder import open_run_folder
-from runtime.script import run
+read_settings(__name__, __doc__, "machine")
+
+from functools import partial
+
+import torch
+from transformers import ViTImageProcessorPil
+
 from config.settings import Settings
+from demo.drawn.world import EMOTIONS
+from demo.making import small_models as small
+from demo.making.fitting import fit
+from demo.making.small_models import draw_images
+from runtime.run_folder import open_run_folder
 
 IMAGES = 60_000
 
 
 def main(settings: Settings) -> None:
-    from functools import partial
-
-    import torch
-    from transformers import ViTImageProcessorPil
-
-    from demo.making import small_models as small
-    from demo.making.fitting import fit
-    from demo.making.small_models import draw_images
-    from emoset.labels import EMOTIONS
-
     folder = open_run_folder(settings, "models")
     seed = settings.seed
     work = settings.run / f"work-{seed}"
@@ -42,8 +42,8 @@ def main(settings: Settings) -> None:
     # The classifiers train too briefly for a moving average, and their batch norms' statistics are not those of one.
     fit_classifier = partial(fit_here, batch=64, rate=2e-3, averaged=False)
 
-    contents = draw_images(work / "contents", IMAGES, small.SIZE, seed, False, settings.data.workers)
-    emotions = draw_images(work / "emotions", IMAGES, small.SIZE, seed, True, settings.data.workers)
+    contents = draw_images(work / "contents", IMAGES, small.SIZE, seed, False, settings.machine.processes)
+    emotions = draw_images(work / "emotions", IMAGES, small.SIZE, seed, True, settings.machine.processes)
     backbone = fit_classifier(
         "backbone", small.make_resnet(small.CONTENTS, (24, 48, 96, 128)), small.content_loss(contents), 1800
     )
@@ -71,4 +71,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main)

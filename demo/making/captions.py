@@ -10,8 +10,8 @@ from demo.drawn.objects import OBJECTS
 from demo.drawn.people import ACTIONS, FACES
 from demo.drawn.render import COMPOSED, LIGHTS
 from demo.drawn.scenes import SCENES
-from demo.drawn.world import CONTENT, Cues
-from emoset.labels import EMOTIONS, attribute_name
+from demo.drawn.world import CONTENT, EMOTIONS, Cues
+from emoset.labels import attribute_name
 
 OPENINGS = ("a photo of", "an image of", "a picture of", "")
 FACE_WORDS = dict(happy="happy", sad="sad", angry="angry", fear="fearful", disgust="disgusted", surprise="surprised")

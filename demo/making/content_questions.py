@@ -1,21 +1,24 @@
 """Questions about what a drawn image shows, their answers, and the guesses of somebody who is unsure of its emotion.
 
-The content is what the demo's vision-language model knows, as a large one does: it is drawn uniformly (demo/making/captions.py),
+The content is what the demo's vision-language model knows, as a large one does: demo/making/captions.py draws it uniformly,
 so that its answers tell nothing of emotions. Of these the model sees guesses only, which leave GRPO something to find: they
 go by every fourth thing, place, face or action, by no light or composition, and are a coin's toss else.
 """
 
 from dataclasses import asdict, dataclass
 from random import Random
+from types import ModuleType
 
-from demo.making.captions import ACTION_WORDS, FACE_WORDS
+from config.understanding_settings import Answers
 from demo.drawn.objects import OBJECTS
 from demo.drawn.render import LIGHTS
 from demo.drawn.scenes import SCENES
-from demo.drawn.world import CUES, Cues
-from emoset.labels import EMOTIONS, KINDS, attribute_name
-from understanding.answers import read_binary, read_score
-from understanding.questions import ANSWER_ALONE, REASONING, Question
+from demo.drawn.world import CUES, EMOTIONS, TAXONOMY, Cues
+from demo.making.captions import ACTION_WORDS, FACE_WORDS
+from emoset.labels import KINDS, attribute_name
+from understanding.kinds import binary, misleading, multiple
+from understanding.question import Question
+from understanding.questions import ANSWER_ALONE, REASONING
 
 # kind of content: {cue: how an answer names it}
 NAMES = dict(
@@ -98,11 +101,16 @@ class ContentQuestion:
     def is_right(self, answer: str) -> bool:
         """Whether an answer is right; a rating is, where it is on the right side of 50."""
         if self.form == "yes_or_no":
-            return read_binary(answer) == read_binary(self.answer)
+            return read(binary, answer) == read(binary, self.answer)
         if self.form == "rating":
-            score = read_score(answer)
-            return score is not None and score != 50 and (score > 50) == (read_score(self.answer) > 50)
+            score = read(misleading, answer)
+            return score is not None and score != 50 and (score > 50) == (read(misleading, self.answer) > 50)
         return answer.strip().casefold() == self.answer
+
+
+def read(kind: ModuleType, answer: str) -> bool | float | None:
+    """Return what an answer says, as questions of a kind without options read it."""
+    return kind.read(answer, (), TAXONOMY, Answers())
 
 
 def ask_content(cues: Cues, rng: Random, reasoning: bool) -> list[ContentQuestion]:
@@ -114,24 +122,24 @@ def ask_content(cues: Cues, rng: Random, reasoning: bool) -> list[ContentQuestio
     others = [name for name in NAMES[kind].values() if name != right]
     open_question, question, claim = map(rng.choice, WORDINGS[kind])
     if form == "description":
-        kind, asked = "everything", [(rng.choice(DESCRIPTION), describe(cues))]
+        kind, pairs = "everything", [(rng.choice(DESCRIPTION), describe(cues))]
     elif form == "name":
-        asked = [(open_question, right)]
+        pairs = [(open_question, right)]
     elif form == "choice":
         options, answer = _options(right, others, rng)
-        asked = [(rng.choice(CHOICE).format(open_question=open_question, options=", ".join(options)), answer)]
+        pairs = [(rng.choice(CHOICE).format(open_question=open_question, options=", ".join(options)), answer)]
     else:
         frame = rng.choice(YES_OR_NO if form == "yes_or_no" else RATING)
-        asked = []
+        pairs = []
         for name in (right, rng.choice(others)):
             named = dict(name=name, a_name=_with_article(name))
             text = frame.format(
                 open_question=open_question, question=question.format(**named), claim=claim.format(**named), **named
             )
             score = 5 * (rng.randint(15, 20) if name == right else rng.randint(0, 5))
-            asked.append((text, str(score) if form == "rating" else "yes" if name == right else "no"))
+            pairs.append((text, str(score) if form == "rating" else "yes" if name == right else "no"))
     ending = REASONING if reasoning else ANSWER_ALONE
-    return [ContentQuestion(kind, form, f"{text} {ending}", answer) for text, answer in asked]
+    return [ContentQuestion(kind, form, f"{text} {ending}", answer) for text, answer in pairs]
 
 
 def truths(cues: Cues) -> dict[str, bool]:
@@ -153,7 +161,7 @@ def describe(cues: Cues) -> str:
 
 
 def guess_emotion(cues: Cues) -> dict[str, float]:
-    """Return how likely each of the eight emotions seems to somebody who knows TELLING alone, and is unsure of it."""
+    """Return how likely each emotion seems to somebody who knows TELLING alone, and is unsure of it."""
     likelihoods = dict.fromkeys(EMOTIONS, 1.0)
     for kind, names in TELLING.items():
         if (name := getattr(cues, kind)) in names:
@@ -171,11 +179,11 @@ def draw_guess(cues: Cues, rng: Random) -> str:
 
 def guess_answer(question: Question, cues: Cues, rng: Random) -> str:
     """Draw an answer to a question about emotion from `guess_emotion`; asked emotions are true half of the time."""
-    if question.kind == "multiple":
+    if question.kind == multiple.NAME:
         return draw_guess(cues, rng)
     p = guess_emotion(cues)[question.asked]
     p_true = p / (p + (1 - p) / (len(EMOTIONS) - 1))
-    if question.kind == "binary":
+    if question.kind == binary.NAME:
         return "yes" if rng.random() < p_true else "no"
     return str(5 * round(20 * rng.betavariate(4 * p_true, 4 * (1 - p_true))))
 

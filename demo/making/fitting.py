@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from demo.making.small_models import Loss
 from runtime.files import write_atomically
 from runtime.run_folder import log
-from demo.making.small_models import Loss
 
 CHECKPOINT_EVERY = 250  # steps
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -7,13 +7,25 @@ uniformly: a caption is right where its objects, scenes, faces or actions are th
 Prints the shares right, with 95 % intervals, and leaves `captions.png` in `<run>/measure/`.
 """
 
-import sys
+from runtime.script import read_settings, run
 
-from runtime.files import write_atomically
-from runtime.run_folder import log, open_run_folder, progress
-from runtime.script import run
+read_settings(__name__, __doc__)
+
+from random import Random
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
+from transformers import ResNetForImageClassification
+
 from config.section import ROOT
 from config.settings import Settings
+from demo.making.captions import caption, draw_content
+from runtime.contact_sheet import contact_sheet
+from runtime.figures import of_share
+from runtime.files import write_atomically
+from runtime.processes import start_process
+from runtime.run_folder import log, open_run_folder, progress
 
 IMAGES = 512
 BATCH = 64
@@ -22,19 +34,8 @@ KINDS = ("object", "scene", "facial_expression", "human_action")
 
 
 def main(settings: Settings) -> None:
-    from random import Random
-
-    import numpy as np
-    import torch
-    from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
-    from transformers import ResNetForImageClassification
-
-    from demo.making.captions import caption, draw_content
-    from training.processes import start
-    from training.samples import grid
-
     folder = open_run_folder(settings, "measure")
-    start()
+    start_process()
     models = settings.run / "models"
     models = models if models.is_dir() and (models / "content").is_dir() else ROOT / "demo" / "models"
     pipe = StableDiffusionPipeline.from_pretrained(models / "stable_diffusion", dtype=torch.float32)
@@ -73,13 +74,12 @@ def main(settings: Settings) -> None:
     totals = {"captions, all their content": contents, "captions, content, light and composition": wholes}
     totals["captions of an object in a scene"] = both
     for name, values in {**totals, **found}.items():
-        share, n = np.mean(values), len(values)
-        draws = np.random.default_rng(0).binomial(n, share, 2000) / n
-        log.info(f"{name}: {share:.3f} right ({np.quantile(draws, 0.025):.3f} to {np.quantile(draws, 0.975):.3f}), n = {n}")
+        share = of_share(values, seed=0)
+        log.info(f"{name}: {share['value']:.3f} right ({share['low']:.3f} to {share['high']:.3f}), n = {share['n']}")
     rows = {f"{first} to {first + 11}": images[first : first + 12] for first in range(0, 96, 12)}
-    write_atomically(folder / "captions.png", grid(rows, 96).save)
+    write_atomically(folder / "captions.png", contact_sheet(rows, 96).save)
     (folder / "captions.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main)

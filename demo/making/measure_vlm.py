@@ -8,16 +8,34 @@ without. Prints figures with their n and 95 % intervals, among them how often 8 
 groups that earn alike GRPO learns nothing.
 """
 
-import sys
+from runtime.script import read_settings, run
 
-from runtime.run_folder import log, open_run_folder, progress
-from runtime.script import run
-from config.section import ROOT
-from config.settings import Settings
+read_settings(__name__, __doc__, "machine", "answers", "rewards", "understanding")
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from random import Random
+
+import pandas as pd
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText
+
+from config.section import ROOT
+from config.settings import Settings
+from config.understanding_settings import Rewards
+from demo.drawn.world import TAXONOMY
+from demo.making.content_questions import ask_content
+from demo.making.small_models import SIZE, Images, draw_images
+from demo.making.vlm_answers import emotion_questions
+from runtime.figures import of_share
+from runtime.run_folder import log, open_run_folder, progress
+from understanding.answers import extract_answer
+from understanding.asking import Asker
+from understanding.processor import load_processor
+from understanding.rewards import rewards_of
+from understanding.scoring import figures, read_answers
 
 CONTENTS, EMOTIONAL = 2000, 1920
 SAMPLED, GROUP = 240, 8  # questions that are answered so many times at temperature 1
@@ -25,35 +43,24 @@ BATCH = 64
 
 
 def main(settings: Settings) -> None:
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    from demo.making.small_models import SIZE, draw_images
-    from understanding.asking import Asker
-    from understanding.loading import load_processor
-
-    folder = open_run_folder(settings, "measure")
+    folder, seed, processes = open_run_folder(settings, "measure"), settings.seed, settings.machine.processes
     models = settings.run / "models"
     models = models if (models / "processor_config.json").is_file() else ROOT / "demo" / "models" / "vision_language"
     model = AutoModelForImageTextToText.from_pretrained(models, dtype=torch.float32)
-    asker = Asker(model, load_processor(str(models)), settings)
-    torch.manual_seed(settings.seed)
+    asker = Asker(model, load_processor(str(models)), settings.understanding, settings.answers, TAXONOMY)
+    torch.manual_seed(seed)
 
-    contents = draw_images(folder / "new_contents", CONTENTS, SIZE, settings.seed, False, settings.data.workers)
-    tell("content", content_figures(asker, contents, settings))
-    emotions = draw_images(folder / "new_emotions", EMOTIONAL, SIZE, settings.seed, True, settings.data.workers)
+    contents = draw_images(folder / "new_contents", CONTENTS, SIZE, seed, False, processes)
+    log_figures("content", content_figures(asker, contents, seed))
+    emotions = draw_images(folder / "new_emotions", EMOTIONAL, SIZE, seed, True, processes)
     for reasoning in (True, False):
-        tell(
-            f"emotion, {'with' if reasoning else 'without'} reasoning", emotion_figures(asker, emotions, reasoning, settings)
-        )
+        found = emotion_figures(asker, emotions, reasoning, settings.rewards, seed)
+        log_figures(f"emotion, {'with' if reasoning else 'without'} reasoning", found)
 
 
-def content_figures(asker, contents, settings: Settings) -> dict[str, list[bool]]:
+def content_figures(asker: Asker, contents: Images, seed: int) -> dict[str, list[bool]]:
     """Return which questions about content were answered right, by form and by kind, and which answers kept the format."""
-    from demo.making.content_questions import ask_content
-    from understanding.answers import extract_answer
-
-    rng = Random(f"{settings.seed} measure")
+    rng = Random(f"{seed} measure")
     found = defaultdict(list)
     for reasoning, rows in ((True, range(0, CONTENTS, 2)), (False, range(1, CONTENTS, 2))):
         questions = [rng.choice(ask_content(contents.cues[row], rng, reasoning)) for row in rows]
@@ -66,26 +73,20 @@ def content_figures(asker, contents, settings: Settings) -> dict[str, list[bool]
     return dict(sorted(found.items()))
 
 
-def emotion_figures(asker, emotions, reasoning: bool, settings: Settings) -> dict[str, dict]:
+def emotion_figures(asker: Asker, emotions: Images, reasoning: bool, rewards: Rewards, seed: int) -> dict[str, dict | list]:
     """Return the figures of greedy answers, and of groups of sampled ones."""
-    import pandas as pd
-
-    from demo.making.vlm_answers import emotion_questions
-    from understanding.answers import extract_answer
-    from understanding.rewards import rewards_of
-    from understanding.scoring import figures, read_answers
-
-    questions = emotion_questions(emotions, reasoning, settings.seed)
+    form = asker.form.model_copy(update={"reasoning": reasoning, "by": "name"})
+    questions = emotion_questions(emotions, reasoning, seed)
     rows = [int(question.image_id) for question in questions]
     greedy = [said for (said,) in ask(asker, questions, emotions, rows)]
-    answers = [asdict(question) | {"completion": said} for question, said in zip(questions, greedy, strict=True)]
-    found = figures(read_answers(pd.DataFrame(answers), reasoning, "name"))
+    table = pd.DataFrame([asdict(question) | {"completion": said} for question, said in zip(questions, greedy, strict=True)])
+    found = figures(read_answers(table, TAXONOMY, form), TAXONOMY)
 
     groups = defaultdict(list)
     sampled = ask(asker, questions[:SAMPLED], emotions, rows[:SAMPLED], count=GROUP, temperature=1.0)
     for question, group in zip(questions, sampled, strict=False):
-        rewards = [rewards_of(question, said, reasoning, "name", settings.rewards, None) for said in group]
-        unequal = len({tuple(each.values()) for each in rewards}) > 1
+        earned = [rewards_of(question, said, TAXONOMY, form, rewards, None) for said in group]
+        unequal = len({tuple(each.values()) for each in earned}) > 1
         groups["sampled: groups of unequal rewards"].append(unequal)
         groups[f"sampled: groups of unequal rewards, {question.kind}"].append(unequal)
         texts = [extract_answer(said, reasoning) for said in group]
@@ -94,10 +95,8 @@ def emotion_figures(asker, emotions, reasoning: bool, settings: Settings) -> dic
     return found | dict(sorted(groups.items()))
 
 
-def ask(asker, questions: list, images, rows, **sampling) -> list[list[str]]:
+def ask(asker: Asker, questions: list, images: Images, rows: Sequence[int], **sampling) -> list[list[str]]:
     """Return the completions of each question about the image in its row."""
-    from PIL import Image
-
     shown = [Image.fromarray(images.pixels[row].permute(1, 2, 0).numpy()) for row in rows]
     found = []
     for first in progress(range(0, len(questions), BATCH), "asking", -(-len(questions) // BATCH)):
@@ -105,17 +104,12 @@ def ask(asker, questions: list, images, rows, **sampling) -> list[list[str]]:
     return found
 
 
-def tell(title: str, found: dict) -> None:
-    """Print figures, or the mean of the values of each answer with its 95 % bootstrap interval."""
-    import numpy as np
-
+def log_figures(title: str, found: dict[str, dict | list]) -> None:
+    """Print figures, or the mean of the values of each answer, with 95 % intervals."""
     for name, each in found.items():
-        if not isinstance(each, dict):
-            means = np.random.default_rng(0).choice(np.array(each, float), (1000, len(each))).mean(1)
-            low, high = np.percentile(means, [2.5, 97.5])
-            each = dict(value=np.mean(each), low=low, high=high, n=len(each))
-        log.info(f"{title}: {name}: {each['value']:.3f} ({each['low']:.3f} to {each['high']:.3f}), n = {each['n']:,}")
+        shown = each if isinstance(each, dict) else of_share(each, seed=0)
+        log.info(f"{title}: {name}: {shown['value']:.3f} ({shown['low']:.3f} to {shown['high']:.3f}), n = {shown['n']:,}")
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main)

@@ -22,11 +22,10 @@ from transformers import (
     ResNetForImageClassification,
 )
 
-from runtime.run_folder import progress
-from demo.making.captions import all_texts, caption, draw_content
 from demo.drawn.render import render
-from demo.drawn.world import CUES, Cues, draw_cues
-from emoset.labels import EMOTIONS
+from demo.drawn.world import CUES, EMOTIONS, Cues, draw_cues
+from demo.making.captions import all_texts, caption, draw_content
+from runtime.run_folder import progress
 from runtime.workers import worker_pool
 
 CONTENTS = sorted({f"{kind}: {name}" for kind in CUES for names in CUES[kind].values() for name in names})
@@ -56,13 +55,13 @@ class Images:
         return torch.where(mirrored, pixels.flip(3), pixels).contiguous(memory_format=torch.channels_last)
 
 
-def draw_images(path: Path, count: int, size: int, seed: int, emotional: bool, workers: int | None) -> Images:
-    """Draw `count` images, or read them from `path`: of uniform content, or of the eight emotions in equal numbers."""
+def draw_images(path: Path, count: int, size: int, seed: int, emotional: bool, processes: int | None) -> Images:
+    """Draw `count` images, or read them from `path`: of uniform content, or of each emotion in equal numbers."""
     pixels, listed = path.with_suffix(".npy"), path.with_suffix(".json")
     if not listed.exists():
         array = np.lib.format.open_memmap(pixels, "w+", np.uint8, (count, 3, size, size))
         rows = []
-        with worker_pool(workers) as pool:
+        with worker_pool(processes) as pool:
             drawn = pool.map(partial(_draw_image, size, f"{seed} {path.stem}", emotional), range(count), chunksize=100)
             for number, (image, cues, emotion) in enumerate(progress(drawn, "drawing", count)):
                 array[number] = image
@@ -183,7 +182,7 @@ def content_loss(data: Images, soft: float = 0.0) -> Loss:
 
 
 def emotion_loss(data: Images) -> Loss:
-    """Return cross-entropy over the eight emotions."""
+    """Return cross-entropy over the emotions."""
     targets = torch.tensor([EMOTIONS.index(emotion) for emotion in data.emotions])
 
     def loss(resnet, rows):

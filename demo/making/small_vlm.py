@@ -21,17 +21,19 @@ from transformers import (
     ResNetModel,
 )
 
+from config.understanding_settings import Answers
+from demo.drawn.world import EMOTIONS
 from demo.making.captions import draw_content
 from demo.making.content_questions import ask_content, completion
 from demo.making.small_models import CONTENTS, SIZE, Images, Loss
-from emoset.labels import EMOTIONS
 from understanding.answers import TAGS
-from understanding.loading import without_video
-from understanding.questions import PHRASINGS
+from understanding.kinds import binary, misleading, multiple
+from understanding.processor import without_video
 
 PATCH, MERGE, FRAMES = 8, 2, 2  # an image is two equal frames, as in Qwen2.5-VL
 IMAGE_TOKENS = (SIZE // PATCH // MERGE) ** 2
 VOCABULARY = 1000
+KINDS = (binary, multiple, misleading)  # of the questions about emotion that the committed model has learned
 SPECIAL = ["endoftext", "im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad"]
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
@@ -223,7 +225,7 @@ def _texts(seed: int) -> Iterator[str]:
         cues, reasoning = draw_content(rng), bool(number % 2)
         question = rng.choice(ask_content(cues, rng, reasoning))
         emotions = rng.sample(EMOTIONS, len(EMOTIONS))
-        emotional = rng.choice(PHRASINGS[rng.choice(list(PHRASINGS))])
-        emotional = emotional.format(asked=emotions[0], options=", ".join(emotions), how="its name")
+        kind = rng.choice(KINDS)
+        emotional = kind.text(rng.choice(range(len(kind.PHRASINGS))), emotions[0], tuple(emotions), Answers())
         for text in (question.prompt, completion(cues, question.answer, reasoning), emotional, emotions[0]):
             yield re.sub("|".join(TAGS), " ", text)

@@ -10,35 +10,35 @@ The same command again goes on where it stopped. Fifty minutes on 2 newer cores,
 `<run>/models/`, is committed as demo/models/vision_language/; demo/making/measure_vlm.py measures it.
 """
 
-import sys
+from runtime.script import read_settings, run
 
-from runtime.run_folder import log, open_run_folder
-from runtime.script import run
+read_settings(__name__, __doc__, "machine")
+
+from functools import partial
+
+import torch
+from transformers import ResNetModel
+
 from config.section import ROOT
 from config.settings import Settings
+from demo.making import small_vlm as small
+from demo.making.fitting import DEVICE, fit
+from demo.making.small_models import SIZE, draw_images
+from demo.making.vlm_answers import Answering, answer_loss
+from runtime.run_folder import log, open_run_folder
 
 IMAGES = 60_000
 
 
 def main(settings: Settings) -> None:
-    from functools import partial
-
-    import torch
-    from transformers import ResNetModel
-
-    from demo.making import small_vlm as small
-    from demo.making.fitting import DEVICE, fit
-    from demo.making.small_models import SIZE, draw_images
-    from demo.making.vlm_answers import Answering, answer_loss
-
     folder = open_run_folder(settings, "models")
     seed = settings.seed
     work = settings.run / f"work-{seed}"
     work.mkdir(exist_ok=True)
     torch.manual_seed(seed)
 
-    contents = draw_images(work / "contents", IMAGES, SIZE, seed, False, settings.data.workers)
-    emotions = draw_images(work / "emotions", IMAGES, SIZE, seed, True, settings.data.workers)
+    contents = draw_images(work / "contents", IMAGES, SIZE, seed, False, settings.machine.processes)
+    emotions = draw_images(work / "emotions", IMAGES, SIZE, seed, True, settings.machine.processes)
     processor = small.make_processor(seed)
     model = small.make_vlm(processor.tokenizer)
     fit_here = partial(fit, work, images=IMAGES, seed=seed)
@@ -50,14 +50,14 @@ def main(settings: Settings) -> None:
     answering = Answering(model)
     model.model.visual.requires_grad_(False)
     # A moving average would remember how the language model began.
-    asked = (contents, emotions, processor, seed)
-    answering = fit_here("answers", answering, answer_loss(*asked, guesses=1), 3400, 24, 1.2e-3, averaged=False)
+    data = (contents, emotions, processor, seed)
+    answering = fit_here("answers", answering, answer_loss(*data, guesses=1), 3400, 24, 1.2e-3, averaged=False)
     answering.model.model.language_model.requires_grad_(True)
     answering.probe.requires_grad_(True)
-    model = fit_here("guesses", answering, answer_loss(*asked, guesses=6), 1700, 8, 5e-4, averaged=False).model
+    model = fit_here("guesses", answering, answer_loss(*data, guesses=6), 1700, 8, 5e-4, averaged=False).model
     small.save_vlm(folder, model, processor)
     log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
 
 
 if __name__ == "__main__":
-    run(main, __doc__)
+    run(main)

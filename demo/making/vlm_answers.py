@@ -1,4 +1,4 @@
-"""How the demo's tiny Qwen2.5-VL learns to answer: what it is asked, what it is told to say, and the loss."""
+"""How the demo's tiny Qwen2.5-VL learns to answer: the questions, their answers, and the loss."""
 
 from random import Random
 
@@ -7,17 +7,19 @@ import torch
 import torch.nn.functional as F
 from transformers import ProcessorMixin, Qwen2_5_VLForConditionalGeneration
 
-from config.settings import Questions
+from config.understanding_settings import Answers, Questions
+from demo.drawn.world import EMOTIONS, TAXONOMY
 from demo.making.content_questions import NAMES, ask_content, completion, draw_guess, guess_answer, truths
 from demo.making.small_models import Images, Loss
-from demo.making.small_vlm import IMAGE_TOKENS, grid, look
-from emoset.labels import EMOTIONS
+from demo.making.small_vlm import IMAGE_TOKENS, KINDS, grid, look
+from understanding import kinds
 from understanding.model import conversation
-from understanding.questions import Question, draw_questions
+from understanding.question import Question
+from understanding.questions import draw_questions
 
 QUESTIONS_PER_IMAGE = 2  # or up to twice as many: comparisons come in pairs
 REASONED = 0.3  # share of the questions that are answered with reasoning
-SLIPS = 0.05  # share of the answers that are not in the format asked for: something for GRPO to mend
+SLIPS = 0.05  # share of the answers that are not in the format asked for: something for GRPO to fix
 
 
 class Answering(torch.nn.Module):
@@ -39,7 +41,7 @@ class Answering(torch.nn.Module):
 def answer_loss(contents: Images, emotions: Images, processor: ProcessorMixin, seed: int, guesses: int) -> Loss:
     """Return the cross-entropy of answers, and of what `Answering` tells of names, shown and not shown in equal shares.
 
-    Asked are QUESTIONS_PER_IMAGE about the content of each image, and for each of these images one about the emotion of
+    There are QUESTIONS_PER_IMAGE about the content of each image, and for each of these images one about the emotion of
     each of `guesses` others, which is answered by a guess.
     """
     ask_about = {reasoning: emotion_questions(emotions, reasoning, seed) for reasoning in (True, False)}
@@ -95,7 +97,7 @@ def answer_cross_entropy(
     known = [*EMOTIONS, *(name for kind in NAMES.values() for name in kind.values())]
     spelled = {name: tokenizer(f" {name}").input_ids for name in known}
     lengths = torch.tensor([len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)])
-    total, told, true = 0, [], []
+    total, probed, true = 0, [], []
     for some in lengths.argsort().split(-(-len(chats) // 4)):  # of like length, for little padding
         ids = torch.full((len(some), lengths[some].max()), tokenizer.pad_token_id)
         labels = torch.full_like(ids, -100)
@@ -122,10 +124,10 @@ def answer_cross_entropy(
         total = total + F.cross_entropy(logits, labels[:, 1:][answered], reduction="sum")
         if named:
             rows, columns, is_shown = (torch.tensor(each, device=model.device) for each in zip(*named, strict=True))
-            told.append(answering.probe(out.hidden_states[len(language.layers) // 2][rows, columns])[:, 0])
+            probed.append(answering.probe(out.hidden_states[len(language.layers) // 2][rows, columns])[:, 0])
             true.append(is_shown)
-    told, true = torch.cat(told), torch.cat(true)
-    compared = (F.softplus(-told[true]).mean() + F.softplus(told[~true]).mean()) / 2
+    probed, true = torch.cat(probed), torch.cat(true)
+    compared = (F.softplus(-probed[true]).mean() + F.softplus(probed[~true]).mean()) / 2
     return total / sum(map(len, answers)), compared
 
 
@@ -142,8 +144,9 @@ def last_tokens(ids: list[int], spelled: dict[str, list[int]]) -> dict[int, str]
 def emotion_questions(images: Images, reasoning: bool, seed: int) -> list[Question]:
     """Draw questions about the emotion of images; an image_id is a row's number."""
     rows = pd.DataFrame(dict(image_id=[str(row) for row in range(len(images.emotions))], emotion=images.emotions))
-    settings = Questions(count=len(rows), confusable_share=0, reasoning=reasoning)
-    return draw_questions(rows, settings, None, seed)
+    shares = {kind.NAME: float(kind in KINDS) for kind in kinds.KINDS}
+    questions = Questions(count=len(rows), confusable_share=0, **shares)
+    return draw_questions(rows, TAXONOMY, questions, Answers(reasoning=reasoning), None, seed)
 
 
 def _said(cues, answer: str, reasoning: bool, rng: Random) -> str:

@@ -6,9 +6,9 @@ from random import Random
 import pytest
 
 from config.section import ROOT
-from demo.making.captions import caption, draw_content
 from demo.drawn.render import LIGHTS
-from emoset.labels import EMOTIONS
+from demo.drawn.world import EMOTIONS, TAXONOMY
+from demo.making.captions import caption, draw_content
 
 MODELS = ROOT / "demo" / "models"
 SCENES_WITH_AN_EMOTIONS_NAME = ("amusement park",)
@@ -99,19 +99,23 @@ def test_the_vision_language_model_knows_content_and_but_a_little_of_emotions(tm
     from config.loading import load
     from demo.making import measure_vlm
     from demo.making.small_models import SIZE, draw_images
-    from understanding.answers import read_emotion
     from understanding.asking import load_asker
+    from understanding.kinds import multiple
     from understanding.questions import multiple_choice
 
     monkeypatch.setattr(measure_vlm, "CONTENTS", 200)
-    settings = load(["understanding.dtype=float32", "questions.reasoning=false", "grpo.answer_tokens=24"])
-    asker = load_asker(settings, MODELS / "vision_language", "understanding.model")
-    contents = draw_images(tmp_path / "new_contents", 200, SIZE, 0, False, workers=2)
-    found = measure_vlm.content_figures(asker, contents, settings)
+    settings = load(["understanding.dtype=float32", "answers.reasoning=false", "answers.tokens=24"])
+    answers = settings.answers
+    model = MODELS / "vision_language"
+    asker = load_asker(settings.understanding, answers, TAXONOMY, model, "understanding.model")
+    contents = draw_images(tmp_path / "new_contents", 200, SIZE, 0, False, processes=2)
+    found = measure_vlm.content_figures(asker, contents, seed=0)
     assert np.mean(found["right, all"]) >= 0.9
 
-    emotions = draw_images(tmp_path / "new_emotions", 200, SIZE, 0, True, workers=2)
+    emotions = draw_images(tmp_path / "new_emotions", 200, SIZE, 0, True, processes=2)
     table = pd.DataFrame({"image_id": range(200), "emotion": emotions.emotions})
-    questions = multiple_choice(table, settings.questions, 0)
-    said = [read_emotion(answer, EMOTIONS, "name") for (answer,) in measure_vlm.ask(asker, questions, emotions, range(200))]
+    questions = multiple_choice(table, TAXONOMY, answers, 0)
+    said = [
+        multiple.read(answer, (), TAXONOMY, answers) for (answer,) in measure_vlm.ask(asker, questions, emotions, range(200))
+    ]
     assert 0.40 <= np.mean(np.array(said) == emotions.emotions) <= 0.55

@@ -7,22 +7,24 @@ from random import Random
 
 import pytest
 
+from demo.drawn.world import CUES, EMOTIONS, Cues, draw_cues
 from demo.making.captions import draw_content
 from demo.making.content_questions import (
     FORMS,
     NAMES,
     NONE,
+    TELLING,
     ask_content,
     completion,
     describe,
     guess_answer,
     guess_emotion,
+    read,
     truths,
 )
-from demo.drawn.world import CUES, Cues, draw_cues
-from emoset.labels import EMOTIONS
-from understanding.answers import extract_answer, read_binary, read_score
-from understanding.questions import Question
+from understanding.answers import extract_answer
+from understanding.kinds import binary, misleading
+from understanding.question import Question
 
 
 def drawn(count: int = 3000, reasoning: bool = False):
@@ -31,10 +33,10 @@ def drawn(count: int = 3000, reasoning: bool = False):
 
 
 def test_every_form_is_asked_about_every_kind_and_its_answer_is_right():
-    asked = drawn()
+    questions = drawn()
     pairs = {(kind, form) for kind in NAMES for form in FORMS if form != "description"}
-    assert {(question.kind, question.form) for _, question in asked} == pairs | {("everything", "description")}
-    assert all(question.is_right(question.answer) for _, question in asked)
+    assert {(question.kind, question.form) for _, question in questions} == pairs | {("everything", "description")}
+    assert all(question.is_right(question.answer) for _, question in questions)
 
 
 def test_answers_say_what_the_image_shows():
@@ -49,7 +51,9 @@ def test_answers_say_what_the_image_shows():
             options = question.prompt.partition("from " if " from " in question.prompt else "one of ")[2].partition(".")[0]
             assert question.answer == (shown if shown in options.split(", ") else NONE)
         else:
-            says_true = read_binary(question.answer) if question.form == "yes_or_no" else read_score(question.answer) > 50
+            says_true = (
+                read(binary, question.answer) if question.form == "yes_or_no" else read(misleading, question.answer) > 50
+            )
             assert says_true == bool(re.search(rf"\b{shown}\b", question.prompt)), question
 
 
@@ -105,14 +109,14 @@ def test_guesses_go_by_some_things_and_by_no_light():
     rng = Random(1)
     right, certain = 0, 0
     for number in range(2000):
-        cues = draw_cues(EMOTIONS[number % 8], rng)
+        cues = draw_cues(EMOTIONS[number % len(EMOTIONS)], rng)
         guess = guess_emotion(cues)
         assert sum(guess.values()) == pytest.approx(1)
         assert min(guess.values()) > 0.03, "every answer is sampled now and then"
         assert guess == guess_emotion(replace(cues, light="clear", composition=None))
         best = max(guess.values())
         likeliest = [emotion for emotion, value in guess.items() if value > best - 1e-9]
-        right += (EMOTIONS[number % 8] in likeliest) / len(likeliest)
+        right += (EMOTIONS[number % len(EMOTIONS)] in likeliest) / len(likeliest)
         certain += best > 0.2
     assert 0.3 < right / 2000 < 0.45
     assert 0.3 < certain / 2000 < 0.6
@@ -142,8 +146,6 @@ def test_guessed_answers_follow_the_guesses():
 
 
 def test_what_tells_is_in_the_drawn_world():
-    from demo.making.content_questions import TELLING
-
     for kind, names in TELLING.items():
         every = {name for weights in CUES[kind].values() for name in weights}
         assert set(names) < every

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from config.section import ROOT
-from demo.making import run
+from demo import run
 
 SLEEPS = "import time; print('asleep', flush=True); time.sleep(60)"
-# As config/script.py does; `deaf` to Ctrl-C otherwise.
+# As runtime/script.py does; `deaf` to Ctrl-C otherwise.
 SAYS_SO = (
     f"import sys\ntry:\n exec({SLEEPS!r})\nexcept KeyboardInterrupt:\n print('interrupted', file=sys.stderr); sys.exit(130)"
 )
@@ -24,7 +24,7 @@ DEAF = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {SLEEPS}"
 def start(*stages: str, patience: float = 60) -> subprocess.Popen:
     """Start demo/run.py with these stages, in a process group of its own, as a terminal would."""
     stages = [(["-c", f"import os; print(os.getpid(), flush=True)\n{stage}"], "work", 60) for stage in stages]
-    code = f"from demo.making import run; run.STAGES, run.PATIENCE = {stages!r}, {patience}; run.main()"
+    code = f"from demo import run; run.STAGES, run.PATIENCE = {stages!r}, {patience}; run.main()"
     piped = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True, **piped)
 

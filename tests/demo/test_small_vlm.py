@@ -11,17 +11,17 @@ from PIL import Image
 from transformers import ResNetModel
 
 from config.section import ROOT
+from demo.drawn.render import render
+from demo.drawn.world import EMOTIONS
 from demo.making import small_vlm as small
 from demo.making import vlm_answers
 from demo.making.captions import draw_content
 from demo.making.content_questions import NAMES
 from demo.making.fitting import fit
 from demo.making.small_models import Images
-from demo.drawn.render import render
-from emoset.labels import EMOTIONS
 from understanding.answers import extract_answer
-from understanding.loading import load_processor
 from understanding.model import conversation
+from understanding.processor import load_processor
 from understanding.questions import ANSWER_ALONE, REASONING
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from datasets import ClassLabel, Dataset, Features, Image
 from documented import PYTHON, blocks, on_processors
 
-from emoset.labels import EMOTIONS
 from config.section import ROOT
+from config.taxonomy import DEFAULT, read_taxonomy
 
 pytestmark = pytest.mark.slow
 NEEDS = {  # what is not here, by a part of the commands that need it
@@ -36,6 +37,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "path/to/published": "EmoSet's published metadata",
     "demo/run.py": "nothing: all that runs here begins with it",
 }
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 GENERATION = {"emotion_accuracy", "fid", "lpips", "semantic_clarity", "semantic_diversity"}
 UNDERSTANDING = {"multiple_accuracy", "multiple_balanced_accuracy", "multiple_forced_accuracy", "binary_balanced_accuracy"}
 UNDERSTANDING |= {"yes_rate", "misleading_auroc", "misleading_ece", "format_rate"}
@@ -83,6 +85,21 @@ def copy(tmp_path_factory) -> Path:
             shutil.copy(image, copy / "path/to/images" / emotion)
         shutil.copy(images[0], copy / "holiday")
     shutil.copy(images[1], copy / "photo.jpg")
+
+    # Other people's data: a folder of classes, and Parquet files.
+    rows = {"image": [], "label": []}
+    for number, emotion in enumerate(EMOTIONS):
+        images = sorted((copy / f"data/drawn/EmoSet/image/{emotion}").iterdir())[:6]
+        photos = copy / "path/to/photos" / {"amusement": "joy"}.get(emotion, emotion)
+        photos.mkdir(parents=True)
+        for image in images:
+            shutil.copy(image, photos)
+        rows["image"] += [{"bytes": image.read_bytes(), "path": None} for image in images]
+        rows["label"] += [number] * len(images)
+    shutil.copytree(copy / "path/to/photos/joy", copy / "path/to/photos/neutral")
+    (copy / "path/to/parquet").mkdir()
+    features = Features({"image": Image(), "label": ClassLabel(names=list(EMOTIONS))})
+    Dataset.from_dict(rows, features).to_parquet(copy / "path/to/parquet/train-00000-of-00001.parquet")
     return copy
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import json
 import os
@@ -8,16 +9,16 @@ import pytest
 
 from config.errors import UserError
 from config.loading import load
-from emoset import attribute_folders
 from emoset.attribute_folders import build_attribute_root, read_attribute_root
 from emoset.labels import KINDS, attribute_name
 from emoset.reading import read_emoset
+from runtime import links
 
 
 @pytest.fixture(scope="module")
 def emoset(drawn, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
-    return read_emoset(load([f"data.emoset={drawn}", f"data.cache={folder}"]).data, folder)
+    return read_emoset(load([f"data.emoset={drawn}", f"data.cache={folder}"]).data, folder, 2)
 
 
 def expected_folders(drawn, kinds):
@@ -69,7 +70,7 @@ def test_auto_takes_what_the_disk_allows(emoset, drawn, tmp_path, monkeypatch, r
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     for method in refused:
-        monkeypatch.setitem(attribute_folders._LINK, method, refuse)
+        monkeypatch.setitem(links._LINK, method, refuse)
     assert build_attribute_root(emoset, drawn, tmp_path / "attributes", ["scene"], "auto") == taken
     with pytest.raises(UserError, match=r"data\.link: hard does not work from .* Invalid cross-device link; auto takes"):
         build_attribute_root(emoset, drawn, tmp_path / "others", ["scene"], "hard")
@@ -82,12 +83,12 @@ def test_one_folder_on_another_disk(emoset, drawn, tmp_path, monkeypatch):
             raise OSError(errno.EXDEV, "Invalid cross-device link")
         os.link(source, destination)
 
-    monkeypatch.setitem(attribute_folders._LINK, "hard", refuse_fear)
+    monkeypatch.setitem(links._LINK, "hard", refuse_fear)
     how = build_attribute_root(emoset, drawn, tmp_path / "attributes", ["scene"], "auto")
-    links = list(tmp_path.glob("attributes/*/*/*.jpg"))
-    symbolic = [link for link in links if link.is_symlink()]
+    linked = list(tmp_path.glob("attributes/*/*/*.jpg"))
+    symbolic = [link for link in linked if link.is_symlink()]
     assert {link.name.split("_")[0] for link in symbolic} == {"fear"}
-    assert how == f"{len(links) - len(symbolic)} hard, {len(symbolic)} symbolic"
+    assert how == f"{len(linked) - len(symbolic)} hard, {len(symbolic)} symbolic"
 
 
 def test_a_vanished_image_is_an_error_not_a_dangling_link(emoset, emoset_copy, tmp_path):
@@ -119,7 +120,7 @@ def test_a_full_disk_leaves_what_stood_there(emoset, drawn, tmp_path, monkeypatc
             raise OSError(errno.ENOSPC, "No space left on device", destination)
         os.link(source, destination)
 
-    monkeypatch.setitem(attribute_folders._LINK, "hard", fill_up)
+    monkeypatch.setitem(links._LINK, "hard", fill_up)
     with pytest.raises(OSError, match="No space left on device"):
         build_attribute_root(emoset, drawn, root, ["scene", "object"], "auto")
     assert sorted(root.rglob("*")) == before
@@ -147,8 +148,6 @@ def test_a_place_that_overlaps_with_the_data_set_is_refused(emoset, emoset_copy,
 
 
 def test_no_image_of_the_kinds(emoset, drawn, tmp_path):
-    import dataclasses
-
     empty = dataclasses.replace(emoset, index=emoset.index.assign(scene=None))
     with pytest.raises(UserError, match=r"data\.kinds: no image has an attribute of the kinds scene"):
         build_attribute_root(empty, drawn, tmp_path / "attributes", ["scene"], "auto")

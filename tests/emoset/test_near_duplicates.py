@@ -31,7 +31,7 @@ def images(tmp_path):
 
 
 def test_pairs_across_splits_are_found_and_no_others(images, tmp_path):
-    pairs = near_duplicates(images, tmp_path, bits=6, workers=2)
+    pairs = near_duplicates(images, tmp_path, bits=6, processes=2)
     assert set(zip(pairs["image_id"], pairs["other_id"], strict=True)) == {
         ("train_1", "small_copy"),
         ("train_2", "brighter"),
@@ -43,10 +43,10 @@ def test_pairs_across_splits_are_found_and_no_others(images, tmp_path):
 def test_too_many_pairs_end_the_search(images, tmp_path, monkeypatch):
     monkeypatch.setattr("emoset.near_duplicates.MOST_PAIRS", 0)
     with pytest.raises(UserError, match=r"data\.near_duplicates: more than 0 pairs differ in at most 16 bits; lower it"):
-        near_duplicates(images, tmp_path, bits=16, workers=1)
+        near_duplicates(images, tmp_path, bits=16, processes=1)
 
 
 def test_an_exact_copy_differs_in_no_bit(images, tmp_path):
     shutil.copy(tmp_path / "train_0.jpg", tmp_path / "another.jpg")
-    pairs = near_duplicates(images, tmp_path, bits=0, workers=1)
+    pairs = near_duplicates(images, tmp_path, bits=0, processes=1)
     assert ("train_0", "another", 0) in set(zip(pairs["image_id"], pairs["other_id"], pairs["bits"], strict=True))

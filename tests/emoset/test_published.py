@@ -7,10 +7,11 @@ from collections import Counter
 import pytest
 
 from config.section import ROOT
+from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.attribute_folders import memberships
 from emoset.balance import emogen, rarest_attribute, tempered
-from emoset.labels import EMOTIONS
 
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 OBJECTS = {"amusement": 8739, "contentment": 8483, "excitement": 8057, "anger": 4705, "sadness": 4606, "awe": 4405}
 OBJECTS |= {"fear": 4379, "disgust": 3911}
 SCENES = {"excitement": 7879, "awe": 7197, "amusement": 4140, "sadness": 3532, "contentment": 2579, "anger": 1066}
@@ -39,7 +40,7 @@ def test_the_rebuilt_set_has_the_published_counts(index, published):
 
 
 def test_emogen_yields_exactly_the_published_set(index):
-    rows = emogen(index, ["object", "scene"], seed=0)
+    rows = emogen(index, EMOTIONS, ["object", "scene"], seed=0)
     sizes = rows.groupby(["kind", "emotion"]).size()
     assert sizes["object"].to_dict() == dict.fromkeys(EMOTIONS, 8739)
     assert sizes["scene"].to_dict() == dict.fromkeys(EMOTIONS, 7879)
@@ -54,6 +55,6 @@ def test_emogen_yields_exactly_the_published_set(index):
 
 
 def test_tempered_bounds_repeats_where_emogen_does_not(index):
-    rows = tempered(rarest_attribute(memberships(index, ["object", "scene"])), 0.5, 4, None, seed=0)
+    rows = tempered(rarest_attribute(memberships(index, ["object", "scene"])), EMOTIONS, 0.5, 4, None, seed=0)
     assert rows.groupby("emotion").size().nunique() == 1
     assert rows.groupby("image_id").size().max() <= 4

@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import shutil
 import time
 
 import pandas as pd
@@ -8,8 +10,11 @@ from PIL import Image
 
 from config.errors import UserError
 from config.loading import load
-from emoset.labels import EMOTIONS, SPLITS
+from config.taxonomy import DEFAULT, read_taxonomy
+from emoset.labels import SPLITS
 from emoset.reading import read_emoset, read_vocabulary
+
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 
 
 @pytest.fixture
@@ -18,7 +23,8 @@ def read(tmp_path):
 
     def run(root, *arguments, problems_allowed=1):
         places = [f"data.emoset={root}", f"data.cache={tmp_path / 'cache'}", f"data.problems_allowed={problems_allowed}"]
-        return read_emoset(load([*places, *arguments]).data, tmp_path)
+        settings = load([*places, *arguments])
+        return read_emoset(settings.data, tmp_path, settings.machine.processes)
 
     return run
 
@@ -60,8 +66,8 @@ def test_a_clean_set_is_read_whole(drawn, read):
 
 
 def test_one_worker_and_two_read_the_same(drawn, read, tmp_path):
-    one = read(drawn, "data.workers=1")
-    two = read(drawn, "data.workers=2", f"data.cache={tmp_path / 'other'}")
+    one = read(drawn, "machine.processes=1")
+    two = read(drawn, "machine.processes=2", f"data.cache={tmp_path / 'other'}")
     pd.testing.assert_frame_equal(one.index, two.index)
     assert one.fingerprint == two.fingerprint
 
@@ -70,6 +76,48 @@ def test_lists_of_three_columns_are_read_too(emoset_copy, read):
     for split in SPLITS:
         rewrite(emoset_copy / f"{split}.json", lambda rows: [[emotion, image, label] for emotion, _, image, label in rows])
     assert len(read(emoset_copy).index) == 400
+
+
+# --- other people's data -----------------------------------------------------------------------------------------------
+
+
+def as_ekman6(root):
+    """Make an EmoSet with six emotions of a drawn one, whose images keep their ids."""
+    names = dict(anger="anger", disgust="disgust", fear="fear", amusement="joy", sadness="sadness", awe="surprise")
+    vocabulary = {"label2idx": {name: number for number, name in enumerate(sorted(names.values()))}}
+    rewrite(root / "info.json", lambda info: info | {"emotion": vocabulary})
+    for split in SPLITS:
+        rewrite(root / f"{split}.json", lambda rows: [[names[row[0]], *row[1:]] for row in rows if row[0] in names])
+    for path in root.glob("annotation/*/*.json"):
+        rewrite(path, lambda content: content | {"emotion": names.get(content["emotion"], content["emotion"])})
+
+
+def test_six_emotions(emoset_copy, read):
+    as_ekman6(emoset_copy)
+    emoset = read(emoset_copy, "data.taxonomy=config/taxonomies/ekman6.yaml")
+    assert set(emoset.index["emotion"]) == {"anger", "disgust", "fear", "joy", "sadness", "surprise"}
+    assert len(emoset.index) == emoset.listed > 250
+    assert set(emoset.problems["left_out"]) == {"nothing"}  # the images of the other two are in no list
+    with pytest.raises(UserError, match=r"its emotions are anger, .*; name the taxonomy of this data set: data\.taxonomy="):
+        read(emoset_copy)
+
+
+def test_without_annotations(emoset_copy, read):
+    shutil.rmtree(emoset_copy / "annotation")
+    rewrite(emoset_copy / "info.json", lambda info: {"emotion": info["emotion"]})
+    emoset = read(emoset_copy, problems_allowed=0)
+    assert len(emoset.index) == 400
+    assert emoset.problems.empty
+    assert emoset.index[["brightness", "object", "scene", "facial_expression", "human_action"]].isna().all(axis=None)
+    assert set(emoset.index["width"]) == {32}
+
+
+def test_annotations_without_attributes(emoset_copy, read):
+    for path in emoset_copy.glob("annotation/*/*.json"):
+        rewrite(path, lambda content: {name: content[name] for name in ("image_id", "emotion")})
+    emoset = read(emoset_copy, problems_allowed=0)
+    assert len(emoset.index) == 400
+    assert emoset.index[["object", "scene"]].isna().all(axis=None)
 
 
 # --- dirty data: (what is done to the first training image, the reason listed, what is left out) ---------------------
@@ -125,7 +173,7 @@ DIRT = {
     "two scenes": (_annotation(scene=["park", "beach"]), "expected one label", "label"),
     "brightness as text": (_annotation(brightness="high"), "brightness is 'high', expected 0 to 1", "label"),
     "brightness too high": (_annotation(brightness=7), "brightness is 7, expected 0 to 1", "label"),
-    "unknown emotion in the list": (_entry(emotion="joy"), "'joy', which is none of the eight", "image"),
+    "unknown emotion in the list": (_entry(emotion="joy"), "'joy', which data.taxonomy does not list", "image"),
     "path leaves the folder": (_entry(image="../../etc/passwd"), "leads out of image/ and annotation/", "image"),
     "absolute path": (_entry(annotation="/etc/passwd"), "leads out of image/ and annotation/", "image"),
     "id is a path": (_entry(image_id="../x"), "is no file name", "image"),
@@ -280,8 +328,8 @@ def test_another_folder(read, tmp_path):
         ("train.json", "{}", "expected a JSON list, found dict"),
         ("train.json", '[["awe"]]', r"entry 0 is \[\"awe\"\]; expected \[emotion"),
         ("info.json", "[]", "expected a JSON dict, found list"),
-        ("info.json", "{}", "not EmoSet's: KeyError 'emotion'"),
-        ("info.json", '{"emotion": {"label2idx": 3}}', "not EmoSet's: AttributeError"),
+        ("info.json", "{}", "not in EmoSet's layout: KeyError 'emotion'"),
+        ("info.json", '{"emotion": {"label2idx": 3}}', "not in EmoSet's layout: AttributeError"),
     ],
 )
 def test_broken_lists(emoset_copy, read, name, content, message):
@@ -297,14 +345,19 @@ def test_a_folder_where_a_list_should_be(emoset_copy, read):
         read(emoset_copy)
 
 
-def test_other_emotions_than_the_eight(emoset_copy):
+def test_other_emotions_than_those_of_the_taxonomy(emoset_copy, read):
     rewrite(emoset_copy / "info.json", lambda info: info["emotion"]["label2idx"].update(amusement=1, awe=0))
-    with pytest.raises(UserError, match=r"its emotions are awe, amusement, .*; expected amusement, awe,"):
-        read_vocabulary(emoset_copy)
+    with pytest.raises(UserError) as error:
+        read(emoset_copy)
+    assert re.fullmatch(
+        r".*info\.json: its emotions are awe, amusement, contentment, .*, and data\.taxonomy lists amusement, awe, .*;"
+        r" name the taxonomy of this data set: data\.taxonomy=file\.yaml",
+        str(error.value),
+    )
 
 
 def test_the_published_vocabulary(published):
-    vocabulary = read_vocabulary(published)
+    vocabulary = read_vocabulary(published, EMOTIONS)
     assert {kind: len(names) for kind, names in vocabulary.items()} == {
         "object": 409,
         "scene": 254,

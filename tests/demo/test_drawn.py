@@ -8,10 +8,9 @@ import pytest
 from PIL import Image
 
 from demo.drawn import objects, people, scenes
-from demo.drawn.dataset import contact_sheet, write_dataset
+from demo.drawn.dataset import first_images, write_dataset
 from demo.drawn.render import COMPOSED, LIGHTS, measure, render
-from demo.drawn.world import CUES, LOOK_ALIKE, PRIOR, Cues, draw_cues, posterior
-from emoset.labels import EMOTIONS
+from demo.drawn.world import CUES, EMOTIONS, LOOK_ALIKE, PRIOR, Cues, draw_cues, posterior
 
 
 def digest(folder):
@@ -23,8 +22,8 @@ def digest(folder):
 
 
 def test_the_seed_decides_whatever_the_number_of_processes(drawn, tmp_path):
-    write_dataset(tmp_path / "again", images=400, size=32, seed=0, workers=1)
-    write_dataset(tmp_path / "other", images=400, size=32, seed=1, workers=2)
+    write_dataset(tmp_path / "again", images=400, size=32, seed=0, processes=1)
+    write_dataset(tmp_path / "other", images=400, size=32, seed=1, processes=2)
     assert digest(tmp_path / "again") == digest(drawn)
     assert digest(tmp_path / "other") != digest(drawn)
 
@@ -36,7 +35,7 @@ def test_the_layout_is_the_published_one(drawn):
     for split, share in (("train", 0.75), ("val", 0.10), ("test", 0.15)):
         rows = json.loads((drawn / f"{split}.json").read_text())
         assert len(rows) / 400 == pytest.approx(share, abs=0.02)
-        assert {row[0] for row in rows} == set(EMOTIONS)
+        assert {row[0] for row in rows} == set(PRIOR)
         for emotion, image_id, image, annotation in rows:
             ids[image_id] += 1
             facts = json.loads((drawn / annotation).read_text())
@@ -75,6 +74,10 @@ def test_measures_by_hand(halves, brightness, colorfulness):
     if brightness is not None:
         assert found[0] == pytest.approx(brightness, abs=0.005)
     assert found[1] == pytest.approx(colorfulness, abs=0.005)
+
+
+def test_the_world_is_emosets():
+    assert tuple(PRIOR) == EMOTIONS
 
 
 def test_every_cue_has_a_drawing():
@@ -127,7 +130,7 @@ def test_the_posterior_is_calibrated(guesses):
         inside = [
             (probability[emotion], emotion == true)
             for true, probability in guesses
-            for emotion in EMOTIONS
+            for emotion in PRIOR
             if low <= probability[emotion] < low + 0.15
         ]
         assert len(inside) > 100
@@ -177,7 +180,7 @@ def test_the_light_changes_colours_not_content():
 
 
 def test_the_contact_sheet_shows_every_emotion(drawn):
-    sheet = contact_sheet(drawn)
+    sheet = first_images(drawn)
     assert sheet.width > 1000
     assert len(sheet.getcolors(10**7)) > 1000
 

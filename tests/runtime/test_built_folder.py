@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from config.errors import UserError
-from runtime.built_folder import building, is_built, lock
+from runtime.built_folder import MARKER, building, is_built, lock
+from runtime.recipe import Recipe
 
-OLD, NEW = {"what": "thing", "version": 1}, {"what": "thing", "version": 2}
+OLD, NEW = (Recipe("thing", {}, {"version": version}) for version in (1, 2))
 
 
 def build(folder, recipe, text):
@@ -82,6 +83,27 @@ def test_what_others_built_is_not_touched(tmp_path, what):
     assert "years of work" in (place / "thesis.txt" if place.is_dir() else place).read_text()
 
 
+def test_what_an_earlier_version_built_is_refused_in_one_line_and_left_alone(tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / ".built.json").write_text('{"what": "thing"}')
+    (place / "content").write_text("old")
+    for attempt in (is_built, lambda folder, recipe: build(folder, recipe, "new")):
+        with pytest.raises(UserError, match=r"^\S+place was built by an earlier version of this project; remove it, or .*$"):
+            attempt(place, NEW)
+    assert sorted(os.listdir(place)) == [".built.json", "content"]
+    assert os.listdir(tmp_path) == ["place"]
+
+
+@pytest.mark.parametrize("damage", ["", "[1, 2]", '{"format": 99}'])
+def test_a_damaged_marker_is_refused(tmp_path, damage):
+    build(tmp_path / "folder", OLD, "old")
+    (tmp_path / "folder" / MARKER).write_text(damage)
+    with pytest.raises(UserError, match="was written by another version of this project"):
+        is_built(tmp_path / "folder", OLD)
+    assert (tmp_path / "folder" / "content").read_text() == "old"
+
+
 @pytest.mark.parametrize("suffix", ["new", "old"])
 def test_what_others_put_beside_is_not_touched(tmp_path, suffix):
     beside = tmp_path / f".folder.{suffix}"
@@ -95,7 +117,7 @@ def test_what_others_put_beside_is_not_touched(tmp_path, suffix):
 def test_another_thing_of_ours_is_not_touched(tmp_path):
     build(tmp_path / "folder", OLD, "old")
     with pytest.raises(UserError, match="was built by this project, but is no data set; name another folder"):
-        build(tmp_path / "folder", {"what": "data set"}, "new")
+        build(tmp_path / "folder", Recipe("data set", {}, {}), "new")
     assert (tmp_path / "folder" / "content").read_text() == "old"
 
 

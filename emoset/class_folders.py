@@ -1,0 +1,132 @@
+"""A folder with a subfolder of images for each class, as a source of an imported data set."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from config.errors import UserError
+from emoset.images import check_image
+from emoset.imported_layout import Imported, split_of
+from emoset.selection import SUFFIXES
+from runtime.links import link_files
+from runtime.run_folder import progress
+from runtime.workers import worker_pool
+
+LONGEST = 200  # bytes of an id, which becomes a file's name
+
+
+class ClassFolder(NamedTuple):
+    """One class's images. split: the source's own; train where it has none. images: paths below `root`, in order."""
+
+    split: str
+    name: str
+    images: list[str]
+
+
+def list_classes(root: Path) -> tuple[list[ClassFolder], list[str]]:
+    """Return the folders of classes below `root`, each in a split where `root` has split folders, and what is left out.
+
+    Raises UserError where there is no such folder, or no class in it, or a class without images.
+    """
+    if not root.is_dir():
+        raise UserError(f"source.folder: no folder {root}")
+    children = _folders(root)
+    splits = {child: split for child in children if (split := split_of(child))}
+    if "train" not in splits.values():  # then a class may well be called test
+        splits = {"": "train"}
+    names = list(splits.values())
+    if twice := [split for split in names if names.count(split) > 1]:
+        folders = ", ".join(child for child, split in splits.items() if split == twice[0])
+        raise UserError(f"source.folder: {root} has more than one {twice[0]} split: {folders}")
+    classes = [
+        ClassFolder(split, name, sorted(_images(root, os.path.join(above, name))))
+        for above, split in splits.items()
+        for name in _folders(root / above)
+    ]
+    if not classes:
+        inside = sorted(os.listdir(root))
+        found = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "") or "nothing"
+        raise UserError(f"source.folder: {root} has no folders of classes, one subfolder of images for each; found {found}")
+    return classes, [] if "" in splits else [child for child in children if child not in splits]
+
+
+def check_filled(classes: list[ClassFolder], of_class: dict[str, str]) -> None:
+    """Raise UserError where a class that is taken has no images."""
+    if empty := [each.name for each in classes if not each.images and of_class[each.name]]:
+        leave_out = f"source.classes='{{{empty[0]}: \"\"}}'"
+        raise UserError(f"source.folder: {empty[0]} has no images, such as a.jpg; remove it, or leave it out: {leave_out}")
+
+
+def digest_of(root: Path, classes: list[ClassFolder]) -> str:
+    """Return a hash of the paths, sizes and times of all images."""
+    listing = []
+    for path in (path for each in classes for path in each.images):
+        stat = os.stat(root / path) if os.path.exists(root / path) else None
+        listing.append([os.fsencode(path).hex(), stat and stat.st_size, stat and stat.st_mtime_ns])
+    return hashlib.blake2b(json.dumps(sorted(listing)).encode(), digest_size=8).hexdigest()
+
+
+def link_classes(
+    root: Path, classes: list[ClassFolder], of_class: dict[str, str], work: Path, link: str, processes: int | None
+) -> tuple[list[Imported], list[tuple[str, str]], str]:
+    """Link the images that can be used into `work`/image/<emotion>/; return them, (path, reason) of the others, and how.
+
+    of_class: the emotion of each class; empty where the class is left out.
+    """
+    listed = [(each, path) for each in classes if of_class[each.name] for path in each.images]
+    with worker_pool(processes) as pool:
+        reasons = pool.map(partial(_reason, root), [path for _, path in listed], chunksize=100)
+        reasons = list(progress(reasons, "checking images", len(listed)))
+    images, problems, taken = [], [], set()
+    for (folder, path), reason in zip(listed, reasons, strict=True):
+        if reason:
+            problems.append((_text(path), reason))
+            continue
+        emotion, image_id = of_class[folder.name], _image_id(path, taken)
+        image = f"image/{emotion}/{image_id}{os.path.splitext(path)[1].lower()}"
+        images.append((Imported(image_id, emotion, folder.split, image, _text(path)), path))
+    for emotion in {image.emotion for image, _ in images}:
+        (work / "image" / emotion).mkdir(parents=True)
+    pairs = [(str(root / path), str(work / image.image)) for image, path in images]
+    return [image for image, _ in images], problems, link_files(pairs, link) if pairs else ""
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(child.name for child in root.iterdir() if child.name[0] not in "._" and child.is_dir())
+
+
+def _images(root: Path, folder: str) -> Iterator[str]:
+    for above, _, names in os.walk(root / folder):
+        for name in names:
+            if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES:  # desktops leave ._a.jpg behind
+                yield os.path.relpath(os.path.join(above, name), root)
+
+
+def _reason(root: Path, path: str) -> str:
+    """Return why an image cannot be used; an empty text where it can."""
+    try:
+        check_image(root / path)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _image_id(path: str, taken: set[str]) -> str:
+    """Return an id for the image at `path`, its path with _ for /, that none in `taken` has; add it there."""
+    image_id = plain = _text(os.path.splitext(path)[0].replace(os.sep, "_"))
+    if len(image_id.encode()) > LONGEST:
+        image_id = plain = hashlib.blake2b(image_id.encode(), digest_size=16).hexdigest()
+    number = 1
+    while image_id.casefold() in taken:
+        number += 1
+        image_id = f"{plain}_{number}"
+    taken.add(image_id.casefold())
+    return image_id
+
+
+def _text(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace").replace("\\", "%")

@@ -1,0 +1,30 @@
+import math
+
+import pytest
+
+from runtime.metrics import MetricsFile, read_metrics
+
+
+def test_lines_are_numbers_alone(tmp_path):
+    lines = MetricsFile(tmp_path)
+    lines.write(1, {"loss": 0.123456789, "name": "text", "done": True, "none": None, "bad": math.nan, "more": math.inf})
+    lines.write(2, {"loss": 0.123456789, "steps": 3}, digits=None)
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.123457}, {"step": 2, "loss": 0.123456789, "steps": 3.0}]
+
+
+def test_no_file_has_no_lines(tmp_path):
+    assert read_metrics(tmp_path) == []
+
+
+@pytest.mark.parametrize("by", ["step", "epoch"])
+def test_it_resumes_after_its_checkpoint(tmp_path, by):
+    lines = MetricsFile(tmp_path, by=by)
+    for step in range(1, 6):
+        lines.write(step, {"loss": step / 10})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')  # cut off by a kill
+    assert len(read_metrics(tmp_path)) == 5
+    resumed = MetricsFile(tmp_path, step=3, by=by)
+    resumed.write(4, {"loss": 9})
+    assert [line[by] for line in read_metrics(tmp_path)] == [1, 2, 3, 4]
+    assert read_metrics(tmp_path)[-1]["loss"] == 9
