@@ -19,11 +19,11 @@ command line you write it with a dot (`balance.temperature=0.3`). Relative paths
 command line from where you stand. A wrong key or value ends the run with one line that says what is allowed.
 
 On the command line a text is taken as you type it, with every `#` and `:` in it. An empty value empties a text or a list.
-Numbers are decimal. You write a list as `a, b` or `[a, b]`, and blanks around its items fall away. Mappings are written as in
+Numbers are decimal. You write a list as `a, b` or `[a, b]`, and blanks around its items fall away. You write mappings as in
 YAML.
 
-`--help` explains the keys that a script reads, and `--help all` explains every key. Each script writes the settings that it ran
-with to `<run>/<stage>/config.yaml`. Keys that had another name in an earlier version still work under that name
+`--help` explains the keys that a script reads, and `--help all` explains every key. Each script writes the settings that it
+ran with to `<run>/<stage>/config.yaml`. Keys that had another name in an earlier version still work under that name
 (`RENAMED` in `config/loading.py` lists them).
 """
 

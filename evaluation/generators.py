@@ -5,7 +5,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 from diffusers import StableDiffusionPipeline
-from training.sampling import load_generator, make_images, ready_to_sample, sampling_dtype
 
 from config.errors import UserError
 from config.generation_settings import Generate
@@ -18,6 +17,7 @@ from runtime.hub import load_model
 from runtime.processes import start_process
 from runtime.run_folder import log
 from training.pipeline import GENERATOR
+from training.sampling import load_generator, make_images, ready_to_sample, sampling_dtype
 
 FEWEST = 2 * SAMPLES  # images that FID's disjoint samples can be drawn from
 TAKEN = {"prompt_only", "attribute_prompt", "real", *plans.CURVES}

@@ -10,7 +10,7 @@ read_settings(__name__, __doc__, "data", "balance", "machine")
 
 from config.settings import Settings
 from emoset.attribute_folders import build_attribute_root, has_attributes, read_attribute_root
-from emoset.balance import balance_recipe, balanced_set, written_balanced_set, write_balanced_set
+from emoset.balance import balance_recipe, balanced_set, write_balanced_set, written_balanced_set
 from emoset.balance_report import attribute_shares, balance_table, plot_balance
 from emoset.near_duplicates import near_duplicates
 from emoset.reading import read_emoset
