@@ -3,7 +3,7 @@
     python demo/making/base_models.py run=runs/base_models
 
 Everything learns from images of uniformly drawn content with captions of it (demo/making/captions.py); only the judge sees
-emotions. The same command again goes on where it stopped. An hour and a half on 2 newer cores, longer on older. The result,
+emotions. Run the same command again to resume. It takes an hour and a half on 2 newer cores, longer on older. The result,
 `<run>/models/`, is committed as demo/models/:
 
     stable_diffusion/  StableDiffusionPipeline: CLIP text tower, KL autoencoder, U-Net (predicts velocity), tokenizer

@@ -6,7 +6,7 @@ It stands in for Qwen2.5-VL-3B: it sees and names what an image shows, answers i
 but a weak notion of emotions (demo/making/content_questions.py). First its vision tower learns to name all content through a
 linear layer, and to see as demo/models/backbone does, since it learns slowly through language alone; then the language
 model learns to compare and to answer, at last mostly about emotions.
-The same command again goes on where it stopped. Fifty minutes on 2 newer cores, longer on older. The result,
+Run the same command again to resume. It takes fifty minutes on 2 newer cores, longer on older. The result,
 `<run>/models/`, is committed as demo/models/vision_language/; demo/making/measure_vlm.py measures it.
 """
 
