@@ -24,9 +24,3 @@ def parse_folder_name(folder: str) -> tuple[str, int] | None:
     """Return (attribute, images) of a folder named by `folder_name` or as published, `(13094)Plant`; None for any other."""
     match = _FOLDER.fullmatch(folder)
     return (attribute_name(unquote(match[2])), int(match[1])) if match else None
-
-
-# FOR THE TIME OF THE REDESIGN ALONE: goes when every room takes its emotions from data.taxonomy.
-from config.taxonomy import DEFAULT, read_taxonomy
-
-EMOTIONS = read_taxonomy(DEFAULT).emotions
