@@ -21,7 +21,8 @@ class EmotionSpace(ModelMixin, ConfigMixin):
     def __init__(self, dimension: int = 768, full: bool = False, emotions: Sequence[str] | None = None):
         """emotions: their names; None, as in a folder of an earlier version of this project: those of EmoSet."""
         super().__init__()
-        count = len(self.emotions)
+        self._emotions = tuple(emotions or read_taxonomy(DEFAULT).emotions)
+        count = len(self._emotions)
         self.register_buffer("mean", torch.zeros(count, dimension))
         self.register_buffer("factor", torch.zeros((count, dimension, dimension) if full else (count, dimension)))
 
@@ -39,7 +40,7 @@ class EmotionSpace(ModelMixin, ConfigMixin):
     @property
     def emotions(self) -> tuple[str, ...]:
         """The names of the emotions, in the order of the Gaussians."""
-        return tuple(self.config.emotions or read_taxonomy(DEFAULT).emotions)
+        return self._emotions
 
     def variance(self) -> torch.Tensor:
         """Return the variances (K, dimension) of each emotion's vectors."""
