@@ -56,7 +56,7 @@ def load_pixels(path: str | Path, size: int, shorter_side: int | None = None) ->
 
 
 class DecodedPixels(Dataset):
-    """Pixels decoded whenever they are asked for: `[row]` is {"pixels": (3, size, size) uint8}."""
+    """Pixels that are decoded at each access: `[row]` is {"pixels": (3, size, size) uint8}."""
 
     def __init__(self, root: Path, images: list[str], size: int, shorter_side: int | None = None):
         self.root, self.images, self.size, self.shorter_side = root, images, size, shorter_side
@@ -232,7 +232,10 @@ def _recipe(what: str, index: pd.DataFrame, caches: Caches, data_fingerprint: st
 
 @contextmanager
 def _opened(place: Path, kind: str, recipe: Recipe, index: pd.DataFrame, caches: Caches) -> Iterator[TensorCache]:
-    """Yield the cache of a recipe, whose folder is named by it, to be filled. A new one tells of others of its kind."""
+    """Yield the cache of a recipe, whose folder is named by it, to be filled.
+
+    The log names the other caches of its kind, where this one is new.
+    """
     folder, state = place / f"{kind}-{recipe.key}", start_process()
     path = folder / RECIPE
     if state.is_main_process and not recipe.is_started(path):

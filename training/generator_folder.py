@@ -77,7 +77,7 @@ def save_generator(
 
 
 def networks_seen(settings: Settings, attributes: bool = True) -> dict[str, str]:
-    """Return digests of the networks that told training about emotions. None of them may judge the generator's images.
+    """Return digests of the networks from which training learned about emotions. None of them may judge its images.
 
     CLIP did so by its texts alone, where the data have attributes. A probe of its images may judge, with a warning.
     """

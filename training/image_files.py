@@ -110,7 +110,7 @@ def _named(mix: dict[str, float], emotions: Sequence[str]) -> tuple[str, dict[st
 def _file_stem(prompt: str) -> str:
     """Return what stands in a file's name before the number: nothing for the bare placeholder, else the prompt.
 
-    A prompt that cannot be read back from that is told from others by a hash.
+    A hash is added for a prompt that cannot be read back from that, so that no two prompts share a name.
     """
     if prompt == PLACEHOLDER:
         return ""

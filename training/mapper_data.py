@@ -44,7 +44,7 @@ class Batch:
 
 
 class MapperItems(Dataset):
-    """The balanced set as items for training; an item is asked for by (epoch, position in that epoch's order)."""
+    """The balanced set as items for training; the key of an item is (epoch, position in that epoch's order)."""
 
     def __init__(
         self,

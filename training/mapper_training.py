@@ -44,7 +44,7 @@ class MapperInputs:
 
     items: the balanced set. stable: the frozen models, on the accelerator's device, the text encoder and the U-Net among
     them. texts, classifier (weight, bias): of the attribute and the emotion loss; None where the data have no attributes.
-    summary: what the model card tells of the emotion space. made_from: inputs of the recipe, by name.
+    summary: facts of the emotion space for the model card. made_from: inputs of the recipe, by name.
     """
 
     items: MapperItems
@@ -233,7 +233,7 @@ def _recipe(options: Mapper, seed: int, resolution: int, share: Share, base: lis
 
 
 def _facts(inputs: MapperInputs, steps: int, share: Share, last: dict[str, float]) -> dict:
-    """Return what the model card tells of the training; last: the last line of metrics.jsonl."""
+    """Return facts of the training for the model card; last: the last line of metrics.jsonl."""
     return {
         "images": len(inputs.items.images),
         "rows": len(inputs.items),

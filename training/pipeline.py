@@ -83,7 +83,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         Raises UserError where there is no generator, or no safety checker, or where the base is not the one that the mapper
         was trained on.
         """
-        # Told, for transformers would load its part of a pipeline in the precision that it was saved in.
+        # Always given, for transformers would load its part of a pipeline in the precision that it was saved in.
         options["dtype"] = options.pop("torch_dtype", options.get("dtype", torch.float32))
         folder = Path(folder)
         if not folder.is_dir():
@@ -154,7 +154,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         emotion_spread: scales the scatter of emotion vectors around their emotion's mean, as the truncation trick of BigGAN
         (Brock et al. 2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself.
         generator: one, or one for each image, which then does not depend on what else is made beside it.
-        emotion_noise: (images, dimension) standard normal, whence the emotion vectors; drawn from `generator` if None.
+        emotion_noise: (images, dimension) standard normal, for the emotion vectors. None draws it from `generator`.
         Raises UserError for an unknown emotion, a prompt without <emotion>, and other prompts that cannot be, among them
         prompt_embeds beside an emotion.
         """

@@ -268,7 +268,7 @@ def test_without_a_balanced_set_it_says_what_to_run(run, tmp_path):
 
 
 def test_a_balanced_set_that_was_drawn_otherwise_is_refused_and_what_changed_is_named(run):
-    message = r"it was drawn otherwise \(balance\.temperature 0\.5 → 0\.25; the data are the same\); run training/data"
+    message = r"was drawn otherwise \(balance\.temperature 0\.5 → 0\.25; the data are the same\); run training/data"
     with pytest.raises(UserError, match=message) as error:
         run("otherwise", balance__temperature=0.25)
     assert "\n" not in str(error.value)
