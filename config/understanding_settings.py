@@ -128,8 +128,6 @@ class Grpo(Section):
     """Learning rate after the warm-up."""
     share_prefix: bool = True
     """Let the answers of a group share their image and prompt: the same numbers, faster."""
-    vllm: bool = False
-    """Sample with vLLM in the same processes, after a check that its greedy answers are those of transformers."""
     evaluate_every: int | None = Field(200, ge=1, le=10**6)
     """Updates between two evaluations on the val split. null makes none."""
     evaluated_questions: int = Field(600, ge=24, le=10**6)

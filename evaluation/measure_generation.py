@@ -19,7 +19,7 @@ from emoset.reading import read_emoset
 from emoset.selection import equal_emotions
 from evaluation import networks
 from evaluation.columns import Comparison, Views, by_emotion, confusion
-from evaluation.features import FeatureCache, feature_cache
+from evaluation.features import FeatureCache, Network, feature_cache
 from evaluation.generators import check_enough, generators_of, images_of_methods
 from evaluation.image_metrics import too_few_for_fid
 from evaluation.judge import check_judge, load_judge
@@ -61,17 +61,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     rows = [name for name in images if name not in CURVES]
 
     # 2. What the networks see in them, all processes together.
-    squeezed = networks.fid_network(evaluate.fid_network, published=True)
-    comparison = Comparison(
-        taxonomy,
-        settings.seed,
-        evaluate.pairs,
-        Lpips(evaluate.lpips_network, settings.models.resolution, cache),
-        training=see(reference, "training images"),
-        memorable=cache.features_of(networks.clip_network(clip), train, "CLIP of training images"),
-        squeezed=cache.features_of(squeezed, everything, "the data set, squeezed"),
-        black_clip=networks.black_clip_network(clip),
-    )
+    comparison, squeezed = load_comparison(settings, cache, see, train, reference, everything)
     views = {name: see(each, name) for name, each in images.items() if name != "fusion"}
     all_squeezed = {row: cache.features_of(squeezed, images[row], f"{row}, squeezed") for row in rows}
     judged = {name: judge(each, f"judging {name}") for name, each in images.items()}
@@ -144,6 +134,33 @@ def load_views(evaluate: Evaluate, clip: str, cache: FeatureCache) -> See:
         )
 
     return see
+
+
+def load_comparison(
+    settings: Settings,
+    cache: FeatureCache,
+    see: See,
+    train: pd.DataFrame,
+    reference: pd.DataFrame,
+    everything: pd.DataFrame,
+) -> tuple[Comparison, Network]:
+    """Return what all methods are compared with, and the network that sees images squeezed to squares.
+
+    train, reference, everything: as images_of_emoset returns them.
+    """
+    evaluate, clip = settings.evaluate, settings.models.clip
+    squeezed = networks.fid_network(evaluate.fid_network, published=True)
+    comparison = Comparison(
+        settings.data.taxonomy,
+        settings.seed,
+        evaluate.pairs,
+        Lpips(evaluate.lpips_network, settings.models.resolution, cache),
+        training=see(reference, "training images"),
+        memorable=cache.features_of(networks.clip_network(clip), train, "CLIP of training images"),
+        squeezed=cache.features_of(squeezed, everything, "the data set, squeezed"),
+        black_clip=networks.black_clip_network(clip),
+    )
+    return comparison, squeezed
 
 
 def figures_of_row(comparison: Comparison, seen: Views, squeezed: Tensor, judged: np.ndarray) -> dict:

@@ -38,13 +38,13 @@ def answer_all(
     question; greedy ones at 0.
     Answers are kept in `folder`/answers/, a Parquet file for every `batch_size` questions, so a killed run resumes.
     """
-    asked = [asdict(question) for question in questions]
+    contents = [asdict(question) for question in questions]
     # Not of what rounds: a model in half precision samples by the same numbers.
-    seed = derived_seed(asker.recipe, asked, batch_size, blind, count, temperature, forced)
+    seed = derived_seed(asker.recipe, contents, batch_size, blind, count, temperature, forced)
     files = [] if blind else file_states(images[question.image_id] for question in questions)
     how = {"batch size": batch_size, "blind": blind, "answers to a question": count, "temperature": temperature}
     how |= {"forced choice": forced, "model, tokens and pixels": asker.recipe, "arithmetic": asker.arithmetic}
-    recipe = Recipe("answers", {}, how | {"questions": digest(asked), "images": digest(files)})
+    recipe = Recipe("answers", {}, how | {"questions": digest(contents), "images": digest(files)})
     kept = folder / "answers" / recipe.key
     batches = [questions[first : first + batch_size] for first in range(0, len(questions), batch_size)]
     paths = [kept / f"{number:06d}.parquet" for number in range(len(batches))]

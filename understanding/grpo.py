@@ -158,7 +158,7 @@ def training_arguments(settings: Settings, questions: int, steps: int, folder: P
 
 
 def reward_functions(
-    asked: list[Question],
+    numbered: list[Question],
     taxonomy: Taxonomy,
     questions: Questions,
     answers: Answers,
@@ -167,12 +167,13 @@ def reward_functions(
 ) -> dict[str, Callable]:
     """Return TRL's reward functions, by the names and in the order of reward_weights.
 
-    asked: the questions by number. confusability: (K, K), for the graded reward. A kind may log numbers beside its reward.
+    numbered: the questions, as their data set numbers them. confusability: (K, K), for the graded reward. A kind may log
+    numbers beside its reward.
     """
 
     def earned(name: str, completions: list, numbers: list[int]) -> list[float | None]:
         return [
-            rewards_of(asked[number], completion[0]["content"], taxonomy, answers, rewards, confusability)[name]
+            rewards_of(numbered[number], completion[0]["content"], taxonomy, answers, rewards, confusability)[name]
             for completion, number in zip(completions, numbers, strict=True)
         ]
 
@@ -180,7 +181,7 @@ def reward_functions(
         def reward(completions, question, log_metric, **_):
             found = earned(kind.NAME, completions, question)
             own = [place for place, each in enumerate(found) if each is not None]
-            numbers = kind.logged([asked[question[place]] for place in own], [found[place] for place in own], taxonomy)
+            numbers = kind.logged([numbered[question[place]] for place in own], [found[place] for place in own], taxonomy)
             for name, value in numbers.items():
                 log_metric(name, value)
             return found

@@ -9,9 +9,7 @@ and errors.png, the error rates by emotion. understanding.py does the same betwe
 
 from runtime.script import read_settings, run
 
-read_settings(
-    __name__, __doc__, "data", "machine", "answers", "understanding", "warmup", "grpo", "mining", "questions", "rewards"
-)
+read_settings(__name__, __doc__, "data", "machine", "answers", "understanding", "warmup", "grpo", "mining")
 
 from dataclasses import asdict
 from pathlib import Path
@@ -106,16 +104,16 @@ def reference_model(settings: Settings) -> str | Path:
 
 def _recipe(settings: Settings, reference: str | Path, questions: list[Question], paths: dict[str, Path]) -> Recipe:
     """Return what the error rates follow from."""
-    asked_with = {"dtype", "attention", "four_bit", "max_pixels"}
-    model = settings_of("understanding", settings.understanding, set(type(settings.understanding).model_fields) - asked_with)
-    asked = settings_of("mining", settings.mining, NOT_ASKED) | settings_of("answers", settings.answers)
+    read = {"dtype", "attention", "four_bit", "max_pixels"}
+    model = settings_of("understanding", settings.understanding, set(type(settings.understanding).model_fields) - read)
+    asking = settings_of("mining", settings.mining, NOT_ASKED) | settings_of("answers", settings.answers)
     inputs = {
         "reference model": weights_digest(str(reference)),
         "base model": weights_digest(settings.understanding.model),
         "questions": digest([asdict(question) for question in questions]),
         "images": digest(file_states(paths.values())),
     }
-    return Recipe("error rates", {"seed": settings.seed} | model | asked, inputs)
+    return Recipe("error rates", {"seed": settings.seed} | model | asking, inputs)
 
 
 def error_rates(questions: list[Question], answers: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:

@@ -85,15 +85,15 @@ def evaluation_questions(
     emotions are asked about uniformly, whatever is confusable. Where the images are too few for an equal number of every
     case, or not of all emotions, only multiple choice is asked.
     """
-    asked = multiple_choice(images, taxonomy, answers, seed)
+    about_each = multiple_choice(images, taxonomy, answers, seed)
     shares = kinds.shares(questions)
     others = [kind for kind in kinds.KINDS if kind is not multiple and (kind.SHARE or shares[kind.NAME])]
     too_few = any(len(images) < _cases(kind, taxonomy) for kind in others)
     if too_few or not others or images["emotion"].nunique() < len(taxonomy):
-        return asked
+        return about_each
     equal = {kind.NAME: float(kind in others) for kind in kinds.KINDS}
     rest = questions.model_copy(update=equal | {"confusable_share": 0.0, "count": len(others) * len(images)})
-    return asked + draw_questions(images, taxonomy, rest, answers, None, seed)
+    return about_each + draw_questions(images, taxonomy, rest, answers, None, seed)
 
 
 def needed_confusability(questions: Questions, rewards: Rewards, taxonomy: Taxonomy, run: Path) -> np.ndarray | None:

@@ -19,10 +19,10 @@ import torch
 from config.errors import UserError
 from config.settings import Settings
 from config.understanding_settings import Questions, Rewards, Understanding
-from runtime.built_folder import building, is_built
+from runtime.built_folder import MARKER, building, is_built
 from runtime.hub import upload, weights_digest
 from runtime.processes import start_process
-from runtime.recipe import Recipe, digest, settings_of
+from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import is_first_process, log
 from runtime.stage import open_stage
 from understanding import kinds
@@ -86,8 +86,8 @@ def stage_recipe(
 def question_settings(questions: Questions) -> dict[str, Any]:
     """Return the settings that the questions follow from, by dotted key; of the kinds, those that are asked."""
     shares = kinds.shares(questions)
-    asked = {f"questions.{name}": share for name, share in shares.items() if share}
-    return settings_of("questions", questions, {"confusability", *shares}) | asked
+    in_use = {f"questions.{name}": share for name, share in shares.items() if share}
+    return settings_of("questions", questions, {"confusability", *shares}) | in_use
 
 
 def reward_settings(questions: Questions, rewards: Rewards) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def run_stage(
         free_memory()
     write_model_folder(last, start.model, model, settings, result.key, result.done)
     if is_first_process():
-        recipe.finish(folder / "recipe.json")
+        recipe.finish(folder / RECIPE)
     return result
 
 
@@ -138,7 +138,7 @@ def save(settings: Settings, folder: Path, result: StageModel) -> None:
     if is_first_process():
         if not is_built(target, recipe):
             with building(target, recipe) as work:
-                shutil.copytree(result.model, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".recipe.json"))
+                shutil.copytree(result.model, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MARKER))
         if repository := settings.understanding.push_to_hub:
             upload(target, repository)
     log.info(f"the fine-tuned model is in {target.relative_to(settings.run)}/")

@@ -56,10 +56,10 @@ class WholeCheckpoints:
         if isinstance(self.model, PeftModel):
             return super()._load_from_checkpoint(resume_from_checkpoint, model)
         options = dict(dtype=self.model.dtype, output_loading_info=True)
-        saved, told = type(self.model).from_pretrained(resume_from_checkpoint, **options)
-        if missing := sorted(told["missing_keys"]):  # which it has made anew, at random; of tied weights one is enough
+        saved, loading = type(self.model).from_pretrained(resume_from_checkpoint, **options)
+        if missing := sorted(loading["missing_keys"]):  # which it filled at random; of tied weights one is enough
             some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            raise UserError(f"{resume_from_checkpoint} lacks weights ({some}); remove it to go on from the one before it")
+            raise UserError(f"{resume_from_checkpoint} lacks weights ({some}); remove it to resume from the one before it")
         self.model.load_state_dict(saved.state_dict())
 
     def create_model_card(self, *_, **__) -> None:

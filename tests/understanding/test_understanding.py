@@ -100,15 +100,38 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
     assert any(not torch.equal(before[name], weight) for name, weight in weights(folder / "model").items())
 
 
-def test_a_model_of_another_architecture_goes_through_all_stages_and_answers(quick, fine_tune, drawn, tmp_path):
+@pytest.fixture
+def six(emoset_copy):
+    """A data set of six emotions in EmoSet's layout, without annotations, made of the drawn EmoSet's images."""
+    names = {"amusement": "joy", "awe": "surprise"} | {name: name for name in ("anger", "disgust", "fear", "sadness")}
+    for split in ("train", "val", "test"):
+        rows = json.loads((emoset_copy / f"{split}.json").read_text())
+        rows = [[names[emotion], *rest] for emotion, *rest in rows if emotion in names]
+        (emoset_copy / f"{split}.json").write_text(json.dumps(rows))
+    taxonomy = read_taxonomy("config/taxonomies/ekman6.yaml")
+    labels = {emotion: number for number, emotion in enumerate(taxonomy.emotions)}
+    (emoset_copy / "info.json").write_text(json.dumps({"emotion": {"label2idx": labels}}))
+    shutil.rmtree(emoset_copy / "annotation")
+    return {"emoset": str(emoset_copy), "taxonomy": "config/taxonomies/ekman6.yaml", "problems_allowed": 1.0}
+
+
+def test_another_architecture_other_emotions_and_valence_go_through_all_stages(quick, fine_tune, six, drawn, tmp_path):
     """Any AutoModelForImageTextToText: here a LLaVA, of random weights and with bytes for tokens."""
     torch.manual_seed(0)
     llava().save_pretrained(tmp_path / "llava")
     llava_processor().save_pretrained(tmp_path / "llava")
-    steps = {"steps_one": 1, "steps_two": 1}
+    steps = {"steps_one": 1, "steps_two": 1, "evaluate_every": 2}
     chosen = {"warmup": {"steps": 1, "batch_size": 2}, "mining": {"images": 16, "lowest": 0.0}}
-    settings = quick(grpo=steps, answers={"tokens": 2}, understanding={"model": str(tmp_path / "llava")}, **chosen)
+    chosen |= {"answers": {"tokens": 2}, "understanding": {"model": str(tmp_path / "llava")}}
+    settings = quick(grpo=steps, data=six, questions={"valence": 1.0}, **chosen)
     fine_tune(settings)
+    lines = (settings.run / "understanding" / "step_one" / "metrics.jsonl").read_text()
+    assert {"val/valence_balanced_accuracy", "val/positive_rate", "rewards/valence/mean"} <= {
+        name for line in lines.splitlines() for name in json.loads(line)
+    }
+    errors = pd.read_parquet(settings.run / "mining" / "errors.parquet")
+    assert set(errors["emotion"]) == set(settings.data.taxonomy.emotions)
+    assert len(settings.data.taxonomy) == 6
 
     folder = settings.run / "understanding" / "model"
     processor = load_processor(str(folder))
