@@ -69,7 +69,7 @@ def fine_tune(settings: Settings, folder: Path) -> None:
         model = train_by_grpo(settings, "step_two", folder, model, questions, data, grpo.steps_two)
 
     # 5. The result.
-    save(settings, folder, model)
+    save(folder, model, settings.understanding.push_to_hub)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def write_balanced_set(rows: pd.DataFrame, path: Path) -> None:
     write_atomically(path, lambda beside: pq.write_table(table, beside, compression="zstd"))
 
 
-def written_balanced_set(path: Path) -> pd.DataFrame | None:
+def read_balanced_set(path: Path) -> pd.DataFrame | None:
     """Return the balanced set in a file; None where there is none, or none that is whole."""
     try:
         return pd.read_parquet(path)

@@ -43,7 +43,7 @@ def main(settings: Settings) -> None:
     understood = measure_understanding(settings, folder) if models else None
     crossed = measure_cross(settings, folder, list(models.values())[-1], generated) if models and generators else None
     if is_first_process():
-        write_metrics(settings, generated, understood, crossed)
+        write_metrics(settings.run, settings.seed, generated, understood, crossed)
         write_report(settings)
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from config.settings import Settings
+from config.data_settings import Data
+from config.evaluation_settings import Evaluate
 from emoset.images import load_image
 from runtime.files import write_atomically
 from runtime.processes import shared_work
@@ -67,9 +68,9 @@ class FeatureCache:
         return torch.cat([load_file(file)["features"] for file in files])
 
 
-def feature_cache(settings: Settings) -> FeatureCache:
+def feature_cache(data: Data, evaluate: Evaluate) -> FeatureCache:
     """Return the cache of the features that the evaluation uses, in data.cache."""
-    return FeatureCache(settings.data.cache / "features", settings.evaluate.batch_size)
+    return FeatureCache(data.cache / "features", evaluate.batch_size)
 
 
 def file_states(images: pd.DataFrame) -> list[tuple[str, int, int]]:

@@ -45,7 +45,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     probabilities (N, K), by the same; and, on the first process, what generation.json holds.
     """
     started, evaluate, clip = time.monotonic(), settings.evaluate, settings.models.clip
-    taxonomy, cache = settings.data.taxonomy, feature_cache(settings)
+    taxonomy, cache = settings.data.taxonomy, feature_cache(settings.data, settings.evaluate)
     named = generators_of(settings)
     doubts = {row: check_judge(evaluate, clip, path) for row, path in named.items()}
     state = start_process()

@@ -69,7 +69,9 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
 
     # 3. The baselines.
     if evaluate.baselines:
-        rows |= clip_figures(images, train, taxonomy.emotions, settings.models.clip, feature_cache(settings), seed)
+        rows |= clip_figures(
+            images, train, taxonomy.emotions, settings.models.clip, feature_cache(settings.data, settings.evaluate), seed
+        )
 
     # 4. All of it.
     about = {"n": len(images), "questions": len(questions), "seed": seed}

@@ -1,12 +1,13 @@
 """report/metrics.json: the figures of a run in one file, for programs that read them (make demo's contract)."""
 
-from config.settings import Settings
+from pathlib import Path
+
 from evaluation.report_provenance import seconds_of
 from runtime.files import write_json
 from runtime.run_folder import log
 
 
-def write_metrics(settings: Settings, generated: dict | None, understood: dict | None, crossed: dict | None) -> None:
+def write_metrics(run: Path, seed: int, generated: dict | None, understood: dict | None, crossed: dict | None) -> None:
     """Write `<run>/report/metrics.json`, from what each of the halves that there are has found.
 
     generation: the corrected figures by row. understanding: by row. seconds: of each stage of the run folder, and of each
@@ -19,11 +20,11 @@ def write_metrics(settings: Settings, generated: dict | None, understood: dict |
     content = {
         "generation": {row: each["corrected"] for row, each in generated["figures"].items()} if generated else {},
         "understanding": understood["figures"] if understood else {},
-        "seconds": seconds_of(settings.run, about),
+        "seconds": seconds_of(run, about),
         "images": max(images.values()) if generated else about["understanding"]["n"],
-        "seed": settings.seed,
+        "seed": seed,
     }
-    folder = settings.run / "report"
+    folder = run / "report"
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", content)
     log.info(f"wrote {', '.join(f'evaluation/{name}.json' for name in about)} and report/metrics.json")

@@ -107,20 +107,22 @@ def test_neither_pages_nor_configs_count_emotions(path):
     assert not re.search(r"\beight\b", path.read_text(encoding="utf-8"), re.I), path.name
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=name_of(path)) for path in files(*PRODUCT)])
-def test_scripts_alone_take_all_settings(path):
-    """Whole stages, which a script hands over to, may as well; they say so in CONTRIBUTING.md."""
-    if path in SCRIPTS or path.parent.name == "config" or name_of(path) in ("runtime.run_folder", "runtime.script"):
-        return
-    takes_all = {
-        f"{name_of(path)}.{node.name}"
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.FunctionDef)
-        for each in [*node.args.args, *node.args.kwonlyargs]
-        if each.annotation is not None and ast.unparse(each.annotation).strip("'\"") == "Settings"
-    }
-    said = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in said for name in takes_all), takes_all
+@pytest.mark.parametrize("path", PRODUCT_FILES)
+def test_a_function_takes_the_sections_that_it_needs(path):
+    """All settings go to a script's main, to functions that hand them on, and to those that read three parts or more."""
+    for node in ast.walk(tree(path)):
+        if not isinstance(node, ast.FunctionDef) or path.parent.name in ("config", "runtime") or node.name == "main":
+            continue
+        annotations = [each.annotation for each in [*node.args.args, *node.args.kwonlyargs] if each.annotation]
+        if "Settings" not in map(ast.unparse, annotations):
+            continue
+        read = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute) and is_settings(each.value)}
+        handed_on = any(is_settings(given) for call in ast.walk(node) if isinstance(call, ast.Call) for given in call.args)
+        assert handed_on or len(read) >= 3, f"{name_of(path)}.{node.name} reads {', '.join(sorted(read))} alone"
+
+
+def is_settings(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "settings"
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=name_of(path)) for path in SCRIPTS])

@@ -10,7 +10,7 @@ read_settings(__name__, __doc__, "data", "balance", "machine")
 
 from config.settings import Settings
 from emoset.attribute_folders import build_attribute_root, has_attributes, read_attribute_root
-from emoset.balance import balance_recipe, balanced_set, write_balanced_set, written_balanced_set
+from emoset.balance import balance_recipe, balanced_set, read_balanced_set, write_balanced_set
 from emoset.balance_report import attribute_shares, balance_table, plot_balance
 from emoset.near_duplicates import near_duplicates
 from emoset.reading import read_emoset
@@ -49,7 +49,7 @@ def main(settings: Settings) -> None:
         log.info(f"WARNING: the balanced set draws from {', '.join(balance.splits)}; do not evaluate on what it holds")
     path, picture = folder / "balanced.parquet", folder / "balance.png"
     recipe, made_from = balance_recipe(data, balance, settings.seed, emoset.fingerprint), folder / RECIPE
-    rows = written_balanced_set(path) if recipe.is_finished(made_from) and picture.exists() else None
+    rows = read_balanced_set(path) if recipe.is_finished(made_from) and picture.exists() else None
     unchanged = rows is not None
     if not unchanged and made_from.exists() and not recipe.is_started(made_from):
         log.info(f"balanced set: {recipe.changes(made_from)}")

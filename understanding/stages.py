@@ -127,7 +127,7 @@ def run_stage(
     return result
 
 
-def save(settings: Settings, folder: Path, result: StageModel) -> None:
+def save(folder: Path, result: StageModel, push_to_hub: str | None) -> None:
     """Copy the last stage's model to `folder`/model/, and upload it where the config says so.
 
     Raises UserError where nothing was trained.
@@ -139,9 +139,9 @@ def save(settings: Settings, folder: Path, result: StageModel) -> None:
         if not is_built(target, recipe):
             with building(target, recipe) as work:
                 shutil.copytree(result.model, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MARKER))
-        if repository := settings.understanding.push_to_hub:
-            upload(target, repository)
-    log.info(f"the fine-tuned model is in {target.relative_to(settings.run)}/")
+        if push_to_hub:
+            upload(target, push_to_hub)
+    log.info(f"the fine-tuned model is in {folder.name}/{target.name}/")
 
 
 def free_memory() -> None:

@@ -25,7 +25,9 @@ def check_judge(settings, generator):
 
 
 def load_judge(settings, train):
-    return judges.load_judge(settings.evaluate.judge, settings.models.clip, train, EMOTIONS, feature_cache(settings))
+    return judges.load_judge(
+        settings.evaluate.judge, settings.models.clip, train, EMOTIONS, feature_cache(settings.data, settings.evaluate)
+    )
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def test_emogens_judge_is_a_linear_layer_on_features_as_projected(quick, train, 
     torch.save({"fc.weight": weight, "fc.bias": bias}, file)
     settings = quick(judge=str(file))
     images = train.iloc[:5]
-    features = feature_cache(settings).features_of(clip_network(settings.models.clip), images, "")
+    features = feature_cache(settings.data, settings.evaluate).features_of(clip_network(settings.models.clip), images, "")
     expected = (features @ weight.T + bias).softmax(1)
     np.testing.assert_allclose(load_judge(settings, train)(images, ""), expected, atol=1e-5)
 

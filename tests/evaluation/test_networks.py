@@ -173,7 +173,7 @@ def test_lpips_of_the_package_gets_its_range_but_in_the_published_column_half_of
     for path in paths:
         Image.new("L", (32, 32), int(path.stem)).convert("RGB").save(path)
     images, pairs = pd.DataFrame({"image_id": ["black", "white"], "path": paths}), np.array([[0, 1], [1, 0], [1, 1]])
-    lpips = perceptual.Lpips("alex", 32, feature_cache(quick()))
+    lpips = perceptual.Lpips("alex", 32, feature_cache(quick().data, quick().evaluate))
     assert lpips.distances(images, pairs).tolist() == [-9, 9, 11]
     assert lpips.distances(images, pairs, published=True).tolist() == [1, 10, 11]
 

@@ -21,7 +21,9 @@ EMOTIONS = TAXONOMY.emotions
 
 
 def lpips_of(settings) -> Lpips:
-    return Lpips(settings.evaluate.lpips_network, settings.models.resolution, feature_cache(settings))
+    return Lpips(
+        settings.evaluate.lpips_network, settings.models.resolution, feature_cache(settings.data, settings.evaluate)
+    )
 
 
 @pytest.fixture
