@@ -18,6 +18,7 @@ from config.settings import Settings
 from config.understanding_settings import Understanding
 from runtime.built_folder import building
 from runtime.hub import resolve_model, weights_digest
+from runtime.processes import start_process
 from runtime.recipe import Recipe
 from runtime.run_folder import log, open_run_folder
 from understanding.model import ADAPTER, load_whole
@@ -26,6 +27,7 @@ from understanding.processor import load_processor
 
 def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "merge").parent / "understanding"
+    start_process()
     source = settings.predict.model or str(folder / "model")
     if settings.predict.model is None and not (folder / "model" / ADAPTER).is_file():
         raise UserError(f"{source} holds no adapter; understanding.py makes one, or name one: predict.model=...")
