@@ -4,16 +4,25 @@ import string
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.loading import dump, load
 from config.section import ROOT
+from config.taxonomy import DEFAULT, read_taxonomy
+from config.understanding_settings import Answers
 from emoset.labels import attribute_name, folder_name, parse_folder_name
 from runtime import figures
+from runtime.processes import shared_work
 from runtime.recipe import Recipe, read_recipe
+from training.image_files import plan_images
+from training.mapper_data import Share
+from understanding import kinds
+from understanding.answers import extract_answer
 
+TAXONOMY = read_taxonomy(DEFAULT)
 TYPED = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 LABELS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1).map(attribute_name).filter(bool)
 FEW = settings(max_examples=40, deadline=None)
@@ -91,3 +100,62 @@ def test_a_recipe_names_each_key_that_differs_and_no_other(tmp_path_factory, old
         assert (f"{key} " in after.changes(path)) == differs or any(
             key in str(value) for value in [*old.values(), *new.values()]
         )
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.integers(0, 50))
+def test_processes_share_an_update_out_without_gap_or_overlap(batch_size, accumulation, processes, update):
+    shares = [Share(batch_size, accumulation, processes, process) for process in range(processes)]
+    taken = sorted(place for share in shares for batch in share.micro_batches(update) for place in batch)
+    assert taken == list(range(update * shares[0].total, (update + 1) * shares[0].total))
+
+
+@FEW
+@given(st.lists(st.booleans(), max_size=20), st.integers(1, 4))
+def test_what_is_missing_is_made_once_whoever_makes_it(missing, processes):
+    items = list(range(len(missing)))
+
+    class State:
+        num_processes = processes
+        process_index = 0
+
+        def wait_for_everyone(self):
+            pass
+
+    with pytest.MonkeyPatch.context() as patched:
+        # Every process finds what it has looked at; gathered, all know all.
+        patched.setattr("runtime.processes.gather_object", lambda _: [place for place in items if missing[place]])
+        patched.setattr("runtime.processes.start_process", lambda: State)
+        State.wait_for_everyone = lambda: None
+        made = []
+        for State.process_index in range(processes):
+            with shared_work(items, lambda item: missing[item]) as (everything, own):
+                assert everything == [item for item in items if missing[item]]
+                made += own
+    assert sorted(made) == [item for item in items if missing[item]]
+
+
+PROMPTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60).filter(
+    lambda text: "<emotion>" not in text
+)
+
+
+@FEW
+@given(st.lists(PROMPTS, min_size=1, max_size=4, unique=True))
+def test_every_image_of_a_plan_has_a_file_of_its_own(words):
+    prompts = [f"{each} <emotion>" for each in words]
+    generate = load([]).generate.model_copy(update={"prompts": prompts, "images": 2, "emotions": ["awe"]})
+    paths = list(plan_images(generate, TAXONOMY.emotions, 0))
+    assert len({path.casefold() for path in paths}) == 2 * len(prompts)
+    for path in paths:
+        assert len(Path(path).parts) == 2
+        assert len(Path(path).name.encode()) < 255
+
+
+@given(TYPED, st.booleans(), st.sampled_from(["name", "letter"]))
+def test_a_parser_never_raises_and_reads_what_is_allowed_alone(completion, reasoning, by):
+    form = Answers(reasoning=reasoning, by=by)
+    answer = extract_answer(completion, reasoning)
+    assert answer is None or (answer and answer == answer.strip())
+    for kind in kinds.KINDS:
+        said = kind.read(completion, TAXONOMY.emotions, TAXONOMY, form)
+        assert said is None or isinstance(said, bool | float) or said in (*TAXONOMY.emotions, "positive", "negative")

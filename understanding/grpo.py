@@ -5,23 +5,19 @@ Whether a step has been trained before is for stages.py, how a killed one resume
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from trl import GRPOConfig
 
 from config.errors import UserError
 from config.settings import Settings
-from config.taxonomy import Taxonomy
-from config.understanding_settings import Answers, Grpo, Questions, Rewards
+from config.understanding_settings import Grpo
 from runtime.recipe import settings_of
-from understanding import kinds
 from understanding.callbacks import EvaluationCallback
 from understanding.question import Question
-from understanding.rewards import length_reward, reward_weights, rewards_of
+from understanding.rewards import reward_functions, reward_weights
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
 from understanding.stages import StageModel, TrainingData, reward_settings, run_stage, stage_recipe
 from understanding.trainers import (
@@ -155,51 +151,6 @@ def training_arguments(settings: Settings, questions: int, steps: int, folder: P
         **common_arguments(settings.tuning, settings.machine, settings.understanding.dtype, settings.seed),
     )
     return on_one_gpu(arguments)
-
-
-def reward_functions(
-    numbered: list[Question],
-    taxonomy: Taxonomy,
-    questions: Questions,
-    answers: Answers,
-    rewards: Rewards,
-    confusability: np.ndarray | None,
-) -> dict[str, Callable]:
-    """Return TRL's reward functions, by the names and in the order of reward_weights.
-
-    numbered: the questions, as their data set numbers them. confusability: (K, K), for the graded reward. A kind may log
-    numbers beside its reward.
-    """
-
-    def earned(name: str, completions: list, numbers: list[int]) -> list[float | None]:
-        return [
-            rewards_of(numbered[number], completion[0]["content"], taxonomy, answers, rewards, confusability)[name]
-            for completion, number in zip(completions, numbers, strict=True)
-        ]
-
-    def of_kind(kind):
-        def reward(completions, question, log_metric, **_):
-            found = earned(kind.NAME, completions, question)
-            own = [place for place, each in enumerate(found) if each is not None]
-            numbers = kind.logged([numbered[question[place]] for place in own], [found[place] for place in own], taxonomy)
-            for name, value in numbers.items():
-                log_metric(name, value)
-            return found
-
-        return reward
-
-    def of_format(completions, question, **_):
-        return earned("format", completions, question)
-
-    def of_length(completion_ids, **_):
-        return [length_reward(len(ids), rewards.length_limit) for ids in completion_ids]
-
-    functions = {}
-    for name in reward_weights(questions, rewards):
-        shared = {"format": of_format, "length": of_length}
-        functions[name] = shared[name] if name in shared else of_kind(kinds.kind_named(name))
-        functions[name].__name__ = name  # by which TRL logs it
-    return functions
 
 
 class Trainer(WholeCheckpoints, SharedPrefixGRPOTrainer):

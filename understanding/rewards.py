@@ -1,4 +1,6 @@
-"""The rewards of a completion, as pure functions. What an answer earns, its kind of question says (understanding/kinds/)."""
+"""The rewards of a completion: what its answer earns by its kind of question (understanding/kinds/), and what kinds share."""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -37,3 +39,48 @@ def reward_weights(questions: Questions, rewards: Rewards) -> dict[str, float]:
     """Return the weights of the rewards that are in use, by name: of the kinds that are asked, and of what all share."""
     own = kinds.weights(questions, rewards) | {"format": rewards.format}
     return own | ({"length": rewards.length} if rewards.length else {})
+
+
+def reward_functions(
+    numbered: list[Question],
+    taxonomy: Taxonomy,
+    questions: Questions,
+    answers: Answers,
+    rewards: Rewards,
+    confusability: np.ndarray | None,
+) -> dict[str, Callable]:
+    """Return TRL's reward functions, by the names and in the order of reward_weights.
+
+    numbered: the questions, as their data set numbers them. confusability: (K, K), for the graded reward. A kind may log
+    numbers beside its reward.
+    """
+
+    def earned(name: str, completions: list, numbers: list[int]) -> list[float | None]:
+        return [
+            rewards_of(numbered[number], completion[0]["content"], taxonomy, answers, rewards, confusability)[name]
+            for completion, number in zip(completions, numbers, strict=True)
+        ]
+
+    def of_kind(kind):
+        def reward(completions, question, log_metric, **_):
+            found = earned(kind.NAME, completions, question)
+            own = [place for place, each in enumerate(found) if each is not None]
+            numbers = kind.logged([numbered[question[place]] for place in own], [found[place] for place in own], taxonomy)
+            for name, value in numbers.items():
+                log_metric(name, value)
+            return found
+
+        return reward
+
+    def of_format(completions, question, **_):
+        return earned("format", completions, question)
+
+    def of_length(completion_ids, **_):
+        return [length_reward(len(ids), rewards.length_limit) for ids in completion_ids]
+
+    functions = {}
+    for name in reward_weights(questions, rewards):
+        shared = {"format": of_format, "length": of_length}
+        functions[name] = shared[name] if name in shared else of_kind(kinds.kind_named(name))
+        functions[name].__name__ = name  # by which TRL logs it
+    return functions

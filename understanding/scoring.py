@@ -7,7 +7,6 @@ from config.understanding_settings import Answers
 from runtime.figures import Metric, of_share
 from understanding import kinds
 from understanding.answers import extract_answer
-from understanding.kinds import multiple
 from understanding.kinds.multiple import choice_figures as choice_figures
 from understanding.kinds.multiple import likelihood_columns as likelihood_columns
 
@@ -55,10 +54,3 @@ def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
 def curves() -> dict[str, str]:
     """Return the figures of the val split that are plotted and logged while a model trains: {figure: label}."""
     return {name: label for kind in kinds.KINDS for name, label in kind.CURVES.items()} | {"format_rate": "format"}
-
-
-def confusion(table: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
-    """Return how often each true emotion (rows) was said to be each (columns; "none": no emotion was named)."""
-    own = table[table["kind"] == multiple.NAME]
-    counts = pd.crosstab(own["emotion"], own[multiple.COLUMN].fillna("none"))
-    return counts.reindex(index=list(taxonomy.emotions), columns=[*taxonomy.emotions, "none"], fill_value=0)

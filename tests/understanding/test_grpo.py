@@ -15,9 +15,9 @@ from config.errors import UserError
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
-from understanding.grpo import plan, reward_functions, training_arguments
+from understanding.grpo import plan, training_arguments
 from understanding.question import Question
-from understanding.rewards import reward_weights
+from understanding.rewards import reward_functions, reward_weights
 from understanding.trainers import question_data
 
 TAXONOMY = read_taxonomy(DEFAULT)

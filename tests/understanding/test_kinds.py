@@ -19,11 +19,10 @@ from understanding import kinds
 from understanding.answering import _answered
 from understanding.asking import Asker
 from understanding.blind_check import blind_table
-from understanding.grpo import reward_functions
 from understanding.kinds import binary, check_kinds, multiple, valence
 from understanding.question import Question
 from understanding.questions import draw_questions, evaluation_questions
-from understanding.rewards import reward_weights
+from understanding.rewards import reward_functions, reward_weights
 from understanding.scoring import curves, figures, metrics, read_answers
 from understanding.warmup import right_answer
 

@@ -7,7 +7,7 @@ import pytest
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Answers
 from understanding.kinds.misleading import calibration_error
-from understanding.scoring import confusion, figures, likelihood_columns, metrics, read_answers
+from understanding.scoring import figures, likelihood_columns, metrics, read_answers
 
 TAXONOMY = read_taxonomy(DEFAULT)
 EMOTIONS = TAXONOMY.emotions
@@ -127,13 +127,3 @@ def test_the_same_seed_gives_the_same_interval():
     assert figures(table, TAXONOMY, seed=1) == figures(table, TAXONOMY, seed=1)
     interval = figures(table, TAXONOMY, seed=1)["multiple_accuracy"]
     assert interval["high"] - interval["low"] == pytest.approx(2 * 1.96 * np.sqrt(40 / 60 * 20 / 60 / 60), rel=0.15)
-
-
-def test_the_confusion_matrix_counts_answers_that_name_nothing():
-    table = confusion(
-        read(("multiple", "awe", None, "fear"), ("multiple", "awe", None, "?"), ("multiple", "fear", None, "fear")),
-        TAXONOMY,
-    )
-    assert table.loc["awe", "fear"] == table.loc["awe", "none"] == table.loc["fear", "fear"] == 1
-    assert table.to_numpy().sum() == 3
-    assert list(table.index) == list(EMOTIONS)
