@@ -25,7 +25,8 @@ from understanding.answers import extract_answer
 TAXONOMY = read_taxonomy(DEFAULT)
 TYPED = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 LABELS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1).map(attribute_name).filter(bool)
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
+FEWER = settings(max_examples=8, deadline=None)
 
 
 @given(LABELS, st.integers(0, 10**6))
@@ -70,7 +71,7 @@ def test_a_config_that_was_written_reads_back(tmp_path_factory, seed, negative, 
     assert str(ROOT) not in dump(loaded)
 
 
-@FEW
+@FEWER
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30), st.integers(0, 100))
 def test_an_interval_holds_its_value_and_repeats(values, seed):
     values, groups = np.array(values), np.arange(len(values)) % 2
@@ -78,7 +79,7 @@ def test_an_interval_holds_its_value_and_repeats(values, seed):
         assert min(values) - 1e-9 <= found["low"] <= found["high"] <= max(values) + 1e-9
         assert found["n"] == len(values)
     assert figures.of_mean(values, groups, seed) == figures.of_mean(values, groups, seed)
-    assert figures.of_share(np.full(5, values[0]), seed)["low"] == values[0]
+    assert figures.of_share(np.full(5, values[0]), seed)["low"] == pytest.approx(values[0])
 
 
 JSON = st.one_of(st.none(), st.booleans(), st.integers(-(10**6), 10**6), TYPED, st.lists(st.integers(0, 9), max_size=3))
@@ -134,15 +135,13 @@ def test_what_is_missing_is_made_once_whoever_makes_it(missing, processes):
     assert sorted(made) == [item for item in items if missing[item]]
 
 
-PROMPTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60).filter(
-    lambda text: "<emotion>" not in text
-)
+PROMPTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
 
 
 @FEW
 @given(st.lists(PROMPTS, min_size=1, max_size=4, unique=True))
 def test_every_image_of_a_plan_has_a_file_of_its_own(words):
-    prompts = [f"{each} <emotion>" for each in words]
+    prompts = [f"{each} <emotion>" for each in words if "<emotion>" not in each] or ["<emotion>"]
     generate = load([]).generate.model_copy(update={"prompts": prompts, "images": 2, "emotions": ["awe"]})
     paths = list(plan_images(generate, TAXONOMY.emotions, 0))
     assert len({path.casefold() for path in paths}) == 2 * len(prompts)

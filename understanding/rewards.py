@@ -1,4 +1,4 @@
-"""The rewards of a completion: what its answer earns by its kind of question (understanding/kinds/), and what kinds share."""
+"""The rewards of a completion: what its answer earns by its kind of question (understanding/kinds/), and what all share."""
 
 from collections.abc import Callable
 
