@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from config.taxonomy import Taxonomy
+from config.taxonomy import DEFAULT, Taxonomy, read_taxonomy
 from runtime.built_folder import MARKER
 from runtime.recipe import read_recipe
 
@@ -28,8 +28,11 @@ IMPORTED = "imported data set"
 def about_data(emoset: Path, taxonomy: Taxonomy) -> dict[str, str]:
     """Return of the data set in a folder: `data`, its name; `licence`, lines of a card's head; `limits`, items of a list."""
     emotions, built = ", ".join(taxonomy.emotions), read_recipe(emoset / MARKER)
-    if not built:
+    if not built and taxonomy.emotions == read_taxonomy(DEFAULT).emotions:
         return {"data": "EmoSet", "licence": LICENCE, "limits": LIMITS.format(emotions=emotions)}
+    if not built:
+        limits = IMPORTED_LIMITS.format(emotions=emotions, licence="The terms of its data are those of whoever gave them.")
+        return {"data": f"the images of {emoset.name}", "licence": "", "limits": limits}
     if built["what"] == IMPORTED:
         licence = f"The terms of its data: {built['inputs']['licence']}."
         name = f"the images of {built['inputs']['source']}"

@@ -9,6 +9,7 @@ from PIL import Image
 
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
+from emoset.model_card import about_data
 
 EMOTIONS = read_taxonomy(DEFAULT).emotions
 
@@ -80,3 +81,12 @@ def test_a_drawn_set_of_the_old_format_is_refused(script, tmp_path):
     result = script("demo/draw.py", f"data.emoset={place}", f"run={tmp_path}/run", "drawn.images=80", check=False)
     assert "was built by an earlier version of this project" in result.stderr
     assert [path.name for path in place.iterdir()] == [".built.json"]
+
+
+def test_a_model_card_names_emoset_for_its_own_emotions_alone(tmp_path):
+    emoset = about_data(tmp_path / "EmoSet", read_taxonomy(DEFAULT))
+    assert (emoset["data"], "emoset-terms" in emoset["licence"]) == ("EmoSet", True)
+    other = about_data(tmp_path / "mine", read_taxonomy("config/taxonomies/ekman6.yaml"))
+    assert (other["data"], other["licence"]) == ("the images of mine", "")
+    assert "surprise" in other["limits"]
+    assert "EmoSet" not in other["limits"]
