@@ -8,6 +8,7 @@ from runtime.script import read_settings, run
 
 read_settings(__name__, __doc__, "data", "balance", "machine")
 
+from config.errors import UserError
 from config.settings import Settings
 from emoset.attribute_folders import build_attribute_root, has_attributes, read_attribute_root
 from emoset.balance import balance_recipe, balanced_set, read_balanced_set, write_balanced_set
@@ -49,6 +50,8 @@ def main(settings: Settings) -> None:
         log.info(f"WARNING: the balanced set draws from {', '.join(balance.splits)}; do not evaluate on what it holds")
     path, picture = folder / "balanced.parquet", folder / "balance.png"
     recipe, made_from = balance_recipe(data, balance, settings.seed, emoset.fingerprint), folder / RECIPE
+    if path.exists() and not made_from.exists():
+        raise UserError(f"{path}: an earlier version of this project drew it; move it away, or name another run folder")
     rows = read_balanced_set(path) if recipe.is_finished(made_from) and picture.exists() else None
     unchanged = rows is not None
     if not unchanged and made_from.exists() and not recipe.is_started(made_from):

@@ -90,3 +90,14 @@ def test_a_model_card_names_emoset_for_its_own_emotions_alone(tmp_path):
     assert (other["data"], other["licence"]) == ("the images of mine", "")
     assert "surprise" in other["limits"]
     assert "EmoSet" not in other["limits"]
+
+
+def test_a_balanced_set_of_an_earlier_version_is_left_alone(drawn, balance, tmp_path):
+    balance(drawn)
+    (tmp_path / "run/balance/recipe.json").unlink()  # which earlier versions did not write
+    before = (tmp_path / "run/balance/balanced.parquet").read_bytes()
+    refused = balance(drawn, check=False)
+    assert refused.returncode == 1
+    assert "an earlier version of this project drew it" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert (tmp_path / "run/balance/balanced.parquet").read_bytes() == before
