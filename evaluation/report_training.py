@@ -36,7 +36,7 @@ def training_part(run: Path, mining: Mining, taxonomy: Taxonomy) -> dict:
 
 def plotted(taxonomy: Taxonomy) -> dict[str, dict[str, dict[str, str]]]:
     """Return what is plotted of each training's folder: title, then the label of each number in metrics.jsonl."""
-    rewards = [kind.NAME for kind in kinds.KINDS] + ["format", "length"]
+    rewards = [*(kind.NAME for kind in kinds.KINDS), *SHARED]
     plots = dict(GENERATOR)
     for step, name in STEPS.items():
         plots[f"understanding/{step}"] = {

@@ -10,6 +10,8 @@ from understanding import kinds
 from understanding.answers import extract_answer
 from understanding.question import Question
 
+SHARED = ("format", "length")  # the rewards that all kinds of question share
+
 
 def rewards_of(
     question: Question,
@@ -78,9 +80,8 @@ def reward_functions(
     def of_length(completion_ids, **_):
         return [length_reward(len(ids), rewards.length_limit) for ids in completion_ids]
 
-    functions = {}
+    functions, shared = {}, dict(zip(SHARED, (of_format, of_length), strict=True))
     for name in reward_weights(questions, rewards):
-        shared = {"format": of_format, "length": of_length}
         functions[name] = shared[name] if name in shared else of_kind(kinds.kind_named(name))
         functions[name].__name__ = name  # by which TRL logs it
     return functions
