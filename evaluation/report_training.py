@@ -11,6 +11,7 @@ from evaluation.plots import lines
 from runtime.metrics import read_metrics
 from runtime.page import picture, thumbnail
 from understanding import kinds, scoring
+from understanding.rewards import SHARED
 
 STEPS = {"warm_up": "Warm-up", "step_one": "Step I", "step_two": "Step II"}
 GENERATOR = {
