@@ -68,6 +68,7 @@ def copy(tmp_path_factory) -> Path:
 
     # As if the same had been done with EmoSet.
     full = settings_of(ROOT / "config/config.yaml", copy / "config/demo.yaml") | {"run": "runs/full"}
+    full["generate"] |= {"mixes": []}  # which the pages with other emotions could not read
     full["data"] |= {"emoset": "data/EmoSet", "attribute_root": "data/EmoSet-attributes", "cache": "data/cache"}
     (copy / "config/config.yaml").write_text(yaml.safe_dump(full))
     (copy / "path/to").mkdir(parents=True)
