@@ -20,13 +20,14 @@ from pathlib import Path
 from config.settings import Settings
 from emoset.reading import read_emoset
 from runtime.built_folder import lock
+from runtime.processes import free_memory
 from runtime.run_folder import inner_stage, is_first_process, open_run_folder
 from understanding.grpo import train_by_grpo
 from understanding.kinds import check_kinds
 from understanding.mining import hard_images, mine
 from understanding.preflight import check_and_announce
 from understanding.questions import draw_questions, needed_confusability
-from understanding.stages import TrainingData, base_model, free_memory, save
+from understanding.stages import TrainingData, base_model, save
 from understanding.warmup import warm_up
 
 
@@ -42,8 +43,7 @@ def fine_tune(settings: Settings, folder: Path) -> None:
     taxonomy, answers, grpo, seed = settings.data.taxonomy, settings.answers, settings.grpo, settings.seed
 
     # 1. The images, and the questions about them.
-    with lock(settings.data.cache / "index"):  # the first process reads, the others find it read
-        emoset = read_emoset(settings.data, folder, settings.machine.processes)
+    emoset = read_emoset(settings.data, folder, settings.machine.processes)
     train, val = (emoset.index[emoset.index["split"] == split] for split in ("train", "val"))
     paths = {image_id: settings.data.emoset / path for image_id, path in emoset.index[["image_id", "image"]].to_numpy()}
     matrix = needed_confusability(settings.questions, settings.rewards, taxonomy, settings.run)

@@ -1,1 +1,1 @@
-"""The project's one configuration and what every script shares: loading it, the run folder, the last line of an error."""
+"""The settings, the taxonomies, and how both are read."""

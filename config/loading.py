@@ -7,6 +7,7 @@ import argparse
 import difflib
 import os
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from config.errors import UserError
+from config.errors import UserError, first_line
 from config.section import ROOT, ByKind, Share, question_kinds, relative_to_root
 from config.settings import Settings
 from config.text import Loader, allowed, default_text, is_section, parse
@@ -66,7 +67,8 @@ def load(arguments: list[str], description: str = "", reads: Iterable[str] | Non
     if unknown:
         key = unknown[0].lstrip("-").split("=")[0]
         raise UserError(f"{COMMAND_LINE}: {_unknown_key(key, fields)}")
-    sources = [(relative_to_root(Path(path)), _read_yaml(path)) for path in [CONFIG, *known.config]]
+    sources = [(relative_to_root(CONFIG), _config_yaml())]
+    sources += [(relative_to_root(Path(path)), _read_yaml(path)) for path in known.config]
     for key, text in vars(known).items():
         if key in fields:
             sources.append((COMMAND_LINE, _nest(key, parse(text, fields[key]))))
@@ -81,7 +83,7 @@ def leaf_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
         else:
             yield prefix + name, field
     if issubclass(model, ByKind):
-        stated = _stated(prefix.rstrip("."))
+        stated = _config_yaml().get(prefix.rstrip(".")) or {}
         what = "Share of questions" if prefix == "questions." else "Weight of the reward for answers to questions"
         for kind in question_kinds():
             description = f"{what} of the kind {kind}, which understanding/kinds/{kind}.py describes. 0: none."
@@ -93,9 +95,10 @@ def dump(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _stated(section: str) -> dict:
-    """Return what config.yaml states of a section: the defaults by kind of question stand nowhere else in the settings."""
-    return (_read_yaml(CONFIG).get(section) or {}) if CONFIG.is_file() else {}
+@cache
+def _config_yaml() -> dict:
+    """Return what config.yaml states; it also states the default of each kind of question, for --help."""
+    return _read_yaml(CONFIG)
 
 
 def _parser(description: str, fields: dict[str, FieldInfo], reads: set[str] | None) -> argparse.ArgumentParser:
@@ -154,7 +157,7 @@ def _read_yaml(path: str | os.PathLike) -> dict:
         mark = error.problem_mark
         raise UserError(f"{name}, line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UserError(f"{name}: not valid YAML: {_cut(reason, quote=False)}") from None
     if not isinstance(content, dict | None):
         raise UserError(f"{name}: expected lines of `key: value`, found {type(content).__name__}")
@@ -180,14 +183,20 @@ def _merge(into: dict, new: dict, source: str, origin: dict[str, str], prefix: s
             into[name] = value
 
 
-def _renamed(values: dict) -> dict:
+def _renamed(values: dict, source: str) -> dict:
     """Return what a source states, with today's names of the keys that were renamed."""
     values = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
     for old, new in RENAMED.items():
         section, key = old.split(".")
         if isinstance(values.get(section), dict) and key in values[section]:
             moved, name = new.split(".")
-            values[moved] = {name: values[section].pop(key)} | (values.get(moved) or {})
+            target = values.setdefault(moved, {}) or {}
+            if not isinstance(target, dict):
+                continue  # which is an error of its own
+            value = values[section].pop(key)
+            if target.get(name, value) != value:
+                raise UserError(f"{source}: {old} is an older name of {new}, which has another value; keep one of the two")
+            values[moved] = target | {name: value}
     return values
 
 
@@ -195,7 +204,7 @@ def _validate(sources: list[tuple[str, dict]], fields: dict[str, FieldInfo]) -> 
     merged: dict = {name: {} for name, field in Settings.model_fields.items() if is_section(field.annotation)}
     origin: dict[str, str] = {}
     for source, values in sources:
-        _merge(merged, _renamed(values), source, origin)
+        _merge(merged, _renamed(values, source), source, origin)
     for section in BY_KIND:  # which take any key
         for key in (f"{section}.{name}" for name in merged[section]):
             if key not in fields:

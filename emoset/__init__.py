@@ -1,1 +1,1 @@
-"""EmoSet: labels, the dataset on disk, attribute folders, balanced sets, and a drawn EmoSet for demo and tests."""
+"""Data sets on disk: labels, reading, attribute folders, balanced sets, imports."""

@@ -17,7 +17,7 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from config.data_settings import Source
-from config.errors import UserError
+from config.errors import UserError, first_line
 from emoset.images import check_image
 from emoset.imported_layout import Imported, emotions_of, split_of
 from runtime.files import write_atomically
@@ -48,7 +48,7 @@ class Rows:
         except Exception as error:  # which errors a download ends with is up to the library that makes it
             raise UserError(
                 f"source.dataset: {self.name!r} is neither a folder of Parquet files nor a data set that can be read from "
-                f"the Hub ({_first_line(error)})"
+                f"the Hub ({first_line(error)})"
             ) from None
         names = {name: split_of(name) for name in loaded}
         if "train" not in names.values():
@@ -119,7 +119,7 @@ class Rows:
             yield from rows.skip(done) if done else rows
         except Exception as error:  # of the network, of its library, of a damaged file
             raise UserError(
-                f"source.dataset: reading {self.name} broke off ({_first_line(error)}); run the same command again to resume"
+                f"source.dataset: reading {self.name} broke off ({first_line(error)}); run the same command again to resume"
             ) from None
 
     def _class(self, label) -> str | None:
@@ -202,7 +202,3 @@ def _licence(name: Path | str, stated: str | None) -> str:
         return NOT_STATED
     licence = card.data.license
     return ", ".join(licence) if isinstance(licence, list) else str(licence or NOT_STATED)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,10 +1,13 @@
 """The kinds of attribute and the splits of EmoSet, and one spelling for the attributes that it spells in several."""
 
 import re
+from typing import get_args
 from urllib.parse import unquote
 
-KINDS = ("object", "scene", "facial_expression", "human_action")
-SPLITS = ("train", "val", "test")
+from config.data_settings import AttributeKind, Split
+
+KINDS = get_args(AttributeKind)
+SPLITS = get_args(Split)
 
 _UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|[. ]$')
 _FOLDER = re.compile(r"\((\d+)\) ?(.+)", re.DOTALL)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from config.taxonomy import DEFAULT, Taxonomy, read_taxonomy
-from runtime.built_folder import MARKER
+from runtime.built_folder import MARKER, OLD_MARKER
+from runtime.files import read_json
 from runtime.recipe import read_recipe
 
 LICENCE = """license: other
@@ -27,7 +28,7 @@ IMPORTED = "imported data set"
 
 def about_data(emoset: Path, taxonomy: Taxonomy) -> dict[str, str]:
     """Return of the data set in a folder: `data`, its name; `licence`, lines of a card's head; `limits`, items of a list."""
-    emotions, built = ", ".join(taxonomy.emotions), read_recipe(emoset / MARKER)
+    emotions, built = ", ".join(taxonomy.emotions), read_recipe(emoset / MARKER) or read_json(emoset / OLD_MARKER)
     if not built and taxonomy.emotions == read_taxonomy(DEFAULT).emotions:
         return {"data": "EmoSet", "licence": LICENCE, "limits": LIMITS.format(emotions=emotions)}
     if not built:

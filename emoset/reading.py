@@ -26,8 +26,9 @@ from config.errors import UserError
 from emoset.annotation import check_entry, inside, read_annotation, read_attributes
 from emoset.images import check_image
 from emoset.labels import KINDS, SPLITS, attribute_name
+from runtime.built_folder import lock
 from runtime.files import write_atomically
-from runtime.run_folder import progress
+from runtime.run_folder import is_first_process, progress
 from runtime.workers import worker_pool
 
 INDEX_VERSION = 3  # raise it when the index's columns or the checks change
@@ -67,7 +68,7 @@ def read_emoset(data: Data, folder: Path, processes: int | None) -> EmoSet:
     """
     _check_root(data.emoset)
     vocabulary = read_vocabulary(data.emoset, data.taxonomy.emotions)
-    with worker_pool(processes) as pool:
+    with lock(data.cache / "index"), worker_pool(processes) as pool:  # the first process reads, the others find it read
         listings = list(pool.map(partial(_list_files, data.emoset), ("annotation", "image")))
         fingerprint = _fingerprint(data, [digest for digest, _ in listings])
         cached = data.cache / f"index-{fingerprint}.parquet"
@@ -77,7 +78,8 @@ def read_emoset(data: Data, folder: Path, processes: int | None) -> EmoSet:
             emoset = _read(data, vocabulary, files, fingerprint, pool)
             data.cache.mkdir(parents=True, exist_ok=True)
             _save(emoset, cached)
-    emoset.problems.to_csv(folder / "problems.csv", index=False)
+    if is_first_process():
+        write_atomically(folder / "problems.csv", lambda beside: emoset.problems.to_csv(beside, index=False))
     _check_share(emoset, data.problems_allowed)
     return emoset
 

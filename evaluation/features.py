@@ -7,16 +7,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from config.data_settings import Data
 from config.evaluation_settings import Evaluate
 from emoset.images import load_image
-from runtime.files import write_atomically
-from runtime.processes import shared_work
-from runtime.recipe import RECIPE, Recipe, digest
-from runtime.run_folder import is_first_process, progress
+from runtime.files import file_states
+from runtime.kept_batches import kept_batches
+from runtime.recipe import Recipe, digest
 
 
 @dataclass(frozen=True)
@@ -49,22 +48,16 @@ class FeatureCache:
         killed run resumes. what: the text at the progress bar.
         """
         size = self.batch_size
-        inputs = {"network": network.key, "images": digest(file_states(images))}
+        inputs = {"network": network.key, "images": digest(image_states(images))}
         recipe = Recipe("features of images", {"evaluate.batch_size": size}, inputs)
-        folder = self.folder / recipe.key
-        files = [folder / f"{number:06d}.safetensors" for number in range(-(-len(images) // size))]
-        with shared_work(range(len(files)), lambda number: not files[number].exists()) as (missing, own):
-            if missing:
-                folder.mkdir(parents=True, exist_ok=True)
-            if missing and is_first_process():
-                recipe.start(folder / RECIPE)
-            for number in progress(own, what, len(own), unit=" batches") if is_first_process() else own:
-                batch = [load_image(path) for path in images["path"].iloc[number * size : (number + 1) * size]]
-                with torch.no_grad():
-                    features = {"features": network.run(batch).float().cpu().contiguous()}
-                write_atomically(files[number], lambda path, features=features: save_file(features, path))
-        if is_first_process() and not recipe.is_finished(folder / RECIPE):
-            recipe.finish(folder / RECIPE)
+
+        def write(number: int, beside: Path) -> None:
+            batch = [load_image(path) for path in images["path"].iloc[number * size : (number + 1) * size]]
+            with torch.no_grad():
+                features = network.run(batch).float().cpu().contiguous()
+            beside.write_bytes(save({"features": features}))  # not save_file, which lets nobody but its owner read it
+
+        files = kept_batches(self.folder, recipe, -(-len(images) // size), ".safetensors", write, what)
         return torch.cat([load_file(file)["features"] for file in files])
 
 
@@ -73,7 +66,6 @@ def feature_cache(data: Data, evaluate: Evaluate) -> FeatureCache:
     return FeatureCache(data.cache / "features", evaluate.batch_size)
 
 
-def file_states(images: pd.DataFrame) -> list[tuple[str, int, int]]:
+def image_states(images: pd.DataFrame) -> list[list]:
     """Return what tells the files of images (columns image_id, path) from others: id, size and time of writing."""
-    files = zip(images["image_id"], (path.stat() for path in images["path"]), strict=True)
-    return [(image_id, stat.st_size, stat.st_mtime_ns) for image_id, stat in files]
+    return [[name, *state] for name, state in zip(images["image_id"], file_states(images["path"]), strict=True)]

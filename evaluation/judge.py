@@ -12,9 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from config.errors import UserError
 from config.evaluation_settings import Evaluate
 from evaluation.features import FeatureCache, Network
-from evaluation.networks import classifier, clip_network, read_tensors
+from evaluation.networks import classifier, clip_network
 from runtime.files import read_json
 from runtime.hub import resolve_model, sha256, weights_digest
+from runtime.tensors import read_tensors
 from training.pipeline import GENERATOR
 
 Judge = Callable[[pd.DataFrame, str], np.ndarray]  # images (column path), the text at the bar -> probabilities (N, K)
@@ -33,7 +34,7 @@ def load_judge(name: str | None, clip: str, train: pd.DataFrame, emotions: tuple
     file = Path(resolve_model(name))
     imported = file / IMPORTED
     if _reads_clip(name):
-        layer = load_file(imported) if imported.is_file() else read_tensors(file, setting)
+        layer = load_file(imported) if imported.is_file() else read_tensors(file, dict, setting)
         layer = {part.removeprefix("fc."): tensor.double() for part, tensor in layer.items()}
         if layer.keys() != {"weight", "bias"} or len(layer["weight"]) != len(emotions):
             raise UserError(f"{setting}: {name} is no linear layer to {len(emotions)} emotions")

@@ -1,11 +1,9 @@
 """Measures how well vision-language models tell the emotion of images, beside a grey image and CLIP."""
 
-import gc
 import time
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from config.errors import UserError
 from config.section import ROOT
@@ -18,6 +16,7 @@ from evaluation.baselines import clip_figures
 from evaluation.features import feature_cache
 from evaluation.metric_labels import markdown_table
 from runtime.files import write_atomically, write_json
+from runtime.processes import free_memory
 from runtime.run_folder import is_first_process, log
 from understanding.answering import answer_all
 from understanding.asking import load_asker
@@ -63,9 +62,7 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
             if is_first_process():
                 write_answers(folder, row, answers, taxonomy)
         del asker
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
     # 3. The baselines.
     if evaluate.baselines:
@@ -102,9 +99,10 @@ def images_of(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFr
         index = read_emoset(settings.data, folder, settings.machine.processes).index
         index["path"] = [settings.data.emoset / image for image in index["image"]]
         train = index[index["split"] == "train"]
-    except UserError:
+    except UserError as reason:
         if not evaluate.folder:
             raise
+        log.info(f"no linear probe, for there is no training split: {reason}")
         train = None
     images = read_folder(evaluate.folder, emotions) if evaluate.folder else index[index["split"] == evaluate.split]
     return equal_emotions(images.reset_index(drop=True), evaluate.images, settings.seed), train

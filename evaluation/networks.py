@@ -1,6 +1,5 @@
 """The networks that the metrics rest on, by the names that the config gives them."""
 
-import pickle
 import re
 from functools import cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from config.errors import UserError
 from evaluation.features import Network
 from runtime.hub import fingerprint, load_model, resolve_model
 from runtime.processes import start_process
+from runtime.tensors import read_tensors
 
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 INCEPTION_SIZE = 299  # pixels
@@ -135,17 +135,6 @@ def loaded(kind: type, name: str, setting: str) -> torch.nn.Module:
     return load_model(kind, name, setting, dtype=torch.float32).to(start_process().device).eval()
 
 
-def read_tensors(file: Path, setting: str) -> dict:
-    """Return the dictionary in a .pth file; raises UserError where that is something else, or holds more than tensors."""
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
-        raise UserError(f"{setting}: {file.name} is no file of tensors ({str(error).strip().splitlines()[0]})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{setting}: {file.name} holds a {type(content).__name__}, not a dictionary of tensors")
-    return content
-
-
 def _clip(name: str) -> CLIPModel:
     return loaded(CLIPModel, name, "models.clip")
 
@@ -169,7 +158,7 @@ def _inception(setting: str) -> torch.nn.Module:
 
 def _torchvision_resnet(file: Path, setting: str) -> ResNetForImageClassification:
     """Return transformers' ResNet-50 with the weights of a .pth file with torchvision's names for them."""
-    content = read_tensors(file, setting)
+    content = read_tensors(file, dict, setting)
     weights = {name.removeprefix("module."): weight for name, weight in content.get("state_dict", content).items()}
     if "fc.bias" not in weights:
         raise UserError(f"{setting}: {file.name} does not hold torchvision's ResNet-50 (no fc.bias)")

@@ -14,7 +14,7 @@ from transformers import AutoImageProcessor, ResNetModel
 
 from config.errors import UserError
 from emoset.images import load_image
-from evaluation.features import FeatureCache, file_states
+from evaluation.features import FeatureCache, image_states
 from runtime.files import write_atomically
 from runtime.hub import fingerprint, load_model
 from runtime.processes import start_process
@@ -80,7 +80,7 @@ class Lpips:
         expects -1 to 1.
         """
         name, distance = load_lpips(self.network)
-        inputs = {"network": name, "images": digest(file_states(images)), "pairs": digest(pairs.tolist())}
+        inputs = {"network": name, "images": digest(image_states(images)), "pairs": digest(pairs.tolist())}
         inputs["images are"] = "as they are, from 0 to 1" if published else f"{self.resolution} pixels, from -1 to 1"
         recipe = Recipe("LPIPS of pairs", {}, inputs)
         folder = self.cache.folder / recipe.key

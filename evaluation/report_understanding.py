@@ -1,6 +1,7 @@
 """What the report shows of vision-language models, read from the run folder; what is not there gives nothing."""
 
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 import pandas as pd
@@ -90,7 +91,8 @@ def _said(answer: pd.Series, emotion: str, model: str) -> dict:
 
 def _image_of_question(image_id: str, emotion: str, emoset: Path, folder: Path | None) -> dict | None:
     """Return the image of a question: of the data set, or of the folder that was evaluated instead."""
-    path = folder / image_id if folder else emoset / "image" / emotion / f"{image_id}.jpg"
-    if not path.is_file():
+    found = [folder / image_id] if folder else sorted((emoset / "image" / emotion).glob(f"{escape(image_id)}.*"))
+    path = next(iter(found), None)
+    if path is None or not path.is_file():
         return None
     return picture(thumbnail(load_image(path), 224), f"image {image_id}, whose emotion is {emotion}")

@@ -34,7 +34,7 @@ def lock(folder: Path, wait: bool = True) -> Iterator[None]:
 
 
 def check_ours(folder: Path, what: str) -> None:
-    """Raise UserError where something else stands at `folder` than nothing, an empty folder, or `what`, built by us."""
+    """Raise UserError unless `folder` is missing, empty, or a `what` that this project has built."""
     written = read_recipe(folder / MARKER)
     if written and written["what"] != what:
         raise UserError(f"{folder} was built by this project, but is no {what}; name another folder")
@@ -42,7 +42,9 @@ def check_ours(folder: Path, what: str) -> None:
         return
     if (folder / OLD_MARKER).is_file():
         raise UserError(f"{folder} was built by an earlier version of this project; remove it, or name another folder")
-    if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    # A kill while the marker is written leaves a file beside it whose name ends as the marker's does.
+    is_foreign = folder.is_dir() and any(not child.name.endswith(MARKER) for child in folder.iterdir())
+    if folder.is_symlink() or folder.is_file() or is_foreign:
         raise UserError(f"{folder} exists and was not built by this project; it stays as it is: name another folder")
 
 

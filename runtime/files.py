@@ -3,7 +3,7 @@
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ def write_json(path: Path, content: Any, sync: bool = False) -> None:
 def read_json(path: Path) -> Any:
     """Return a JSON file's content; None where there is no such file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def file_states(paths: Iterable[Path]) -> list[list[int]]:
+    """Return the sizes and times of files, which tell a file that was written anew from the one before."""
+    return [[state.st_size, state.st_mtime_ns] for state in (path.stat() for path in paths)]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from huggingface_hub import create_repo, upload_folder
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import enable_progress_bars
 
-from config.errors import UserError
+from config.errors import UserError, first_line
 from config.section import ROOT
 
 # MKL's vector functions (sqrt, exp, log), when two threads are the first to call one, now and then leave one thread with
@@ -37,7 +37,7 @@ def load_model(kind, name: str, setting: str, **options):
     try:
         return kind.from_pretrained(resolve_model(name), **options)
     except (OSError, HFValidationError, RepositoryNotFoundError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"{setting}: {name!r} is neither a folder with such a model nor a name on the Hub ({reason})"
         ) from None
@@ -56,6 +56,15 @@ def weights_digest(name: str) -> str:
             digest.update(f"{path.name} {path.stat().st_size} ".encode() + file.read(10**6))
             file.seek(-min(path.stat().st_size, 10**6), os.SEEK_END)
             digest.update(file.read())
+    return digest.hexdigest()
+
+
+def model_digest(name: str) -> str:
+    """Return a hash of all that a model's answers depend on: its weights_digest, tokenizer, processor and chat template."""
+    folder, digest = Path(resolve_model(name)), hashlib.blake2b(weights_digest(name).encode(), digest_size=8)
+    texts = [path for kind in ("*.json", "*.jinja") for path in folder.glob(kind)] if folder.is_dir() else []
+    for path in sorted(path for path in texts if not path.name.startswith(".")):
+        digest.update(f"{path.name} ".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
@@ -91,5 +100,5 @@ def check_repository(name: str, setting: str) -> None:
     try:
         create_repo(name, exist_ok=True)
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{setting}: {name!r} cannot be uploaded to ({reason}); see `hf auth login`") from None

@@ -3,9 +3,17 @@
 import json
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
+from config.errors import UserError
 from runtime.files import write_atomically
+
+
+def check_tracker(tracker: str) -> None:
+    """Raise UserError where the tracker of machine.tracker is not installed: known before a training, not within it."""
+    if tracker != "none" and not find_spec(tracker):
+        raise UserError(f"machine.tracker: {tracker} is not installed; pip install {tracker}, or choose none")
 
 
 class MetricsFile:
@@ -21,7 +29,7 @@ class MetricsFile:
 
     def write(self, step: int, numbers: Mapping[str, object], digits: int | None = 6) -> None:
         """Append the finite numbers of a step, rounded to `digits` decimals; what is no number is left out."""
-        kept = {name: float(value) for name, value in numbers.items() if _is_number(value)}
+        kept = {name: value for name, value in numbers.items() if _is_number(value) and name != self.by}
         kept = {name: value if digits is None else round(value, digits) for name, value in kept.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({self.by: step} | kept) + "\n")

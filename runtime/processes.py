@@ -1,5 +1,6 @@
 """One process or many: how they start, and how they share work that each could do alone."""
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,3 +37,10 @@ def shared_work(items: Sequence[Item], is_missing: Callable[[Item], bool]) -> It
     missing = [item for place, item in enumerate(items) if place in found]
     yield missing, missing[state.process_index :: state.num_processes]
     state.wait_for_everyone()
+
+
+def free_memory() -> None:
+    """Give back the memory of models that nobody holds any more; trainers hold theirs in cycles."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -55,7 +55,8 @@ class Recipe:
 
     def is_finished(self, path: Path) -> bool:
         """Tell whether the file `path` says that this recipe's result is there."""
-        return self.is_started(path) and read_recipe(path)["finished"]
+        written = read_recipe(path)
+        return written is not None and written["finished"] and self._differences(written) == ({}, [])
 
     def start(self, path: Path) -> None:
         """Write into `path` that the result is being made."""

@@ -18,10 +18,11 @@ def open_stage(folder: Path, recipe: Recipe) -> bool:
     started, finished = recipe.is_started(path), recipe.is_finished(path)
     state.wait_for_everyone()  # all have looked before one writes
     if state.is_main_process and not started:
-        if path.is_file():
+        if folder.is_dir() and any(folder.iterdir()):
             old = folder.with_name(f"{folder.name}.old")
             older = "; the one before that is removed" if old.exists() else ""
-            log.info(f"{recipe.what}: {recipe.changes(path)}. What was there is in {old.name}/{older}")
+            changes = recipe.changes(path) if path.is_file() else f"{folder.name}/ has no recipe"
+            log.info(f"{recipe.what}: {changes}. What was there is in {old.name}/{older}")
             shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
         folder.mkdir(parents=True, exist_ok=True)

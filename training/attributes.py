@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import CLIPModel, CLIPTokenizer
 
 from runtime.hub import fingerprint, load_model
-from training.caches import write_tensors
+from runtime.tensors import write_tensors
 from training.conditioning import encode, pooled, tokenize
 
 

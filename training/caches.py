@@ -18,7 +18,6 @@ import torch
 from accelerate import PartialState
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -26,11 +25,11 @@ from config.data_settings import Data, Machine
 from config.errors import UserError
 from config.generation_settings import Caches
 from emoset.images import load_image
-from runtime.files import write_atomically
 from runtime.hub import fingerprint
 from runtime.processes import shared_work, start_process
 from runtime.recipe import RECIPE, Recipe, digest
 from runtime.run_folder import is_first_process, log, progress
+from runtime.tensors import write_tensors
 
 if TYPE_CHECKING:  # it takes seconds to import, in every process that loads batches
     from diffusers import AutoencoderKL
@@ -118,9 +117,10 @@ class TensorCache(Dataset):
         Raises UserError where the disk has no room for them, or an image cannot be decoded.
         """
         numbers = range(-(-len(self.ids) // self.shard))
-        with shared_work(numbers, lambda number: not self._is_whole(number)) as (missing, mine):
-            if missing:
-                _check_room(self.folder, sum(len(self.rows(number)) for number in missing) * row_bytes)
+        absent = {number for number in numbers if not self._is_whole(number)}
+        if absent:  # every process looks at the disk before any of them writes
+            _check_room(self.folder, sum(len(self.rows(number)) for number in absent) * row_bytes)
+        with shared_work(numbers, lambda number: number in absent) as (missing, mine):
             self._write(mine, images, encode, batch_size, processes)
         if missing and not all(map(self._is_whole, missing)):
             raise UserError(f"{self.folder}: shards are missing; data.cache must be a folder that all machines share")
@@ -142,14 +142,6 @@ class TensorCache(Dataset):
                     parts = []
                 if bar is not None:
                     bar.update(len(rows))
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
-    """Write a safetensors file whole or not at all; about: its metadata.
-
-    Not by save_file, which lets nobody but its owner read the file, whatever the umask.
-    """
-    write_atomically(path, lambda beside: beside.write_bytes(save(tensors, about)))
 
 
 def read_batches(images: Dataset, batches: list[list[int]], processes: int):

@@ -15,11 +15,12 @@ from torch.utils.data import Dataset
 from transformers import AutoConfig, AutoModel
 from transformers.utils import cached_file
 
-from config.errors import UserError
+from config.errors import UserError, first_line
 from config.generation_settings import EmotionSpace
 from runtime.files import read_json, write_json
 from runtime.hub import load_model, resolve_model
-from training.caches import read_batches, write_tensors
+from runtime.tensors import write_tensors
+from training.caches import read_batches
 
 ENCODED_AT_ONCE = 64
 
@@ -104,7 +105,7 @@ def new_encoder(name: str, space: EmotionSpace, emotions: int, seed: int) -> Emo
     try:
         return EmotionEncoder(backbone, emotions, space.dimension, space.dropout, mean, std, space.image_size)
     except (TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"models.backbone: {name} gives no features of images of emotion_space.image_size {space.image_size}: {reason}"
         ) from None

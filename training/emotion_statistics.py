@@ -27,7 +27,7 @@ from runtime.hub import fingerprint
 from runtime.metrics import read_metrics
 from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import log
-from training.caches import write_tensors
+from runtime.tensors import write_tensors
 from training.emotion_encoder import encode_images, new_encoder
 from training.encoder_training import best_epoch, fit_encoder
 

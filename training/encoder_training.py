@@ -19,11 +19,11 @@ from torch.utils.data import Dataset
 
 from config.errors import UserError
 from config.generation_settings import EmotionSpace
-from runtime.files import write_atomically
 from runtime.metrics import MetricsFile, read_metrics
 from runtime.recipe import Recipe, settings_of
 from runtime.run_folder import log, progress
 from runtime.seeds import derived_seed
+from runtime.tensors import write_state
 from training.caches import read_batches
 from training.emotion_encoder import EmotionEncoder, encode_images
 
@@ -181,13 +181,7 @@ def _recipe(space: EmotionSpace, seed: int, batch_size: int, made_from: dict[str
 
 
 def _save(folder: Path, state: dict, epochs: int) -> None:
-    content = {name: part.state_dict() for name, part in state.items()} | {"epochs": epochs}
-
-    def write(beside: Path) -> None:
-        with open(beside, "wb") as file:  # given a name, torch.save hides a full disk in a RuntimeError
-            torch.save(content, file)
-
-    write_atomically(folder / CHECKPOINT, write)
+    write_state(folder / CHECKPOINT, {name: part.state_dict() for name, part in state.items()} | {"epochs": epochs})
 
 
 def _resume(folder: Path, state: dict, recipe: Recipe, epochs: int, accelerator: Accelerator) -> int:

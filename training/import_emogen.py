@@ -9,10 +9,10 @@ summary.json, for training/main.py with the same emotion_space.imported.
 """
 
 from runtime.script import read_settings, run
+from runtime.tensors import read_tensors, write_tensors
 
 read_settings(__name__, __doc__, "emotion_space", "data")
 
-import pickle
 from itertools import combinations
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from runtime.files import write_json
 from runtime.hub import sha256
 from runtime.recipe import Recipe
 from runtime.run_folder import log, open_run_folder
-from training.caches import write_tensors
 
 
 def main(settings: Settings) -> None:
@@ -69,7 +68,7 @@ def main(settings: Settings) -> None:
 def read_gaussians(published: Path, emotions: tuple[str, ...]) -> tuple[tuple[torch.Tensor, torch.Tensor], list[Path]]:
     """Return means and standard deviations, each (K, dimension), and the files that hold them, found by emotions' names."""
     paths = [find(published, f"{emotion}_{part}_v2.pt") for part in ("mean", "std") for emotion in emotions]
-    vectors = [read_tensors(path, torch.Tensor) for path in paths]
+    vectors = [read_tensors(path, torch.Tensor, "emotion_space.published").float() for path in paths]
     dimension = vectors[0].numel()
     for path, vector in zip(paths, vectors, strict=True):
         if vector.shape != (dimension,) or not vector.isfinite().all():
@@ -86,7 +85,8 @@ def read_classifier(published: Path, emotions: tuple[str, ...]) -> tuple[dict[st
     Its rows are in the order of info.json, by the published inference code (emotion_list_8 in its training/inference.py).
     """
     path = find(published, "clip_emotion_classifier.pth", "Clip_emotion_classifier/*.pth")
-    classifier = {name.removeprefix("fc."): tensor for name, tensor in read_tensors(path, dict).items()}
+    tensors = read_tensors(path, dict, "emotion_space.published")
+    classifier = {name.removeprefix("fc."): tensor.float() for name, tensor in tensors.items()}
     if classifier.keys() != {"weight", "bias"} or len(classifier["weight"]) != len(emotions):
         raise UserError(f"{path}: expected a linear layer to {len(emotions)} emotions, fc.weight and fc.bias")
     return classifier, path
@@ -98,17 +98,6 @@ def find(folder: Path, *patterns: str) -> Path:
         for path in sorted(folder.rglob(pattern)):
             return path
     raise UserError(f"emotion_space.published: no {patterns[0]} below {folder}; name the folder of EmoGen's published files")
-
-
-def read_tensors(path: Path, kind: type) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Return the tensor, or the dictionary of tensors, in a .pt file, as float32; raises UserError for anything else."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, kind):
-            raise UserError(f"{path}: expected a {kind.__name__}, found a {type(content).__name__}")
-        return {name: tensor.float() for name, tensor in content.items()} if kind is dict else content.float()
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
-        raise UserError(f"{path}: no file of tensors ({str(error).strip().splitlines()[0]})") from None
 
 
 if __name__ == "__main__":

@@ -39,9 +39,10 @@ from config.generation_settings import Caches
 from config.settings import Settings
 from emoset.balance import balance_recipe, read_balanced_set
 from emoset.reading import EmoSet, read_emoset
-from runtime.built_folder import lock
+from runtime.built_folder import check_ours, lock
 from runtime.hub import fingerprint, load_model
-from runtime.recipe import RECIPE, Recipe, digest
+from runtime.metrics import check_tracker
+from runtime.recipe import RECIPE, Recipe, digest, read_recipe
 from runtime.run_folder import is_first_process, log, open_run_folder
 from training.accelerator import start_accelerator
 from training.attributes import AttributeTexts, alpha_of, attribute_texts, fit_emotion_classifier
@@ -54,7 +55,11 @@ from training.mapper_training import MapperInputs, train_mapper
 
 
 def main(settings: Settings) -> None:
+    check_tracker(settings.machine.tracker)
     folder = open_run_folder(settings, "training")
+    for stage in (folder / "emotion_space", folder / "mapper"):
+        read_recipe(stage / RECIPE)  # refuses what an earlier version wrote before anything is computed
+    check_ours(settings.run / "generator", "generator")
     with lock(folder, wait=False) if is_first_process() else nullcontext():
         train_mapper(settings, folder / "mapper", prepare(settings, folder))
 
@@ -126,8 +131,7 @@ def read_images(settings: Settings, folder: Path) -> tuple[EmoSet, pd.DataFrame,
         raise UserError(
             f"{path} is not there; draw the balanced set first: training/dataset_balance.py with the same config"
         )
-    with lock(data.cache / "index"):  # the first process reads, the others find it read
-        emoset = read_emoset(data, folder, settings.machine.processes)  # before torch starts its threads: it forks
+    emoset = read_emoset(data, folder, settings.machine.processes)  # before torch starts its threads: it forks
     recipe = balance_recipe(data, settings.balance, settings.seed, emoset.fingerprint)
     made_from, rows, wrong = path.with_name(RECIPE), read_balanced_set(path), ""
     if not made_from.is_file():

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from config.errors import UserError
 from runtime.files import naming, read_json, write_json
+from runtime.tensors import write_state, write_tensors
 from training.accelerator import is_deepspeed
-from training.caches import write_tensors
 
 _NAME = re.compile(r"step-(\d+)")
 
@@ -37,8 +37,7 @@ def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator
             scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
             weights = accelerator.unwrap_model(trained).trained_weights()
             write_tensors(beside / "weights.safetensors", {name: weight.detach() for name, weight in weights.items()})
-            with open(beside / "optimizer.pt", "wb") as file:  # given a name, torch.save hides a full disk in a RuntimeError
-                torch.save({"optimizer": optimizer.state_dict(), "scaler": scaler}, file)
+            write_state(beside / "optimizer.pt", {"optimizer": optimizer.state_dict(), "scaler": scaler})
     if accelerator.is_main_process:
         if average:
             write_tensors(beside / "average.safetensors", average)

@@ -15,6 +15,7 @@ from torch.nn import Parameter
 
 from config.errors import UserError
 from config.generation_settings import Mapper
+from config.section import relative_to_root
 from config.settings import Settings
 from runtime.built_folder import check_ours, is_built
 from runtime.hub import check_repository, fingerprints, upload
@@ -139,7 +140,7 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
                 upload(result, options.push_to_hub)
     accelerator.wait_for_everyone()
     curves.finish()
-    log.info(f"mapper: trained for {steps:,} updates; the generator is in {result}")
+    log.info(f"mapper: trained for {steps:,} updates; the generator is in {relative_to_root(result)}")
 
 
 def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:

@@ -5,7 +5,6 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
-from config.errors import UserError
 from runtime.metrics import MetricsFile, read_metrics
 
 
@@ -13,18 +12,13 @@ class TrainingCurves:
     """Writes the numbers of updates, on the main process alone."""
 
     def __init__(self, folder: Path, step: int, tracker: str, accelerator: Accelerator):
-        """Resume after `step`: lines of later steps, written before the run was killed, are dropped.
-
-        Raises UserError where the tracker is not installed.
-        """
+        """Resume after `step`: lines of later steps, written before the run was killed, are dropped."""
         self.folder, self.accelerator = folder, accelerator
         if not accelerator.is_main_process:
             return
         self.file = MetricsFile(folder, step)
         if tracker != "none":
             accelerator.log_with = filter_trackers([tracker], folder)
-            if not accelerator.log_with:
-                raise UserError(f"machine.tracker: {tracker} is not installed; pip install {tracker}, or choose none")
             accelerator.project_configuration.logging_dir = str(folder)
             accelerator.init_trackers("curves")
 

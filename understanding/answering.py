@@ -1,6 +1,6 @@
 """Many questions answered, and the answers kept: resumable, and the same however many processes share the work."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,10 +8,9 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from runtime.files import write_atomically
-from runtime.processes import shared_work, start_process
-from runtime.recipe import RECIPE, Recipe, digest
-from runtime.run_folder import progress
+from runtime.files import file_states
+from runtime.kept_batches import kept_batches
+from runtime.recipe import Recipe, digest
 from runtime.seeds import derived_seed
 from understanding import kinds
 from understanding.asking import GREY, Asker
@@ -45,22 +44,14 @@ def answer_all(
     how = {"batch size": batch_size, "blind": blind, "answers to a question": count, "temperature": temperature}
     how |= {"forced choice": forced, "model, tokens and pixels": asker.recipe, "arithmetic": asker.arithmetic}
     recipe = Recipe("answers", {}, how | {"questions": digest(contents), "images": digest(files)})
-    kept = folder / "answers" / recipe.key
     batches = [questions[first : first + batch_size] for first in range(0, len(questions), batch_size)]
-    paths = [kept / f"{number:06d}.parquet" for number in range(len(batches))]
-    is_main = start_process().is_main_process
-    with shared_work(range(len(batches)), lambda number: not paths[number].exists()) as (missing, own):
-        if is_main and missing:
-            kept.mkdir(parents=True, exist_ok=True)
-            recipe.start(kept / RECIPE)
-        start_process().wait_for_everyone()  # the folder is there
-        for number in progress(own, "answering", len(own)) if is_main else own:
-            shown = [GREY if blind else images[question.image_id] for question in batches[number]]
-            torch.manual_seed(seed + number)  # the same answers, whichever process samples them
-            rows = pd.DataFrame(list(_answered(asker, batches[number], shown, count, temperature, forced)))
-            write_atomically(paths[number], rows.to_parquet)
-    if is_main and missing:
-        recipe.finish(kept / RECIPE)
+
+    def write(number: int, beside: Path) -> None:
+        shown = [GREY if blind else images[question.image_id] for question in batches[number]]
+        torch.manual_seed(seed + number)  # the same answers, whichever process samples them
+        pd.DataFrame(list(_answered(asker, batches[number], shown, count, temperature, forced))).to_parquet(beside)
+
+    paths = kept_batches(folder / "answers", recipe, len(batches), ".parquet", write, "answering")
     return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
 
@@ -80,8 +71,3 @@ def _answered(
         row |= dict(zip(columns, likely.get(place, [None] * len(columns)), strict=True))
         for completion in completions:
             yield row | {"completion": completion}
-
-
-def file_states(paths: Iterable[Path]) -> list[list[int]]:
-    """Return the sizes and times of files, which tell an image made anew from the one before."""
-    return [[state.st_size, state.st_mtime_ns] for state in (path.stat() for path in paths)]

@@ -16,6 +16,7 @@ from config.understanding_settings import Answers, Understanding
 from emoset.images import load_image
 from runtime.hub import fingerprint, resolve_model
 from runtime.processes import start_process
+from runtime.recipe import digest
 from runtime.run_folder import log
 from understanding import kinds
 from understanding.answers import extract_answer
@@ -40,7 +41,8 @@ def load_asker(
 class Asker:
     """A model and its processor, ready to be asked questions that want answers in the form `answers`.
 
-    recipe: what the answers depend on beside the questions. arithmetic: what rounds them.
+    recipe: what the answers depend on beside the questions. arithmetic: what rounds them, and how prompts are
+    written. Answers that differ in it alone are sampled by the same numbers.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Asker:
         self.model, self.processor, self.taxonomy, self.form = model.eval(), processor, taxonomy, answers
         self.recipe = [fingerprint(model), answers.tokens, understanding.max_pixels]
         self.arithmetic = [str(model.dtype), model.config.get_text_config()._attn_implementation]
+        self.arithmetic += [digest([str(processor.chat_template), len(processor.tokenizer)])]
         pixels = self._pixels = understanding.max_pixels
         self._load = lru_cache(maxsize=256)(lambda path: bounded(load_image(path), pixels))  # of no model: it must go
         self._shares = sharing_obstacle(model) is None

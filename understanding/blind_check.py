@@ -26,7 +26,7 @@ from runtime.run_folder import log, open_run_folder
 from understanding import kinds
 from understanding.question import Question
 from understanding.questions import draw_questions, needed_confusability
-from understanding.rewards import rewards_of
+from understanding.rewards import kind_reward
 
 Policy = Callable[[Question], str]  # -> the answer, without the format around it
 
@@ -70,7 +70,7 @@ def blind_table(
 
     def earned(question: Question, answer: str) -> float:
         completion = f"<think>.</think><answer>{answer}</answer>" if answers.reasoning else answer
-        return rewards_of(question, completion, taxonomy, answers, rewards, confusability)[question.kind]
+        return kind_reward(question, completion, taxonomy, answers, rewards, confusability)
 
     policies = scripted_policies(fitting, taxonomy, answers)
     policies["the best that reads the text"] = best_policy(fitting, taxonomy, answers, earned)

@@ -80,9 +80,9 @@ def train_by_grpo(
     What is there and unchanged is not trained again. Without an update the result is `start`.
     name: step_one or step_two.
     """
-    steps = plan(settings.grpo, len(questions), limit).steps
-    if not steps:
+    if limit == 0:
         return start
+    steps = plan(settings.grpo, len(questions), limit).steps
     own = settings_of("grpo", settings.grpo, WATCHING) | {f"grpo.{name.replace('step_', 'steps_')}": steps}
     own |= reward_settings(settings.questions, settings.rewards) | {"answers.tokens": settings.answers.tokens}
     recipe = stage_recipe(settings, name, own, start, questions, data)

@@ -16,8 +16,8 @@ from peft import PeftModel
 from config.errors import UserError
 from config.settings import Settings
 from config.understanding_settings import Understanding
-from runtime.built_folder import building
-from runtime.hub import resolve_model, weights_digest
+from runtime.built_folder import building, is_built
+from runtime.hub import model_digest, resolve_model
 from runtime.processes import start_process
 from runtime.recipe import Recipe
 from runtime.run_folder import log, open_run_folder
@@ -40,11 +40,16 @@ def merge(understanding: Understanding, source: str, folder: Path) -> None:
 
     Raises UserError where there is no adapter.
     """
+    inputs = {"adapter": model_digest(source), "base model": model_digest(understanding.model)}
+    recipe = Recipe("merged understanding model", {"understanding.dtype": understanding.dtype}, inputs)
+    if is_built(folder, recipe):
+        log.info("merged model: nothing has changed")
+        return
     whole = understanding.model_copy(update={"four_bit": False})  # 4 bits cannot be merged into
     model = load_whole(whole, source, "predict.model")
     if not isinstance(model, PeftModel):
         raise UserError(f"predict.model: {source} holds no adapter, there is nothing to merge")
-    with building(folder, Recipe("merged understanding model", {}, {"adapter": weights_digest(source)})) as work:
+    with building(folder, recipe) as work:
         model.merge_and_unload().save_pretrained(work)
         load_processor(resolve_model(source), "predict.model").save_pretrained(work)
 

@@ -28,12 +28,12 @@ from config.understanding_settings import Mining
 from emoset.confusability import confusability, write_confusability
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions
-from runtime.files import write_atomically
-from runtime.hub import weights_digest
+from runtime.files import file_states, write_atomically
+from runtime.hub import model_digest
 from runtime.processes import start_process
 from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import is_first_process, log, open_run_folder
-from understanding.answering import answer_all, file_states
+from understanding.answering import answer_all
 from understanding.asking import load_asker
 from understanding.kinds import multiple
 from understanding.question import Question
@@ -108,8 +108,8 @@ def _recipe(settings: Settings, reference: str | Path, questions: list[Question]
     model = settings_of("understanding", settings.understanding, set(type(settings.understanding).model_fields) - read)
     asking = settings_of("mining", settings.mining, NOT_ASKED) | settings_of("answers", settings.answers)
     inputs = {
-        "reference model": weights_digest(str(reference)),
-        "base model": weights_digest(settings.understanding.model),
+        "reference model": model_digest(str(reference)),
+        "base model": model_digest(settings.understanding.model),
         "questions": digest([asdict(question) for question in questions]),
         "images": digest(file_states(paths.values())),
     }

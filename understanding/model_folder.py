@@ -53,9 +53,12 @@ model = AutoModelForImageTextToText.from_pretrained("path/to/this/folder")
 processor = AutoProcessor.from_pretrained("path/to/this/folder")"""
 
 
+WHAT = "understanding model"  # by which its folder is known
+
+
 def model_recipe(key: str, done: Sequence[str]) -> Recipe:
     """Return what a model's folder is built from. key: a hash of all that the model was made from. done: what was done."""
-    return Recipe("understanding model", {}, {"training": key, "stages": list(done)})
+    return Recipe(WHAT, {}, {"training": key, "stages": list(done)})
 
 
 def write_model_folder(

@@ -1,6 +1,5 @@
 """What is checked, and said, before a model is loaded: what cannot be, and how large an update and a prompt are."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from config.data_settings import Machine
@@ -8,10 +7,14 @@ from config.errors import UserError
 from config.settings import Settings
 from config.understanding_settings import Understanding
 from emoset.images import load_image
+from runtime.built_folder import check_ours
 from runtime.hub import check_repository, resolve_model
+from runtime.metrics import check_tracker
+from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import is_first_process, log
 from understanding.grpo import plan
 from understanding.model import bounded, check_four_bit, conversation
+from understanding.model_folder import WHAT
 from understanding.processor import load_processor
 from understanding.question import Question
 from understanding.trainers import start_training_process
@@ -21,6 +24,9 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     """Start this process, refuse what cannot be trained, and log what a step amounts to. images: the file of every id."""
     state, grpo = start_training_process(), settings.grpo
     _check_extras(settings.understanding, settings.machine)
+    for stage in ("understanding/warm_up", "understanding/step_one", "understanding/step_two", "mining"):
+        read_recipe(settings.run / stage / RECIPE)  # refuses what an earlier version wrote
+    check_ours(settings.run / "understanding" / "model", WHAT)
     shared = plan(grpo, len(questions), grpo.steps_one)
     if shared.processes != state.num_processes:
         raise UserError(f"{shared.processes} processes were launched, but they found {state.num_processes}")
@@ -47,9 +53,6 @@ def _check_extras(understanding: Understanding, machine: Machine) -> None:
     """Raise UserError where the config asks for a package, a GPU or a repository that is not there."""
     if understanding.four_bit:
         check_four_bit()
-    if machine.tracker != "none" and not find_spec(machine.tracker):
-        raise UserError(
-            f"machine.tracker: {machine.tracker} is not installed; pip install {machine.tracker}, or choose none"
-        )
+    check_tracker(machine.tracker)
     if understanding.push_to_hub and is_first_process():
         check_repository(understanding.push_to_hub, "understanding.push_to_hub")

@@ -6,7 +6,7 @@ import transformers
 from transformers import PROCESSOR_MAPPING, AutoConfig, AutoProcessor, ProcessorMixin
 from transformers.video_processing_utils import VideoProcessorMixin
 
-from config.errors import UserError
+from config.errors import UserError, first_line
 
 
 def load_processor(name: str, setting: str = "understanding.model") -> ProcessorMixin:
@@ -20,7 +20,7 @@ def load_processor(name: str, setting: str = "understanding.model") -> Processor
     try:
         return _load(name)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"{setting}: {name!r} is neither a folder with a processor nor a name on the Hub ({reason})"
         ) from None

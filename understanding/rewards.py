@@ -1,6 +1,7 @@
 """The rewards of a completion: what its answer earns by its kind of question (understanding/kinds/), and what all share."""
 
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 
@@ -10,37 +11,45 @@ from understanding import kinds
 from understanding.answers import extract_answer
 from understanding.question import Question
 
-SHARED = ("format", "length")  # the rewards that all kinds of question share
 
-
-def rewards_of(
+def kind_reward(
     question: Question,
     completion: str,
     taxonomy: Taxonomy,
     answers: Answers,
     rewards: Rewards,
     confusability: np.ndarray | None,
-) -> dict[str, float | None]:
-    """Return the rewards of one completion by name, before their weights: of every kind of question, and of the format.
+) -> float:
+    """Return what a completion earns by its kind of question, before the kind's weight.
 
-    Those of the kinds that the question is not of are None. confusability: (K, K), for the graded reward.
+    confusability: (K, K), for the graded reward.
     """
     answer, kind = extract_answer(completion, answers.reasoning), kinds.kind_named(question.kind)
     said = None if answer is None else kind.read(answer, question.options, taxonomy, answers)
-    earned: dict[str, float | None] = {each.NAME: None for each in kinds.KINDS}
-    earned[kind.NAME] = kind.reward(question, said, taxonomy, rewards, confusability)
-    return earned | {"format": float(answer is not None)}
+    return kind.reward(question, said, taxonomy, rewards, confusability)
 
 
-def length_reward(tokens: int, limit: int) -> float:
-    """Return 0 up to `limit` tokens, from there down to -1 at twice as many, and -1 beyond."""
-    return -min(max(tokens / limit - 1, 0.0), 1.0)
+def format_reward(completion: str, tokens: int, answers: Answers, rewards: Rewards) -> float:
+    """Return 1 for a completion in the format that the questions ask for, else 0."""
+    return float(extract_answer(completion, answers.reasoning) is not None)
+
+
+def length_reward(completion: str, tokens: int, answers: Answers, rewards: Rewards) -> float:
+    """Return 0 up to `rewards.length_limit` tokens, from there down to -1 at twice as many, and -1 beyond."""
+    return -min(max(tokens / rewards.length_limit - 1, 0.0), 1.0)
+
+
+# The rewards that all kinds of question share. The weight of each is a key of the section `rewards`.
+SHARED = {"format": format_reward, "length": length_reward}
 
 
 def reward_weights(questions: Questions, rewards: Rewards) -> dict[str, float]:
-    """Return the weights of the rewards that are in use, by name: of the kinds that are asked, and of what all share."""
-    own = kinds.weights(questions, rewards) | {"format": rewards.format}
-    return own | ({"length": rewards.length} if rewards.length else {})
+    """Return the weights of the rewards that are in use, by name: of the kinds that are asked, and of what all share.
+
+    A shared reward without a weight is left out, but for the format, which is watched in every training.
+    """
+    shared = {name: getattr(rewards, name) for name in SHARED if getattr(rewards, name) or name == "format"}
+    return kinds.weights(questions, rewards) | shared
 
 
 def reward_functions(
@@ -53,35 +62,33 @@ def reward_functions(
 ) -> dict[str, Callable]:
     """Return TRL's reward functions, by the names and in the order of reward_weights.
 
-    numbered: the questions, as their data set numbers them. confusability: (K, K), for the graded reward. A kind may log
-    numbers beside its reward.
+    numbered: the questions, as their data set numbers them. confusability: (K, K), for the graded reward. The function of
+    a kind gives None for questions of other kinds, and may log numbers beside its reward.
     """
 
-    def earned(name: str, completions: list, numbers: list[int]) -> list[float | None]:
-        return [
-            rewards_of(numbered[number], completion[0]["content"], taxonomy, answers, rewards, confusability)[name]
-            for completion, number in zip(completions, numbers, strict=True)
-        ]
-
-    def of_kind(kind):
+    def of_kind(kind: ModuleType) -> Callable:
         def reward(completions, question, log_metric, **_):
-            found = earned(kind.NAME, completions, question)
-            own = [place for place, each in enumerate(found) if each is not None]
-            numbers = kind.logged([numbered[question[place]] for place in own], [found[place] for place in own], taxonomy)
+            own = [place for place, number in enumerate(question) if numbered[number].kind == kind.NAME]
+            earned: list[float | None] = [None] * len(question)
+            for place in own:
+                text = completions[place][0]["content"]
+                earned[place] = kind_reward(numbered[question[place]], text, taxonomy, answers, rewards, confusability)
+            numbers = kind.logged([numbered[question[place]] for place in own], [earned[place] for place in own], taxonomy)
             for name, value in numbers.items():
                 log_metric(name, value)
-            return found
+            return earned
 
         return reward
 
-    def of_format(completions, question, **_):
-        return earned("format", completions, question)
+    def of_all(shared: Callable) -> Callable:
+        def reward(completions, completion_ids, **_):
+            texts = [completion[0]["content"] for completion in completions]
+            return [shared(text, len(ids), answers, rewards) for text, ids in zip(texts, completion_ids, strict=True)]
 
-    def of_length(completion_ids, **_):
-        return [length_reward(len(ids), rewards.length_limit) for ids in completion_ids]
+        return reward
 
-    functions, shared = {}, dict(zip(SHARED, (of_format, of_length), strict=True))
+    functions = {}
     for name in reward_weights(questions, rewards):
-        functions[name] = shared[name] if name in shared else of_kind(kinds.kind_named(name))
+        functions[name] = of_all(SHARED[name]) if name in SHARED else of_kind(kinds.kind_named(name))
         functions[name].__name__ = name  # by which TRL logs it
     return functions

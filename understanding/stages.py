@@ -6,7 +6,6 @@
                                                 model/         what the next stage starts from
 """
 
-import gc
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from config.errors import UserError
 from config.settings import Settings
 from config.understanding_settings import Questions, Rewards, Understanding
 from runtime.built_folder import MARKER, building, is_built
-from runtime.hub import upload, weights_digest
-from runtime.processes import start_process
+from runtime.hub import model_digest, upload
+from runtime.processes import free_memory, start_process
 from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import is_first_process, log
 from runtime.stage import open_stage
@@ -61,7 +59,7 @@ class TrainingData:
 
 def base_model(understanding: Understanding) -> StageModel:
     """Return the model that the config names, untrained."""
-    return StageModel(understanding.model, weights_digest(understanding.model))
+    return StageModel(understanding.model, model_digest(understanding.model))
 
 
 def stage_recipe(
@@ -142,10 +140,3 @@ def save(folder: Path, result: StageModel, push_to_hub: str | None) -> None:
         if push_to_hub:
             upload(target, push_to_hub)
     log.info(f"the fine-tuned model is in {folder.name}/{target.name}/")
-
-
-def free_memory() -> None:
-    """Give back the memory of models that nobody holds any more; trainers hold theirs in cycles."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

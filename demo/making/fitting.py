@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from demo.making.small_models import Loss
-from runtime.files import write_atomically
 from runtime.run_folder import log
+from runtime.tensors import write_state
 
 CHECKPOINT_EVERY = 250  # steps
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -57,14 +57,6 @@ def fit(
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
             state = dict(module=module.state_dict(), average=average.state_dict(), optimizer=optimizer.state_dict())
-            _save(saved, state | {"step": step + 1})
+            write_state(saved, state | {"step": step + 1})
             log.info(f"{name}: step {step + 1:,} of {steps:,}, loss {mean:.4f}")
     return (average.module if averaged else module).eval().requires_grad_(False)
-
-
-def _save(path: Path, state: dict) -> None:
-    def write(beside: Path) -> None:
-        with open(beside, "wb") as file:  # given a name, torch.save hides a full disk in a RuntimeError
-            torch.save(state, file)
-
-    write_atomically(path, write)

@@ -34,7 +34,7 @@ from runtime.run_folder import log, open_run_folder, progress
 from understanding.answers import extract_answer
 from understanding.asking import Asker
 from understanding.processor import load_processor
-from understanding.rewards import rewards_of
+from understanding.rewards import format_reward, kind_reward
 from understanding.scoring import figures, read_answers
 
 CONTENTS, EMOTIONAL = 2000, 1920
@@ -85,8 +85,9 @@ def emotion_figures(asker: Asker, emotions: Images, reasoning: bool, rewards: Re
     groups = defaultdict(list)
     sampled = ask(asker, questions[:SAMPLED], emotions, rows[:SAMPLED], count=GROUP, temperature=1.0)
     for question, group in zip(questions, sampled, strict=False):
-        earned = [rewards_of(question, said, TAXONOMY, form, rewards, None) for said in group]
-        unequal = len({tuple(each.values()) for each in earned}) > 1
+        of_kind = [kind_reward(question, said, TAXONOMY, form, rewards, None) for said in group]
+        of_format = [format_reward(said, 0, form, rewards) for said in group]
+        unequal = len(set(zip(of_kind, of_format, strict=True))) > 1
         groups["sampled: groups of unequal rewards"].append(unequal)
         groups[f"sampled: groups of unequal rewards, {question.kind}"].append(unequal)
         texts = [extract_answer(said, reasoning) for said in group]

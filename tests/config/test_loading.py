@@ -339,5 +339,10 @@ def test_keys_that_were_renamed_still_work(overlay):
     assert settings.machine.model_dump() == {"processes": 3, "loaders": 0, "tracker": "none"}
     for new in RENAMED.values():
         assert new in dict(leaf_fields(Settings))
+    assert load(["--config", overlay("mapper: {workers: 1}\ngrpo: {workers: 1}")]).machine.loaders == 1
+    with pytest.raises(UserError, match=r"grpo\.workers is an older name of machine\.loaders, which has another"):
+        load(["--config", overlay("mapper: {workers: 1}\ngrpo: {workers: 2}")])
+    with pytest.raises(UserError, match=r"mine\.yaml: machine: expected a section of keys, found 3"):
+        load(["--config", overlay("mapper: {workers: 1}\nmachine: 3")])
     with pytest.raises(UserError, match=r"mine\.yaml: answers\.tokens: 'many' is not allowed"):
         load(["--config", overlay("grpo: {answer_tokens: many}")])

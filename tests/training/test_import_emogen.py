@@ -73,8 +73,8 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (Evil(), "fear_mean_v2.pt: no file of tensors"),
-        ({"mean": torch.zeros(6)}, "fear_mean_v2.pt: expected a Tensor, found a dict"),
+        (Evil(), "fear_mean_v2.pt is no file of tensors"),
+        ({"mean": torch.zeros(6)}, "fear_mean_v2.pt holds a dict, expected a Tensor"),
         (torch.zeros(5), r"fear_mean_v2.pt: expected 6 numbers, found a tensor of shape \(5,\)"),
         (None, "emotion_space.published: no fear_mean_v2.pt below"),
     ],

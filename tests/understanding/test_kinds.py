@@ -76,7 +76,9 @@ def rewarded(questions: list[Question], settings: Questions) -> dict[str, tuple[
     for name, function in functions.items():
         logged = {}
         numbers = list(range(len(questions)))
-        rewards = function(completions=said, question=numbers, completion_ids=[], log_metric=logged.__setitem__)
+        rewards = function(
+            completions=said, question=numbers, completion_ids=[[1]] * len(numbers), log_metric=logged.__setitem__
+        )
         found[name] = rewards, logged
     return found
 

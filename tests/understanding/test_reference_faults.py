@@ -16,7 +16,7 @@ from config.taxonomy import DEFAULT, read_taxonomy
 from understanding.blind_check import blind_table
 from understanding.kinds import misleading
 from understanding.questions import draw_questions
-from understanding.rewards import rewards_of
+from understanding.rewards import kind_reward
 
 TAXONOMY = read_taxonomy(DEFAULT)
 EMOTIONS = TAXONOMY.emotions
@@ -73,8 +73,8 @@ def test_the_best_answer_earns_the_most(monkeypatch, scoring):
             if question.kind == "misleading":
                 answer = "100" if question.is_true else "0"
                 completion = f"<think></think><answer>{answer}</answer>"
-                rewards = rewards_of(question, completion, TAXONOMY, settings.answers, settings.rewards, None)
-                earned[answer].add(rewards["misleading"])
+                reward = kind_reward(question, completion, TAXONOMY, settings.answers, settings.rewards, None)
+                earned[answer].add(reward)
         return earned
 
     assert best() == {"0": {1.0}, "100": {1.0}}

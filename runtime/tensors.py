@@ -1,0 +1,44 @@
+"""Files of tensors: safetensors of ours, and .pt files of others, of which nothing but tensors is loaded."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from config.errors import UserError, first_line
+from runtime.files import write_atomically
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
+    """Write a safetensors file whole or not at all; about: its metadata.
+
+    Not by save_file, which lets nobody but its owner read the file, whatever the umask.
+    """
+    write_atomically(path, lambda beside: beside.write_bytes(save(tensors, about)))
+
+
+def write_state(path: Path, state: Any) -> None:
+    """Write the state of a training, as torch.save does, whole or not at all."""
+
+    def write(beside: Path) -> None:
+        with open(beside, "wb") as file:  # given a name, torch.save hides a full disk in a RuntimeError
+            torch.save(state, file)
+
+    write_atomically(path, write)
+
+
+def read_tensors(path: Path, kind: type, setting: str) -> Any:
+    """Return the tensor, or the dictionary, in a .pt file; kind: torch.Tensor or dict.
+
+    Raises UserError, which names `setting`, for anything else, or where the file holds more than tensors.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
+        raise UserError(f"{setting}: {path.name} is no file of tensors ({first_line(error)})") from None
+    if not isinstance(content, kind):
+        raise UserError(f"{setting}: {path.name} holds a {type(content).__name__}, expected a {kind.__name__}")
+    return content
