@@ -59,8 +59,8 @@ class Section(BaseModel):
 class ByKind(Section):
     """A section with a number for each kind of question beside its own keys.
 
-    A kind is a file in understanding/kinds/, and its number is a key of its name. A kind that is not named here has the
-    default that its file states.
+    A kind is a file in understanding/kinds/, and its number is a key of that name. config.yaml states each default. A kind
+    that no YAML file names has the default in its own file.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -25,7 +25,7 @@ def hide_loading(*libraries) -> None:
 
 
 def resolve_model(name: str) -> str:
-    """Return the path that `name` is, counted from here or from the project's root, or else the name, for the Hub."""
+    """Return the local path of a model, if there is one here or below the project's root, and else its name on the Hub."""
     for path in (Path(os.path.expanduser(name)), ROOT / name):
         if path.exists():
             return str(path)

@@ -20,7 +20,7 @@ def start_process() -> PartialState:
     """Return the state of this process among those launched, with the libraries told to keep to themselves."""
     hide_loading(transformers)
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
-    # Without a GPU it must be told so, or each process would find itself alone.
+    # Without a GPU accelerate needs cpu=True, or each process sees itself alone.
     return PartialState(cpu=not torch.cuda.is_available())
 
 

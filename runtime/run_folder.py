@@ -1,7 +1,6 @@
 """The run folder: each stage's settings, environment, log and seconds."""
 
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -19,7 +18,7 @@ from config.errors import UserError
 from config.loading import dump
 from config.section import ROOT
 from config.settings import Settings
-from runtime.files import naming, read_json, write_json
+from runtime.files import naming, read_json, write_atomically, write_json
 
 PACKAGES = ("accelerate", "datasets", "deepspeed", "diffusers", "numpy", "pandas", "peft", "pillow", "pyarrow", "pydantic")
 PACKAGES += ("safetensors", "scikit-learn", "torch", "torchmetrics", "transformers", "trl")
@@ -119,8 +118,8 @@ def _describe(folder: Path, settings: Settings) -> logging.Handler:
         config, resolved = folder / "config.yaml", dump(settings).encode()
         if not config.is_file() or config.read_bytes() != resolved:
             _write_seconds(folder, 0.0)
-            config.write_bytes(resolved)
-        (folder / "environment.json").write_text(json.dumps(_environment(), indent=2) + "\n", encoding="utf-8")
+            write_atomically(config, lambda beside: beside.write_bytes(resolved))
+        write_json(folder / "environment.json", _environment())
     to_file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     return to_file

@@ -1,6 +1,7 @@
 """Files of tensors: safetensors of ours, and .pt files of others, of which nothing but tensors is loaded."""
 
 import pickle
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ def write_state(path: Path, state: Any) -> None:
             torch.save(state, file)
 
     write_atomically(path, write)
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """Return a hash of the numbers of a tensor on the CPU."""
+    return blake2b(memoryview(tensor.contiguous().numpy()).cast("B"), digest_size=8).hexdigest()
 
 
 def read_tensors(path: Path, kind: type, setting: str) -> Any:

@@ -30,7 +30,7 @@ def main(settings: Settings) -> None:
     log.info(f"EmoSet: {emoset.listed:,} images listed, {usable:,} usable, {len(emoset.problems):,} problems (problems.csv)")
     if data.near_duplicates is not None:
         pairs = near_duplicates(emoset.index, data.emoset, data.near_duplicates, settings.machine.processes)
-        pairs.to_csv(folder / "near_duplicates.csv", index=False)
+        write_atomically(folder / "near_duplicates.csv", lambda beside: pairs.to_csv(beside, index=False))
         log.info(f"near-duplicates across splits: {len(pairs):,} pairs (near_duplicates.csv)")
     else:
         (folder / "near_duplicates.csv").unlink(missing_ok=True)

@@ -44,6 +44,7 @@ from runtime.hub import fingerprint, load_model
 from runtime.metrics import check_tracker
 from runtime.recipe import RECIPE, Recipe, digest, read_recipe
 from runtime.run_folder import is_first_process, log, open_run_folder
+from runtime.tensors import tensor_digest
 from training.accelerator import start_accelerator
 from training.attributes import AttributeTexts, alpha_of, attribute_texts, fit_emotion_classifier
 from training.caches import moments_of, pixels_of
@@ -110,6 +111,7 @@ def prepare(settings: Settings, folder: Path) -> MapperInputs:
         "data set": emoset.fingerprint,
         "balanced set": drawn_by.key,
         "emotion space": fingerprint(space),
+        "emotion vectors": None if statistics.vectors is None else tensor_digest(statistics.vectors),
         "VAE": fingerprint(stable.vae),
         "attribute texts": texts.key if texts else None,
         "emotion confidence": digest(statistics.confidence.to_csv(index=False)),

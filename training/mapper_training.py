@@ -19,7 +19,7 @@ from config.section import relative_to_root
 from config.settings import Settings
 from runtime.built_folder import check_ours, is_built
 from runtime.hub import check_repository, fingerprints, upload
-from runtime.recipe import RECIPE, Recipe, settings_of
+from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import log, progress
 from runtime.seeds import derived_seed
 from runtime.stage import open_stage
@@ -226,7 +226,10 @@ def _recipe(options: Mapper, seed: int, resolution: int, share: Share, base: lis
     own = {"seed": seed, "models.resolution": resolution}
     own |= settings_of("mapper", options, WATCHING | IN_BATCH)
     own |= {"mapper.mixed_precision": accelerator.mixed_precision, "batch of all processes": share.total}
+    stable = inputs.stable
+    schedule = {name: value for name, value in stable.scheduler.config.items() if not name.startswith("_")}
     made_from = inputs.made_from | {"Stable Diffusion": base}
+    made_from["noise schedule"] = digest([str(schedule), stable.vae.config.scaling_factor])
     if is_deepspeed(accelerator):
         stage = accelerator.state.deepspeed_plugin.zero_stage
         made_from |= {"number of processes": share.processes, "ZeRO stage": stage}

@@ -22,6 +22,7 @@ from config.settings import Settings
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Rewards
 from emoset.reading import read_emoset
+from runtime.files import write_atomically
 from runtime.run_folder import log, open_run_folder
 from understanding import kinds
 from understanding.question import Question
@@ -42,7 +43,7 @@ def main(settings: Settings) -> None:
         draw_questions(images, taxonomy, settings.questions, answers, matrix, settings.seed + offset) for offset in (1, 0)
     )
     table = blind_table(fitting, trying, taxonomy, answers, rewards, matrix)
-    table.to_csv(folder / "blind.csv", index=False)
+    write_atomically(folder / "blind.csv", lambda beside: table.to_csv(beside, index=False))
     log.info(f"{len(trying):,} questions; mean rewards without looking at the images\n\n{as_markdown(table)}\n")
     too_good = table[table["reward"] - table["chance"] > table["tolerance"]]
     if len(too_good):

@@ -1,4 +1,4 @@
-"""Find the training images that are hard for the reference model: it answers each several times, the wrong are counted.
+"""Find the hard training images. The reference model answers about each image several times, and we count its wrong answers.
 
     python understanding/mining.py --config config/demo.yaml
     accelerate launch understanding/mining.py data.emoset=path/to/EmoSet            # as accelerate is configured
@@ -11,6 +11,7 @@ from runtime.script import read_settings, run
 
 read_settings(__name__, __doc__, "data", "machine", "answers", "understanding", "warmup", "grpo", "mining")
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from config.understanding_settings import Mining
 from emoset.confusability import confusability, write_confusability
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions
+from runtime.built_folder import lock
 from runtime.files import file_states, write_atomically
 from runtime.hub import model_digest
 from runtime.processes import start_process
@@ -45,8 +47,9 @@ NOT_ASKED = {"lowest", "highest", "easy_share", "reference"}  # of the settings,
 
 def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "mining")
-    index = read_emoset(settings.data, folder, settings.machine.processes).index
-    mine(index[index["split"] == "train"], folder, settings)
+    with lock(folder, wait=False) if is_first_process() else nullcontext():
+        index = read_emoset(settings.data, folder, settings.machine.processes).index
+        mine(index[index["split"] == "train"], folder, settings)
 
 
 def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame:
@@ -63,7 +66,7 @@ def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame
     table, made_from = folder / "errors.parquet", folder / RECIPE
     if table.is_file() and not made_from.is_file():
         raise UserError(f"{table} was written by an earlier version of this project; move {folder.name}/ away")
-    is_known = recipe.is_finished(made_from) and table.is_file()
+    is_known = recipe.is_finished(made_from) and table.is_file() and (folder / "errors.png").is_file()
     start_process().wait_for_everyone()  # all have looked before one writes
     if is_known:
         log.info("mining: mined before, and nothing has changed")

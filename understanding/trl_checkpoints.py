@@ -22,7 +22,7 @@ def newest_checkpoint(arguments: TrainingArguments) -> str | None:
 
 
 class WholeCheckpoints:
-    """For a trainer of TRL: to be named before it among the bases of a class."""
+    """Whole checkpoints for a trainer of TRL. Name this class before the trainer in the list of bases."""
 
     _beside: Path | None = None  # where a checkpoint is being written
 

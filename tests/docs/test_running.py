@@ -37,7 +37,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "path/to/published": "EmoSet's published metadata",
     "demo/run.py": "nothing: all that runs here begins with it",
     "questions.valence=1": "nothing: tests/understanding/test_understanding.py asks about valence",
-    "launch understanding/mining.py": "nothing: the same runs without accelerate, and on two processes in tests/understanding",
+    "launch understanding/mining.py": "nothing: the same command runs without accelerate",
     "predict.py predict.images": "nothing: the same runs with --config config/demo.yaml",
 }
 EMOTIONS = read_taxonomy(DEFAULT).emotions
