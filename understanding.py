@@ -49,7 +49,9 @@ def fine_tune(settings: Settings, folder: Path) -> None:
     matrix = needed_confusability(settings.questions, settings.rewards, taxonomy, settings.run)
     questions = draw_questions(train, taxonomy, settings.questions, answers, matrix, seed)
     few = settings.questions.model_copy(update={"count": grpo.evaluated_questions})
-    val_questions = draw_questions(val, taxonomy, few, answers, matrix, seed, "grpo.evaluated_questions")
+    val_questions = []
+    if grpo.evaluate_every:
+        val_questions = draw_questions(val, taxonomy, few, answers, matrix, seed, "grpo.evaluated_questions")
     data = TrainingData(emoset.fingerprint, paths, matrix, val_questions)
     check_and_announce(settings, questions, paths)
 

@@ -15,10 +15,11 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from config.decimal_yaml import YAML_ERRORS, Loader
 from config.errors import UserError, first_line
 from config.section import ROOT, ByKind, Share, question_kinds, relative_to_root
 from config.settings import Settings
-from config.text import Loader, allowed, default_text, is_section, parse
+from config.text import allowed, default_text, is_section, parse
 
 COMMAND_LINE = "command line"
 CONFIG = ROOT / "config/config.yaml"
@@ -48,10 +49,14 @@ RENAMED = {
 }
 
 
+# Keys that are gone, with the one value that changes nothing.
+GONE = {"grpo.vllm": False}
+
+
 def load(arguments: list[str], description: str = "", reads: Iterable[str] | None = None) -> Settings:
     """Return the settings that the YAML files and the command line ask for.
 
-    reads: the sections that the script reads, which --help explains; None: all of them, as --help all does.
+    reads: the sections, or keys, that the script reads, which --help explains; None: all of them, as --help all does.
     Raises UserError for whatever cannot be read or is not allowed; prints the help and exits for --help.
     """
     fields = dict(leaf_fields(Settings))
@@ -117,7 +122,7 @@ def _parser(description: str, fields: dict[str, FieldInfo], reads: set[str] | No
     groups = {}
     for key, field in fields.items():
         section = key.rpartition(".")[0]
-        if reads is not None and section and section not in reads:
+        if reads is not None and section and not {section, key} & reads:
             continue
         if section not in groups:
             doc = Settings.model_fields[section].annotation.__doc__ if section else "All scripts."
@@ -156,7 +161,7 @@ def _read_yaml(path: str | os.PathLike) -> dict:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise UserError(f"{name}, line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+    except YAML_ERRORS as error:
         reason = first_line(error)
         raise UserError(f"{name}: not valid YAML: {_cut(reason, quote=False)}") from None
     if not isinstance(content, dict | None):
@@ -186,6 +191,10 @@ def _merge(into: dict, new: dict, source: str, origin: dict[str, str], prefix: s
 def _renamed(values: dict, source: str) -> dict:
     """Return what a source states, with today's names of the keys that were renamed."""
     values = {name: dict(value) if isinstance(value, dict) else value for name, value in values.items()}
+    for old, harmless in GONE.items():
+        section, key = old.split(".")
+        if isinstance(values.get(section), dict) and values[section].get(key) is harmless:
+            del values[section][key]
     for old, new in RENAMED.items():
         section, key = old.split(".")
         if isinstance(values.get(section), dict) and key in values[section]:

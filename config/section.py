@@ -33,6 +33,7 @@ def _listed(value: Any) -> Any:
 ProjectPath = Annotated[
     Path,
     Field(strict=False),
+    BeforeValidator(lambda value: None if value == "" else value),  # which would be the project's folder
     AfterValidator(from_root),
     PlainSerializer(relative_to_root, return_type=str),
 ]
@@ -43,11 +44,13 @@ NamesAsText = BeforeValidator(
     lambda value: {str(key): "" if of is None else of for key, of in value.items()} if isinstance(value, dict) else value
 )
 Unique = AfterValidator(lambda values: values and list(dict.fromkeys(values)))  # what stands in a list twice counts once
+NoBoolean = BeforeValidator(lambda value: str(value) if isinstance(value, bool) else value)  # which is an int to Python
 OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 Weight = Annotated[float, Field(gt=0, le=1000)]
 Share = Annotated[float, Field(ge=0, le=1000)]
 BatchSize = Annotated[int, Field(ge=1, le=65536)]
-Seed = Annotated[int, Field(ge=0, le=10**15, strict=False)]  # as many as JSON holds exactly; not strict, for 0,1,2 is text
+# As many as JSON holds exactly; not strict, for 0,1,2 is text.
+Seed = Annotated[int, Field(ge=0, le=10**15, strict=False), NoBoolean]
 
 
 class Section(BaseModel):

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
+from config.decimal_yaml import YAML_ERRORS, Loader
+from config.errors import first_line
 from config.section import from_root, relative_to_root
 
 SIDES = ("positive", "negative")
@@ -76,19 +78,19 @@ def read_taxonomy(path: str | Path) -> Taxonomy:
     """
     path = from_root(Path(path))
     try:
-        members = yaml.safe_load(path.read_text(encoding="utf-8"))
+        members = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise ValueError(f"{relative_to_root(path)} cannot be read as a taxonomy: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{relative_to_root(path)} is not valid YAML: {str(error).splitlines()[0]}") from None
+    except YAML_ERRORS as error:
+        raise ValueError(f"{relative_to_root(path)} is not valid YAML: {first_line(error)}") from None
     where = f"{relative_to_root(path)} is not a taxonomy"
     if not isinstance(members, dict):
         raise ValueError(f"{where}: expected a line `name: {{side: positive, colour: '#2f7ed8'}}` for each emotion")
     opposites = members.pop(OPPOSITES, None) or {}
     if not isinstance(opposites, dict) or not all(isinstance(name, str) for name in opposites.values()):
         raise ValueError(f"{where}: {OPPOSITES}: expected `{{awe: fear, ...}}`, a negative emotion for each positive one")
-    if wrong := [name for name in members if not NAME.fullmatch(str(name))]:
-        raise ValueError(f"{where}: {wrong[0]!r} is no name; a name is of the letters a to z, digits and _")
+    if wrong := [name for name in members if not NAME.fullmatch(str(name)) or name == "none"]:
+        raise ValueError(f"{where}: {wrong[0]!r} is no name; a name is of the letters a to z, digits and _, but not 'none'")
     try:
         taxonomy = Taxonomy(path=path, members=members, opposites=tuple(opposites.items()))
     except ValidationError as invalid:

@@ -1,7 +1,6 @@
 """What a setting takes, in words, and what the text of a command line means for it."""
 
 import os
-import re
 import types
 import typing
 from pathlib import Path
@@ -12,41 +11,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from config.decimal_yaml import DIGITS, NUMBER, WHOLE, YAML_ERRORS, Loader
 from config.taxonomy import Taxonomy
-
-WHOLE = re.compile(r"[-+]?[0-9]+")
-NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
-DIGITS = 4000  # the most that Python reads as one number
-
-
-class Loader(yaml.SafeLoader):
-    """PyYAML with decimal numbers (010 is 10, 1:30 and 2024-01-01 are words, 1e-3 is a number), and `no` a word.
-
-    Of two equal keys the first is not dropped without a word: that is an error.
-    """
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key.value}' stands twice", key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
-        return super().construct_mapping(node, deep)
-
-
-_DROPPED = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp")}
-Loader.yaml_implicit_resolvers = {
-    letter: [(tag, form) for tag, form in known if tag not in _DROPPED]
-    for letter, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(rf"{WHOLE.pattern}$"), list("-+0123456789"))
-Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"{NUMBER.pattern}$"), list("-+.0123456789"))
-Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: _whole(loader.construct_scalar(node)))
-
-
-def _whole(text: str) -> int | str:
-    return int(text) if len(text) <= DIGITS else text
 
 
 def allowed(field: FieldInfo) -> str:
@@ -116,16 +82,16 @@ def _parse(text: str, annotation) -> Any:
             return _parse(text, arguments[0])
         case types.UnionType | typing.Union:
             (kind,) = (each for each in arguments if each is not type(None))
-            is_path = typing.get_origin(kind) is not list and _is_path(kind)
-            return None if text == "null" or (is_path and not text) else _parse(text, kind)
+            is_list = typing.get_origin(kind) is list
+            return None if text == "null" or not (text or is_list) else _parse(text, kind)
         case origin if origin is list:
             return _parse_list(text, arguments[0])
         case origin if origin is dict:
-            return _parse_yaml(text)
+            return _parse_yaml(text, yaml.BaseLoader if str in arguments[1:] else Loader)
     if _is_path(annotation):
         return _from_here(text) if text else None
     if annotation is int and WHOLE.fullmatch(text):
-        return _whole(text)
+        return int(text) if len(text) <= DIGITS else text
     if annotation is float and NUMBER.fullmatch(text):
         return float(text)
     return {"true": True, "false": False}.get(text.lower(), text) if annotation is bool else text
@@ -135,9 +101,12 @@ def _parse_list(text: str, item) -> Any:
     base = typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
     if typing.get_origin(base) is dict:
         return _parse_yaml(text) if text else []
-    content = _parse_yaml(text) if text.startswith("[") else text
+    is_text = base in (str, Path)
+    content = _parse_yaml(text, yaml.BaseLoader if is_text else Loader) if text.startswith("[") else text
+    if isinstance(content, list) and is_text and not all(isinstance(each, str) for each in content):
+        content = [each.strip() for each in text.strip("[]").split(",")]  # what only looks like YAML
     if isinstance(content, list):
-        listed = [str(each) if base in (str, Path) else each for each in content]
+        listed = content
     elif base is str:
         return text or []  # split at commas, or not, by the setting's own type
     else:
@@ -155,10 +124,11 @@ def _from_here(path: str) -> str:
     return os.path.join(os.getcwd(), os.path.expanduser(path))
 
 
-def _parse_yaml(text: str) -> Any:
+def _parse_yaml(text: str, loader: type = Loader) -> Any:
+    """Return what a text is in YAML; itself, where it is none. loader: BaseLoader takes numbers and the rest as typed."""
     try:
-        return yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError):  # what only looks like YAML
+        return yaml.load(text, loader)
+    except YAML_ERRORS:
         return text
 
 

@@ -9,7 +9,7 @@ image, and contact_sheet.png.
 
 from runtime.script import read_settings, run
 
-read_settings(__name__, __doc__, "data", "drawn", "machine")
+read_settings(__name__, __doc__, "data.emoset", "drawn", "machine.processes")
 
 from config.settings import Settings
 from demo.drawn.dataset import first_images, write_dataset

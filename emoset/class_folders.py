@@ -108,6 +108,8 @@ def _images(root: Path, folder: str) -> Iterator[str]:
 
 def _reason(root: Path, path: str) -> str:
     """Return why an image cannot be used; an empty text where it can."""
+    if (root / path).exists() and not (root / path).is_file():
+        return "not a file"  # a pipe would be waited for
     try:
         check_image(root / path)
     except ValueError as error:

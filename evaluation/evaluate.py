@@ -17,8 +17,10 @@ if you kill the run, the same command resumes, and a second run is quick.
 
 from runtime.script import read_settings, run
 
-READS = ("data", "machine", "models", "generate", "questions", "answers", "understanding", "mining", "evaluate")
+READS = ("data", "machine", "models", "generate", "questions", "answers", "rewards", "understanding", "mining", "evaluate")
 read_settings(__name__, __doc__, *READS)
+
+from pathlib import Path
 
 from config.errors import UserError
 from config.settings import Settings
@@ -28,7 +30,12 @@ from evaluation.measure_generation import measure_generation
 from evaluation.measure_understanding import measure_understanding, models_of
 from evaluation.metrics_json import write_metrics
 from evaluation.report import write_report
+from runtime.hub import model_digest, weights_digest
+from runtime.recipe import RECIPE, Recipe, read_recipe, settings_of
 from runtime.run_folder import is_first_process, open_run_folder
+from understanding.kinds import check_kinds
+
+PARTS = ("generation", "understanding", "cross")
 
 
 def main(settings: Settings) -> None:
@@ -38,13 +45,28 @@ def main(settings: Settings) -> None:
             f"{settings.run} holds neither generator/ nor understanding/model/: training/main.py and understanding.py make "
             "them. Or name what to measure: evaluate.models=..., evaluate.generators=..."
         )
+    check_kinds(settings.questions, settings.rewards)
     folder = open_run_folder(settings, "evaluation")
+    recipe, made_from = made_of(settings, models, generators), folder / RECIPE
+    if read_recipe(made_from) is None and any((folder / f"{part}.json").is_file() for part in PARTS):
+        raise UserError(f"{folder} was written by an earlier version of this project; move it away, or name another run")
+    if is_first_process():
+        recipe.start(made_from)
     generated = measure_generation(settings, folder) if generators else None
     understood = measure_understanding(settings, folder) if models else None
     crossed = measure_cross(settings, folder, list(models.values())[-1], generated) if models and generators else None
     if is_first_process():
         write_metrics(settings.run, settings.seed, generated, understood, crossed)
         write_report(settings)
+        recipe.finish(made_from)
+
+
+def made_of(settings: Settings, models: dict[str, str], generators: dict[str, Path]) -> Recipe:
+    """Return what the figures are made from: the settings, the models by their files, and the generators."""
+    inputs = {f"model {label}": model_digest(name) for label, name in models.items()}
+    inputs |= {f"generator {label}": weights_digest(str(path / "mapper")) for label, path in generators.items()}
+    own = {"seed": settings.seed} | settings_of("evaluate", settings.evaluate) | settings_of("answers", settings.answers)
+    return Recipe("evaluation", own | settings_of("generate", settings.generate), inputs)
 
 
 if __name__ == "__main__":

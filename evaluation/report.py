@@ -9,7 +9,8 @@ evaluation/evaluate.py writes the same report at its end.
 
 from runtime.script import read_settings, run
 
-read_settings(__name__, __doc__, "data", "mining", "evaluate")
+READS = ("data.emoset", "data.taxonomy", "mining.lowest", "mining.highest", "evaluate.contents", "evaluate.folder")
+read_settings(__name__, __doc__, *READS)
 
 from pathlib import Path
 

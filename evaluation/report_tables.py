@@ -76,7 +76,8 @@ def fusion_pictures(pairs: dict, what: str) -> list[dict]:
 def confusion_tables(folder: Path, rows: Iterable[str], what: str, corner: str, right: Mapping[str, object]) -> list[dict]:
     """Return a table for each confusion matrix in `folder`: counts, and by their share of the row how dark each cell is.
 
-    what: stands in the names of the files, confusion-<what>-<row>.csv. right: the right column of each emotion.
+    what: stands in the names of the files, confusion-<what>-<row>.csv. right: the right column of each
+    emotion, where there is one.
     """
     tables = []
     for row in rows:
@@ -87,7 +88,7 @@ def confusion_tables(folder: Path, rows: Iterable[str], what: str, corner: str, 
         shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
         cells = {
             true: [
-                {"count": count, "share": share, "right": said == str(right[true])}
+                {"count": count, "share": share, "right": said == str(right.get(true))}
                 for said, count, share in zip(counts.columns, counts.loc[true], shares.loc[true], strict=True)
             ]
             for true in counts.index

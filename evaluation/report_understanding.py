@@ -1,15 +1,16 @@
 """What the report shows of vision-language models, read from the run folder; what is not there gives nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from glob import escape
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
 from config.data_settings import Data
 from config.taxonomy import Taxonomy
 from emoset.images import load_image
-from evaluation.answers_by_emotion import true_answers
+from evaluation.answers_by_emotion import right_by_emotion
 from evaluation.report_tables import bars, by_metric, confusion_tables, emotion_bars, figures_table
 from runtime.page import picture, thumbnail
 from understanding import kinds, scoring
@@ -33,10 +34,16 @@ def understanding_part(run: Path, found: dict, data: Data, folder: Path | None) 
         "understanding_confusions": [
             table | {"caption": f"{table['caption']}: {kind.NAME} questions"}
             for kind in kinds.KINDS
-            for table in confusion_tables(evaluated, rows, kind.NAME, "true", true_answers(kind, data.taxonomy))
+            for table in confusion_tables(evaluated, rows, kind.NAME, "true", _right(evaluated, rows, kind, data.taxonomy))
         ],
         "hard": hard_images(evaluated, list(found["about"].get("models", {})), data, folder),
     }
+
+
+def _right(evaluated: Path, rows: Iterable[str], kind: ModuleType, taxonomy: Taxonomy) -> dict[str, object]:
+    """Return the right column of each emotion in a kind's confusion matrices, from the answers of the first row."""
+    files = [path for row in rows if (path := evaluated / f"answers-{row}.parquet").is_file()]
+    return right_by_emotion(kind, pd.read_parquet(files[0]), taxonomy) if files else {}
 
 
 def headline_metrics(taxonomy: Taxonomy) -> dict[str, str]:

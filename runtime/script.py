@@ -31,7 +31,8 @@ _settings: list[Settings] = []  # of the script that runs, once they are read
 def read_settings(name: str, description: str, *reads: str) -> None:
     """Read the settings of this command line, where `name` is that of a script that runs; an imported one reads none.
 
-    description: of the script, for --help. reads: the sections of the settings that it reads, for --help.
+    description: of the script, for --help. reads: the sections of the settings, or the keys, that it reads, for
+    --help.
     """
     if name != "__main__":
         return

@@ -82,7 +82,7 @@ def test_there_is_no_circle():
 def test_files_and_functions_are_short(path):
     assert path.read_text(encoding="utf-8").count("\n") < 300
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             limit = 100 if f"{name_of(path)}.{node.name}" in TRAINING_LOOPS else 60
             assert node.end_lineno - node.lineno + 1 < limit, f"{name_of(path)}.{node.name}"
 
@@ -104,7 +104,16 @@ def test_emotions_stand_in_taxonomies_alone(path):
 
 @pytest.mark.parametrize("path", sorted([*(ROOT / "evaluation").glob("*.jinja"), *(ROOT / "config").glob("*.yaml")]))
 def test_neither_pages_nor_configs_count_emotions(path):
-    assert not re.search(r"\beight\b", path.read_text(encoding="utf-8"), re.I), path.name
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"\beight\b", text, re.I), path.name
+    named = {emotion for emotion in read_taxonomy(DEFAULT).emotions if re.search(rf"\b{emotion}\b", text)}
+    assert len(named) <= 3, f"lists {', '.join(sorted(named))}"
+
+
+def test_every_room_is_known():
+    """A new folder with a package in it has its place among the rooms, from which its imports follow."""
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert packages == set(ROOMS)
 
 
 @pytest.mark.parametrize("path", PRODUCT_FILES)
@@ -113,8 +122,9 @@ def test_a_function_takes_the_sections_that_it_needs(path):
     for node in ast.walk(tree(path)):
         if not isinstance(node, ast.FunctionDef) or path.parent.name in ("config", "runtime") or node.name == "main":
             continue
-        annotations = [each.annotation for each in [*node.args.args, *node.args.kwonlyargs] if each.annotation]
-        if "Settings" not in map(ast.unparse, annotations):
+        parameters = [*node.args.args, *node.args.kwonlyargs]
+        assert all(each.annotation for each in parameters if each.arg == "settings"), f"{name_of(path)}.{node.name}"
+        if "Settings" not in [ast.unparse(each.annotation) for each in parameters if each.annotation]:
             continue
         read = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute) and is_settings(each.value)}
         handed_on = any(is_settings(given) for call in ast.walk(node) if isinstance(call, ast.Call) for given in call.args)
@@ -133,6 +143,7 @@ def test_help_explains_what_the_script_reads(path):
         if isinstance(node, ast.Expr) and ast.unparse(node.value).startswith("read_settings(")
     ]
     declared = set().union(*(values(argument, tree(path)) for argument in call.args[2:]))
+    declared = {key.partition(".")[0] for key in declared}  # of single keys their sections
     assert declared <= SECTIONS
     assert sections_read(path) <= declared, f"reads {sections_read(path) - declared} too"
     reachable = set().union(*(sections_read(each) for each in closure(path)))

@@ -29,7 +29,7 @@ from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import log
 from runtime.tensors import write_tensors
 from training.emotion_encoder import encode_images, new_encoder
-from training.encoder_training import best_epoch, fit_encoder, whole_batch
+from training.encoder_training import best_epoch, fit_encoder
 
 STAGE_VERSION = 1  # raise it when the encoder is trained, or its statistics are computed, differently
 POINTS = 4000  # of a plot
@@ -71,9 +71,8 @@ def build_emotion_space(
         "backbone": fingerprint(encoder),
         "precision": accelerator.mixed_precision,  # in which the encoder is trained, and encodes
     }
-    in_step = whole_batch(space, int((index["split"] == "train").sum()), accelerator)
-    own = {"seed": settings.seed, "data.kinds": settings.data.kinds, "batch of all processes": in_step}
-    own |= settings_of("emotion_space", space, {"imported", "published", "batch_size"})
+    own = {"seed": settings.seed, "data.kinds": settings.data.kinds}
+    own |= settings_of("emotion_space", space, {"imported", "published"})
     recipe, path = Recipe("emotion space", own, made_from), folder / RECIPE
     finished = recipe.is_finished(path)
     accelerator.wait_for_everyone()  # all have looked before one writes

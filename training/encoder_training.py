@@ -55,7 +55,7 @@ def fit_encoder(
     for split, rows in {"train": train, "val": val}.items():
         if len(rows) < accelerator.num_processes:
             raise UserError(f"data.emoset: {len(rows)} images in the {split} split; the emotion encoder needs more")
-    batch_size = whole_batch(space, len(train), accelerator)
+    batch_size = min(space.batch_size, len(train) // accelerator.num_processes) * accelerator.num_processes
     steps = len(train) // batch_size  # in an epoch; what is left over is other images in each
     encoder.to(accelerator.device, memory_format=torch.channels_last)  # a quarter faster on CPUs
     model = _distributed(encoder, accelerator)
@@ -122,11 +122,6 @@ def fit_encoder(
         (folder / CHECKPOINT).unlink(missing_ok=True)  # nothing is left to resume
     accelerator.wait_for_everyone()
     return EmotionEncoder.from_pretrained(folder / "encoder").to(accelerator.device)
-
-
-def whole_batch(space: EmotionSpace, images: int, accelerator: Accelerator) -> int:
-    """Return how many images all processes take in a step together, of the `images` of the train split."""
-    return min(space.batch_size, images // accelerator.num_processes) * accelerator.num_processes
 
 
 def supervised_contrastive(vectors: Tensor, labels: Tensor, temperature: float) -> Tensor:

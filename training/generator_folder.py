@@ -27,9 +27,9 @@ A mapper from emotion vectors to token embeddings of `{base}`, trained on {data}
 from training.pipeline import EmotionPipeline
 
 pipe = EmotionPipeline.from_pretrained("path/to/this/folder")
-pipe(emotion="awe").images[0]
-pipe(emotion={{"awe": 0.7, "fear": 0.3}}).images[0]
-pipe(prompt="a photo of a <emotion> bag", emotion="sadness", emotion_strength=0.6).images[0]
+pipe(emotion="{first}").images[0]
+pipe(emotion={{"{first}": 0.7, "{second}": 0.3}}).images[0]
+pipe(prompt="a photo of a <emotion> bag", emotion="{last}", emotion_strength=0.6).images[0]
 ```
 
 ## Training
@@ -95,9 +95,13 @@ def networks_seen(settings: Settings, attributes: bool = True) -> dict[str, str]
 
 
 def _card(settings: Settings, facts: dict) -> str:
-    rank = settings.mapper.lora_rank
+    rank, taxonomy = settings.mapper.lora_rank, settings.data.taxonomy
+    first, second = (*taxonomy.opposites, taxonomy.emotions[:2])[0]
     return CARD.format(
-        **about_data(settings.data.emoset, settings.data.taxonomy),
+        first=first,
+        second=second,
+        last=taxonomy.emotions[-1],
+        **about_data(settings.data.emoset, taxonomy),
         base=settings.models.stable_diffusion,
         splits=", ".join(settings.balance.splits),
         policy=settings.balance.policy,

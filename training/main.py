@@ -137,8 +137,10 @@ def read_images(settings: Settings, folder: Path) -> tuple[EmoSet, pd.DataFrame,
     recipe = balance_recipe(data, settings.balance, settings.seed, emoset.fingerprint)
     made_from, rows, wrong = path.with_name(RECIPE), read_balanced_set(path), ""
     if not made_from.is_file():
-        wrong = f"has no {RECIPE} beside it"
-    elif not recipe.is_started(made_from):
+        raise UserError(
+            f"{path}: an earlier version of this project drew it; move it away, and run training/dataset_balance.py again"
+        )
+    if not recipe.is_started(made_from):
         wrong = f"was drawn otherwise ({recipe.changes(made_from)})"
     elif rows is None or not recipe.is_finished(made_from):
         wrong = "is damaged, or its drawing was interrupted"

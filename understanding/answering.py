@@ -42,7 +42,8 @@ def answer_all(
     seed = derived_seed(asker.recipe, contents, batch_size, blind, count, temperature, forced)
     files = [] if blind else file_states(images[question.image_id] for question in questions)
     how = {"batch size": batch_size, "blind": blind, "answers to a question": count, "temperature": temperature}
-    how |= {"forced choice": forced, "model, tokens and pixels": asker.recipe, "arithmetic": asker.arithmetic}
+    names = [kind.NAME for kind in kinds.KINDS if forced and kind.FORCED_CHOICE]
+    how |= {"forced choice": names, "model, tokens and pixels": asker.recipe, "arithmetic": asker.arithmetic}
     recipe = Recipe("answers", {}, how | {"questions": digest(contents), "images": digest(files)})
     batches = [questions[first : first + batch_size] for first in range(0, len(questions), batch_size)]
 

@@ -7,7 +7,8 @@ Reads `<run>/understanding/model/`, or predict.model where that is set. Writes `
 
 from runtime.script import read_settings, run
 
-read_settings(__name__, __doc__, "understanding", "predict")
+MODEL = ("understanding.model", "understanding.dtype", "understanding.attention")
+read_settings(__name__, __doc__, *MODEL, "predict.model")
 
 from pathlib import Path
 

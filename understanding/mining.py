@@ -15,12 +15,11 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from config.errors import UserError
 from config.settings import Settings
@@ -172,21 +171,21 @@ def _plot(errors: pd.DataFrame, taxonomy: Taxonomy, path: Path) -> None:
     emotions, rounded = list(taxonomy.emotions), errors["error"].round(3)
     rates = sorted(rounded.unique())
     shares = pd.crosstab(errors["emotion"], rounded, normalize="index").reindex(emotions).fillna(0)
-    figure, axes = plt.subplots(figsize=(9, 1 + 0.4 * len(emotions)), layout="constrained")
+    figure = Figure(figsize=(9, 1 + 0.4 * len(emotions)), layout="constrained")
+    axes = figure.subplots()
     left = np.zeros(len(emotions))
-    colours = plt.get_cmap("cividis_r")(np.linspace(0.05, 1, max(len(rates), 2)))
+    colours = colormaps["cividis_r"](np.linspace(0.05, 1, max(len(rates), 2)))
     for rate, colour in zip(rates, colours, strict=False):
         width = shares[rate].to_numpy()
         axes.barh(emotions, width, left=left, color=colour, label=f"{rate:.0%}" if len(rates) <= 9 else None)
         left += width
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="share of the emotion's images", title="Error rate of the reference model, image by image")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.spines[["top", "right"]].set_visible(False)
     if len(rates) <= 9:
         axes.legend(title="wrong answers", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     write_atomically(path, lambda beside: figure.savefig(beside, dpi=130))
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ Prints a line or two for each image and writes `<run>/predict/predictions.jsonl`
 
 from runtime.script import read_settings, run
 
-read_settings(__name__, __doc__, "data", "answers", "understanding", "predict")
+MODEL = ("understanding.dtype", "understanding.attention", "understanding.four_bit", "understanding.max_pixels")
+read_settings(__name__, __doc__, "data.taxonomy", "answers", *MODEL, "predict")
 
 import json
 from collections.abc import Iterator

@@ -16,6 +16,7 @@ from config.errors import UserError
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from emoset.confusability import read_confusability
+from runtime.run_folder import log
 from understanding import kinds
 from understanding.kinds import multiple
 from understanding.question import Question
@@ -82,14 +83,18 @@ def evaluation_questions(
     """Return the questions of an evaluation: multiple choice about each image, and about as many of each other kind.
 
     These are the kinds that are asked by default, whatever a training asks, and those with a share in the settings. Wrong
-    emotions are asked about uniformly, whatever is confusable. Where the images are too few for an equal number of every
-    case, or not of all emotions, only multiple choice is asked.
+    emotions are asked about uniformly, whatever is confusable. A kind is left out, and the log says so, where the images are
+    too few for an equal number of its cases, or not of every emotion.
     """
     about_each = multiple_choice(images, taxonomy, answers, seed)
     shares = kinds.shares(questions)
-    others = [kind for kind in kinds.KINDS if kind is not multiple and (kind.SHARE or shares[kind.NAME])]
-    too_few = any(len(images) < _cases(kind, taxonomy) for kind in others)
-    if too_few or not others or images["emotion"].nunique() < len(taxonomy):
+    wanted = [kind for kind in kinds.KINDS if kind is not multiple and (kind.SHARE or shares[kind.NAME])]
+    has_every_emotion = images["emotion"].nunique() == len(taxonomy)
+    others = [kind for kind in wanted if has_every_emotion and len(images) >= _cases(kind, taxonomy)]
+    if left_out := [kind.NAME for kind in wanted if kind not in others]:
+        why = "too few for an equal number of every case" if has_every_emotion else "not of every emotion"
+        log.info(f"no questions of the kinds {', '.join(left_out)}: {len(images)} images are {why}")
+    if not others:
         return about_each
     equal = {kind.NAME: float(kind in others) for kind in kinds.KINDS}
     rest = questions.model_copy(update=equal | {"confusable_share": 0.0, "count": len(others) * len(images)})

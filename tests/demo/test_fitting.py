@@ -46,7 +46,7 @@ def test_stopped_it_goes_on_from_its_checkpoint_to_the_same_weights(fit):
 
 
 def test_a_full_disk_is_said_to_be_full(fit, monkeypatch):
-    monkeypatch.setattr(fitting, "write_atomically", lambda path, write: write(Path("/dev/full")))
+    monkeypatch.setattr("runtime.tensors.write_atomically", lambda path, write: write(Path("/dev/full")))
     with pytest.raises(OSError, match="No space left") as error:
         fit("full")
     assert error.value.errno == errno.ENOSPC

@@ -229,8 +229,9 @@ def test_a_new_kind_of_question_reaches_every_part_of_the_report(tmp_path, drawn
     )
     monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, arousal))
     make_understanding(tmp_path, drawn)
-    rows = [("arousal", emotion, None, [], said) for emotion in EMOTIONS for said in ("calm", "calm", "excited", "both")]
-    answers = pd.DataFrame(rows, columns=["kind", "emotion", "asked", "options", "completion"])
+    said = ("calm", "calm", "excited", "both")
+    rows = [("x", "arousal", emotion, None, [], 0, each) for emotion in EMOTIONS for each in said]
+    answers = pd.DataFrame(rows, columns=["image_id", "kind", "emotion", "asked", "options", "phrasing", "completion"])
     answers = read_answers(answers, TAXONOMY, Answers(reasoning=False))
     matrix = confusions(answers, TAXONOMY)["arousal"]
     assert matrix.loc["awe"].to_dict() == {"excited": 1, "calm": 2, "none": 1}

@@ -42,6 +42,9 @@ from config.errors import UserError
 from config.understanding_settings import Questions, Rewards
 from understanding.kinds import binary, misleading, multiple, valence
 
+NAMES = ("NAME", "SHARE", "WEIGHT", "PHRASINGS", "COLUMN", "FORCED_CHOICE", "CURVES", "ALWAYS", "cases", "draw", "options")
+NAMES += ("text", "truth", "allowed", "right_answer", "read", "reward", "chance", "blind_answers", "logged", "figures")
+NAMES += ("metrics",)
 KINDS: tuple[ModuleType, ...] = (binary, multiple, misleading, valence)
 
 
@@ -51,7 +54,13 @@ def kind_named(name: str) -> ModuleType:
 
 
 def check_kinds(questions: Questions, rewards: Rewards) -> None:
-    """Raise UserError for a share or a weight of a kind that is not in KINDS, and where every share is 0."""
+    """Raise UserError for a share or a weight of a kind that is not in KINDS, and where every share is 0.
+
+    Raises AttributeError for a kind that lacks one of NAMES.
+    """
+    for kind in KINDS:
+        for name in NAMES:
+            getattr(kind, name)
     known = [kind.NAME for kind in KINDS]
     for section, stated in (("questions", questions.by_kind), ("rewards", rewards.by_kind)):
         for name in stated:

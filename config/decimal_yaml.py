@@ -1,0 +1,43 @@
+"""YAML as the settings are written in it: decimal numbers, and words that stay words."""
+
+import re
+
+import yaml
+
+WHOLE = re.compile(r"[-+]?[0-9]+")
+NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+DIGITS = 4000  # the most that Python reads as one number
+
+
+class Loader(yaml.SafeLoader):
+    """PyYAML with decimal numbers (010 is 10, 1:30 and 2024-01-01 are words, 1e-3 is a number), and `no` a word.
+
+    Of two equal keys the first is not dropped without a word: that is an error.
+    """
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{key.value}' stands twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
+        return super().construct_mapping(node, deep)
+
+
+_DROPPED = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp")}
+Loader.yaml_implicit_resolvers = {
+    letter: [(tag, form) for tag, form in known if tag not in _DROPPED]
+    for letter, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(rf"{WHOLE.pattern}$"), list("-+0123456789"))
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"{NUMBER.pattern}$"), list("-+.0123456789"))
+Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: _whole(loader.construct_scalar(node)))
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if len(text) <= DIGITS else text
+
+
+# What constructing a value may raise, of text that only looks like YAML.
+YAML_ERRORS = (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError)
