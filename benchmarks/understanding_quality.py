@@ -27,7 +27,7 @@ from config.settings import Settings
 SEEDS = (0, 1, 2)
 DRAWING = 1000  # the seed of the images that are measured on
 METRICS = {
-    "eight-way": "multiple_balanced_accuracy",
+    "multiple choice": "multiple_balanced_accuracy",
     "forced choice": "multiple_forced_balanced_accuracy",
     "binary": "binary_balanced_accuracy",
     "AUROC": "misleading_auroc",

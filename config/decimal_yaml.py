@@ -12,8 +12,16 @@ DIGITS = 4000  # the most that Python reads as one number
 class Loader(yaml.SafeLoader):
     """PyYAML with decimal numbers (010 is 10, 1:30 and 2024-01-01 are words, 1e-3 is a number), and `no` a word.
 
-    Of two equal keys the first is not dropped without a word: that is an error.
+    Of two equal keys the first is not dropped without a word: that is an error. So is a value that does not fit its tag
+    (`!!bool x`), with the line that it stands in.
     """
+
+    def construct_object(self, node, deep=False):
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, AttributeError, KeyError):
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            raise yaml.constructor.ConstructorError(None, None, f"{tag} does not fit this value", node.start_mark) from None
 
     def construct_mapping(self, node, deep=False):
         seen = set()

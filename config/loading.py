@@ -47,8 +47,6 @@ RENAMED = {
         "checkpoints_kept",
     )
 }
-
-
 # Keys that are gone, with the one value that changes nothing.
 GONE = {"grpo.vllm": False}
 
@@ -71,6 +69,8 @@ def load(arguments: list[str], description: str = "", reads: Iterable[str] | Non
         raise UserError(f"{COMMAND_LINE}: a setting is written key=value, found {_cut(unknown[0])}")
     if unknown:
         key = unknown[0].lstrip("-").split("=")[0]
+        if any(each.startswith(f"{key}.") for each in fields):
+            raise UserError(f"{COMMAND_LINE}: {key} is a section of keys; set {key}.<key>=value; --help lists them")
         raise UserError(f"{COMMAND_LINE}: {_unknown_key(key, fields)}")
     sources = [(relative_to_root(CONFIG), _config_yaml())]
     sources += [(relative_to_root(Path(path)), _read_yaml(path)) for path in known.config]
