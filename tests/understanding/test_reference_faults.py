@@ -124,7 +124,7 @@ def asked(quick, fine_tune, understanding_script, monkeypatch):
 def test_no_test_image_is_trained_on(asked, emoset_copy):
     lists = {split: json.loads((emoset_copy / f"{split}.json").read_text()) for split in ("train", "val", "test")}
     split_of = {image_id: split for split, rows in lists.items() for _, image_id, *_ in rows}
-    images = asked(data={"emoset": str(emoset_copy)})
+    images = asked(data={"emoset": str(emoset_copy)}, grpo={"evaluate_every": 1})
     for stage in ("warm_up", "step_one", "mined", "step_two"):
         assert {split_of[image_id] for image_id in images[stage]} == {"train"}, stage
     assert {split_of[image_id] for image_id in images["val"]} == {"val"}

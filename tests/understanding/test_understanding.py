@@ -153,7 +153,7 @@ def test_another_architecture_other_emotions_and_valence_go_through_all_stages(q
         ({"questions": {"count": 100}}, r"questions\.count: 100 leave binary with fewer than 64"),
         ({"understanding": {"push_to_hub": "no such name"}}, r"understanding\.push_to_hub: 'no such name' cannot be"),
         ({"machine": {"tracker": "wandb"}}, r"machine\.tracker: wandb is not installed; pip install wandb"),
-        ({"questions": {"multiple": 2.0}}, r"grpo\.evaluated_questions: 192 leave binary with fewer than 64"),
+        ({"questions": {"multiple": 2.0}, "grpo": {"evaluate_every": 1}}, r"evaluated_questions: 192 leave binary with few"),
         ({"questions": {"confusable_share": 0.5}}, r"confusability\.json is not there; training/main\.py makes it"),
         ({"data": {"emoset": "/nowhere"}}, r"/nowhere"),
     ],
