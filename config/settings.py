@@ -32,6 +32,8 @@ class Settings(Section):
     """Seed of everything that is random."""
     run: ProjectPath = Path("runs/full")
     """Run folder. Each script writes into a folder of its own in it."""
+    check: bool = False
+    """Stop after all checks and print what the run would take. Nothing is computed or written."""
     data: Data = Data()
     balance: Balance = Balance()
     machine: Machine = Machine()

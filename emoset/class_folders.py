@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config.errors import UserError
-from emoset.images import check_image
+from emoset.images import ImageError, check_image
 from emoset.imported_layout import Imported, split_of
 from emoset.selection import SUFFIXES
 from runtime.links import link_files
@@ -112,8 +112,8 @@ def _reason(root: Path, path: str) -> str:
         return "not a file"  # a pipe would be waited for
     try:
         check_image(root / path)
-    except ValueError as error:
-        return str(error)
+    except ImageError as error:
+        return error.reason
     return ""
 
 

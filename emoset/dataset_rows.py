@@ -18,7 +18,7 @@ from PIL import Image
 
 from config.data_settings import Source
 from config.errors import UserError, first_line
-from emoset.images import check_image
+from emoset.images import ImageError, check_image
 from emoset.imported_layout import Imported, emotions_of, split_of
 from runtime.files import write_atomically
 from runtime.run_folder import progress
@@ -152,9 +152,9 @@ def _write_image(work: Path, about: dict, stored: dict | bytes | None) -> dict:
     (work / image).write_bytes(content)
     try:
         check_image(work / image)
-    except ValueError as error:
+    except ImageError as error:
         (work / image).unlink()
-        return problem | {"problem": str(error)}
+        return problem | {"problem": error.reason}
     return about | {"image": image}
 
 

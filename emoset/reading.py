@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from config.data_settings import Data
 from config.errors import UserError
 from emoset.annotation import check_entry, inside, read_annotation, read_attributes
-from emoset.images import check_image
+from emoset.images import ImageError, check_image
 from emoset.labels import KINDS, SPLITS, attribute_name
 from runtime.built_folder import lock
 from runtime.files import write_atomically
@@ -220,8 +220,9 @@ def _read_images(data: Data, vocabulary: dict | None, entries: list[tuple]) -> t
                 problems += [(image_id, annotation, problem, "label") for problem in unknown]
             file = image
             width, height = check_image(inside(root, image), data.decode)
-        except ValueError as error:
-            problems.append((image_id, file, str(error), "image"))
+        except (ValueError, ImageError) as error:
+            reason = error.reason if isinstance(error, ImageError) else str(error)
+            problems.append((image_id, file, reason, "image"))
             continue
         known = {
             "image_id": image_id,

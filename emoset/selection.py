@@ -6,7 +6,7 @@ from random import Random
 import pandas as pd
 
 from config.errors import UserError
-from emoset.images import check_image
+from emoset.images import ImageError, check_image
 from runtime.run_folder import log
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -27,8 +27,8 @@ def read_folder(root: Path, emotions: tuple[str, ...], setting: str = "evaluate.
         for path in sorted(path for path in child.rglob("*") if path.suffix.lower() in SUFFIXES):
             try:
                 check_image(path)
-            except ValueError as reason:
-                broken.append(f"{path.relative_to(root)} ({reason})")
+            except ImageError as error:
+                broken.append(f"{path.relative_to(root)} ({error.reason})")
                 continue
             rows.append((path.relative_to(root).as_posix(), child.name.lower(), path))
     if broken:

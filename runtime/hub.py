@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from huggingface_hub import create_repo, upload_folder
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import enable_progress_bars
+from transformers import PreTrainedModel
 
 from config.errors import UserError, first_line
 from config.section import ROOT
@@ -32,15 +34,29 @@ def resolve_model(name: str) -> str:
     return name
 
 
-def load_model(kind, name: str, setting: str, **options):
-    """Return `kind.from_pretrained` of a model that the setting `setting` names; raises UserError where there is none."""
+def load_model(kind, name: str, setting: str, added: Sequence[str] = (), **options):
+    """Return `kind.from_pretrained` of a model that the setting `setting` names.
+
+    added: how the names of weights begin that the model may lack, since we train them.
+    Raises UserError where there is no such model, and where it lacks other weights, which would be random numbers.
+    """
+    is_model = hasattr(kind, "_model_mapping") or (isinstance(kind, type) and issubclass(kind, PreTrainedModel))
+    if is_model:
+        options["output_loading_info"] = True
     try:
-        return kind.from_pretrained(resolve_model(name), **options)
+        loaded = kind.from_pretrained(resolve_model(name), **options)
     except (OSError, HFValidationError, RepositoryNotFoundError, ValueError) as error:
         reason = first_line(error)
         raise UserError(
             f"{setting}: {name!r} is neither a folder with such a model nor a name on the Hub ({reason})"
         ) from None
+    if not is_model:
+        return loaded
+    model, loading = loaded
+    if missing := sorted(key for key in loading["missing_keys"] if not key.startswith(tuple(added))):
+        some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise UserError(f"{setting}: {name!r} is no whole {type(model).__name__}: it lacks the weights {some}")
+    return model
 
 
 def weights_digest(name: str) -> str:

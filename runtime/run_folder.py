@@ -32,8 +32,9 @@ def open_run_folder(settings: Settings, stage: str) -> Path:
 
     Of many processes only the first, by the launcher's RANK, writes and logs. Its `seconds.json` is of all runs with the
     same config: it begins at 0 with a config that is new there, and a folder from before there were such files gets none.
+    With check=true nothing is written and nothing is made.
     """
-    folder = _make_folder(settings.run / stage)
+    folder = settings.run / stage if settings.check else _make_folder(settings.run / stage)
     log.handlers.clear()
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -41,8 +42,11 @@ def open_run_folder(settings: Settings, stage: str) -> Path:
         log.addHandler(logging.NullHandler())
         return folder
     logging.raiseExceptions = False  # a closed pipe or a full disk must not print a traceback for each line
-    log.addHandler(_describe(folder, settings))
     log.addHandler(logging.StreamHandler(sys.stdout))
+    if settings.check:
+        _check_writable(folder)
+        return folder
+    log.addHandler(_describe(folder, settings))
     _opened.append(folder)
     return folder
 
@@ -110,6 +114,15 @@ def _make_folder(folder: Path) -> Path:
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"run: {folder} cannot be made, a file stands in the way; choose another run folder") from None
     return folder
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise UserError unless `folder` is one that can be written to, or can be made."""
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    if not place.is_dir():
+        raise UserError(f"run: {folder} cannot be made, a file stands in the way; choose another run folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"run: {place} cannot be written to; choose another run folder")
 
 
 def _describe(folder: Path, settings: Settings) -> logging.Handler:

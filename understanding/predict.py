@@ -20,7 +20,7 @@ import pandas as pd
 from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
-from emoset.images import check_image
+from emoset.images import ImageError, check_image
 from emoset.selection import SUFFIXES
 from runtime.files import write_atomically
 from runtime.run_folder import log, open_run_folder
@@ -85,8 +85,8 @@ def images_at(path: Path) -> list[Path]:
     for each in found:
         try:
             check_image(each, decode=True)
-        except (ValueError, OSError) as reason:
-            raise UserError(f"predict.images: {each}: {reason}") from None
+        except ImageError as error:
+            raise UserError(f"predict.images: {error}") from None
     return found
 
 

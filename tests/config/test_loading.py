@@ -221,7 +221,7 @@ def help_of(script: str, *arguments: str) -> str:
 def test_help_explains_the_keys_that_the_script_reads_and_loads_nothing_heavy():
     shown = help_of("training/dataset_balance.py", "--help")
     read = [key for key, _ in leaf_fields(Settings) if f" --{key} " in shown]
-    assert {key.partition(".")[0] for key in read} == {"seed", "run", "data", "balance", "machine"}
+    assert {key.partition(".")[0] for key in read} == {"seed", "run", "check", "data", "balance", "machine"}
     assert "--help all" in shown
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoset.images import HEAD_BYTES, check_image, load_image
+from emoset.images import HEAD_BYTES, ImageError, check_image, load_image
 
 RED, GREEN = (204, 51, 51), (51, 153, 51)  # both are in the palette that PIL takes for GIF and P
 
@@ -116,7 +116,7 @@ def broken(path, how):
 )
 def test_what_cannot_be_used_has_a_reason(tmp_path, how, reason):
     broken(tmp_path / "a.jpg", how)
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(ImageError, match=reason):
         check_image(tmp_path / "a.jpg")
 
 
@@ -127,7 +127,7 @@ def test_only_decoding_finds_damage_within(tmp_path):
     content[1000:1400] = bytes(400)
     (tmp_path / "a.png").write_bytes(content)
     assert check_image(tmp_path / "a.png") == (64, 64)
-    with pytest.raises(ValueError, match="cannot be"):
+    with pytest.raises(ImageError, match="cannot be"):
         check_image(tmp_path / "a.png", decode=True)
 
 
@@ -170,6 +170,6 @@ def test_any_byte_may_be_wrong(two_halves, tmp_path):
 def test_unreadable(two_halves, tmp_path):
     two_halves.save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").chmod(0)
-    with pytest.raises(ValueError, match="permission denied"):
+    with pytest.raises(ImageError, match="permission denied"):
         check_image(tmp_path / "a.jpg")
     shutil.rmtree(tmp_path, ignore_errors=True)
