@@ -103,7 +103,7 @@ def is_up_to_date(target: Path, recipe: Recipe) -> bool:
     if is_built(target, recipe):
         log.info(f"{IMPORTED}: nothing has changed; everything stays as it is")
         return True
-    if (target / MARKER).exists():
+    if read_recipe(target / MARKER):  # of one that is damaged, `building` tells
         log.info(f"{IMPORTED}: {recipe.changes(target / MARKER)}")
     return False
 

@@ -1,10 +1,11 @@
 """What the model cards of both halves say of the data: their name, their terms, and what a model cannot know from them."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from config.taxonomy import DEFAULT, Taxonomy, read_taxonomy
 from runtime.built_folder import MARKER, OLD_MARKER
-from runtime.files import read_json
+from runtime.files import DamagedError, read_json
 from runtime.recipe import read_recipe
 
 LICENCE = """license: other
@@ -28,7 +29,10 @@ IMPORTED = "imported data set"
 
 def about_data(emoset: Path, taxonomy: Taxonomy) -> dict[str, str]:
     """Return of the data set in a folder: `data`, its name; `licence`, lines of a card's head; `limits`, items of a list."""
-    emotions, built = ", ".join(taxonomy.emotions), read_recipe(emoset / MARKER) or read_json(emoset / OLD_MARKER)
+    emotions, built = ", ".join(taxonomy.emotions), read_recipe(emoset / MARKER)
+    if not built:
+        with suppress(DamagedError):
+            built = read_json(emoset / OLD_MARKER)
     if not built and taxonomy.emotions == read_taxonomy(DEFAULT).emotions:
         return {"data": "EmoSet", "licence": LICENCE, "limits": LIMITS.format(emotions=emotions)}
     if not built:

@@ -48,7 +48,8 @@ def main(settings: Settings) -> None:
     check_kinds(settings.questions, settings.rewards)
     folder = open_run_folder(settings, "evaluation")
     recipe, made_from = made_of(settings, models, generators), folder / RECIPE
-    if read_recipe(made_from) is None and any((folder / f"{part}.json").is_file() for part in PARTS):
+    read_recipe(made_from)  # refuses what another version wrote
+    if not made_from.is_file() and any((folder / f"{part}.json").is_file() for part in PARTS):
         raise UserError(f"{folder} was written by an earlier version of this project; move it away, or name another run")
     if is_first_process():
         recipe.start(made_from)

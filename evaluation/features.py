@@ -51,13 +51,13 @@ class FeatureCache:
         inputs = {"network": network.key, "images": digest(image_states(images))}
         recipe = Recipe("features of images", {"evaluate.batch_size": size}, inputs)
 
-        def write(number: int, beside: Path) -> None:
+        def make(number: int) -> bytes:
             batch = [load_image(path) for path in images["path"].iloc[number * size : (number + 1) * size]]
             with torch.no_grad():
                 features = network.run(batch).float().cpu().contiguous()
-            beside.write_bytes(save({"features": features}))  # not save_file, which lets nobody but its owner read it
+            return save({"features": features})
 
-        files = kept_batches(self.folder, recipe, -(-len(images) // size), ".safetensors", write, what)
+        files = kept_batches(self.folder, recipe, -(-len(images) // size), ".safetensors", make, what)
         return torch.cat([load_file(file)["features"] for file in files])
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from config.errors import UserError
-from runtime.files import naming
+from runtime.files import DamagedError, read_json, settle
+from runtime.full_disk import naming
 from runtime.recipe import Recipe, read_recipe
+from runtime.run_folder import log
 
 MARKER = ".recipe.json"
 OLD_MARKER = ".built.json"  # of earlier versions of this project
@@ -34,11 +36,14 @@ def lock(folder: Path, wait: bool = True) -> Iterator[None]:
 
 
 def check_ours(folder: Path, what: str) -> None:
-    """Raise UserError unless `folder` is missing, empty, or a `what` that this project has built."""
+    """Raise UserError unless `folder` is missing, empty, or a `what` that this project has built, or has begun to.
+
+    A marker that is empty, cut off or damaged is one of unfinished work.
+    """
     written = read_recipe(folder / MARKER)
     if written and written["what"] != what:
         raise UserError(f"{folder} was built by this project, but is no {what}; name another folder")
-    if written:
+    if written or is_damaged(folder):
         return
     if (folder / OLD_MARKER).is_file():
         raise UserError(f"{folder} was built by an earlier version of this project; remove it, or name another folder")
@@ -46,6 +51,16 @@ def check_ours(folder: Path, what: str) -> None:
     is_foreign = folder.is_dir() and any(not child.name.endswith(MARKER) for child in folder.iterdir())
     if folder.is_symlink() or folder.is_file() or is_foreign:
         raise UserError(f"{folder} exists and was not built by this project; it stays as it is: name another folder")
+
+
+def is_damaged(folder: Path) -> bool:
+    """Tell whether `folder` has a marker of ours, and one that cannot be read."""
+    try:
+        old = read_json(folder / OLD_MARKER)
+    except DamagedError:
+        old = None
+    has_marker = (folder / MARKER).is_file() or (folder / OLD_MARKER).is_file()
+    return has_marker and old is None and read_recipe(folder / MARKER) is None
 
 
 def is_built(folder: Path, recipe: Recipe) -> bool:
@@ -64,6 +79,8 @@ def building(folder: Path, recipe: Recipe, resume: bool = False) -> Iterator[Pat
     beside, old = _beside(folder, "new"), _beside(folder, "old")
     for place in (folder, beside, old):
         check_ours(place, recipe.what)
+    if is_damaged(folder):
+        log.info(f"{folder.name}/: its marker is cut off or damaged; what is there counts as unfinished and is made again")
     resumed = resume and recipe.is_started(beside / MARKER)
     if not resumed:
         _remove(beside)
@@ -73,8 +90,9 @@ def building(folder: Path, recipe: Recipe, resume: bool = False) -> Iterator[Pat
         beside.mkdir(parents=True)
     recipe.start(beside / MARKER)
     try:
-        with naming(folder):
+        with naming(folder, beside):
             yield beside
+            settle(beside, beside / MARKER)
         recipe.finish(beside / MARKER)
         if folder.exists():
             folder.rename(old)
@@ -98,9 +116,10 @@ def _remove(folder: Path) -> None:
     for child in folder.iterdir():
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)
-        elif child.name != MARKER:
+        elif child.name not in (MARKER, OLD_MARKER):
             child.unlink()
-    (folder / MARKER).unlink(missing_ok=True)
+    for marker in (OLD_MARKER, MARKER):
+        (folder / marker).unlink(missing_ok=True)
     folder.rmdir()
 
 

@@ -1,42 +1,54 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, also after a full disk and a power cut."""
 
+import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from config.errors import UserError
+from runtime.full_disk import naming
 
-def write_atomically(path: Path, write: Callable[[Path], Any], sync: bool = False) -> None:
+
+class DamagedError(UserError, ValueError):
+    """A file that this project has written, and that is empty, cut off or damaged."""
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any], sync: bool = True) -> None:
     """Let `write` make a file beside `path` and rename it into place: readers see the old file or the whole new one.
 
-    sync: return when both the file and its name are on the disk, so that they survive a power cut too.
+    sync: return when both the file and its name are on the disk, so that they survive a power cut too, and nothing that is
+    written later survives without them. A full disk is an OSError that names `path`, whatever the writer made of it.
     """
     # Not the process's id, which another machine that shares the disk may have too. The suffix stays: some writers go by it.
     beside = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
-        with naming(path):
+        with naming(path, beside):
             write(beside)
             if sync:
-                _sync(beside)
-        beside.replace(path)
-        if sync:
-            _sync(path.parent)
+                sync_to_disk(beside)
+            beside.replace(path)
+            if sync:
+                sync_to_disk(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Any, sync: bool = False) -> None:
+def write_json(path: Path, content: Any, sync: bool = True) -> None:
     """Write JSON, whole or not at all."""
     text = json.dumps(content, indent=1) + "\n"
     write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"), sync)
 
 
 def read_json(path: Path) -> Any:
-    """Return a JSON file's content; None where there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """Return a JSON file's content; None where there is no such file. Raises DamagedError for what is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (ValueError, RecursionError):
+        raise DamagedError(f"{path}: is cut off or damaged; remove it, and make it again") from None
 
 
 def file_states(paths: Iterable[Path]) -> list[list[int]]:
@@ -44,18 +56,30 @@ def file_states(paths: Iterable[Path]) -> list[list[int]]:
     return [[state.st_size, state.st_mtime_ns] for state in (path.stat() for path in paths)]
 
 
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let an OSError that names no file, as a full disk's often does not, name `path`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno and not error.filename:
-            error.filename = str(path)
-        raise
+def file_digest(path: Path) -> str:
+    """Return a hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
-def _sync(path: Path) -> None:
+def settle(folder: Path, example: Path) -> None:
+    """Let all in `folder` be on the disk, and let who may read `example`, a file of ours, read what libraries wrote.
+
+    safetensors lets nobody but the owner read what it saves. Links are passed over: they are somebody else's files too.
+    """
+    allowed = example.stat().st_mode & 0o666
+    for path in (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
+        state = path.stat()
+        if state.st_nlink > 1:
+            continue
+        if allowed & ~state.st_mode:
+            with suppress(OSError):  # of a disk that knows no permissions
+                path.chmod(state.st_mode | allowed)
+        sync_to_disk(path)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Return when a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -3,11 +3,13 @@
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from config.errors import UserError
 from runtime.files import write_atomically
+from runtime.full_disk import naming
 
 
 def check_tracker(tracker: str) -> None:
@@ -22,24 +24,25 @@ class MetricsFile:
     def __init__(self, folder: Path, step: int = 0, by: str = "step"):
         """Go on after `step`: lines of later steps, written before the run was killed, are dropped. by: step or epoch."""
         self.path, self.by = folder / "metrics.jsonl", by
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)[by] <= step]
-        text = "".join(f"{line}\n" for line in kept)
+        kept = [line for line in read_metrics(folder) if _is_number(line.get(by)) and line[by] <= step]
+        text = "".join(f"{json.dumps(line)}\n" for line in kept)
         write_atomically(self.path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def write(self, step: int, numbers: Mapping[str, object], digits: int | None = 6) -> None:
         """Append the finite numbers of a step, rounded to `digits` decimals; what is no number is left out."""
         kept = {name: value for name, value in numbers.items() if _is_number(value) and name != self.by}
         kept = {name: value if digits is None else round(value, digits) for name, value in kept.items()}
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({self.by: step} | kept) + "\n")
 
 
 def read_metrics(folder: Path) -> list[dict]:
-    """Return the lines of a folder's metrics.jsonl, but one that a kill cut off; none where there is no such file."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    """Return the lines of a folder's metrics.jsonl, but what a kill cut off or a disk damaged; none without such a file."""
+    path, found = folder / "metrics.jsonl", []
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        with suppress(ValueError, RecursionError):
+            found.append(json.loads(line))
+    return [line for line in found if isinstance(line, dict) and line and all(map(_is_number, line.values()))]
 
 
 def _is_number(value: object) -> bool:

@@ -9,11 +9,11 @@ from typing import TypeVar
 import torch
 import transformers
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 
 from runtime.hub import hide_loading
 
-Item = TypeVar("Item")
+Item, Found = TypeVar("Item"), TypeVar("Found")
 
 
 def start_process() -> PartialState:
@@ -37,6 +37,12 @@ def shared_work(items: Sequence[Item], is_missing: Callable[[Item], bool]) -> It
     missing = [item for place, item in enumerate(items) if place in found]
     yield missing, missing[state.process_index :: state.num_processes]
     state.wait_for_everyone()
+
+
+def of_first(find: Callable[[], Found]) -> Found:
+    """Return what `find` gives on the main process, to all of them. All processes call it together."""
+    found = [find() if start_process().is_main_process else None]
+    return broadcast_object_list(found)[0]
 
 
 def free_memory() -> None:

@@ -22,6 +22,7 @@ from runtime.files import write_json
 
 RECIPE = "recipe.json"  # in a stage's folder
 FORMAT = 1
+PARTS = {"what": str, "finished": bool, "settings": dict, "inputs": dict}  # and of which kind each is
 LONGEST = 60  # characters of a value in a log
 
 
@@ -60,18 +61,21 @@ class Recipe:
 
     def start(self, path: Path) -> None:
         """Write into `path` that the result is being made."""
-        write_json(path, self.content | {"finished": False}, sync=True)
+        write_json(path, self.content | {"finished": False})
 
     def finish(self, path: Path) -> None:
         """Write into `path` that the result is there."""
-        write_json(path, self.content | {"finished": True}, sync=True)
+        write_json(path, self.content | {"finished": True})
 
     def changes(self, path: Path) -> str:
         """Return in words what differs from the recipe in `path`, which is another one or the same.
 
         `mapper.learning_rate 0.001 → 0.002; the data are the same`
         """
-        changed, inputs = self._differences(read_recipe(path) or {"what": "", "settings": {}, "inputs": {}})
+        written = read_recipe(path)
+        if written is None and path.is_file():
+            return f"{path.name} is cut off or damaged, so what is there counts as unfinished"
+        changed, inputs = self._differences(written or {"what": "", "settings": {}, "inputs": {}})
         keys = ", ".join(f"{key} {_shown(old)} → {_shown(new)}" for key, (old, new) in changed.items())
         others = f"changed: {', '.join(inputs)}" if inputs else "the data are the same"
         return f"{keys}; {others}" if keys else others
@@ -89,23 +93,22 @@ ABSENT = "absent"
 
 
 def read_recipe(path: Path) -> dict | None:
-    """Return what a recipe's file holds; None where there is none.
+    """Return what a recipe's file holds; None where there is none, or one that is empty, cut off or damaged.
 
-    Raises UserError for a file that an earlier version of this project wrote, or that is damaged: whether the result beside
-    it is up to date cannot be told, and nothing is made again unasked.
+    What lies beside such a one counts as unfinished. Raises UserError for a file that another version of this project wrote:
+    whether the result beside it is up to date cannot be told, and nothing is made again unasked.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if isinstance(content, dict) and content.get("format") != FORMAT:
         raise UserError(
             f"{path}: was written by another version of this project, so what is in {path.parent.name}/ cannot be taken up; "
             "move that folder away, or name another one"
         )
-    return content
+    is_whole = isinstance(content, dict) and all(isinstance(content.get(name), kind) for name, kind in PARTS.items())
+    return content if is_whole else None
 
 
 def settings_of(name: str, section: Section, leave_out: set[str] | None = None) -> dict[str, Any]:

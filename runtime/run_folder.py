@@ -11,14 +11,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from config.errors import UserError
 from config.loading import dump
 from config.section import ROOT
 from config.settings import Settings
-from runtime.files import naming, read_json, write_atomically, write_json
+from runtime.files import DamagedError, read_json, write_atomically, write_json
+from runtime.full_disk import naming
 
 PACKAGES = ("accelerate", "datasets", "deepspeed", "diffusers", "numpy", "pandas", "peft", "pillow", "pyarrow", "pydantic")
 PACKAGES += ("safetensors", "scikit-learn", "torch", "torchmetrics", "transformers", "trl")
@@ -76,11 +77,18 @@ def counting_seconds() -> Iterator[None]:
     """Add the wall seconds of the block to `seconds.json` of each run folder that it opens, however it ends."""
     began = time.monotonic()
     _opened.clear()
-    try:
-        yield
-    finally:
+
+    def count() -> None:
         for folder in _opened:
             _add_seconds(folder, time.monotonic() - began)
+
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # which would take the place of the error
+            count()
+        raise
+    count()
 
 
 def is_first_process() -> bool:
@@ -139,8 +147,12 @@ def _describe(folder: Path, settings: Settings) -> logging.Handler:
 
 
 def _add_seconds(folder: Path, seconds: float) -> None:
-    if counted := read_json(folder / "seconds.json"):
-        _write_seconds(folder, counted["seconds"] + seconds)
+    try:
+        counted = read_json(folder / "seconds.json")
+        if counted is not None:
+            _write_seconds(folder, counted["seconds"] + seconds)
+    except (DamagedError, LookupError, TypeError):  # cut off or damaged: what it had counted is lost
+        _write_seconds(folder, seconds)
 
 
 def _write_seconds(folder: Path, seconds: float) -> None:

@@ -11,8 +11,8 @@ from runtime.run_folder import log
 def open_stage(folder: Path, recipe: Recipe) -> bool:
     """Make a stage's folder ready for its work, and tell whether the result is there already.
 
-    What another recipe left there is moved aside, to `<folder>.old`, in place of what was there before; the log says what
-    has changed. Raises UserError where an earlier version of this project has written the folder.
+    What another recipe left there, or one that is damaged, is moved aside, to `<folder>.old`, in place of what was there
+    before; the log says what has changed. Raises UserError where an earlier version of this project has written the folder.
     """
     state, path = start_process(), folder / RECIPE
     started, finished = recipe.is_started(path), recipe.is_finished(path)

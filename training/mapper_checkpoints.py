@@ -12,7 +12,10 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from config.errors import UserError
-from runtime.files import naming, read_json, write_json
+from runtime.files import read_json, write_json
+from runtime.full_disk import naming
+from runtime.processes import of_first
+from runtime.sealed import newest_sealed, seal
 from runtime.tensors import write_state, write_tensors
 from training.accelerator import is_deepspeed
 
@@ -30,7 +33,7 @@ def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    with naming(beside):
+    with naming(final, beside):
         if is_deepspeed(accelerator):
             trained.save_checkpoint(str(beside), "deepspeed", exclude_frozen_parameters=True)
         elif accelerator.is_main_process:
@@ -38,11 +41,12 @@ def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator
             weights = accelerator.unwrap_model(trained).trained_weights()
             write_tensors(beside / "weights.safetensors", {name: weight.detach() for name, weight in weights.items()})
             write_state(beside / "optimizer.pt", {"optimizer": optimizer.state_dict(), "scaler": scaler})
-    if accelerator.is_main_process:
-        if average:
+        if accelerator.is_main_process and average:
             write_tensors(beside / "average.safetensors", average)
-        write_json(beside / "state.json", {"step": step})
-    accelerator.wait_for_everyone()
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            write_json(beside / "state.json", {"step": step})
+            seal(beside)
     if accelerator.is_main_process:
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
@@ -52,11 +56,10 @@ def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator
 
 
 def load_checkpoint(folder: Path, accelerator: Accelerator, trained, optimizer, average) -> int:
-    """Load the newest checkpoint into all of these, on all processes; return its step, or 0 where there is none."""
-    found = checkpoints(folder)
-    if not found:
+    """Load the newest checkpoint that is whole into all of these, on all processes; return its step, or 0 for none."""
+    newest = of_first(lambda: newest_sealed(checkpoints(folder)))
+    if newest is None:
         return 0
-    newest = found[-1]
     if is_deepspeed(accelerator):
         if trained.load_checkpoint(str(newest), "deepspeed", load_module_strict=False)[0] is None:
             raise UserError(f"{newest}: cannot be loaded; remove it to resume from the one before")

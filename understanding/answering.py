@@ -47,12 +47,12 @@ def answer_all(
     recipe = Recipe("answers", {}, how | {"questions": digest(contents), "images": digest(files)})
     batches = [questions[first : first + batch_size] for first in range(0, len(questions), batch_size)]
 
-    def write(number: int, beside: Path) -> None:
+    def make(number: int) -> bytes:
         shown = [GREY if blind else images[question.image_id] for question in batches[number]]
         torch.manual_seed(seed + number)  # the same answers, whichever process samples them
-        pd.DataFrame(list(_answered(asker, batches[number], shown, count, temperature, forced))).to_parquet(beside)
+        return pd.DataFrame(list(_answered(asker, batches[number], shown, count, temperature, forced))).to_parquet()
 
-    paths = kept_batches(folder / "answers", recipe, len(batches), ".parquet", write, "answering")
+    paths = kept_batches(folder / "answers", recipe, len(batches), ".parquet", make, "answering")
     return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
 

@@ -19,9 +19,10 @@ from config.settings import Settings
 from config.understanding_settings import Questions, Rewards, Understanding
 from runtime.built_folder import MARKER, building, is_built
 from runtime.hub import model_digest, upload
-from runtime.processes import free_memory, start_process
+from runtime.processes import free_memory, of_first, start_process
 from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import is_first_process, log
+from runtime.sealed import is_sealed
 from runtime.stage import open_stage
 from understanding import kinds
 from understanding.model_folder import model_recipe, write_model_folder
@@ -111,8 +112,8 @@ def run_stage(
     model, last = folder / "model", folder / "checkpoints" / f"checkpoint-{steps}"
     result = StageModel(model, recipe.key, (*start.done, what))
     is_finished = open_stage(folder, recipe) and model.is_dir()
-    is_trained = last.is_dir()
     start_process().wait_for_everyone()  # all have looked before one writes
+    is_trained = not is_finished and of_first(lambda: is_sealed(last))
     if is_finished:
         log.info(f"{folder.name}: trained before, and nothing has changed")
         return result

@@ -4,21 +4,30 @@ TRL's checkpoints hold pickles (training_args.bin, rng_state.pth), the one excep
 own run folder.
 """
 
-import os
 import shutil
 from pathlib import Path
 
 from peft import PeftModel
 from torch import nn
 from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from config.errors import UserError
+from runtime.full_disk import naming
+from runtime.processes import of_first
+from runtime.sealed import newest_sealed, seal
 
 
 def newest_checkpoint(arguments: TrainingArguments) -> str | None:
-    """Return the folder of the newest checkpoint, or None."""
-    return get_last_checkpoint(arguments.output_dir) if os.path.isdir(arguments.output_dir) else None
+    """Return the folder of the newest checkpoint that is whole, or None. All processes call it together."""
+
+    def find() -> str | None:
+        folder = Path(arguments.output_dir)
+        found = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.name.rpartition("-")[2].isdecimal()]
+        newest = newest_sealed(sorted(found, key=lambda path: int(path.name.rpartition("-")[2])))
+        return newest and str(newest)
+
+    return of_first(find)
 
 
 class WholeCheckpoints:
@@ -37,10 +46,13 @@ class WholeCheckpoints:
             shutil.rmtree(self._beside, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         try:
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
+            with naming(final, self._beside):
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()
+                if self.accelerator.is_main_process:
+                    (written,) = self._beside.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+                    seal(written)
             if self.accelerator.is_main_process:
-                (written,) = self._beside.glob("checkpoint-*")
                 shutil.rmtree(final / written.name, ignore_errors=True)
                 written.rename(final / written.name)
                 rotate_checkpoints(output_dir=str(final), save_total_limit=self.args.save_total_limit)

@@ -95,13 +95,36 @@ def test_what_an_earlier_version_built_is_refused_in_one_line_and_left_alone(tmp
     assert os.listdir(tmp_path) == ["place"]
 
 
-@pytest.mark.parametrize("damage", ["", "[1, 2]", '{"format": 99}'])
-def test_a_damaged_marker_is_refused(tmp_path, damage):
+def test_a_marker_of_another_format_is_refused(tmp_path):
     build(tmp_path / "folder", OLD, "old")
-    (tmp_path / "folder" / MARKER).write_text(damage)
+    (tmp_path / "folder" / MARKER).write_text('{"format": 99}')
     with pytest.raises(UserError, match="was written by another version of this project"):
         is_built(tmp_path / "folder", OLD)
     assert (tmp_path / "folder" / "content").read_text() == "old"
+
+
+DAMAGES = [b"", b"\0" * 300, b'{"format": 1, "what": "thi', b"\x89PNG\xff\xfe", b"[1, 2]", b'{"format": 1}', b"[" * 5000]
+
+
+@pytest.mark.parametrize("place", ["folder", ".folder.new", ".folder.old"])
+@pytest.mark.parametrize("marker", [MARKER, ".built.json"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_marker_is_of_unfinished_work(tmp_path, caplog, monkeypatch, place, marker, damage):
+    monkeypatch.setattr("runtime.run_folder.log.propagate", True)
+    if marker == ".built.json" and damage in (b"[1, 2]", b'{"format": 1}'):
+        pytest.skip("that can be read, so it is an earlier version's")
+    build(tmp_path / place, OLD, "old")
+    (tmp_path / place / MARKER).unlink()
+    (tmp_path / place / marker).write_bytes(damage)
+    with caplog.at_level("INFO", "emotion"):
+        assert not is_built(tmp_path / "folder", NEW)
+        build(tmp_path / "folder", NEW, "new")
+    assert is_built(tmp_path / "folder", NEW)
+    assert (tmp_path / "folder" / "content").read_text() == "new"
+    assert sorted(os.listdir(tmp_path / "folder")) == [MARKER, "content"]
+    assert os.listdir(tmp_path) == ["folder"]
+    told = ["folder/: its marker is cut off or damaged; what is there counts as unfinished and is made again"]
+    assert caplog.messages == (told if place == "folder" else [])
 
 
 @pytest.mark.parametrize("suffix", ["new", "old"])

@@ -60,7 +60,18 @@ def test_the_key_follows_the_content_alone():
     assert digest([1, "a"]) == digest([1, "a"]) != digest([1, "b"])
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{broken", '{"policy": "tempered"}', '{"format": 0, "what": "mapper"}'])
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b"{broken", b"\xff\xfe\0", b'{"format": 1, "what": "mapper", "finished": true, "settings": []}']
+)
+def test_what_is_cut_off_or_damaged_is_unfinished(path, text):
+    path.write_bytes(text)
+    assert read_recipe(path) is None
+    assert not recipe().is_started(path)
+    assert not recipe().is_finished(path)
+    assert recipe().changes(path) == "recipe.json is cut off or damaged, so what is there counts as unfinished"
+
+
+@pytest.mark.parametrize("text", ['{"policy": "tempered"}', '{"format": 0, "what": "mapper"}'])
 def test_what_another_version_wrote_is_refused_in_one_line(path, text):
     path.write_text(text)
     for look in (read_recipe, recipe().is_finished, recipe().is_started, recipe().changes):

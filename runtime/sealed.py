@@ -1,0 +1,36 @@
+"""Folders with the digests of their files beside them, so that one that was cut off or damaged later is known."""
+
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from runtime.files import DamagedError, file_digest, read_json, settle, write_json
+from runtime.run_folder import log
+
+SEAL = "files.json"
+
+
+def seal(folder: Path) -> None:
+    """End the writing of a folder: note what its files are, and settle them. is_sealed then knows whether they are whole."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    write_json(folder / SEAL, {path.relative_to(folder).as_posix(): file_digest(path) for path in files})
+    settle(folder, folder / SEAL)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Tell whether all files are in `folder` as `seal` found them: none is missing, cut off or damaged."""
+    with suppress(DamagedError, OSError, AttributeError):
+        noted = read_json(folder / SEAL)
+        return noted is not None and all(file_digest(folder / name) == digest for name, digest in noted.items())
+    return False
+
+
+def newest_sealed(folders: Sequence[Path]) -> Path | None:
+    """Return the last of some checkpoints, oldest first, that is whole; remove those after it, with a line for each."""
+    for folder in reversed(folders):
+        if is_sealed(folder):
+            return folder
+        log.info(f"{folder.name} is cut off or damaged; it is removed, and the one before it is taken up, if there is one")
+        shutil.rmtree(folder)
+    return None
