@@ -12,6 +12,8 @@ from typing import Any
 from config.errors import UserError
 from runtime.full_disk import naming
 
+DIGEST_SIZE = 16  # bytes of a file's hash
+
 
 class DamagedError(UserError, ValueError):
     """A file that this project has written, and that is empty, cut off or damaged."""
@@ -59,7 +61,12 @@ def file_states(paths: Iterable[Path]) -> list[list[int]]:
 def file_digest(path: Path) -> str:
     """Return a hash of a file's bytes."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_SIZE)).hexdigest()
+
+
+def digest_of(content: bytes) -> str:
+    """Return what file_digest does of a file that holds `content`."""
+    return hashlib.blake2b(content, digest_size=DIGEST_SIZE).hexdigest()
 
 
 def settle(folder: Path, example: Path) -> None:

@@ -41,6 +41,8 @@ def no_room(error: Exception, places: Iterable[Path]) -> OSError | None:
 
     places: folders that were written into.
     """
+    if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename:
+        return error
     places = [place for place in places if place.is_dir()]
     code, full = _refused(error), places
     if not code:
@@ -50,7 +52,7 @@ def no_room(error: Exception, places: Iterable[Path]) -> OSError | None:
     if not code:
         return None
     newest = max(map(_newest, full), key=lambda path: path.lstat().st_mtime_ns, default=None)
-    return OSError(code, os.strerror(code), str(_named(error) or newest or ""))
+    return OSError(code, os.strerror(code), str(newest or ""))
 
 
 def _refused(error: BaseException | None) -> int:

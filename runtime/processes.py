@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 import transformers
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list, gather_object, reduce
 
 from runtime.hub import hide_loading
 
@@ -43,6 +43,14 @@ def of_first(find: Callable[[], Found]) -> Found:
     """Return what `find` gives on the main process, to all of them. All processes call it together."""
     found = [find() if start_process().is_main_process else None]
     return broadcast_object_list(found)[0]
+
+
+def any_of(answer: bool) -> bool:
+    """Tell whether the answer of any process is yes. All processes call it together."""
+    state = start_process()
+    if state.num_processes == 1:
+        return answer
+    return bool(reduce(torch.tensor([int(answer)], device=state.device), "sum").item())
 
 
 def free_memory() -> None:

@@ -15,13 +15,17 @@ A script reads its settings before it imports anything slow, so that --help and 
 import gc
 import os
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 try:
     from config.errors import UserError
     from config.loading import load
     from config.settings import Settings
+    from runtime.full_disk import no_room
     from runtime.run_folder import counting_seconds
+    from runtime.stopping import Stopped, end_by_sigterm, has_sigterm, stop_at_once
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 
@@ -39,20 +43,34 @@ def read_settings(name: str, description: str, *reads: str) -> None:
     for library in ("TRANSFORMERS", "DIFFUSERS"):  # read when they are imported
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     sys.excepthook = _one_line
+    end_by_sigterm()
     _settings[:] = [load(sys.argv[1:], description, reads)]
 
 
 def run(main: Callable[[Settings], None]) -> None:
-    """Call `main` with the settings that were read; a UserError or a full disk ends the process with one line.
+    """Call `main` with the settings that were read; a UserError, a full disk or SIGTERM ends the process with one line.
 
     Unless it is killed, its wall seconds are added to `seconds.json` in the run folder that it opened.
     """
+    code = 0
     try:
         with counting_seconds():
             main(*_settings)
             end_process_group()
-    except (UserError, OSError, KeyboardInterrupt) as error:
+    except (UserError, KeyboardInterrupt) as error:
         sys.exit(_say(error))
+    except Stopped as stopped:
+        code = stopped.code
+    except Exception as error:
+        if has_sigterm():  # the end that was put off never came
+            stop_at_once()
+        told = no_room(error, {settings.run for settings in _settings} | {Path(tempfile.gettempdir())})
+        if told is None and not isinstance(error, OSError):
+            raise
+        sys.exit(_say(told or error))
+    if code:  # models are gone with the frames that the exception held
+        end_process_group()
+        sys.exit(code)
 
 
 def end_process_group() -> None:

@@ -11,9 +11,12 @@ from runtime.run_folder import log
 SEAL = "files.json"
 
 
-def seal(folder: Path) -> None:
-    """End the writing of a folder: note what its files are, and settle them. is_sealed then knows whether they are whole."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+def seal(folder: Path, names: Sequence[str] | None = None) -> None:
+    """End the writing of a folder: settle its files, and note what they are, by which is_sealed knows them.
+
+    names: of the files that count; all by default.
+    """
+    files = [folder / name for name in names or ()] or sorted(path for path in folder.rglob("*") if path.is_file())
     write_json(folder / SEAL, {path.relative_to(folder).as_posix(): file_digest(path) for path in files})
     settle(folder, folder / SEAL)
 

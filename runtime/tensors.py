@@ -2,6 +2,7 @@
 
 import pickle
 from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from config.errors import UserError, first_line
-from runtime.files import write_atomically
+from runtime.files import DIGEST_SIZE, digest_of, file_digest, write_atomically
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
@@ -22,13 +23,23 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] 
 
 
 def write_state(path: Path, state: Any) -> None:
-    """Write the state of a training, as torch.save does, whole or not at all."""
+    """Write the state of a training, as torch.save does, whole or not at all; a hash follows, which torch.load passes by."""
 
     def write(beside: Path) -> None:
-        with open(beside, "wb") as file:  # given a name, torch.save hides a full disk in a RuntimeError
-            torch.save(state, file)
+        torch.save(state, beside)
+        written = file_digest(beside)
+        with beside.open("ab") as file:
+            file.write(bytes.fromhex(written))
 
     write_atomically(path, write)
+
+
+def read_state(path: Path) -> Any:
+    """Return what `write_state` wrote, on the CPU; None where there is none, or it is cut off or damaged."""
+    content = path.read_bytes() if path.is_file() else b""
+    if digest_of(content[:-DIGEST_SIZE]) != content[-DIGEST_SIZE:].hex():
+        return None
+    return torch.load(BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def tensor_digest(tensor: Tensor) -> str:

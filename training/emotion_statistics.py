@@ -27,11 +27,14 @@ from runtime.hub import fingerprint
 from runtime.metrics import read_metrics
 from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import log
+from runtime.sealed import is_sealed, seal
 from runtime.tensors import write_tensors
 from training.emotion_encoder import encode_images, new_encoder
 from training.encoder_training import best_epoch, fit_encoder
 
 STAGE_VERSION = 1  # raise it when the encoder is trained, or its statistics are computed, differently
+WRITTEN = ("vectors.safetensors", "gaussians.safetensors", "emotion_confidence.csv", "emotion_space.png")
+WRITTEN += ("summary.json", "confusability.json")
 POINTS = 4000  # of a plot
 JITTER = 1e-6  # of the mean variance, so that a covariance of few images has a Cholesky factor
 
@@ -74,7 +77,7 @@ def build_emotion_space(
     own = {"seed": settings.seed, "data.kinds": settings.data.kinds}
     own |= settings_of("emotion_space", space, {"imported", "published"})
     recipe, path = Recipe("emotion space", own, made_from), folder / RECIPE
-    finished = recipe.is_finished(path)
+    finished = recipe.is_finished(path) and is_sealed(folder)
     accelerator.wait_for_everyone()  # all have looked before one writes
     if finished:
         statistics = _read(folder, index)
@@ -84,6 +87,8 @@ def build_emotion_space(
     if accelerator.is_main_process:
         if path.is_file() and not recipe.is_started(path):
             log.info(f"emotion space: {recipe.changes(path)}")
+        elif recipe.is_finished(path):
+            log.info("emotion space: a file is missing, cut off or damaged, so it is made again")
         folder.mkdir(parents=True, exist_ok=True)
         recipe.start(path)
     accelerator.wait_for_everyone()
@@ -197,7 +202,7 @@ def _write(
     mean, factor = emotion_gaussians(*points, emotions, space.covariance, space.shrinkage)
     confidence = emotion_confidence(index, probabilities, emotions, data.kinds)
     matrix = confusability(probabilities[val].double().numpy(), labels[val].numpy(), emotions)
-    best = best_epoch(read_metrics(folder))
+    best = best_epoch(read_metrics(folder) or [{"epoch": None, "val_accuracy": 0, "val_loss": 0}])  # of a damaged file
     summary = {
         "val_accuracy": (probabilities[val].argmax(1) == labels[val]).double().mean().item(),
         "val_images": int(val.sum()),
@@ -218,6 +223,7 @@ def _write(
         write_atomically(folder / name, write)
     write_json(folder / "summary.json", summary)
     write_confusability(folder / "confusability.json", matrix, emotions, "emotion_space")
+    seal(folder, WRITTEN)
 
 
 def _read(folder: Path, index: pd.DataFrame) -> EmotionStatistics:

@@ -1,10 +1,13 @@
 """Trains the emotion encoder: cross-entropy over the emotions, best epoch by the val split, resumable by epoch.
 
+After SIGTERM it is resumable by batch.
+
 All that is random follows from (seed, epoch, position), so no random state is kept.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +22,39 @@ from torch.utils.data import Dataset
 
 from config.errors import UserError
 from config.generation_settings import EmotionSpace
-from runtime.metrics import MetricsFile, read_metrics
+from runtime.metrics import MetricsFile
 from runtime.recipe import Recipe, settings_of
 from runtime.run_folder import log, progress
+from runtime.sealed import is_sealed, seal
 from runtime.seeds import derived_seed
-from runtime.tensors import write_state
+from runtime.stopping import finishing_updates, stop, stop_is_asked
+from runtime.tensors import read_state, write_state
 from training.caches import read_batches
 from training.emotion_encoder import EmotionEncoder, encode_images
 
 RECIPE_FILE, CHECKPOINT = "encoder_recipe.json", "checkpoint.pt"
 OF_GAUSSIANS = {"imported", "published", "covariance", "shrinkage"}  # settings that do not change the encoder
+
+
+@dataclass
+class Done:
+    """How far a training has come.
+
+    epochs: whole ones. steps, total: batches of the next one, and the sum of their losses. metrics: of each epoch. best: the
+    weights of the epoch that is best on val.
+    """
+
+    epochs: int = 0
+    steps: int = 0
+    total: float = 0.0
+    metrics: list[dict] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
 
 
 def fit_encoder(
@@ -61,40 +87,46 @@ def fit_encoder(
     model = _distributed(encoder, accelerator)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=space.learning_rate, weight_decay=space.weight_decay)
     scaler = torch.amp.GradScaler(accelerator.device.type, enabled=accelerator.scaler is not None)
-    state = {"model": encoder, "optimizer": optimizer, "scaler": scaler}
+    state = {"model": encoder, "optimizer": optimizer, "scaler": scaler, "done": (done := Done())}
     recipe = _recipe(space, seed, batch_size, made_from)
-    first = _resume(folder, state, recipe, space.epochs, accelerator)
-    metrics = read_metrics(folder)[:first]
-    curves = MetricsFile(folder, first, by="epoch") if accelerator.is_main_process else None
+    _resume(folder, state, recipe, space.epochs, accelerator)
+    curves = MetricsFile(folder, done.epochs, by="epoch") if accelerator.is_main_process else None
 
-    for epoch in range(first, space.epochs):
+    for epoch in range(done.epochs, space.epochs):
         encoder.train()
-        total = 0.0
+        total = torch.tensor(done.total, device=accelerator.device)
         rows, flips = (
             part[: steps * batch_size].reshape(steps, accelerator.num_processes, -1)[:, accelerator.process_index]
             for part in _order(train, seed, epoch)
         )
-        batches = read_batches(pixels, rows.tolist(), loaders)
+        batches = read_batches(pixels, rows[done.steps :].tolist(), loaders)
         if accelerator.is_main_process:
-            batches = progress(batches, f"emotion encoder, epoch {epoch + 1}", steps, unit=" batches")
-        for step, batch in enumerate(batches):
-            torch.manual_seed(derived_seed(seed, "dropout", epoch, step, accelerator.process_index))
-            for group in optimizer.param_groups:
-                group["lr"] = space.learning_rate * _schedule(epoch * steps + step, space.epochs * steps)
-            images, target = batch["pixels"].to(accelerator.device), labels[rows[step]].to(accelerator.device)
-            images = torch.where(flips[step].to(accelerator.device)[:, None, None, None], images.flip(-1), images)
-            with accelerator.autocast():
-                vectors, logits = model(images)
-            loss, contrastive = functional.cross_entropy(logits.float(), target), 0.0
-            if space.contrastive_weight:
-                contrastive = _contrastive(vectors, target, accelerator, space.contrastive_temperature)
-                contrastive = space.contrastive_weight * contrastive
-            # Each process has its own part of the contrastive loss's gradient, and averaging divides the sum of these.
-            scaler.scale(loss + accelerator.num_processes * contrastive).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad()
-            total += (loss + contrastive).detach()
+            batches = progress(batches, f"emotion encoder, epoch {epoch + 1}", steps, done.steps, " batches")
+        with finishing_updates():
+            for step, batch in enumerate(batches, done.steps):
+                torch.manual_seed(derived_seed(seed, "dropout", epoch, step, accelerator.process_index))
+                for group in optimizer.param_groups:
+                    group["lr"] = space.learning_rate * _schedule(epoch * steps + step, space.epochs * steps)
+                images, target = batch["pixels"].to(accelerator.device), labels[rows[step]].to(accelerator.device)
+                images = torch.where(flips[step].to(accelerator.device)[:, None, None, None], images.flip(-1), images)
+                with accelerator.autocast():
+                    vectors, logits = model(images)
+                loss, contrastive = functional.cross_entropy(logits.float(), target), 0.0
+                if space.contrastive_weight:
+                    contrastive = _contrastive(vectors, target, accelerator, space.contrastive_temperature)
+                    contrastive = space.contrastive_weight * contrastive
+                # Each process has its own part of the contrastive loss's gradient, and averaging divides the sum of these.
+                scaler.scale(loss + accelerator.num_processes * contrastive).backward()
+                scaler.step(optimizer)
+                scaler.update()
+                optimizer.zero_grad()
+                total += (loss + contrastive).detach()
+                if stop_is_asked():
+                    done.steps, done.total = step + 1, accelerator.reduce(total, "mean").item()
+                    if accelerator.is_main_process:
+                        _save(folder, state, epoch)
+                    accelerator.wait_for_everyone()
+                    stop(f"the encoder's checkpoint was saved after batch {step + 1:,} of {steps:,} in epoch {epoch + 1}")
 
         encoder.eval()
         _, probabilities = encode_images(encoder, pixels, val, accelerator, flip=False, loaders=loaders)
@@ -106,10 +138,10 @@ def fit_encoder(
             "val_images": len(val),
             "learning_rate": optimizer.param_groups[0]["lr"],
         }
-        metrics.append(numbers)
+        done.epochs, done.steps, done.total, done.metrics = epoch + 1, 0, 0.0, [*done.metrics, numbers]
+        if best_epoch(done.metrics) is numbers:
+            done.best = {name: weight.cpu().clone() for name, weight in encoder.state_dict().items()}
         if accelerator.is_main_process:
-            if best_epoch(metrics) is numbers:
-                encoder.save_pretrained(folder / "encoder")
             curves.write(epoch + 1, numbers, digits=None)  # before the checkpoint, which resumes after lines that are there
             _save(folder, state, epoch + 1)
         accelerator.wait_for_everyone()
@@ -117,7 +149,10 @@ def fit_encoder(
             f"emotion encoder: epoch {epoch + 1} of {space.epochs}, train loss {numbers['train_loss']:.3f}, val loss "
             f"{numbers['val_loss']:.3f}, val accuracy {numbers['val_accuracy']:.1%} of {len(val):,}"
         )
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and done.best:
+        encoder.load_state_dict(done.best)
+        encoder.save_pretrained(folder / "encoder")
+        seal(folder / "encoder")
         recipe.finish(folder / RECIPE_FILE)
         (folder / CHECKPOINT).unlink(missing_ok=True)  # nothing is left to resume
     accelerator.wait_for_everyone()
@@ -184,28 +219,24 @@ def _save(folder: Path, state: dict, epochs: int) -> None:
     write_state(folder / CHECKPOINT, {name: part.state_dict() for name, part in state.items()} | {"epochs": epochs})
 
 
-def _resume(folder: Path, state: dict, recipe: Recipe, epochs: int, accelerator: Accelerator) -> int:
-    """Load the checkpoint into `state`, or begin by removing that of another recipe; return how many epochs are done.
-
-    epochs: how many there are in all.
-    """
-    path, checkpoint = folder / RECIPE_FILE, folder / CHECKPOINT
-    is_whole = (folder / "encoder" / "model.safetensors").is_file()
-    started, finished = recipe.is_started(path), recipe.is_finished(path) and is_whole
-    resumed = started and not finished and is_whole and checkpoint.is_file()
-    done = epochs if finished else 0
-    if resumed:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+def _resume(folder: Path, state: dict, recipe: Recipe, epochs: int, accelerator: Accelerator) -> None:
+    """Load the checkpoint into `state`, or begin by removing that of another recipe. epochs: how many there are in all."""
+    path, checkpoint, done = folder / RECIPE_FILE, folder / CHECKPOINT, state["done"]
+    started, finished = recipe.is_started(path), recipe.is_finished(path)
+    if finished and is_sealed(folder / "encoder"):
+        done.epochs = epochs
+    elif started and (content := read_state(checkpoint)):
         for name, part in state.items():
             part.load_state_dict(content[name])
-        done = content["epochs"]
     accelerator.wait_for_everyone()  # all have looked before one writes
-    if accelerator.is_main_process and not done:
+    begins = not done.epochs and not done.steps
+    if accelerator.is_main_process and begins:
         if path.is_file() and not started:
             log.info(f"emotion encoder: {recipe.changes(path)}")
+        elif finished or checkpoint.is_file():
+            log.info("emotion encoder: what is there is cut off or damaged; it is trained anew")
         checkpoint.unlink(missing_ok=True)  # first: no checkpoint of another recipe ever lies beside this one
         recipe.start(path)
     accelerator.wait_for_everyone()
-    if done:
-        log.info(f"emotion encoder: {done} of {epochs} epochs are done")
-    return done
+    if not begins:
+        log.info(f"emotion encoder: {done.epochs} of {epochs} epochs are done")

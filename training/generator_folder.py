@@ -112,6 +112,6 @@ def _card(settings: Settings, facts: dict) -> str:
         steps=facts["steps"],
         total=facts["batch"],
         losses_updates=facts["losses_updates"],
-        losses=", ".join(f"{name} {value:.4f}" for name, value in facts["losses"].items()),
+        losses=", ".join(f"{name} {value:.4f}" for name, value in facts["losses"].items()) or "not known any more",
         space=", ".join(f"{name} {value}" for name, value in facts["emotion_space"].items()),
     )

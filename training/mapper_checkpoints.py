@@ -16,19 +16,20 @@ from runtime.files import read_json, write_json
 from runtime.full_disk import naming
 from runtime.processes import of_first
 from runtime.sealed import newest_sealed, seal
-from runtime.tensors import write_state, write_tensors
+from runtime.tensors import read_state, write_state, write_tensors
 from training.accelerator import is_deepspeed
 
 _NAME = re.compile(r"step-(\d+)")
 
 
-def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator, trained, optimizer, average) -> None:
+def save_checkpoint(folder: Path, state: dict, kept: int, accelerator: Accelerator, trained, optimizer, average) -> None:
     """Write `folder/step-<step>`, on all processes, then remove all but the newest `kept`.
 
+    state: "step", and what else JSON can hold and load_checkpoint is to give back.
     With DeepSpeed it is DeepSpeed's own checkpoint of the weights that are trained; it holds pickles, the one exception to
     the rule that none are loaded, in our own run folder.
     """
-    beside, final = folder / f".step-{step}", folder / f"step-{step:07d}"
+    beside, final = folder / f".step-{state['step']}", folder / f"step-{state['step']:07d}"
     if accelerator.is_main_process:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
@@ -45,7 +46,7 @@ def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator
             write_tensors(beside / "average.safetensors", average)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            write_json(beside / "state.json", {"step": step})
+            write_json(beside / "state.json", state)
             seal(beside)
     if accelerator.is_main_process:
         shutil.rmtree(final, ignore_errors=True)
@@ -55,11 +56,11 @@ def save_checkpoint(folder: Path, step: int, kept: int, accelerator: Accelerator
     accelerator.wait_for_everyone()
 
 
-def load_checkpoint(folder: Path, accelerator: Accelerator, trained, optimizer, average) -> int:
-    """Load the newest checkpoint that is whole into all of these, on all processes; return its step, or 0 for none."""
+def load_checkpoint(folder: Path, accelerator: Accelerator, trained, optimizer, average) -> dict | None:
+    """Load the newest checkpoint that is whole into all of these, on all processes; return its state, or None."""
     newest = of_first(lambda: newest_sealed(checkpoints(folder)))
     if newest is None:
-        return 0
+        return None
     if is_deepspeed(accelerator):
         if trained.load_checkpoint(str(newest), "deepspeed", load_module_strict=False)[0] is None:
             raise UserError(f"{newest}: cannot be loaded; remove it to resume from the one before")
@@ -70,14 +71,14 @@ def load_checkpoint(folder: Path, accelerator: Accelerator, trained, optimizer, 
         with torch.no_grad():
             for name, weight in weights.items():
                 weight.copy_(saved[name])
-        state = torch.load(newest / "optimizer.pt", weights_only=True, map_location="cpu")
+        state = read_state(newest / "optimizer.pt")
         optimizer.load_state_dict(state["optimizer"])
         if accelerator.scaler:
             accelerator.scaler.load_state_dict(state["scaler"])
     if average:
         for name, value in load_file(newest / "average.safetensors").items():
             average[name].copy_(value)
-    return read_json(newest / "state.json")["step"]
+    return read_json(newest / "state.json")
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import log, progress
 from runtime.seeds import derived_seed
 from runtime.stage import open_stage
+from runtime.stopping import finishing_updates, stop, stop_is_asked
 from training.accelerator import is_deepspeed, is_zero3, prepare_module
 from training.attributes import AttributeTexts
 from training.emotion_space import EmotionSpace
@@ -82,54 +83,61 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
     optimizer = torch.optim.AdamW(weights.values(), options.learning_rate, weight_decay=options.weight_decay, fused=True)
     prepared, optimizer = prepare_module(accelerator, module, optimizer, share, options.max_gradient_norm)
     average = {name: weight.detach().clone() for name, weight in weights.items()} if options.ema else {}
-    first = load_checkpoint(folder / "checkpoints", accelerator, prepared, optimizer, average)
+    resumed = load_checkpoint(folder / "checkpoints", accelerator, prepared, optimizer, average)
+    # terms: the sum of the losses since the update after which they were logged
+    first, logged, terms = (resumed[name] for name in ("step", "logged", "terms")) if resumed else (0, 0, 0.0)
+    terms = torch.tensor(terms, device=accelerator.device)
     if first:
         log.info(f"mapper: resumes after update {first:,} of {steps:,}")
     curves = TrainingCurves(folder, first, settings.machine.tracker, accelerator)
     bar = progress(None, "mapper", steps * share.total, first * share.total) if accelerator.is_main_process else None
 
     scaling, rows = stable.vae.config.scaling_factor, len(module.schedule.betas)
-    loader = batches(items, share, first, steps, stable.tokenizer, options.tokens, rows, scaling, settings.machine.loaders)
     prepared.train()
-    terms, logged = 0.0, first  # the sum of the losses since the update after which they were logged
-    for step in range(first, steps):
-        torch.manual_seed(derived_seed(settings.seed, "dropout", step, share.process))
-        for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * rate_at(step, steps, options.warmup_steps, options.schedule)
-        for _ in range(options.gradient_accumulation):
-            batch = next(loader).to(accelerator.device)
-            if batch.latents is None:
-                batch = replace(batch, latents=latents_of(batch, stable.vae))
-            with accelerator.accumulate(prepared):
-                losses = prepared(batch)
-                accelerator.backward(losses["loss"])
-                if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(weights.values(), options.max_gradient_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-            terms = terms + torch.stack([value.detach().float() for value in losses.values()])
-        for name, value in average.items():
-            value.lerp_(weights[name].detach(), 1 - options.ema)
-        done = step + 1
-        if bar:
-            bar.update(share.total)
-        if done % options.log_every == 0 or done == steps:
-            means = accelerator.reduce(terms / (done - logged) / options.gradient_accumulation, "mean").tolist()
-            numbers = dict(zip(losses, means, strict=True)) | {"updates": done - logged}
-            curves.log(done, numbers | {"learning_rate": group["lr"], "epoch": done * share.total / len(items)})
-            terms, logged = 0.0, done
-        if options.sample_every and (done % options.sample_every == 0 or done == steps) and not is_zero3(accelerator):
-            with whole(weights, average, accelerator):
-                if accelerator.is_main_process:
-                    path = folder / "samples" / f"{done:07d}.png"
-                    module.eval()
-                    save_samples(path, stable, module.mapper, inputs.space, settings.generate, options.samples, size)
-                    module.train()
-            accelerator.wait_for_everyone()
-        if done % options.checkpoint_every == 0 or done == steps:
-            save_checkpoint(
-                folder / "checkpoints", done, options.checkpoints_kept, accelerator, prepared, optimizer, average
-            )
+    with finishing_updates():
+        loading = stable.tokenizer, options.tokens, rows, scaling, settings.machine.loaders
+        loader = batches(items, share, first, steps, *loading)
+        for step in range(first, steps):
+            torch.manual_seed(derived_seed(settings.seed, "dropout", step, share.process))
+            for group in optimizer.param_groups:
+                group["lr"] = options.learning_rate * rate_at(step, steps, options.warmup_steps, options.schedule)
+            for _ in range(options.gradient_accumulation):
+                batch = next(loader).to(accelerator.device)
+                if batch.latents is None:
+                    batch = replace(batch, latents=latents_of(batch, stable.vae))
+                with accelerator.accumulate(prepared):
+                    losses = prepared(batch)
+                    accelerator.backward(losses["loss"])
+                    if accelerator.sync_gradients:
+                        accelerator.clip_grad_norm_(weights.values(), options.max_gradient_norm)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                terms = terms + torch.stack([value.detach().float() for value in losses.values()])
+            for name, value in average.items():
+                value.lerp_(weights[name].detach(), 1 - options.ema)
+            done = step + 1
+            if bar:
+                bar.update(share.total)
+            if done % options.log_every == 0 or done == steps:
+                means = accelerator.reduce(terms / (done - logged) / options.gradient_accumulation, "mean").tolist()
+                numbers = dict(zip(losses, means, strict=True)) | {"updates": done - logged}
+                curves.log(done, numbers | {"learning_rate": group["lr"], "epoch": done * share.total / len(items)})
+                terms, logged = torch.zeros_like(terms), done
+            if options.sample_every and (done % options.sample_every == 0 or done == steps) and not is_zero3(accelerator):
+                with whole(weights, average, accelerator):
+                    if accelerator.is_main_process:
+                        path = folder / "samples" / f"{done:07d}.png"
+                        module.eval()
+                        save_samples(path, stable, module.mapper, inputs.space, settings.generate, options.samples, size)
+                        module.train()
+                accelerator.wait_for_everyone()
+            is_last = stop_is_asked()
+            if done % options.checkpoint_every == 0 or done == steps or is_last:
+                state = {"step": done, "logged": logged, "terms": accelerator.reduce(terms, "mean").tolist()}
+                kept = options.checkpoints_kept
+                save_checkpoint(folder / "checkpoints", state, kept, accelerator, prepared, optimizer, average)
+            if is_last:
+                stop(f"a checkpoint was saved after update {done:,} of {steps:,}")
     with whole(weights, average, accelerator):
         if accelerator.is_main_process:
             facts = _facts(inputs, steps, share, curves.last())
@@ -244,7 +252,7 @@ def _facts(inputs: MapperInputs, steps: int, share: Share, last: dict[str, float
         "steps": steps,
         "batch": share.total,
         "losses": {name: last[name] for name in ("loss", "diffusion", "attribute", "emotion") if name in last},
-        "losses_updates": int(last["updates"]),
+        "losses_updates": int(last.get("updates", 0)),
         "emotion_space": {name: value for name, value in inputs.summary.items() if not isinstance(value, dict)},
         "attributes": inputs.texts is not None,
     }

@@ -29,8 +29,8 @@ class TrainingCurves:
             self.accelerator.log(numbers, step=step)
 
     def last(self) -> dict[str, float]:
-        """Return the numbers of the last line."""
-        return read_metrics(self.folder)[-1]
+        """Return the numbers of the last line; none where it was damaged."""
+        return (read_metrics(self.folder) or [{}])[-1]
 
     def finish(self) -> None:
         """Close the tracker. end_training would end the process group too, which the model still holds."""
