@@ -55,6 +55,17 @@ def finishing_updates() -> Iterator[None]:
         _puts_off = False
 
 
+@contextmanager
+def nothing_to_save() -> Iterator[None]:
+    """Let SIGTERM end the process at once in the block, within one where it waits."""
+    global _puts_off
+    before, _puts_off = _puts_off, False
+    if has_sigterm() and before:
+        stop_at_once()
+    yield
+    _puts_off = before
+
+
 def stop_is_asked() -> bool:
     """Tell whether SIGTERM has reached this process, or any of those launched with it, which all ask together."""
     from runtime.processes import any_of  # it imports torch, for which a script's start does not wait

@@ -22,14 +22,16 @@ from training.accelerator import is_deepspeed
 _NAME = re.compile(r"step-(\d+)")
 
 
-def save_checkpoint(folder: Path, state: dict, kept: int, accelerator: Accelerator, trained, optimizer, average) -> None:
+def save_checkpoint(
+    folder: Path, step: int, kept: int, accelerator: Accelerator, trained, optimizer, average, others: dict
+) -> None:
     """Write `folder/step-<step>`, on all processes, then remove all but the newest `kept`.
 
-    state: "step", and what else JSON can hold and load_checkpoint is to give back.
+    others: what load_checkpoint gives back with the step; JSON holds it.
     With DeepSpeed it is DeepSpeed's own checkpoint of the weights that are trained; it holds pickles, the one exception to
     the rule that none are loaded, in our own run folder.
     """
-    beside, final = folder / f".step-{state['step']}", folder / f"step-{state['step']:07d}"
+    beside, final = folder / f".step-{step}", folder / f"step-{step:07d}"
     if accelerator.is_main_process:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
@@ -46,7 +48,7 @@ def save_checkpoint(folder: Path, state: dict, kept: int, accelerator: Accelerat
             write_tensors(beside / "average.safetensors", average)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            write_json(beside / "state.json", state)
+            write_json(beside / "state.json", {"step": step} | others)
             seal(beside)
     if accelerator.is_main_process:
         shutil.rmtree(final, ignore_errors=True)

@@ -133,9 +133,9 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
                 accelerator.wait_for_everyone()
             is_last = stop_is_asked()
             if done % options.checkpoint_every == 0 or done == steps or is_last:
-                state = {"step": done, "logged": logged, "terms": accelerator.reduce(terms, "mean").tolist()}
+                others = {"logged": logged, "terms": accelerator.reduce(terms, "mean").tolist()}
                 kept = options.checkpoints_kept
-                save_checkpoint(folder / "checkpoints", state, kept, accelerator, prepared, optimizer, average)
+                save_checkpoint(folder / "checkpoints", done, kept, accelerator, prepared, optimizer, average, others)
             if is_last:
                 stop(f"a checkpoint was saved after update {done:,} of {steps:,}")
     with whole(weights, average, accelerator):

@@ -12,6 +12,7 @@ from emoset.images import load_image
 from runtime.metrics import MetricsFile
 from runtime.page import picture, thumbnail, write_page
 from runtime.run_folder import is_first_process, log, progress
+from runtime.stopping import nothing_to_save
 from understanding.answering import answer_all
 from understanding.asking import Asker
 from understanding.question import Question
@@ -72,7 +73,8 @@ class EvaluationCallback(MetricsCallback):
         """Evaluate before the first step too."""
         super().on_train_begin(args, state, control)
         if not state.global_step and self.every:
-            self._evaluate(0)
+            with nothing_to_save():
+                self._evaluate(0)
 
     def on_step_end(self, args, state, control, **_) -> None:
         super().on_step_end(args, state, control)

@@ -29,7 +29,7 @@ from understanding.trainers import (
     on_one_gpu,
     question_data,
 )
-from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint
+from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, run_updates
 
 # What the weights do not depend on. How many updates a step has, its recipe says apart.
 WATCHING = {"steps_one", "steps_two", "evaluate_every", "evaluated_questions", "evaluation_batch_size"}
@@ -127,7 +127,7 @@ def train(
     watching.trainer = trainer
     keep_precise(trainer, settings.understanding)
     log_start(trainer, name, newest)
-    trainer.train(resume_from_checkpoint=newest)
+    run_updates(trainer, newest)
 
 
 def training_arguments(settings: Settings, questions: int, steps: int, folder: Path) -> GRPOConfig:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from peft import PeftModel
 from torch import nn
-from transformers import TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from config.errors import UserError
 from runtime.full_disk import naming
 from runtime.processes import of_first
 from runtime.sealed import newest_sealed, seal
+from runtime.stopping import finishing_updates, stop, stop_is_asked
 
 
 def newest_checkpoint(arguments: TrainingArguments) -> str | None:
@@ -28,6 +29,27 @@ def newest_checkpoint(arguments: TrainingArguments) -> str | None:
         return newest and str(newest)
 
     return of_first(find)
+
+
+def run_updates(trainer: Trainer, newest: str | None) -> None:
+    """Train from a checkpoint, or from the start for None; after SIGTERM save one at the end of the update, and stop."""
+    stopping = StopCallback()
+    trainer.add_callback(stopping)
+    with finishing_updates():
+        trainer.train(resume_from_checkpoint=newest)
+    if stopping.is_asked:
+        stop(f"a checkpoint was saved after update {trainer.state.global_step:,} of {trainer.state.max_steps:,}")
+
+
+class StopCallback(TrainerCallback):
+    """Lets a trainer save a checkpoint and stop after the update in which SIGTERM has reached any of its processes."""
+
+    is_asked = False
+
+    def on_step_end(self, args, state, control, **_) -> None:
+        self.is_asked = stop_is_asked()
+        if self.is_asked:
+            control.should_save = control.should_training_stop = True
 
 
 class WholeCheckpoints:

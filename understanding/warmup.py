@@ -22,7 +22,7 @@ from understanding.trainers import (
     on_one_gpu,
     question_data,
 )
-from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint
+from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, run_updates
 
 
 def warm_up(
@@ -67,7 +67,7 @@ def train_on_answers(
     keep_precise(trainer, settings.understanding)
     newest = newest_checkpoint(arguments)
     log_start(trainer, "warm_up", newest)
-    trainer.train(resume_from_checkpoint=newest)
+    run_updates(trainer, newest)
 
 
 def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> str:
