@@ -12,14 +12,16 @@ from runtime.processes import shared_work
 SHARE = """
 import json, sys
 from pathlib import Path
-from runtime.processes import shared_work, start_process
+from runtime.processes import any_of, of_first, shared_work, start_process
 
 folder, items = Path(sys.argv[1]), ["a", "b", "c", "d", "e"]
 with shared_work(items, lambda item: not (folder / item).exists()) as (missing, mine):
     for item in mine:
         (folder / item).write_text(str(start_process().process_index))
 there = sorted(path.name for path in folder.iterdir() if len(path.name) == 1)
-(folder / f"process-{start_process().process_index}.json").write_text(json.dumps([missing, mine, there]))
+index = start_process().process_index
+agreed = [any_of(index == 1), any_of(False), of_first(lambda: f"found by {index}")]
+(folder / f"process-{index}.json").write_text(json.dumps([missing, mine, there, agreed]))
 """
 
 
@@ -52,5 +54,6 @@ def test_two_processes_share_it_and_agree(tmp_path):
     assert [process.returncode for process in processes] == [0, 0], errors
     seen = [json.loads((tmp_path / f"process-{rank}.json").read_text()) for rank in range(2)]
     everything = ["a", "b", "c", "d", "e"]
-    assert seen == [[["a", "b", "d", "e"], ["a", "d"], everything], [["a", "b", "d", "e"], ["b", "e"], everything]]
+    made, agreed = ["a", "b", "d", "e"], [True, False, "found by 0"]
+    assert seen == [[made, ["a", "d"], everything, agreed], [made, ["b", "e"], everything, agreed]]
     assert {name: (tmp_path / name).read_text() for name in everything} == dict(a="0", b="1", c="was there", d="0", e="1")

@@ -1,7 +1,10 @@
 """Tiny models of Stable Diffusion's architecture with random weights, and a prepared run; made once, not to be changed."""
 
 import json
+import os
 import shutil
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -144,6 +147,26 @@ def prepared(drawn, models, tmp_path_factory) -> dict:
     script.main(load(arguments(settings, **{"mapper.max_train_steps": 1})))
     shutil.rmtree(folder / "run" / "training" / "mapper")
     return settings
+
+
+@pytest.fixture
+def sigterm(monkeypatch) -> Iterator[Callable[[], None]]:
+    """A function that sends SIGTERM to this process, which hears it as a script does; the next run has not heard of it."""
+    from runtime import stopping
+
+    before = signal.signal(signal.SIGTERM, stopping._on_sigterm)
+    monkeypatch.setattr(stopping, "_asked_at", None)
+    agree, agreed = stopping.stop, []
+
+    def stop(done: str) -> None:
+        monkeypatch.setattr(stopping, "_asked_at", None)
+        agreed.append(done)
+        agree(done)
+
+    for module in ("training.mapper_training", "training.encoder_training"):
+        monkeypatch.setattr(f"{module}.stop", stop)
+    yield lambda: os.kill(os.getpid(), signal.SIGTERM) if not agreed else None
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -177,6 +178,56 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert epochs == list(range(killed_after, 3))
     assert same(whole, resumed)
     assert read_metrics(tmp_path / "killed") == read_metrics(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("batch", [1, 9, 12])  # of 6 in each of 3 epochs
+def test_sigterm_saves_the_batch_and_the_same_command_ends_with_the_same_weights(
+    make, index, pixels, tmp_path, accelerator, monkeypatch, capfd, sigterm, batch
+):
+    settings, schedule = make(contrastive_weight=0.1), encoder_training._schedule
+    whole = fit(settings, index, pixels, tmp_path / "whole", accelerator)
+    monkeypatch.setattr(
+        encoder_training,
+        "_schedule",
+        lambda step, steps: (sigterm() if step == batch - 1 else None, schedule(step, steps))[1],
+    )
+    with pytest.raises(SystemExit) as ended:
+        fit(settings, index, pixels, tmp_path / "ended", accelerator)
+    assert ended.value.code == 143
+    told = f"after batch {(batch - 1) % 6 + 1} of 6 in epoch {(batch - 1) // 6 + 1}"
+    assert f"terminated: the encoder's checkpoint was saved {told}" in capfd.readouterr().err
+    steps = []
+    monkeypatch.setattr(encoder_training, "_schedule", lambda step, steps_: (steps.append(step), schedule(step, steps_))[1])
+    resumed = fit(settings, index, pixels, tmp_path / "ended", accelerator)
+    assert steps == list(range(batch, 18))
+    assert same(whole, resumed)
+    assert read_metrics(tmp_path / "ended") == read_metrics(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("place", ["checkpoint.pt", "encoder/model.safetensors"])
+@pytest.mark.parametrize("damage", ["cut off", "flipped", "empty"])
+def test_what_is_damaged_is_trained_anew(make, index, pixels, tmp_path, accelerator, monkeypatch, caplog, place, damage):
+    settings, save = make(epochs=2), encoder_training._save
+
+    def killed(folder, state, epochs):
+        save(folder, state, epochs)
+        if place == "checkpoint.pt":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(encoder_training, "_save", killed)
+    with suppress(KeyboardInterrupt):
+        fit(settings, index, pixels, tmp_path / "space", accelerator)
+    file = tmp_path / "space" / place
+    content = file.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    file.write_bytes({"cut off": content[:middle], "flipped": flipped, "empty": b""}[damage])
+    monkeypatch.undo()
+    monkeypatch.setattr(encoder_training.log, "propagate", True)
+    with caplog.at_level("INFO", "emotion"):
+        again = fit(settings, index, pixels, tmp_path / "space", accelerator)
+    assert caplog.messages.count("emotion encoder: what is there is cut off or damaged; it is trained anew") == 1
+    assert same(again, fit(settings, index, pixels, tmp_path / "fresh", accelerator))
 
 
 def test_an_epoch_shows_its_progress(make, index, pixels, tmp_path, accelerator, capsys, monkeypatch):

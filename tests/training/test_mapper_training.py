@@ -1,6 +1,7 @@
 """The mapper's training: the same weights however it is batched, interrupted or cached."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -183,6 +184,54 @@ def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatc
     for path in files:
         first, second = load_file(whole / "generator" / path), load_file(resumed / "generator" / path)
         assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_sigterm_saves_the_update_and_the_same_command_ends_with_the_same_weights(run, monkeypatch, capfd, sigterm):
+    from training import mapper_training
+
+    rarely = {"mapper__checkpoint_every": 100, "mapper__log_every": 3, "machine__loaders": 1}
+    whole, rate_at = run("whole", **rarely), mapper_training.rate_at
+    monkeypatch.setattr(
+        mapper_training, "rate_at", lambda *given: (sigterm() if given[0] == 1 else None, rate_at(*given))[1]
+    )
+    with pytest.raises(SystemExit) as ended:
+        run("resumed", **rarely)
+    assert ended.value.code == 143
+    assert capfd.readouterr().err.splitlines()[-1].startswith("terminated: a checkpoint was saved after update 2 of 4; run")
+    resumed = run("resumed", **rarely)
+    assert resumed_after(resumed) == ["2"]
+    assert metrics(resumed) == metrics(whole)
+    assert all(torch.equal(weight, weights(whole)[name]) for name, weight in weights(resumed).items())
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(run, capsys):
+    kept = {"mapper__checkpoints_kept": 2}
+    folder = run("damaged", **kept)
+    before, newest = weights(folder), folder / "training/mapper/checkpoints/step-0000004"
+    for name, damage in {
+        "optimizer.pt": lambda content: content[: len(content) // 2],
+        "weights.safetensors": lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+        "state.json": lambda content: b"",
+    }.items():
+        shutil.rmtree(folder / "generator")
+        (newest / name).write_bytes(damage((newest / name).read_bytes()))
+        capsys.readouterr()
+        run("damaged", **kept)
+        told = "step-0000004 is cut off or damaged; it is removed, and the one before it is taken up, if there is one\n"
+        assert capsys.readouterr().out.count(told) == 1
+        assert all(torch.equal(weight, weights(folder)[name]) for name, weight in before.items())
+    assert resumed_after(folder) == ["3"] * 3
+
+
+def test_what_others_may_read_of_ours_they_may_read_of_what_libraries_wrote(run):
+    before = os.umask(0o027)
+    try:
+        folder = run("shared", mapper__max_train_steps=1, mapper__lora_rank=2)
+    finally:
+        os.umask(before)
+    made = [path for place in ("generator", "training/mapper") for path in (folder / place).rglob("*") if path.is_file()]
+    assert len([path for path in made if path.suffix == ".safetensors"]) >= 4
+    assert {oct(path.stat().st_mode & 0o777) for path in made} == {"0o640"}
 
 
 def test_changed_settings_train_anew_and_keep_the_old_training(run, capsys):
