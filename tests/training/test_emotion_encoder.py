@@ -186,11 +186,13 @@ def test_sigterm_saves_the_batch_and_the_same_command_ends_with_the_same_weights
 ):
     settings, schedule = make(contrastive_weight=0.1), encoder_training._schedule
     whole = fit(settings, index, pixels, tmp_path / "whole", accelerator)
-    monkeypatch.setattr(
-        encoder_training,
-        "_schedule",
-        lambda step, steps: (sigterm() if step == batch - 1 else None, schedule(step, steps))[1],
-    )
+
+    def terminated(step, steps):
+        if step == batch - 1:
+            sigterm()
+        return schedule(step, steps)
+
+    monkeypatch.setattr(encoder_training, "_schedule", terminated)
     with pytest.raises(SystemExit) as ended:
         fit(settings, index, pixels, tmp_path / "ended", accelerator)
     assert ended.value.code == 143

@@ -191,9 +191,13 @@ def test_sigterm_saves_the_update_and_the_same_command_ends_with_the_same_weight
 
     rarely = {"mapper__checkpoint_every": 100, "mapper__log_every": 3, "machine__loaders": 1}
     whole, rate_at = run("whole", **rarely), mapper_training.rate_at
-    monkeypatch.setattr(
-        mapper_training, "rate_at", lambda *given: (sigterm() if given[0] == 1 else None, rate_at(*given))[1]
-    )
+
+    def terminated(step, *others):
+        if step == 1:
+            sigterm()
+        return rate_at(step, *others)
+
+    monkeypatch.setattr(mapper_training, "rate_at", terminated)
     with pytest.raises(SystemExit) as ended:
         run("resumed", **rarely)
     assert ended.value.code == 143

@@ -18,6 +18,7 @@ import understanding.stages
 import understanding.warmup
 from config.loading import load
 from config.section import ROOT
+from runtime.stopping import end_by_sigterm
 
 POINTS = {  # the function that a run is killed in, and at which of its calls in that run
     "while the warm-up's checkpoint is saved": (understanding.warmup.Trainer, "_save_rng_state", 2),
@@ -30,29 +31,40 @@ POINTS = {  # the function that a run is killed in, and at which of its calls in
 }
 
 
+TERMINATED = "terminated in a step's second update"  # by SIGTERM, with no regular checkpoint near
+
+
 def run(config: str, point: str | None) -> int:
-    """Return the signal that ended the run, or 0."""
+    """Return the signal that ended the run, or its exit code."""
     child = os.fork()
     if not child:
-        if point:
+        given = ["--config", config]
+        if point == TERMINATED:
+            end_by_sigterm()
+            kill_at(*POINTS["in a step's second update"], signal.SIGTERM)
+            given += ["tuning.checkpoint_every=100"]
+        elif point:
             kill_at(*POINTS[point])
         spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
         script = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(script)
-        script.main(load(["--config", config]))
+        try:
+            script.main(load(given))
+        except SystemExit as end:
+            os._exit(end.code)
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     return os.WTERMSIG(status) or os.WEXITSTATUS(status)
 
 
-def kill_at(owner, name: str, call: int) -> None:
+def kill_at(owner, name: str, call: int, by: int = signal.SIGKILL) -> None:
     """Let this process be killed by the given call of a function, counted from 1, before it does anything."""
     original, calls = getattr(owner, name), []
 
     def killing(*args, **kwargs):
         calls.append(name)
         if len(calls) == call:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
         return original(*args, **kwargs)
 
     setattr(owner, name, killing)
@@ -62,5 +74,5 @@ if __name__ == "__main__":
     whole, killed, *points = sys.argv[1:]
     assert run(whole, None) == 0
     for each in points:
-        assert run(killed, each) == signal.SIGKILL, f"not killed {each}"
+        assert run(killed, each) == (143 if each == TERMINATED else signal.SIGKILL), f"not killed {each}"
     assert run(killed, None) == 0

@@ -1,6 +1,7 @@
 """GRPO's step: its arithmetic, its data and rewards, and a killed training."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,12 +85,15 @@ def killed(quick, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_adapter_whose_training_is_killed_ends_with_the_same_weights(killed):
+def test_an_adapter_whose_training_is_killed_ends_with_the_same_weights(killed, tmp_path):
     points = ["in sampling", "in the update", "while a checkpoint is saved"]
     points += ["while images are mined", "in a step's second update"]  # that is in Step II: Step I is done by then
-    whole, again = killed("adapter_model.safetensors", *points, grpo={"steps_two": 2})
+    points += ["terminated in a step's second update"]  # of those that are left, after checkpoint-1
+    whole, again = killed("adapter_model.safetensors", *points, grpo={"steps_two": 4})
     assert all(torch.equal(whole[name], again[name]) for name in whole)
     assert any(weight.any() for name, weight in whole.items() if "lora_B" in name), "something was learned"
+    resumed = re.findall(r"step_two: .* resumed from (\S+)", (tmp_path / "killed/understanding/log.txt").read_text())
+    assert resumed == ["checkpoint-1", "checkpoint-3"], "SIGTERM saved the update that it struck"
 
 
 @pytest.mark.slow
