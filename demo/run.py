@@ -27,11 +27,12 @@ STAGES = (
     (["evaluation/evaluate.py", *CONFIG], "measure both, write the report", 140),
 )
 KNOWN = 60  # seconds that count as having gone as expected, so that the short first stages alone do not tell the pace
-PATIENCE = 10  # seconds that an interrupted stage has to end
+TERMINATED = 128 + signal.SIGTERM
+PATIENCE = 25  # seconds that an interrupted stage has to end: clusters kill 30 after they ask
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # an exit, for the stage must end too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # an exit, for the stage must end too
     began = time.monotonic()
     taken = expected = KNOWN
     for number, (command, what, usual) in enumerate(STAGES, 1):
@@ -59,6 +60,11 @@ def run_stage(command: list[str]) -> int:
             if stage.poll() != 130:
                 print("\ninterrupted; what was finished stays, run the same command again for the rest", file=sys.stderr)
             return 130
+        except SystemExit:  # SIGTERM, which the stage saves its training at; a second one ends both at once
+            stage.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                stage.wait(PATIENCE)
+            raise
         finally:
             stage.kill()  # nothing, where it has ended
 

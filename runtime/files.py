@@ -23,7 +23,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any], sync: bool = True
     """Let `write` make a file beside `path` and rename it into place: readers see the old file or the whole new one.
 
     sync: return when both the file and its name are on the disk, so that they survive a power cut too, and nothing that is
-    written later survives without them. A full disk is an OSError that names `path`, whatever the writer made of it.
+    written later survives without them. A full disk is an OSError that names `path`, whatever the writer made of it; but it
+    must say something: numpy.save, given a path, does not.
     """
     # Not the process's id, which another machine that shares the disk may have too. The suffix stays: some writers go by it.
     beside = path.with_name(f".{uuid.uuid4().hex}.{path.name}")

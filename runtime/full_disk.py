@@ -2,9 +2,10 @@
 
 import errno
 import os
+import traceback
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from config.errors import UserError
@@ -32,7 +33,7 @@ def naming(path: Path, beside: Path | None = None) -> Iterator[None]:
         named = _named(error)
         if (named and not named.is_relative_to(place)) or not (code or has_number):
             raise
-        file = (named or (_newest(place) if code else place)).relative_to(place)
+        file = (named or (_written(error, place) if code else place)).relative_to(place)
         raise OSError(code or error.errno, os.strerror(code or error.errno), str(path / file)) from error
 
 
@@ -51,8 +52,8 @@ def no_room(error: Exception, places: Iterable[Path]) -> OSError | None:
         code = refusals[full[0]] if full else 0
     if not code:
         return None
-    newest = max(map(_newest, full), key=lambda path: path.lstat().st_mtime_ns, default=None)
-    return OSError(code, os.strerror(code), str(newest or ""))
+    written = [path for place in full if (path := _written(error, place)) != place]
+    return OSError(code, os.strerror(code), *map(str, written[:1] or full[:1]))
 
 
 def _refused(error: BaseException | None) -> int:
@@ -88,7 +89,20 @@ def _named(error: Exception) -> Path | None:
     return Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
 
 
-def _newest(place: Path) -> Path:
-    """Return the file of a folder that was written last, or `place` itself."""
-    files = [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else []
-    return max(files, key=lambda path: path.stat().st_mtime_ns, default=place)
+def _written(error: Exception, place: Path) -> Path:
+    """Return the file in `place` that was being written: that which the innermost function knew of, or else the newest.
+
+    safetensors, for one, removes what it has not written whole.
+    """
+    if not place.is_dir():
+        return place
+    for frame, _ in reversed([*traceback.walk_tb(error.__traceback__)]):
+        known = [Path(value) for value in frame.f_locals.values() if isinstance(value, str | Path) and value]
+        if found := [path for path in known if path != place and path.is_relative_to(place) and not path.is_dir()]:
+            return found[0]
+    newest, when = place, 0
+    for path in place.rglob("*"):
+        with suppress(OSError):  # gone meanwhile
+            if path.is_file() and path.stat().st_mtime_ns > when:
+                newest, when = path, path.stat().st_mtime_ns
+    return newest

@@ -15,9 +15,7 @@ A script reads its settings before it imports anything slow, so that --help and 
 import gc
 import os
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 try:
     from config.errors import UserError
@@ -64,7 +62,7 @@ def run(main: Callable[[Settings], None]) -> None:
     except Exception as error:
         if has_sigterm():  # the end that was put off never came
             stop_at_once()
-        told = no_room(error, {settings.run for settings in _settings} | {Path(tempfile.gettempdir())})
+        told = no_room(error, [settings.run for settings in _settings])
         if told is None and not isinstance(error, OSError):
             raise
         sys.exit(_say(told or error))

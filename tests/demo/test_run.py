@@ -126,3 +126,24 @@ def test_terminated_it_takes_its_stage_along():
     assert process.wait(timeout=30) == 143
     assert time.monotonic() - began < 20
     assert not is_running(stage)
+
+
+SAVES = f"import signal\nsignal.signal(signal.SIGTERM, lambda *_: exit('terminated: a checkpoint was saved'))\n{SLEEPS}"
+
+
+def test_terminated_it_lets_its_stage_save_what_it_trains():
+    process = start(SAVES)
+    read_until_asleep(process)
+    process.terminate()
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (143, "terminated: a checkpoint was saved\n")
+
+
+def test_terminated_twice_it_ends_both_at_once():
+    process = start(SAVES.replace("exit('terminated: a checkpoint was saved')", "print('at it', flush=True)"))
+    stage = read_until_asleep(process)
+    process.terminate()
+    assert process.stdout.readline() == "at it\n"
+    process.terminate()
+    assert process.wait(timeout=30) == 143
+    assert not is_running(stage)

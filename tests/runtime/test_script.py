@@ -1,5 +1,6 @@
 """What `run` does around a script: the seconds that it counts in the run folder, and the line that an error becomes."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from config.errors import UserError
 from config.loading import load
 from runtime.run_folder import inner_stage, log, open_run_folder
 from runtime.script import read_settings, run
@@ -64,6 +66,27 @@ def test_a_folder_from_before_has_none(stage, tmp_path):
     stage(30.0)
     (tmp_path / "stage" / "seconds.json").unlink()
     assert stage(5.0) is None
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"seconds": "many"}', "\0\0"])
+def test_what_is_damaged_begins_anew(stage, tmp_path, damage):
+    stage(30.0)
+    (tmp_path / "stage" / "seconds.json").write_text(damage)
+    assert stage(5.0) == 5
+
+
+def test_a_full_disk_hides_no_other_error(stage, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "seconds.json")
+
+    stage(1.0)
+    monkeypatch.setattr("runtime.run_folder._write_seconds", full)
+    stage(1.0, ends=UserError("do this"))
+    assert capsys.readouterr().err == "error: do this\n"
+    stage(1.0)
+    assert capsys.readouterr().err.startswith(
+        "error: No space left on device: seconds.json. Nothing finished before was lost"
+    )
 
 
 def test_of_many_processes_the_first_counts(stage, monkeypatch):
@@ -156,6 +179,7 @@ if __name__ == "__main__":
             1,
             "error: No space left: /x. Nothing",
         ),
+        ("", 'raise RuntimeError("I/O error: ... (os error 28)")', 1, "error: No space left on device"),
         ("from config.errors import UserError", 'raise UserError("do this")', 1, "error: do this"),
         ("", "raise KeyboardInterrupt", 130, "interrupted; what was finished stays"),
     ],
