@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = 4096
 CONFIG = ["--config", "config/demo.yaml", "--config", "demo/miniature.yaml", "machine.loaders=0", "machine.processes=1"]
 LINE = re.compile(r"error: No space left on device: (.+)\. Nothing finished before was lost; fix it and run again\n")
+PROGRESS = re.compile(r".*\r|\n(?=error: )|^\n")  # bars
 SCRIPTS = {  # and what changes beside the miniature's settings
     "training/dataset_balance.py": ["data.link=copy"],
     "training/main.py": ["mapper.sample_every=3", "machine.tracker=tensorboard"],
@@ -69,7 +70,7 @@ def main(folder: Path, attempts: int, scripts: list[str]) -> None:
                 code, _, errors = run(script, given[full], folder)
                 if not code:
                     break
-                told = LINE.fullmatch(errors)
+                told = LINE.fullmatch(PROGRESS.sub("", errors))
                 named[re.sub(r"[0-9a-f]{12,}|\d+", "#", Path(told[1]).name) if told else "?"] += 1
                 if not told or not told[1].startswith(str(full)):
                     wrong.append(errors)
@@ -89,6 +90,8 @@ def main(folder: Path, attempts: int, scripts: list[str]) -> None:
 
 def import_all() -> None:
     """Import what the scripts do, once; each run is a fork of this process, which starts no thread."""
+    for library in ("TRANSFORMERS", "DIFFUSERS"):  # as read_settings does, of a script that runs
+        os.environ[f"{library}_VERBOSITY"] = "error"
     for script in ["demo/draw.py", *SCRIPTS]:
         runpy.run_path(str(ROOT / script), run_name="imported")
 

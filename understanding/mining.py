@@ -34,6 +34,7 @@ from runtime.hub import model_digest
 from runtime.processes import start_process
 from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import is_first_process, log, open_run_folder
+from runtime.sealed import is_sealed, seal
 from understanding.answering import answer_all
 from understanding.asking import load_asker
 from understanding.kinds import multiple
@@ -65,7 +66,7 @@ def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame
     table, made_from = folder / "errors.parquet", folder / RECIPE
     if table.is_file() and not made_from.is_file():
         raise UserError(f"{table} was written by an earlier version of this project; move {folder.name}/ away")
-    is_known = recipe.is_finished(made_from) and table.is_file() and (folder / "errors.png").is_file()
+    is_known = recipe.is_finished(made_from) and is_sealed(folder)
     start_process().wait_for_everyone()  # all have looked before one writes
     if is_known:
         log.info("mining: mined before, and nothing has changed")
@@ -82,6 +83,7 @@ def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame
         write_atomically(table, errors.to_parquet)
         _write_confusability(errors, taxonomy, folder / "confusability.json")
         _plot(errors, taxonomy, folder / "errors.png")
+        seal(folder, [table.name, "errors.png"])
         recipe.finish(made_from)
     log.info(
         f"{len(errors):,} images: {errors['error'].mean():.1%} of answers wrong; {(errors['error'] > 0.5).sum():,} mostly"
