@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -123,10 +123,7 @@ def fit_encoder(
                 total += (loss + contrastive).detach()
                 if stop_is_asked():
                     done.steps, done.total = step + 1, accelerator.reduce(total, "mean").item()
-                    if accelerator.is_main_process:
-                        _save(folder, state, epoch)
-                    accelerator.wait_for_everyone()
-                    stop(f"the encoder's checkpoint was saved after batch {step + 1:,} of {steps:,} in epoch {epoch + 1}")
+                    _save_and_stop(folder, state, steps, accelerator)
 
         encoder.eval()
         _, probabilities = encode_images(encoder, pixels, val, accelerator, flip=False, loaders=loaders)
@@ -217,6 +214,15 @@ def _recipe(space: EmotionSpace, seed: int, batch_size: int, made_from: dict[str
 
 def _save(folder: Path, state: dict, epochs: int) -> None:
     write_state(folder / CHECKPOINT, {name: part.state_dict() for name, part in state.items()} | {"epochs": epochs})
+
+
+def _save_and_stop(folder: Path, state: dict, steps: int, accelerator: Accelerator) -> NoReturn:
+    """End all processes after a batch of an epoch that has so many steps."""
+    done = state["done"]
+    if accelerator.is_main_process:
+        _save(folder, state, done.epochs)
+    accelerator.wait_for_everyone()
+    stop(f"the encoder's checkpoint was saved after batch {done.steps:,} of {steps:,} in epoch {done.epochs + 1}")
 
 
 def _resume(folder: Path, state: dict, recipe: Recipe, epochs: int, accelerator: Accelerator) -> None:
