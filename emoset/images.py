@@ -16,6 +16,7 @@ from config.errors import UserError, first_line
 # Pillow warns of what it reads nevertheless, such as broken EXIF, or 89 megapixels and more. From twice that on it raises.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+NO_IMAGE, EMPTY = "not an image", "empty file"  # reasons
 TAIL_BYTES = 64  # some programs write a few bytes behind a JPEG's end
 SLENDEREST = 100  # times as long as wide: no photograph is, and scaling one up to a square's side fills the memory
 SIDEWAYS = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
@@ -96,7 +97,7 @@ def reporting(path: str | Path) -> Iterator[None]:
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise ImageError(path, "not an image" if os.path.getsize(path) else "empty file") from None
+        raise ImageError(path, NO_IMAGE if os.path.getsize(path) else EMPTY) from None
     except OSError as error:
         raise ImageError(path, f"cannot be read: {error.strerror or first_line(error)}".lower()) from None
     except Exception as error:  # damaged files make decoders raise whatever they stumble over

@@ -9,10 +9,11 @@ from random import Random
 import pandas as pd
 
 from config.errors import UserError
-from emoset.images import ImageError, check_image
+from emoset.images import EMPTY, NO_IMAGE, ImageError, check_image
 from runtime.run_folder import log, progress
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+STRAY = "no image, and not called one"
 LEFT_BEHIND = {"thumbs.db", "desktop.ini", "__macosx"}  # by desktops, in folders of photos
 
 
@@ -30,19 +31,37 @@ def visible_files(root: Path) -> list[Path]:
     return sorted(found)
 
 
+def why_unusable(path: Path) -> str:
+    """Return why an image cannot be used; an empty text where it can."""
+    try:
+        check_image(path)
+    except ImageError as error:
+        is_stray = error.reason in (NO_IMAGE, EMPTY) and path.suffix.lower() not in SUFFIXES
+        return STRAY if is_stray else error.reason
+    return ""
+
+
 def usable_images(paths: Iterable[Path], root: Path) -> tuple[list[Path], list[tuple[str, str]]]:
     """Return the images among `paths` that can be decoded, and (path below `root`, reason) of all others."""
     paths = list(paths)
     with ThreadPoolExecutor() as pool:  # decoders work beside each other in threads
-        reasons = list(progress(pool.map(_reason, paths), "checking images", len(paths)))
+        reasons = list(progress(pool.map(why_unusable, paths), "checking images", len(paths)))
     left_out = [(path.relative_to(root).as_posix(), reason) for path, reason in zip(paths, reasons, strict=True) if reason]
     return [path for path, reason in zip(paths, reasons, strict=True) if not reason], left_out
 
 
-def in_words(left_out: list[tuple[str, str]], count: int = 5) -> str:
-    """Return how many were left out, and the first of their names and reasons."""
-    named = ", ".join(f"{name} ({reason})" for name, reason in left_out[:count])
-    return f"{len(left_out):,} files cannot be used and are left out: {named}{', ...' if len(left_out) > count else ''}"
+def log_left_out(left_out: list[tuple[str, str]], what: str = "") -> list[tuple[str, str]]:
+    """Say which files, (name, reason), were left out; return those of them that are images, or are called like one."""
+    strays = [name for name, reason in left_out if reason == STRAY]
+    images = [(name, reason) for name, reason in left_out if reason != STRAY]
+    if images:
+        named = ", ".join(f"{name} ({reason})" for name, reason in images[:5])
+        more = ", ..." if len(images) > 5 else ""
+        log.info(f"{len(images):,} images cannot be used and are left out{what}: {named}{more}")
+    if strays:
+        more = ", ..." if len(strays) > 5 else ""
+        log.info(f"{len(strays):,} files are no images and are left out: {', '.join(strays[:5])}{more}")
+    return images
 
 
 def read_folder(root: Path, emotions: tuple[str, ...], setting: str = "evaluate.folder") -> pd.DataFrame:
@@ -57,11 +76,9 @@ def read_folder(root: Path, emotions: tuple[str, ...], setting: str = "evaluate.
     paths, left_out = usable_images((path for child in children for path in visible_files(child)), root)
     rows = [(path.relative_to(root), path) for path in paths]
     rows = [(below.as_posix(), below.parts[0].lower(), path) for below, path in rows]
-    if left_out:
-        log.info(f"{root}: {in_words(left_out)}")
+    log_left_out(left_out, f" of {root}")
     if not rows:
-        why = f"; {in_words(left_out)}" if left_out else ""
-        raise UserError(f"{setting}: {root} has no images in subfolders named {', '.join(emotions)}{why}")
+        raise UserError(f"{setting}: {root} has no images in subfolders named {', '.join(emotions)}")
     return pd.DataFrame(rows, columns=["image_id", "emotion", "path"])
 
 
@@ -76,12 +93,3 @@ def equal_emotions(images: pd.DataFrame, count: int | None, seed: int) -> pd.Dat
         taken += Random(f"{seed} {emotion}").sample(sorted(rows), share)
         left -= share
     return images.loc[sorted(taken)]
-
-
-def _reason(path: Path) -> str:
-    """Return why an image cannot be used; an empty text where it can."""
-    try:
-        check_image(path)
-    except ImageError as error:
-        return error.reason
-    return ""
