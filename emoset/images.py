@@ -67,6 +67,15 @@ def check_image(path: str | Path, decode: bool = True) -> tuple[int, int]:
     return size
 
 
+def is_whole(path: Path) -> bool:
+    """Tell whether there is an image at `path` that can be decoded: a picture of ours, say, that is to be made else."""
+    try:
+        check_image(path)
+    except ImageError:
+        return False
+    return True
+
+
 def as_rgb(image: Image.Image) -> Image.Image:
     """Return an opened image as load_image does."""
     image.load()
