@@ -135,7 +135,7 @@ def shared_out(
     settings: Settings, images: list[Imported], problems: list[tuple[str, str]], run_folder: Path
 ) -> dict[str, list[Imported]]:
     """Return the images by split, after saying what was left out."""
-    broken = log_left_out(problems, " (problems.csv)")
+    broken = log_left_out(problems, "" if settings.check else " (problems.csv)")
     if not settings.check:
         table = pd.DataFrame(broken, columns=["image", "problem"])
         write_atomically(run_folder / "problems.csv", lambda beside: table.to_csv(beside, index=False))

@@ -87,7 +87,7 @@ def read_emoset(data: Data, folder: Path, processes: int | None, check: bool = F
                 _save(emoset, cached)
     if is_first_process() and not check:
         write_atomically(folder / "problems.csv", lambda beside: emoset.problems.to_csv(beside, index=False))
-    _check_share(emoset, data.problems_allowed)
+    _check_share(emoset, data.problems_allowed, check)
     return emoset
 
 
@@ -199,15 +199,16 @@ def _read_images(data: Data, vocabulary: dict | None, entries: list[tuple]) -> t
     return pa.Table.from_pylist(records, SCHEMA), problems
 
 
-def _check_share(emoset: EmoSet, allowed: float) -> None:
+def _check_share(emoset: EmoSet, allowed: float, check: bool) -> None:
     problems = emoset.problems[emoset.problems["left_out"] != "nothing"]
     images = problems["image_id"].nunique()
     if images > allowed * emoset.listed:
         kinds = problems["problem"].str.replace(r"'[^']*'|\"[^\"]*\"|\d+", "...", regex=True).value_counts()
         counts = ", ".join(f"{count} x {problem}" for problem, count in kinds.head(6).items())
+        where = f"{'Without check=true, ' if check else ''}problems.csv in the run folder lists them"
         raise UserError(
             f"{images} of {emoset.listed} images have problems ({images / emoset.listed:.1%}, data.problems_allowed is "
-            f"{allowed:.1%}): {counts}. problems.csv in the run folder lists them"
+            f"{allowed:.1%}): {counts}. {where}"
         )
 
 

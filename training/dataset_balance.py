@@ -49,8 +49,8 @@ def main(settings: Settings) -> None:
 
     # 2. Read every annotation and image; what cannot be used is listed, not fatal.
     emoset = read_emoset(data, folder, settings.machine.processes, settings.check)
-    usable = len(emoset.index)
-    log.info(f"EmoSet: {emoset.listed:,} images listed, {usable:,} usable, {len(emoset.problems):,} problems (problems.csv)")
+    usable, where = len(emoset.index), "" if settings.check else " (problems.csv)"
+    log.info(f"EmoSet: {emoset.listed:,} images listed, {usable:,} usable, {len(emoset.problems):,} problems{where}")
 
     # 3. Draw the balanced set.
     if "test" in balance.splits or "val" in balance.splits:
