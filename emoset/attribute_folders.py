@@ -88,9 +88,17 @@ def _is_up_to_date(root: Path, recipe: Recipe, links: int) -> bool:
     if not is_built(root, recipe):
         return False
     folders = read_attribute_root(root)
-    return folders["images"].sum() == links and all(
-        len(os.listdir(root / row.folder)) == row.images for row in folders.itertuples()
-    )
+    return folders["images"].sum() == links and all(_is_whole(root / row.folder, row.images) for row in folders.itertuples())
+
+
+def _is_whole(folder: Path, images: int) -> bool:
+    """Tell whether a folder holds so many images, none of them empty and no link of them broken."""
+    try:
+        with os.scandir(folder) as entries:
+            sizes = [entry.stat().st_size for entry in entries]
+    except FileNotFoundError:
+        return False
+    return len(sizes) == images and all(sizes)
 
 
 def _fill(work: Path, images: pd.DataFrame, root: Path, link: str) -> str:
