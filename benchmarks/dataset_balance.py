@@ -13,13 +13,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
 from PIL import Image
 from real_shape import rebuilt_annotations, write_dataset
 
+from emoset.images import check_image, load_image
+
 ROUNDS = 5
+PHOTOGRAPHS, PHOTOGRAPH = 50, (500, 375)  # EmoSet's images are of the web, and about so large
 SCRIPT = Path(__file__).resolve().parent.parent / "training" / "dataset_balance.py"
 
 
@@ -47,18 +51,23 @@ def main(published: Path, work: Path) -> None:
         action()
         times.setdefault(name, []).append(time.perf_counter() - start)
 
-    def run() -> None:
+    def run(*arguments: str) -> None:
         nonlocal peak
-        peak = max(peak, peak_memory(command))
+        peak = max(peak, peak_memory([*command, *arguments]))
+
+    def clear() -> None:
+        for folder in (attributes, work / "cache", work / "run", work / "copy"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     for number in range(ROUNDS):
         print(f"round {number + 1} of {ROUNDS}", flush=True)
-        for folder in (attributes, work / "cache", work / "run", work / "copy"):
-            shutil.rmtree(folder, ignore_errors=True)
+        clear()
         for label, image in rows:  # warm the page cache
             (emoset / label).read_bytes(), (emoset / image).read_bytes()
         measure("plain loop: json.load of every annotation", lambda: [read_json(emoset / label) for label, _ in rows])
         measure("plain loop: Image.open of every image", lambda: [read_size(emoset / image) for _, image in rows])
+        measure("first run of dataset_balance.py, data.decode=false", lambda: run("data.decode=false"))
+        clear()
         measure("first run of dataset_balance.py", run)
         measure("second run of dataset_balance.py", run)
         measure(
@@ -72,7 +81,34 @@ def main(published: Path, work: Path) -> None:
     for name, median in medians.items():
         print(f"| {name} | {median:.1f} | {min(times[name]):.1f} to {max(times[name]):.1f} | {median / plain:.2f} |")
     print(f"| plain loops and cp -al together | {plain:.1f} | | 1.00 |")
-    print(f"\npeak memory of a run, all its processes: {peak / 1e6:.0f} MB")
+    print(f"\npeak memory of a run, all its processes: {peak / 1e6:.0f} MB\n")
+    time_photographs(work / "photographs")
+
+
+def time_photographs(folder: Path) -> None:
+    """Print what check_image takes of JPEGs as large as EmoSet's, whole ones and by their header alone."""
+    folder.mkdir(exist_ok=True)
+    for number in range(PHOTOGRAPHS):
+        small = Image.effect_noise((60, 45), 90).resize(PHOTOGRAPH, Image.Resampling.BICUBIC)
+        fine = Image.effect_noise(PHOTOGRAPH, 8)
+        Image.blend(small, fine, 0.3).convert("RGB").save(folder / f"{number}.jpg", quality=90)
+    paths = sorted(folder.iterdir())
+    size = sum(path.stat().st_size for path in paths) / len(paths)
+    print(f"{PHOTOGRAPH[0]} x {PHOTOGRAPH[1]} pixels, {size / 1e3:.0f} kB; milliseconds an image, of one core:")
+    ways = {
+        "opened": read_size,
+        "checked, data.decode=false": partial(check_image, decode=False),
+        "checked": check_image,
+        "decoded whole": load_image,
+    }
+    for name, action in ways.items():
+        rounds = []
+        for _ in range(ROUNDS):
+            start = time.process_time()
+            for path in paths:
+                action(path)
+            rounds.append((time.process_time() - start) / len(paths) * 1e3)
+        print(f"    {name}: {statistics.median(rounds):.2f}")
 
 
 def read_json(path: Path) -> dict:

@@ -29,8 +29,8 @@ class Data(Section):
     """How an image gets into its attribute folders. auto takes the first of hard, symbolic, copy that the disk allows."""
     problems_allowed: float = Field(0.01, ge=0, le=1)
     """Largest share of images with a problem. With more problems the run ends; with fewer it leaves these images out."""
-    decode: bool = False
-    """Decode every image completely while reading, instead of its header and last bytes."""
+    decode: bool = True
+    """Decode JPEGs while reading, so that damaged ones are found. false looks at their header and last bytes alone."""
     near_duplicates: int | None = Field(None, ge=0, le=16)
     """Largest number of bits in which 64-bit perceptual hashes of near-duplicates across splits differ. null skips them."""
 

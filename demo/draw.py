@@ -11,9 +11,12 @@ from runtime.script import read_settings, run
 
 read_settings(__name__, __doc__, "data.emoset", "drawn", "machine.processes")
 
+from contextlib import nullcontext
+
 from config.settings import Settings
-from demo.drawn.dataset import first_images, write_dataset
+from demo.drawn.dataset import first_images, room_for, write_dataset
 from runtime.built_folder import building, is_built, lock
+from runtime.checking import check_room, check_writable, in_words, stops_here
 from runtime.recipe import Recipe, settings_of
 from runtime.run_folder import log, open_run_folder
 
@@ -22,9 +25,14 @@ def main(settings: Settings) -> None:
     open_run_folder(settings, "draw")
     folder, drawn = settings.data.emoset.resolve(), settings.drawn
     recipe = Recipe("drawn EmoSet", {"seed": settings.seed} | settings_of("drawn", drawn), {"version": 1})
-    with lock(folder):
+    check_writable(folder.parent, "data.emoset")
+    with nullcontext() if settings.check else lock(folder):
         if is_built(folder, recipe):
             log.info(f"drawn EmoSet: {drawn.images:,} images; nothing has changed, everything stays as it is")
+            return
+        room = room_for(drawn.images, drawn.size)
+        check_room(folder, room, "the drawn EmoSet")
+        if stops_here(settings, {"images": f"{drawn.images:,}", "disk": in_words(room)}):
             return
         with building(folder, recipe) as work:
             splits = write_dataset(work, drawn.images, drawn.size, settings.seed, settings.machine.processes)

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+from config.errors import first_line
+from emoset.images import check_regular
 from emoset.labels import KINDS, attribute_name
 
 
@@ -21,17 +23,21 @@ def read_annotation(root: Path, path: str, image_id: str, emotion: str) -> dict:
 
     Raises ValueError with the reason where it cannot be read, is about another image, or names another emotion.
     """
+    place = inside(root, path)
     try:
-        with open(inside(root, path), "rb", buffering=0) as file:
-            annotation = json.loads(file.readall())
+        check_regular(place)
+        with open(place, "rb", buffering=0) as file:
+            content = file.readall()
     except FileNotFoundError:
         raise ValueError("no annotation") from None
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}".lower()) from None
+    try:
+        annotation = json.loads(content)
     except RecursionError:
         raise ValueError("not valid JSON: nested too deep") from None
     except ValueError as error:
-        raise ValueError(f"not valid JSON: {error}".splitlines()[0]) from None
+        raise ValueError(f"not valid JSON: {first_line(error)}") from None
     if not isinstance(annotation, dict):
         raise ValueError(f"expected a JSON object, found {type(annotation).__name__}")
     if annotation.get("image_id", image_id) != image_id:
@@ -68,9 +74,24 @@ def read_attributes(annotation: dict, vocabulary: dict[str, set[str]]) -> tuple[
     return attributes, problems
 
 
+def as_path(text: str) -> str:
+    """Return a path of a split list with slashes alone, those of Windows too, and without `.` and `..` where it can."""
+    path = text.replace("\\", "/")
+    return os.path.normpath(path) if "./" in path or "//" in path else path
+
+
 def inside(root: Path, path: str) -> str:
-    """Return `path` below `root`; ValueError where it leaves it or is no text."""
+    """Return `path`, as as_path gives it, below `root`; ValueError where it leaves it or is no text."""
     path.encode()  # a name that is no UTF-8 raises ValueError here
-    if not path.startswith(("image/", "annotation/")):  # paths are normalised, so `..` can only lead
-        raise ValueError("its path leads out of image/ and annotation/")
-    return f"{root}/{path}"
+    if "\0" in path:
+        raise ValueError("its path holds a NUL character")
+    if path.startswith(("image/", "annotation/")):
+        return f"{root}/{path}"
+    how = "it begins with neither"
+    if path.startswith("/"):
+        how = "it is absolute"
+    elif path[1:2] == ":":
+        how = f"it begins with the drive {path[:2]}"
+    elif path.startswith(".."):
+        how = "it leaves the data set by .."
+    raise ValueError(f"its path leads out of image/ and annotation/: {how}")

@@ -11,9 +11,11 @@ import pandas as pd
 from config.errors import UserError
 from emoset.labels import KINDS, folder_name, parse_folder_name
 from emoset.reading import EmoSet
-from runtime.built_folder import building, is_built, lock
+from runtime.built_folder import building, check_ours, is_built, lock
 from runtime.links import link_files
 from runtime.recipe import Recipe
+
+WHAT = "attribute root"
 
 
 def memberships(index: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
@@ -30,20 +32,31 @@ def has_attributes(index: pd.DataFrame, kinds: list[str]) -> bool:
     return bool(kinds) and bool(index[kinds].notna().any(axis=None))
 
 
-def build_attribute_root(emoset: EmoSet, root: Path, target: Path, kinds: list[str], link: str) -> str:
-    """Build the attribute root at `target` from the EmoSet at `root`; return how: up to date, or the links' kind.
-
-    Raises UserError where `target` holds what this project did not build, or overlaps with the data set.
-    """
+def check_attribute_root(root: Path, target: Path) -> None:
+    """Raise UserError where `target` holds what this project did not build, or overlaps with the data set at `root`."""
     root, target = root.resolve(), target.resolve()
     if target.is_relative_to(root) or root.is_relative_to(target):
         raise UserError(f"data.attribute_root: {target} and data.emoset: {root} overlap; name a folder outside the data set")
-    place = os.path.relpath(root, target.parent)
-    settings = {"data.kinds": kinds, "data.link": link}
-    recipe = Recipe("attribute root", settings, {"data set": emoset.fingerprint, "place of the data set": place})
+    check_ours(target, WHAT)
+
+
+def links_to_make(emoset: EmoSet, root: Path, target: Path, kinds: list[str], link: str) -> pd.DataFrame:
+    """Return the memberships that build_attribute_root would link at `target`; no row where it is up to date."""
+    images = memberships(emoset.index, kinds)
+    return images.iloc[:0] if _is_up_to_date(target, _recipe(emoset, root, target, kinds, link), len(images)) else images
+
+
+def build_attribute_root(emoset: EmoSet, root: Path, target: Path, kinds: list[str], link: str) -> str:
+    """Build the attribute root at `target` from the EmoSet at `root`; return how: up to date, or the links' kind.
+
+    Raises UserError as check_attribute_root does.
+    """
+    check_attribute_root(root, target)
+    root, target = root.resolve(), target.resolve()
+    recipe = _recipe(emoset, root, target, kinds, link)
     with lock(target):
         images = memberships(emoset.index, kinds)
-        if is_built(target, recipe) and _is_whole(target, len(images)):
+        if _is_up_to_date(target, recipe, len(images)):
             return "up to date"
         if images.empty:
             raise UserError(f"data.kinds: no image has an attribute of the kinds {', '.join(kinds)}")
@@ -65,11 +78,27 @@ def read_attribute_root(root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "attribute", "images", "folder"])
 
 
-def _is_whole(root: Path, links: int) -> bool:
+def _recipe(emoset: EmoSet, root: Path, target: Path, kinds: list[str], link: str) -> Recipe:
+    place = os.path.relpath(root.resolve(), target.resolve().parent)
+    settings = {"data.kinds": kinds, "data.link": link}
+    return Recipe(WHAT, settings, {"data set": emoset.fingerprint, "place of the data set": place})
+
+
+def _is_up_to_date(root: Path, recipe: Recipe, links: int) -> bool:
+    if not is_built(root, recipe):
+        return False
     folders = read_attribute_root(root)
-    return folders["images"].sum() == links and all(
-        len(os.listdir(root / row.folder)) == row.images for row in folders.itertuples()
-    )
+    return folders["images"].sum() == links and all(_is_whole(root / row.folder, row.images) for row in folders.itertuples())
+
+
+def _is_whole(folder: Path, images: int) -> bool:
+    """Tell whether a folder holds so many images, none of them empty and no link of them broken."""
+    try:
+        with os.scandir(folder) as entries:
+            sizes = [entry.stat().st_size for entry in entries]
+    except FileNotFoundError:
+        return False
+    return len(sizes) == images and all(sizes)
 
 
 def _fill(work: Path, images: pd.DataFrame, root: Path, link: str) -> str:

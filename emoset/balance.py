@@ -145,15 +145,16 @@ def flattened_counts(images: list[int], total: int, temperature: float, max_repe
 def write_balanced_set(rows: pd.DataFrame, path: Path) -> None:
     """Write the balanced set as Parquet."""
     table = pa.Table.from_pandas(rows, preserve_index=False)
-    write_atomically(path, lambda beside: pq.write_table(table, beside, compression="zstd"))
+    write_atomically(path, lambda beside: pq.write_table(table, beside, compression="zstd", write_page_checksum=True))
 
 
 def read_balanced_set(path: Path) -> pd.DataFrame | None:
     """Return the balanced set in a file; None where there is none, or none that is whole."""
     try:
-        return pd.read_parquet(path)
-    except (FileNotFoundError, pa.ArrowInvalid):
+        rows = pq.read_table(path, page_checksum_verification=True).to_pandas()
+    except Exception:  # a damaged file makes its readers raise whatever they stumble over
         return None
+    return rows if list(rows) == COLUMNS else None
 
 
 def _by_emotion(pool: pd.DataFrame, emotions: tuple[str, ...], kind: str = "") -> dict[str, pd.DataFrame]:

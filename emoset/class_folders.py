@@ -3,15 +3,12 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from config.errors import UserError
-from emoset.images import ImageError, check_image
 from emoset.imported_layout import Imported, split_of
-from emoset.selection import SUFFIXES
+from emoset.selection import is_hidden, visible_files, why_unusable
 from runtime.links import link_files
 from runtime.run_folder import progress
 from runtime.workers import worker_pool
@@ -20,11 +17,11 @@ LONGEST = 200  # bytes of an id, which becomes a file's name
 
 
 class ClassFolder(NamedTuple):
-    """One class's images. split: the source's own; train where it has none. images: paths below `root`, in order."""
+    """One class's files. split: the source's own; train where it has none. files: paths below `root`, in order."""
 
     split: str
     name: str
-    images: list[str]
+    files: list[str]
 
 
 def list_classes(root: Path) -> tuple[list[ClassFolder], list[str]]:
@@ -43,7 +40,7 @@ def list_classes(root: Path) -> tuple[list[ClassFolder], list[str]]:
         folders = ", ".join(child for child, split in splits.items() if split == twice[0])
         raise UserError(f"source.folder: {root} has more than one {twice[0]} split: {folders}")
     classes = [
-        ClassFolder(split, name, sorted(_images(root, os.path.join(above, name))))
+        ClassFolder(split, name, [os.path.relpath(path, root) for path in visible_files(root / above / name)])
         for above, split in splits.items()
         for name in _folders(root / above)
     ]
@@ -56,65 +53,53 @@ def list_classes(root: Path) -> tuple[list[ClassFolder], list[str]]:
 
 def check_filled(classes: list[ClassFolder], of_class: dict[str, str]) -> None:
     """Raise UserError where a class that is taken has no images."""
-    if empty := [each.name for each in classes if not each.images and of_class[each.name]]:
+    if empty := [each.name for each in classes if not each.files and of_class[each.name]]:
         leave_out = f"source.classes='{{{empty[0]}: \"\"}}'"
         raise UserError(f"source.folder: {empty[0]} has no images, such as a.jpg; remove it, or leave it out: {leave_out}")
 
 
 def digest_of(root: Path, classes: list[ClassFolder]) -> str:
-    """Return a hash of the paths, sizes and times of all images."""
+    """Return a hash of the paths, sizes and times of all files."""
     listing = []
-    for path in (path for each in classes for path in each.images):
+    for path in (path for each in classes for path in each.files):
         stat = os.stat(root / path) if os.path.exists(root / path) else None
         listing.append([os.fsencode(path).hex(), stat and stat.st_size, stat and stat.st_mtime_ns])
     return hashlib.blake2b(json.dumps(sorted(listing)).encode(), digest_size=8).hexdigest()
 
 
-def link_classes(
-    root: Path, classes: list[ClassFolder], of_class: dict[str, str], work: Path, link: str, processes: int | None
-) -> tuple[list[Imported], list[tuple[str, str]], str]:
-    """Link the images that can be used into `work`/image/<emotion>/; return them, (path, reason) of the others, and how.
+def usable(
+    root: Path, classes: list[ClassFolder], of_class: dict[str, str], processes: int | None
+) -> tuple[dict[Imported, str], list[tuple[str, str]]]:
+    """Return the images that can be used, with their paths below `root`, and (path, reason) of all other files.
 
     of_class: the emotion of each class; empty where the class is left out.
     """
-    listed = [(each, path) for each in classes if of_class[each.name] for path in each.images]
+    listed = [(each, path) for each in classes if of_class[each.name] for path in each.files]
     with worker_pool(processes) as pool:
-        reasons = pool.map(partial(_reason, root), [path for _, path in listed], chunksize=100)
+        reasons = pool.map(why_unusable, [root / path for _, path in listed], chunksize=100)
         reasons = list(progress(reasons, "checking images", len(listed)))
-    images, problems, taken = [], [], set()
+    images, problems, taken = {}, [], set()
     for (folder, path), reason in zip(listed, reasons, strict=True):
         if reason:
             problems.append((_text(path), reason))
             continue
         emotion, image_id = of_class[folder.name], _image_id(path, taken)
-        image = f"image/{emotion}/{image_id}{os.path.splitext(path)[1].lower()}"
-        images.append((Imported(image_id, emotion, folder.split, image, _text(path)), path))
-    for emotion in {image.emotion for image, _ in images}:
+        image = f"image/{emotion}/{image_id}{_text(os.path.splitext(path)[1].lower())}"
+        images[Imported(image_id, emotion, folder.split, image, _text(path))] = path
+    return images, problems
+
+
+def link_images(root: Path, images: dict[Imported, str], work: Path, link: str) -> str:
+    """Link images to where they stand in `work`; return the methods used."""
+    for emotion in {image.emotion for image in images}:
         (work / "image" / emotion).mkdir(parents=True)
-    pairs = [(str(root / path), str(work / image.image)) for image, path in images]
-    return [image for image, _ in images], problems, link_files(pairs, link) if pairs else ""
+    return link_files([(str(root / path), str(work / image.image)) for image, path in images.items()], link)
 
 
 def _folders(root: Path) -> list[str]:
-    return sorted(child.name for child in root.iterdir() if child.name[0] not in "._" and child.is_dir())
-
-
-def _images(root: Path, folder: str) -> Iterator[str]:
-    for above, _, names in os.walk(root / folder):
-        for name in names:
-            if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES:  # desktops leave ._a.jpg behind
-                yield os.path.relpath(os.path.join(above, name), root)
-
-
-def _reason(root: Path, path: str) -> str:
-    """Return why an image cannot be used; an empty text where it can."""
-    if (root / path).exists() and not (root / path).is_file():
-        return "not a file"  # a pipe would be waited for
-    try:
-        check_image(root / path)
-    except ImageError as error:
-        return error.reason
-    return ""
+    return sorted(
+        child.name for child in root.iterdir() if child.name[0] != "_" and not is_hidden(child.name) and child.is_dir()
+    )
 
 
 def _image_id(path: str, taken: set[str]) -> str:

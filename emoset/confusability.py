@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from config.errors import UserError
+from config.errors import UserError, first_line
+from emoset.images import check_regular
 from runtime.files import write_json
 
 ROWS = "true emotion"
@@ -42,11 +43,17 @@ def read_confusability(path: Path, emotions: tuple[str, ...]) -> np.ndarray:
     diagonal, and in each row one above zero.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        listed, values = content["emotions"], np.array(content["values"], dtype=float)
-        order = [listed.index(emotion) for emotion in emotions]
+        check_regular(path)
+        text = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: expected JSON, and it is none: {first_line(error)}") from None
+    try:
+        listed, values = content["emotions"], np.array(content["values"], dtype=float)
+        order = [listed.index(emotion) for emotion in emotions]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{path}: expected JSON with emotions ({', '.join(emotions)}) and values, {len(emotions)} x {len(emotions)} "

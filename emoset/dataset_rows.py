@@ -7,20 +7,23 @@ done, so a run that was killed resumes behind the last one, and reads no split a
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import datasets
 import fsspec
 import pyarrow.dataset
+import pyarrow.parquet
 from huggingface_hub import DatasetCard
 from PIL import Image
 
 from config.data_settings import Source
 from config.errors import UserError, first_line
-from emoset.images import ImageError, check_image
+from emoset.images import NO_IMAGE, ImageError, check_image, check_regular
 from emoset.imported_layout import Imported, emotions_of, split_of
-from runtime.files import write_atomically
+from emoset.selection import visible_files
+from runtime.files import file_states, write_atomically
 from runtime.run_folder import progress
 
 NOT_STATED = "not stated by the data set"
@@ -41,14 +44,17 @@ class Rows:
         Raises UserError where there is none, or one without the two columns.
         """
         self.source, self.name = source, source.dataset
-        if folder and not any(folder.rglob("*.parquet")):
+        if folder and not _files(folder):
             raise UserError(f"source.dataset: {folder} holds no Parquet files; source.folder imports a folder of images")
         try:
             loaded = datasets.load_dataset(str(folder or self.name), streaming=True)
         except Exception as error:  # which errors a download ends with is up to the library that makes it
+            reason = first_line(error)
+            if folder:
+                raise UserError(f"source.dataset: {folder} cannot be read as a data set ({reason})") from None
             raise UserError(
                 f"source.dataset: {self.name!r} is neither a folder of Parquet files nor a data set that can be read from "
-                f"the Hub ({first_line(error)})"
+                f"the Hub ({reason})"
             ) from None
         names = {name: split_of(name) for name in loaded}
         if "train" not in names.values():
@@ -63,15 +69,29 @@ class Rows:
         self._names = label.names if isinstance(label, datasets.ClassLabel) else None
         self.classes = self._names or (_classes(folder, source.label_column) if folder else None)
         self.digest = _digest(folder) if folder else ""
+        self._files = _files(folder) if folder else []
+
+    def of_class(self, emotions: tuple[str, ...]) -> dict[str, str]:
+        """Return the emotion of each class that is known. Raises UserError as emotions_of does."""
+        return {} if self.classes is None else emotions_of(self.classes, self.source.classes, emotions)
+
+    def extent(self) -> tuple[int, int]:
+        """Return how many rows there are, and about how many bytes their images take; 0 where that is not known."""
+        infos = [self._rows[name].info for name in self.splits]
+        counts = [(info.splits or {}).get(name) for info, name in zip(infos, self.splits, strict=True)]
+        count = sum(split.num_examples for split in counts) if all(counts) else 0
+        if self._files:
+            with suppress(pyarrow.ArrowException, OSError):  # a damaged file is told of when it is read
+                count = sum(pyarrow.parquet.read_metadata(path).num_rows for path in self._files)
+        return count, sum(path.stat().st_size for path in self._files) or infos[0].dataset_size or 0
 
     def write(self, work: Path, emotions: tuple[str, ...]) -> tuple[list[Imported], list[tuple[str, str]]]:
         """Write every image below `work`/image/, or those that are missing; return them, and (row, reason) of the others."""
-        mapping, all_known = self.source.classes, self.classes is not None
-        of_class = emotions_of(self.classes, mapping, emotions) if all_known else {}
+        of_class = self.of_class(emotions)
 
         def emotion_of(name: str) -> str:
             if name not in of_class:
-                of_class.update(emotions_of([*of_class, name], mapping, emotions, all_known=False))
+                of_class.update(emotions_of([*of_class, name], self.source.classes, emotions, all_known=False))
             return of_class[name]
 
         images, problems = [], []
@@ -124,7 +144,7 @@ class Rows:
 
     def _class(self, label) -> str | None:
         """Return the name of a row's class; None where it has none, as -1 says too."""
-        if label is None or (self._names and label < 0):
+        if label is None or (self._names and not 0 <= label < len(self._names)):
             return None
         return self._names[label] if self._names else str(label).strip()
 
@@ -139,14 +159,16 @@ def _write_image(work: Path, about: dict, stored: dict | bytes | None) -> dict:
     if isinstance(stored, dict):
         content = stored["bytes"]
         if content is None and stored["path"]:
-            with fsspec.open(stored["path"], "rb") as file:
-                content = file.read()
+            try:
+                content = _read(stored["path"])
+            except Exception as error:  # of the disk, of the network, of its library
+                return problem | {"problem": f"cannot be read: {first_line(error)}"}
     if not content:
         return problem | {"problem": "no image"}
     try:
         kind = Image.open(BytesIO(content)).format
     except Exception as error:  # damaged files make decoders raise whatever they stumble over
-        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        reason = NO_IMAGE if isinstance(error, Image.UnidentifiedImageError) else first_line(error)
         return problem | {"problem": reason}
     image = f"image/{about['emotion']}/{about['image_id']}{SUFFIXES.get(kind, f'.{kind.lower()}')}"
     (work / image).write_bytes(content)
@@ -156,6 +178,15 @@ def _write_image(work: Path, about: dict, stored: dict | bytes | None) -> dict:
         (work / image).unlink()
         return problem | {"problem": error.reason}
     return about | {"image": image}
+
+
+def _read(path: str) -> bytes:
+    """Return the content of a file that a row names, here, with Windows' slashes or others, or at an address."""
+    if "://" not in path:
+        path = path.replace("\\", "/")
+        check_regular(path)
+    with fsspec.open(path, "rb") as file:
+        return file.read()
 
 
 def _with_columns(rows: datasets.IterableDataset, source: Source) -> datasets.IterableDataset:
@@ -176,19 +207,26 @@ def _with_columns(rows: datasets.IterableDataset, source: Source) -> datasets.It
     return rows.cast_column(source.image_column, datasets.Image(decode=False)) if not is_binary else rows
 
 
+def _files(folder: Path) -> list[Path]:
+    """Return a folder's Parquet files, in order."""
+    return [path for path in visible_files(folder) if path.suffix == ".parquet" and path.is_file()]
+
+
 def _classes(folder: Path, column: str) -> list[str]:
     """Return the names in the label column of all Parquet files of a folder, reading that column alone."""
-    files = sorted(map(str, folder.rglob("*.parquet")))
     names = set()
-    for batch in pyarrow.dataset.dataset(files, format="parquet").to_batches(columns=[column]):
-        names.update(str(name).strip() for name in batch.column(0).unique().to_pylist() if name is not None)
+    for path in _files(folder):
+        try:
+            for batch in pyarrow.dataset.dataset(path, format="parquet").to_batches(columns=[column]):
+                names.update(str(name).strip() for name in batch.column(0).unique().to_pylist() if name is not None)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(f"source.dataset: reading {path} broke off ({first_line(error)}); mend or remove it") from None
     return sorted(names)
 
 
 def _digest(folder: Path) -> str:
     """Return a hash of the names, sizes and times of a folder's Parquet files."""
-    files = sorted(folder.rglob("*.parquet"))
-    listing = [[str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    listing = [[str(path.relative_to(folder)), *file_states([path])[0]] for path in _files(folder)]
     return hashlib.blake2b(json.dumps(listing).encode(), digest_size=8).hexdigest()
 
 

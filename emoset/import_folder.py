@@ -15,6 +15,7 @@ read_settings(__name__, __doc__, "source", "data", "machine")
 
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -22,11 +23,15 @@ import pandas as pd
 from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
-from emoset.class_folders import check_filled, digest_of, link_classes, list_classes
+from emoset.class_folders import check_filled, digest_of, link_images, list_classes, usable
 from emoset.dataset_rows import JOURNALS, NOT_STATED, Rows
 from emoset.imported_layout import Imported, emotions_of, numbers_of, with_three_splits, write_layout
 from emoset.model_card import IMPORTED
+from emoset.selection import log_left_out
 from runtime.built_folder import MARKER, building, check_ours, is_built, lock
+from runtime.checking import check_room, check_writable, in_words, stops_here
+from runtime.files import write_atomically
+from runtime.links import room_of_links, working_method
 from runtime.recipe import Recipe, read_recipe, settings_of
 from runtime.run_folder import log, open_run_folder
 
@@ -38,7 +43,8 @@ def main(settings: Settings) -> None:
     folder, source, target = open_run_folder(settings, "import"), settings.source, settings.data.emoset.resolve()
     if (source.folder is None) == (source.dataset is None):
         raise UserError("source: set source.folder to a folder of classes, or source.dataset to a data set, and not both")
-    with lock(target):
+    check_writable(target.parent, "data.emoset")
+    with nullcontext() if settings.check else lock(target):
         check_ours(target, IMPORTED)
         import_images = import_folder if source.folder else import_dataset
         import_images(settings, target, folder)
@@ -57,9 +63,18 @@ def import_folder(settings: Settings, target: Path, run_folder: Path) -> None:
         return
     if ignored:
         log.info(f"left out: {', '.join(ignored)}, for {root.name} has a folder for each split")
+    images, problems = usable(root, classes, of_class, settings.machine.processes)
+    splits = shared_out(settings, list(images), problems, run_folder)
+    sources = [str(root / path) for path in images.values()]
+    method = working_method(sources[0], target.parent, data.link)
+    room = room_of_links(sources, method)
+    check_room(target.parent, room, "the imported data set")
+    if stops_here(settings, {"images": f"{len(images):,} as links ({method})", "disk": in_words(room)}):
+        return
     with building(target, recipe) as work:
-        images, problems, how = link_classes(root, classes, of_class, work, data.link, settings.machine.processes)
-        finish(settings, work, images, problems, run_folder)
+        how = link_images(root, images, work, data.link)
+        write_layout(work, splits, data.taxonomy.emotions)
+    log.info(f"{IMPORTED}: {numbers_of(splits, data.taxonomy.emotions)}")
     log.info(f"the images are links ({how}); the licence is {NOT_STATED}")
 
 
@@ -75,16 +90,24 @@ def import_dataset(settings: Settings, target: Path, run_folder: Path) -> None:
             is_up_to_date(target, recipe)
             return
     rows = Rows(settings.source, folder)
+    rows.of_class(emotions)
     recipe = recipe_of(settings, folder.name if folder else name, rows.licence, rows.digest or HUB)
     if is_up_to_date(target, recipe):
         return
     log.info(f"importing {recipe.inputs['source']}; its licence: {rows.licence}")
     if rows.left_out:
         log.info(f"left out: the splits {', '.join(rows.left_out)}")
+    count, size = rows.extent()
+    check_room(target.parent, size, "the imported data set")
+    unknown = "not stated by the data set"
+    if stops_here(settings, {"images": f"{count:,}" if count else unknown, "disk": in_words(size) if size else unknown}):
+        return
     with building(target, recipe, resume=True) as work:
         images, problems = rows.write(work, emotions)
-        finish(settings, work, images, problems, run_folder)
+        splits = shared_out(settings, images, problems, run_folder)
+        write_layout(work, splits, emotions)
         shutil.rmtree(work / JOURNALS)
+    log.info(f"{IMPORTED}: {numbers_of(splits, emotions)}")
 
 
 def recipe_of(settings: Settings, source: str, licence: str, files: str, linked: dict | None = None) -> Recipe:
@@ -108,19 +131,15 @@ def is_up_to_date(target: Path, recipe: Recipe) -> bool:
     return False
 
 
-def finish(
-    settings: Settings, work: Path, images: list[Imported], problems: list[tuple[str, str]], run_folder: Path
-) -> None:
-    """Share the images out over the splits, write EmoSet's lists, and say what was imported and what was left out."""
-    pd.DataFrame(problems, columns=["image", "problem"]).to_csv(run_folder / "problems.csv", index=False)
-    if problems:
-        named = ", ".join(f"{place} ({reason})" for place, reason in problems[:5])
-        more = ", ..." if len(problems) > 5 else ""
-        log.info(f"{len(problems):,} images cannot be used and are left out (problems.csv): {named}{more}")
-    emotions = settings.data.taxonomy.emotions
-    splits = with_three_splits(images, settings.source.shares, emotions, settings.seed)
-    write_layout(work, splits, emotions)
-    log.info(f"{IMPORTED}: {numbers_of(splits, emotions)}")
+def shared_out(
+    settings: Settings, images: list[Imported], problems: list[tuple[str, str]], run_folder: Path
+) -> dict[str, list[Imported]]:
+    """Return the images by split, after saying what was left out."""
+    broken = log_left_out(problems, "" if settings.check else " (problems.csv)")
+    if not settings.check:
+        table = pd.DataFrame(broken, columns=["image", "problem"])
+        write_atomically(run_folder / "problems.csv", lambda beside: table.to_csv(beside, index=False))
+    return with_three_splits(images, settings.source.shares, settings.data.taxonomy.emotions, settings.seed)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from config.errors import UserError
-from emoset.images import load_image
+from emoset.images import ImageError, load_image
 from emoset.labels import SPLITS
+from emoset.selection import log_left_out
 from runtime.run_folder import progress
 from runtime.workers import worker_pool
 
@@ -20,12 +21,17 @@ def near_duplicates(index: pd.DataFrame, root: Path, bits: int, processes: int |
     """Return the pairs of images in different splits whose 64-bit DCT hashes (ImageHash's phash) differ in at most `bits`.
 
     Columns: image_id, split, other_id, other_split, bits; nearest first. Every pair is compared: 118,102 images make three
-    thousand million comparisons. An image that cannot be decoded is passed over. Raises UserError beyond MOST_PAIRS.
+    thousand million comparisons. An image that cannot be decoded is left out, and the log names it. Raises UserError beyond
+    MOST_PAIRS.
     """
     with worker_pool(processes) as pool:
         paths = [root / image for image in index["image"]]
         found = progress(pool.map(_hash, paths, chunksize=64), "hashing", len(paths))
-        hashes = pd.Series(list(found), index=index["image_id"].values, dtype="UInt64").dropna()
+        found = list(found)
+    broken = [(image, each) for image, each in zip(index["image"], found, strict=True) if isinstance(each, str)]
+    log_left_out(broken, " of the search")
+    hashes = [None if isinstance(each, str) else each for each in found]
+    hashes = pd.Series(hashes, index=index["image_id"].values, dtype="UInt64").dropna()
     split = index.set_index("image_id")["split"].reindex(hashes.index)
     pairs = []
     for position, one in enumerate(SPLITS):
@@ -34,13 +40,14 @@ def near_duplicates(index: pd.DataFrame, root: Path, bits: int, processes: int |
     return pd.DataFrame(pairs, columns=PAIR_COLUMNS).sort_values(["bits", "image_id", "other_id"], ignore_index=True)
 
 
-def _hash(path: Path) -> int | None:
+def _hash(path: Path) -> int | str:
+    """Return the hash of an image, or why it has none."""
     from imagehash import phash  # brings scipy, which only this function needs
 
     try:
         return int(str(phash(load_image(path))), 16)
-    except Exception:  # damaged files make decoders raise whatever they stumble over
-        return None
+    except ImageError as error:
+        return error.reason
 
 
 def _pairs(ones: pd.Series, one: str, others: pd.Series, other: str, bits: int) -> list[tuple]:

@@ -1,5 +1,6 @@
 """What is known before anything is computed: whether there is room, and what the run would take."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,15 @@ from pathlib import Path
 from config.errors import UserError
 from config.settings import Settings
 from runtime.run_folder import is_first_process, log
+
+
+def check_writable(folder: Path, setting: str) -> None:
+    """Raise UserError, naming `setting`, unless `folder` is one that can be written to, or can be made."""
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    if not place.is_dir():
+        raise UserError(f"{setting}: {folder} cannot be made, for {place} is a file; name another folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{setting}: {place} cannot be written to; name another folder, or change its permissions")
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:

@@ -3,14 +3,17 @@
 import errno
 import os
 import shutil
+import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from config.errors import UserError
 from runtime.run_folder import progress
 
 CHUNK = 1000  # files linked by a thread at a time
+NAME, INODE = 64, 256  # bytes that a file's name takes in its folder, and that a symbolic link takes beside, about
 
 
 def link_files(pairs: Sequence[tuple[str, str]], method: str) -> str:
@@ -30,6 +33,26 @@ def link_files(pairs: Sequence[tuple[str, str]], method: str) -> str:
             used += done
             bar.update(done.total())
     return ", ".join(f"{count:,} {kind}" for kind, count in used.most_common()) if len(used) > 1 else next(iter(used))
+
+
+def working_method(source: str | Path, folder: Path, method: str) -> str:
+    """Return which of the methods `method` (as of link_files) links `source` into `folder`, which may be still to be made.
+
+    Raises UserError, naming data.link, where the disk refuses it.
+    """
+    place = next(place for place in (folder, *folder.parents) if place.is_dir())
+    probe = place / f".{uuid.uuid4().hex}.link"
+    try:
+        return _link(str(source), str(probe), list(_LINK) if method == "auto" else [method])
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def room_of_links(sources: Iterable[str], method: str) -> int:
+    """Return about how many bytes links to `sources` take: their names, an inode for a symbolic one, all of a copy."""
+    sources = list(sources)
+    each = NAME + INODE if method == "symbolic" else NAME
+    return each * len(sources) + (sum(map(os.path.getsize, sources)) if method == "copy" else 0)
 
 
 def _hard(source: str, destination: str) -> None:

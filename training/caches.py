@@ -17,19 +17,21 @@ import pandas as pd
 import torch
 from accelerate import PartialState
 from PIL import Image
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from config.data_settings import Data, Machine
 from config.errors import UserError
 from config.generation_settings import Caches
-from emoset.images import load_image
+from emoset.images import ImageError, load_image
+from emoset.selection import log_left_out
 from runtime.hub import fingerprint
 from runtime.processes import shared_work, start_process
 from runtime.recipe import RECIPE, Recipe, digest
 from runtime.run_folder import is_first_process, log, progress
-from runtime.tensors import write_tensors
+from training.shards import OrBlank, blank_rows, left_out_of, write_shard
+from training.vae_moments import encode_moments
 
 if TYPE_CHECKING:  # it takes seconds to import, in every process that loads batches
     from diffusers import AutoencoderKL
@@ -41,12 +43,9 @@ FEW = 1000  # rows that are read sooner than processes to read them would have s
 def load_pixels(path: str | Path, size: int, shorter_side: int | None = None) -> Tensor:
     """Return the image as (3, size, size) uint8: shorter side to `shorter_side` (default `size`) pixels, centre crop.
 
-    Bicubic, with antialiasing. Raises UserError where the file cannot be decoded.
+    Bicubic, with antialiasing. Raises ImageError where the file cannot be decoded.
     """
-    try:
-        image = load_image(path)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be decoded ({error}); data.decode=true finds and leaves out such images") from None
+    image = load_image(path)
     scale = (shorter_side or size) / min(image.size)
     width, height = (max(round(side * scale), size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
@@ -59,22 +58,34 @@ class DecodedPixels(Dataset):
 
     def __init__(self, root: Path, images: list[str], size: int, shorter_side: int | None = None):
         self.root, self.images, self.size, self.shorter_side = root, images, size, shorter_side
+        self._broken = set()  # those that the log has named
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, row: int) -> dict[str, Tensor]:
+        try:
+            return self.decode(row)
+        except ImageError as error:
+            if row not in self._broken:
+                self._broken.add(row)
+                log.info(f"{error}; another image takes its place")
+            raise
+
+    def decode(self, row: int) -> dict[str, Tensor]:
         return {"pixels": load_pixels(self.root / self.images[row], self.size, self.shorter_side)}
 
 
 class TensorCache(Dataset):
     """Rows of tensors on disk, one for each of `ids`; `[row]` reads one row of each tensor and nothing else.
 
+    A row whose image could not be decoded raises ImageError (training/shards.py).
     Shards are mapped when first read, in whichever process reads; a copy sent to another process maps its own.
     """
 
-    def __init__(self, folder: Path, ids: list[str], shard: int):
-        self.folder, self.ids, self.shard = folder, ids, shard
+    def __init__(self, folder: Path, ids: list[str], shard: int, finished: bool = False):
+        """finished: whether it was filled before."""
+        self.folder, self.ids, self.shard, self.finished = folder, ids, shard, finished
         self._mapped = {}
 
     def __len__(self) -> int:
@@ -83,8 +94,11 @@ class TensorCache(Dataset):
     def __getitem__(self, row: int) -> dict[str, Tensor]:
         number, place = divmod(int(row), self.shard)
         if number not in self._mapped:
-            self._mapped[number] = safe_open(self.path(number), "pt")
-        shard = self._mapped[number]
+            shard = safe_open(self.path(number), "pt")
+            self._mapped[number] = shard, left_out_of(shard)
+        shard, left_out = self._mapped[number]
+        if place in left_out:
+            raise ImageError(self.ids[row], left_out[place])
         # A clone, since the slice is a view that would drag its whole shard along into another process.
         return {name: shard.get_slice(name)[place].clone() for name in shard.keys()}  # noqa: SIM118, it is no dictionary
 
@@ -98,48 +112,72 @@ class TensorCache(Dataset):
         """Return the rows that a shard holds."""
         return range(number * self.shard, min((number + 1) * self.shard, len(self.ids)))
 
-    def _is_whole(self, number: int) -> bool:
-        """Tell whether a shard is there, neither cut off nor of another length."""
-        try:
-            with safe_open(self.path(number), "pt") as shard:  # compares the file's size with its header
-                lengths = {shard.get_slice(name).get_shape()[0] for name in shard.keys()}  # noqa: SIM118
-        except (FileNotFoundError, SafetensorError):
-            return False
-        return lengths == {len(self.rows(number))}
+    def left_out(self) -> list[tuple[str, str]]:
+        """Return (id, reason) of all rows whose image could not be decoded."""
+        spans = [(self.path(number), self.rows(number)) for number in range(-(-len(self.ids) // self.shard))]
+        return [(self.ids[rows[place]], why) for path, rows in spans for place, why in blank_rows(path, len(rows)).items()]
+
+    def _is_done(self, number: int, thoroughly: bool = False) -> bool:
+        """Tell whether a shard is whole; one of an unfinished cache also has no blank row, for it may have been the disk."""
+        blank = blank_rows(self.path(number), len(self.rows(number)), thoroughly)
+        return blank is not None and (self.finished or not blank)
 
     def fill(
-        self, images: Dataset, encode: Callable[[Tensor], dict], row_bytes: int, batch_size: int, processes: int | None
+        self,
+        images: DecodedPixels,
+        encode: Callable[[Tensor], dict],
+        row_bytes: int,
+        batch_size: int,
+        processes: int | None,
+        allowed: float,
     ):
         """Write the shards that are missing, each process its share. All processes call it, and return when all is written.
 
         images: `[row]` is {"pixels": (3, S, S) uint8}. encode: (B, 3, S, S) uint8 to {name: (B, ...)}. row_bytes: on disk.
         batch_size: rows that are encoded at once. processes: that decode images; None: this process's share of the cores.
-        Raises UserError where the disk has no room for them, or an image cannot be decoded.
+        A shard with a wrong checksum is written again. Raises UserError where the disk has no room for them, or a larger
+        share of the images than `allowed` cannot be decoded.
         """
         numbers = range(-(-len(self.ids) // self.shard))
-        absent = {number for number in numbers if not self._is_whole(number)}
+        absent = {number for number in numbers if not self._is_done(number)}
         if absent:  # every process looks at the disk before any of them writes
             _check_room(self.folder, sum(len(self.rows(number)) for number in absent) * row_bytes)
-        with shared_work(numbers, lambda number: number in absent) as (missing, mine):
-            self._write(mine, images, encode, batch_size, processes)
-        if missing and not all(map(self._is_whole, missing)):
+        with shared_work(numbers, lambda number: number in absent or not self._is_done(number, True)) as (missing, mine):
+            self._write(mine, OrBlank(images), encode, batch_size, processes, allowed)
+        if any(blank_rows(self.path(number), len(self.rows(number))) is None for number in missing):
             raise UserError(f"{self.folder}: shards are missing; data.cache must be a folder that all machines share")
 
-    def _write(self, numbers: list[int], images: Dataset, encode: Callable, batch_size: int, processes: int | None) -> None:
+    def _write(
+        self,
+        numbers: list[int],
+        images: OrBlank,
+        encode: Callable,
+        batch_size: int,
+        processes: int | None,
+        allowed: float,
+    ) -> None:
         spans = [self.rows(number) for number in numbers]
         batches = [list(span[start : start + batch_size]) for span in spans for start in range(0, len(span), batch_size)]
         processes = processes or max(1, os.cpu_count() // PartialState().num_processes)
         count = sum(map(len, batches))
         shown = is_first_process() and count
         with progress(None, f"caching {self.folder.name}", count) if shown else nullcontext() as bar:
-            parts = []
-            for rows, pixels in zip(batches, read_batches(images, batches, processes), strict=True):
-                parts.append(encode(pixels["pixels"]))
+            parts, left_out, broken = [], {}, []
+            for rows, batch in zip(batches, read_batches(images, batches, processes), strict=True):
+                parts.append(encode(batch["pixels"]))
+                left_out |= {row % self.shard: why for row, why in zip(rows, batch["reason"], strict=True) if why}
+                broken += [(self.ids[row], why) for row, why in zip(rows, batch["reason"], strict=True) if why]
+                if len(broken) > allowed * len(self.ids):
+                    log_left_out(broken)
+                    raise UserError(
+                        f"data.problems_allowed: more than {allowed:.1%} of the images can be read no more, such as "
+                        f"{broken[0][0]} ({broken[0][1]}); see that the disk with data.emoset is there, and run again"
+                    )
                 number = rows[0] // self.shard
                 if rows[-1] == self.rows(number)[-1]:
                     tensors = {name: torch.cat([part[name] for part in parts]).contiguous() for name in parts[0]}
-                    write_tensors(self.path(number), tensors)
-                    parts = []
+                    write_shard(self.path(number), tensors, left_out)
+                    parts, left_out = [], {}
                 if bar is not None:
                     bar.update(len(rows))
 
@@ -172,8 +210,12 @@ def pixels_of(
         return images
     recipe = _recipe("pixels", index, caches, data_fingerprint, {"size": size, "shorter side": shorter_side or size})
     with _opened(data.cache, f"pixels-{size}", recipe, index, caches) as cache:
-        cache.fill(images, lambda pixels: {"pixels": pixels}, 3 * size * size, caches.batch_size, machine.processes)
+        cache.fill(images, _as_they_are, 3 * size * size, caches.batch_size, machine.processes, data.problems_allowed)
     return cache
+
+
+def _as_they_are(pixels: Tensor) -> dict[str, Tensor]:
+    return {"pixels": pixels}
 
 
 def moments_of(
@@ -198,22 +240,8 @@ def moments_of(
         return {name: moment.cpu() for name, moment in encode_moments(vae, pixels.to(vae.device)).items()}
 
     with _opened(data.cache, f"moments-{size}", recipe, index, caches) as cache:
-        cache.fill(images, encode, row_bytes, caches.batch_size, machine.processes)
+        cache.fill(images, encode, row_bytes, caches.batch_size, machine.processes, data.problems_allowed)
     return cache
-
-
-@torch.no_grad()
-def encode_moments(vae: "AutoencoderKL", pixels: Tensor) -> dict[str, Tensor]:
-    """Return mean and std of the latents' distribution, each (B, 2, C, h, w) float16: of the image and of its flip.
-
-    pixels: (B, 3, S, S) uint8. The flipped image is encoded itself, since the VAE does not commute with a flip. The
-    latents are not multiplied with the scaling factor.
-    """
-    if vae.dtype != torch.float32:
-        raise TypeError(f"the VAE is in {vae.dtype}; Stable Diffusion's overflows in half precision")
-    images = pixels.float() / 127.5 - 1
-    both = [vae.encode(image).latent_dist for image in (images, images.flip(-1))]
-    return {name: torch.stack([getattr(one, name) for one in both], 1).half() for name in ("mean", "std")}
 
 
 def _recipe(what: str, index: pd.DataFrame, caches: Caches, data_fingerprint: str, more: dict) -> Recipe:
@@ -230,6 +258,7 @@ def _opened(place: Path, kind: str, recipe: Recipe, index: pd.DataFrame, caches:
     """
     folder, state = place / f"{kind}-{recipe.key}", start_process()
     path = folder / RECIPE
+    finished = recipe.is_finished(path)
     if state.is_main_process and not recipe.is_started(path):
         others = sorted(other.name for other in place.glob(f"{kind}-*"))
         if others:
@@ -237,9 +266,11 @@ def _opened(place: Path, kind: str, recipe: Recipe, index: pd.DataFrame, caches:
         folder.mkdir(parents=True, exist_ok=True)
         recipe.start(path)
     state.wait_for_everyone()
-    yield TensorCache(folder, index["image_id"].tolist(), caches.shard)
-    if state.is_main_process and not recipe.is_finished(path):
-        recipe.finish(path)
+    yield (cache := TensorCache(folder, index["image_id"].tolist(), caches.shard, finished))
+    if state.is_main_process:
+        log_left_out(cache.left_out(), f" (remove {folder} to try them again)")
+        if not recipe.is_finished(path):
+            recipe.finish(path)
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from config.errors import UserError
 from config.generation_settings import PLACEHOLDER, Generate
+from emoset.images import check_regular, load_image
 from runtime.contact_sheet import contact_sheet
 from runtime.files import write_atomically
 from runtime.seeds import derived_seed
@@ -69,6 +70,7 @@ def save_image(path: Path, image: Image.Image, parameters: dict) -> None:
 def read_parameters(path: Path) -> dict | None:
     """Return the parameters in a PNG file, or None where it is damaged, not there, or not one of ours."""
     try:
+        check_regular(path)
         with Image.open(path) as image:
             parameters = json.loads(image.info[CHUNK])
             image.verify()
@@ -92,9 +94,7 @@ def write_contact_sheets(folder: Path, plan: dict[str, dict]) -> None:
         if len(images) < SHEET_COLUMNS:
             images.append(folder / path)
     for name, rows in sheets.items():
-        shown = {
-            label: [Image.open(path).convert("RGB") for path in images] for label, images in [*rows.items()][:SHEET_ROWS]
-        }
+        shown = {label: [load_image(path) for path in images] for label, images in [*rows.items()][:SHEET_ROWS]}
         write_atomically(folder / f"{name}.png", contact_sheet(shown).save)
 
 

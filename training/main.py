@@ -53,6 +53,7 @@ from training.emotion_statistics import EmotionStatistics, build_emotion_space
 from training.imported_space import read_imported, read_imported_classifier, write_imported_confusability
 from training.mapper_data import MapperItems
 from training.mapper_training import MapperInputs, train_mapper
+from training.shards import StandIns
 
 
 def main(settings: Settings) -> None:
@@ -162,7 +163,7 @@ def make_emotion_space(
     if not space.imported:
         shorter_side = round(space.image_size * 8 / 7)
         sections = data, settings.caches, settings.machine
-        pixels = pixels_of(index, *sections, space.image_size, shorter_side, data_fingerprint)
+        pixels = StandIns(pixels_of(index, *sections, space.image_size, shorter_side, data_fingerprint), index)
         return build_emotion_space(settings, index, pixels, folder, accelerator, data_fingerprint)
     statistics = read_imported(space.imported, index, data.taxonomy.emotions, data.kinds)
     if accelerator.is_main_process:

@@ -13,6 +13,7 @@ from config.generation_settings import PLACEHOLDER
 from runtime.seeds import derived_seed
 from training.conditioning import TokenizedPrompts, tokenize
 from training.emotion_space import EmotionSpace
+from training.shards import first_whole
 
 CONTENT_PROMPT = f"a photo of a {PLACEHOLDER} {{}}"
 GOLDEN = (5**0.5 - 1) / 2
@@ -97,6 +98,8 @@ class MapperItems(Dataset):
         mirrored = int(torch.rand((), generator=generator) < 0.5)
         names_content = bool(torch.rand((), generator=generator) < self.content_share)
         posterior_noise, noise = torch.randn((2, *self.latent_shape), generator=generator)
+        rows = ((row + turn) % len(self) for turn in range(len(self)))  # an image that broke gives way to the next draw
+        row, item = first_whole(rows, lambda row: self.images[self.image_of_row[row]])
         emotion, image, attribute = self.emotions[row], self.image_of_row[row], self.attributes[row]
         if names_content or self.vectors is None:
             # Not the image's own vector: what the words say must not have to be said by the emotion as well.
@@ -104,7 +107,6 @@ class MapperItems(Dataset):
             vector = self.space.sample(weights, torch.randn((1, self.space.config.dimension), generator=generator))[0]
         else:
             vector = self.vectors[image, mirrored]
-        item = self.images[image]
         if "mean" in item:
             seen = {"latents": item["mean"][mirrored].float() + item["std"][mirrored].float() * posterior_noise}
         else:

@@ -14,6 +14,7 @@ from demo.drawn.people import ACTIONS, FACES
 from demo.drawn.render import measure, render
 from demo.drawn.scenes import SCENES
 from demo.drawn.world import PRIOR, Cues, draw_cues, posterior
+from emoset.images import load_image
 from emoset.labels import KINDS, SPLITS
 from runtime.contact_sheet import contact_sheet
 from runtime.run_folder import progress
@@ -50,13 +51,18 @@ def write_dataset(folder: Path, images: int, size: int, seed: int, processes: in
     return splits
 
 
+def room_for(images: int, size: int) -> int:
+    """Return about how many bytes a drawn EmoSet takes: JPEGs of so many pixels, and a block for each annotation."""
+    return images * (48 * size + size * size // 40 + 4096)
+
+
 def first_images(folder: Path) -> Image.Image:
     """Return a picture of a drawn EmoSet: a row per emotion, each image with its attributes beneath, read from the files."""
     images, captions = {}, {}
     entries = json.loads((folder / "train.json").read_text())
     for emotion in PRIOR:
         first = [entry for entry in entries if entry[0] == emotion][:COLUMNS]
-        images[emotion] = [Image.open(folder / image) for _, _, image, _ in first]
+        images[emotion] = [load_image(folder / image) for _, _, image, _ in first]
         facts = [json.loads((folder / annotation).read_text()) for *_, annotation in first]
         captions[emotion] = [" + ".join(_attributes(each)).replace("_", " ") for each in facts]
     return contact_sheet(images, 96, captions)

@@ -3,14 +3,19 @@ import hashlib
 import json
 from collections import Counter
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from config.errors import UserError
+from config.loading import load
+from demo import draw
 from demo.drawn import objects, people, scenes
-from demo.drawn.dataset import first_images, write_dataset
+from demo.drawn.dataset import first_images, room_for, write_dataset
 from demo.drawn.render import COMPOSED, LIGHTS, measure, render
 from demo.drawn.world import CUES, EMOTIONS, LOOK_ALIKE, PRIOR, Cues, draw_cues, posterior
+from runtime.checking import in_words
 
 
 def digest(folder):
@@ -210,3 +215,26 @@ def test_a_real_emoset_is_never_drawn_over(script, emoset_copy, tmp_path):
     assert result.returncode == 1
     assert "EmoSet exists and was not built by this project; it stays as it is" in result.stderr
     assert digest(emoset_copy) == before
+
+
+@pytest.mark.parametrize("size", [32, 200])
+def test_a_check_says_what_would_be_drawn_and_draws_nothing(tmp_path, capsys, size):
+    arguments = [f"data.emoset={tmp_path}/new/EmoSet", f"run={tmp_path}/run", "drawn.images=80", f"drawn.size={size}"]
+    draw.main(load([*arguments, "check=true"]))
+    assert f"images: 80\n    disk: {in_words(room_for(80, size))}" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    write_dataset(tmp_path / "here", images=80, size=size, seed=0, processes=1)
+    images = sum(path.stat().st_size for path in tmp_path.glob("here/image/*/*"))
+    assert 0.6 * images < room_for(80, size) - 80 * 4096 < 1.6 * images
+
+
+def test_a_full_disk_or_a_file_in_the_way_is_told_of_before_anything_is_drawn(tmp_path, monkeypatch):
+    arguments = [f"data.emoset={tmp_path}/file/EmoSet", f"run={tmp_path}/run", "drawn.images=80"]
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"data\.emoset: .*file cannot be made, for .*file is a file"):
+        draw.main(load(arguments))
+    (tmp_path / "file").unlink()
+    monkeypatch.setattr(draw, "write_dataset", None)
+    monkeypatch.setattr("runtime.checking.shutil.disk_usage", lambda place: SimpleNamespace(free=10))
+    with pytest.raises(UserError, match=r"the drawn EmoSet takes .*, and its disk has 10 bytes left"):
+        draw.main(load(arguments))

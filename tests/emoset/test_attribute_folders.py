@@ -141,6 +141,22 @@ def test_a_second_build_changes_nothing_and_a_missing_file_is_noticed(emoset, dr
     assert build_attribute_root(emoset, drawn, root, ["object"], "auto") != "up to date"
 
 
+@pytest.mark.parametrize("link", ["copy", "symbolic"])
+def test_an_emptied_copy_or_a_broken_link_is_made_again(emoset, drawn, tmp_path, link):
+    root = tmp_path / "attributes"
+    build_attribute_root(emoset, drawn, root, ["scene"], link)
+    image = next(root.glob("scene/*/*.jpg"))
+    content = image.read_bytes()
+    image.unlink()
+    if link == "copy":
+        image.touch()
+    else:
+        image.symlink_to("nowhere")
+    assert build_attribute_root(emoset, drawn, root, ["scene"], link) == link
+    assert image.read_bytes() == content
+    assert build_attribute_root(emoset, drawn, root, ["scene"], link) == "up to date"
+
+
 @pytest.mark.parametrize("place", ["", "image", ".."])
 def test_a_place_that_overlaps_with_the_data_set_is_refused(emoset, emoset_copy, place):
     with pytest.raises(UserError, match="overlap; name a folder outside the data set"):

@@ -1,6 +1,7 @@
 import os
 import random
 import shutil
+import socket
 import struct
 import zlib
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoset.images import HEAD_BYTES, ImageError, check_image, load_image
+from emoset.images import ImageError, check_image, load_image
 
 RED, GREEN = (204, 51, 51), (51, 153, 51)  # both are in the palette that PIL takes for GIF and P
 
@@ -65,7 +66,7 @@ def test_orientation(two_halves, tmp_path, orientation):
 
 
 def test_a_header_longer_than_the_part_read_first(two_halves, tmp_path):
-    two_halves.save(tmp_path / "a.jpg", icc_profile=os.urandom(3 * HEAD_BYTES))
+    two_halves.save(tmp_path / "a.jpg", icc_profile=os.urandom(50_000))
     assert check_image(tmp_path / "a.jpg") == (60, 40)
 
 
@@ -120,15 +121,88 @@ def test_what_cannot_be_used_has_a_reason(tmp_path, how, reason):
         check_image(tmp_path / "a.jpg")
 
 
-def test_only_decoding_finds_damage_within(tmp_path):
-    """A PNG whose pixels are damaged has a sound header; `decode` finds it."""
-    Image.effect_noise((64, 64), 80).save(tmp_path / "a.png")
-    content = bytearray((tmp_path / "a.png").read_bytes())
-    content[1000:1400] = bytes(400)
-    (tmp_path / "a.png").write_bytes(content)
-    assert check_image(tmp_path / "a.png") == (64, 64)
-    with pytest.raises(ImageError, match="cannot be"):
-        check_image(tmp_path / "a.png", decode=True)
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def damaged(path, how):
+    """Write an image that begins as it should and is damaged within."""
+    noise = Image.effect_noise((300, 200), 80).convert("RGB")
+    options = {"progressive": True} if "progressive" in how else {}
+    noise.save(path, **options)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    match how.split()[-1]:
+        case "text":  # a chunk that is unpacked to many megabytes
+            content[33:33] = chunk(b"zTXt", b"comment\0\0" + zlib.compress(bytes(5_000_000)))
+        case "cut":  # and ended as a whole one is
+            content = content[:middle] + content[-12 if path.suffix == ".png" else -2 :]
+        case "marker":  # a second start of image within the pixels
+            content[middle : middle + 2] = b"\xff\xd8"
+        case "thumbnail":  # cut, with another image's end behind
+            content = content[:middle] + b"\xff\xd8\xff\xd9"
+        case "zeros":
+            content[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *(("a.png", "zeros"), ("a.png", "cut"), ("a.png", "text"), ("a.webp", "cut"), ("a.gif", "cut"), ("a.tiff", "cut")),
+        *(("a.bmp", "cut"), ("a.jpg", "marker"), ("a.jpg", "progressive marker"), ("a.jpg", "thumbnail")),
+    ],
+)
+def test_damage_within_is_found_and_what_is_found_is_what_cannot_be_loaded(tmp_path, name, how):
+    damaged(tmp_path / name, how)
+    for find in (check_image, load_image):
+        with pytest.raises(ImageError, match=r"cannot be (read|decoded): |not an image") as error:
+            find(tmp_path / name)
+        assert (error.value.path, "\n" in str(error.value)) == (tmp_path / name, False)
+
+
+def test_a_jpeg_can_be_checked_by_its_header_and_end_alone(tmp_path):
+    damaged(tmp_path / "a.jpg", "marker")
+    assert check_image(tmp_path / "a.jpg", decode=False) == (300, 200)
+    os.truncate(tmp_path / "a.jpg", 5000)
+    with pytest.raises(ImageError, match="truncated"):
+        check_image(tmp_path / "a.jpg", decode=False)
+
+
+def test_a_png_whose_metadata_are_long_is_sound(two_halves, tmp_path):
+    two_halves.save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    notes = b"".join(chunk(b"tEXt", b"note\0" + bytes([65 + number]) * 900) for number in range(40))
+    (tmp_path / "a.png").write_bytes(content[:33] + notes + content[33:])
+    assert check_image(tmp_path / "a.png") == load_image(tmp_path / "a.png").size == (60, 40)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, kind):
+    path = tmp_path / "a.jpg"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+    for find in (check_image, load_image):
+        with pytest.raises(ImageError, match="not a file, but a pipe, a socket or a device"):
+            find(path)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (100, 1), (1, 100)])
+def test_extreme_images_that_can_be_used(tmp_path, size):
+    Image.new("RGB", size, RED).save(tmp_path / "a.png")
+    assert check_image(tmp_path / "a.png") == size
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_an_image_as_long_as_no_photograph_is_refused_by_name(tmp_path, name):
+    Image.new("RGB", (1, 200)).save(tmp_path / name)
+    with pytest.raises(ImageError, match=rf"{name}: 1 x 200 pixels, more than 100 times as long as wide"):
+        check_image(tmp_path / name)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 700])
@@ -161,8 +235,11 @@ def test_any_byte_may_be_wrong(two_halves, tmp_path):
             (tmp_path / name).write_bytes(content)
             try:
                 assert all(check_image(tmp_path / name, decode=rng.random() < 0.5))
-            except ValueError:
+            except ImageError:
                 refused += 1
+            else:
+                if name != "a.jpg":  # the others are decoded in any case
+                    load_image(tmp_path / name)
     assert 20 < refused < 700
 
 

@@ -1,14 +1,16 @@
 """Parquet files and Hub data sets in EmoSet's layout."""
 
+import os
 from collections import Counter
 
 import datasets
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from imported_data import EMOTIONS, contents, lists, parquet, photos, rows, sizes
 
 from config.errors import UserError
-from emoset import dataset_rows
+from emoset import dataset_rows, import_folder
 from emoset.model_card import about_data
 from emoset.reading import read_emoset
 from runtime.built_folder import MARKER
@@ -66,6 +68,39 @@ def test_a_column_of_bytes_and_labels_that_are_missing(bring, tmp_path):
     assert "train, row 1 (not an image), train, row 2 (no image)" in shown
     found = {path.suffix for path in (tmp_path / "data/image").rglob("*.*")}
     assert found == {".webp", ".gif", ".bmp"}
+
+
+def test_rows_that_name_files(bring, tmp_path):
+    """Windows' slashes are read, and what cannot be opened is a problem of its row."""
+    (tmp_path / "photos").mkdir()
+    content = rows(12)
+    for number, (stored, _) in enumerate(content):
+        (tmp_path / f"photos/{number}.jpg").write_bytes(stored)
+    (tmp_path / "photos/0.jpg").unlink()
+    (tmp_path / "photos/1.jpg").unlink()
+    os.mkfifo(tmp_path / "photos/1.jpg")
+    images = [{"bytes": None, "path": f"{tmp_path}/photos\\{number}.jpg"} for number in range(12)]
+    kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(EMOTIONS))}
+    columns = {"image": images, "label": [number for _, number in content]}
+    (tmp_path / "parquet").mkdir()
+    table = datasets.Dataset.from_dict(columns, datasets.Features(kinds)).with_format("arrow")[:]
+    pq.write_table(table, tmp_path / "parquet/train.parquet")
+    shown = bring(f"source.dataset={tmp_path}/parquet")
+    assert "train, row 0 (cannot be read: " in shown
+    assert "train, row 1 (cannot be read: " in shown
+    assert "10 images" in shown
+
+
+def test_a_check_says_what_would_be_imported_and_makes_nothing(settings, tmp_path, capsys):
+    source = parquet(tmp_path / "parquet")
+    (source / "notes.txt").write_text("stray")
+    (source / "._train.parquet").write_bytes(b"hidden")
+    before = sorted(tmp_path.rglob("*"))
+    import_folder.main(settings(f"source.dataset={source}", "check=true"))
+    shown = capsys.readouterr().out
+    assert "images: 15\n" in shown
+    assert "disk: " in shown
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_dropped_classes_and_labels_below_zero(bring, tmp_path):

@@ -11,10 +11,11 @@ from imported_data import contents, encoded, lists, parquet, photos, sizes
 
 from config.errors import UserError
 from config.taxonomy import read_taxonomy
-from emoset import class_folders
+from emoset import class_folders, import_folder
 from emoset.images import check_image
 from emoset.model_card import about_data
 from emoset.reading import read_emoset
+from runtime.checking import in_words
 
 
 def test_a_folder_of_classes_becomes_emosets_layout(bring, tmp_path, settings):
@@ -90,6 +91,45 @@ def test_broken_images_are_left_out_and_named(bring, tmp_path):
     assert "3 images cannot be used and are left out (problems.csv): Joy/01.jpg (not an image), calm/00.jpg (empty" in shown
     assert len(pd.read_csv(tmp_path / "run/import/problems.csv")) == 3
     assert "29 images" in shown
+
+
+def test_what_opens_counts_and_a_stray_file_is_told(bring, tmp_path, settings):
+    root = photos(tmp_path / "photos")
+    (root / "calm/photo").write_bytes(encoded(1, "PNG"))
+    (root / "calm/scan.dat").write_bytes(encoded(2))
+    os.mkfifo(root / "calm/pipe.jpg")
+    (root / "Joy/slides.jpg").symlink_to("nowhere")
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._00.jpg", "__MACOSX/._00.jpg", ".hidden/00.jpg"):
+        (root / "calm" / name).parent.mkdir(exist_ok=True)
+        (root / "calm" / name).write_bytes(encoded(3))
+    (root / "__MACOSX").mkdir()
+    (root / "dread/notes.txt").write_text("no image")
+    (root / "dread/list").touch()
+    shown = bring(f"source.folder={root}")
+    assert "2 images cannot be used and are left out (problems.csv): Joy/slides.jpg (cannot be read: no such file" in shown
+    assert "calm/pipe.jpg (cannot be read: not a file, but a pipe" in shown
+    assert "2 files are no images and are left out: dread/list, dread/notes.txt" in shown
+    assert "34 images" in shown
+    assert len(pd.read_csv(tmp_path / "run/import/problems.csv")) == 2
+    emoset = read_emoset(settings().data, tmp_path, 1)
+    assert {"calm_photo", "calm_scan"} <= set(emoset.index["image_id"])
+
+
+def test_a_check_says_what_would_be_imported_and_makes_nothing(bring, settings, tmp_path, capsys):
+    root = photos(tmp_path / "photos")
+    (root / "calm/00.jpg").write_bytes(b"")
+    before = sorted(path for path in tmp_path.rglob("*"))
+    size = sum(path.stat().st_size for path in root.glob("*/*.jpg"))
+    import_folder.main(settings(f"source.folder={root}", "check=true", "data.link=copy"))
+    shown = capsys.readouterr().out
+    assert "images: 31 as links (copy)" in shown
+    assert f"disk: {in_words(size + 31 * 64)}" in shown
+    assert "Nothing was run" in shown
+    for path in (root / "dread").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="train split would have no image of dread"):
+        import_folder.main(settings(f"source.folder={root}", "check=true"))
+    assert sorted(path for path in tmp_path.rglob("*")) == before
 
 
 def test_names_that_would_be_one_id_stay_apart(bring, tmp_path, settings):

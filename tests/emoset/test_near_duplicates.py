@@ -6,6 +6,7 @@ from PIL import Image, ImageEnhance
 
 from config.errors import UserError
 from emoset.near_duplicates import near_duplicates
+from runtime.run_folder import log
 
 
 @pytest.fixture
@@ -30,8 +31,11 @@ def images(tmp_path):
     return pd.DataFrame(rows, columns=["image_id", "split", "image"])
 
 
-def test_pairs_across_splits_are_found_and_no_others(images, tmp_path):
+def test_pairs_across_splits_are_found_and_no_others(images, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(log, "info", said.append)
     pairs = near_duplicates(images, tmp_path, bits=6, processes=2)
+    assert said == ["1 images cannot be used and are left out of the search: broken.jpg (not an image)"]
     assert set(zip(pairs["image_id"], pairs["other_id"], strict=True)) == {
         ("train_1", "small_copy"),
         ("train_2", "brighter"),

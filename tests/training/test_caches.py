@@ -1,9 +1,9 @@
 import json
 import pickle
+import random
 from collections import namedtuple
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -12,9 +12,12 @@ from torch.utils.data import DataLoader
 from config.data_settings import Data, Machine
 from config.errors import UserError
 from config.generation_settings import Caches
+from emoset.images import ImageError
 from emoset.reading import read_emoset
+from runtime.tensors import write_tensors
 from training import caches
 from training.caches import TensorCache, encode_moments, load_pixels, moments_of, pixels_of
+from training.shards import StandIns, blank_rows
 
 CACHES = Caches(shard=16, batch_size=5)
 
@@ -23,8 +26,8 @@ CACHES = Caches(shard=16, batch_size=5)
 def pixels(index, drawn, tmp_path):
     """Return a function that gives the pixels of the first 40 images, all of its arguments being as below."""
 
-    def make(index=index, root=drawn, size=16, shorter_side=None, caches=CACHES, fingerprint="data"):
-        data = Data(emoset=root, cache=tmp_path / "cache")
+    def make(index=index, root=drawn, size=16, shorter_side=None, caches=CACHES, fingerprint="data", allowed=0.1):
+        data = Data(emoset=root, cache=tmp_path / "cache", problems_allowed=allowed)
         return pixels_of(index, data, caches, Machine(processes=2), size, shorter_side, fingerprint)
 
     return make
@@ -52,6 +55,14 @@ def vae(models):
     from diffusers import AutoencoderKL
 
     return AutoencoderKL.from_pretrained(models / "stable_diffusion", subfolder="vae")
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Return the list of what the log is told."""
+    told = []
+    monkeypatch.setattr(caches.log, "info", told.append)
+    return told
 
 
 def states(cache):
@@ -155,15 +166,79 @@ def test_other_processes_read_the_cache(pixels):
     assert len(pickle.dumps(cache[0])) < 5000
 
 
-def test_decoding_in_other_processes_gives_the_same_and_the_same_error(pixels, monkeypatch, tmp_path):
+@pytest.mark.parametrize("few", [0, 1000])
+def test_decoding_in_other_processes_gives_the_same_and_images_that_broke_are_left_out(
+    pixels, index, emoset_copy, monkeypatch, said, few
+):
     here = pixels(fingerprint="here")
-    monkeypatch.setattr(caches, "FEW", 0)
-    there = pixels(fingerprint="there")
-    assert all(torch.equal(here[row]["pixels"], there[row]["pixels"]) for row in range(40))
-    (tmp_path / "broken.jpg").write_bytes(b"no image")
-    broken = pd.DataFrame({"image_id": ["a"], "image": ["broken.jpg"]})
-    with pytest.raises(UserError, match=r"^\S*broken.jpg: cannot be decoded .*; data.decode=true finds [^\n]*$"):
-        pixels(index=broken, root=tmp_path)
+    monkeypatch.setattr(caches, "FEW", few)
+    for row in (3, 21, 39):
+        (emoset_copy / index["image"][row]).write_bytes(b"no image")
+    there = pixels(root=emoset_copy)
+    told = ["3 images cannot be used and are left out", f"{index['image_id'][3]} (not an image)", f"remove {there.folder}"]
+    assert all(text in said[-1] for text in told)
+    for row in range(40):
+        if row in (3, 21, 39):
+            with pytest.raises(ImageError, match=f"{index['image_id'][row]}: not an image"):
+                there[row]
+        else:
+            assert torch.equal(here[row]["pixels"], there[row]["pixels"])
+    before = states(there)
+    assert states(pixels(root=emoset_copy)) == before  # they stay left out, so that a training resumes with the same images
+    assert all(text in said[-1] for text in told)
+
+
+@pytest.mark.parametrize("use", [True, False])
+def test_another_image_of_its_emotion_and_split_stands_in(pixels, index, emoset_copy, said, use):
+    whole = pixels(caches=Caches(use=False))
+    groups = index.groupby(["emotion", "split"]).indices
+    rows = max(groups.values(), key=len)
+    for row in (rows[0], rows[1], rows[-1]):
+        (emoset_copy / index["image"][row]).write_bytes(b"")
+    shown = StandIns(pixels(root=emoset_copy, caches=Caches(shard=16, use=use)), index)
+    for row, stand_in in {rows[0]: rows[2], rows[1]: rows[2], rows[-1]: rows[2], rows[2]: rows[2]}.items():
+        for _ in range(2):
+            assert torch.equal(shown[row]["pixels"], whole[stand_in]["pixels"])
+    if not use:
+        assert len(said) == 3  # once for each
+        assert said[0].endswith("empty file; another image takes its place")
+
+
+def test_a_disk_that_went_away_is_no_reason_to_leave_images_out_for_good(pixels, index, emoset_copy):
+    hidden = emoset_copy.rename(emoset_copy.with_name("elsewhere"))
+    with pytest.raises(UserError, match=r"data\.problems_allowed: more than 10\.0% of the images can be read no more, "):
+        pixels(root=emoset_copy)
+    hidden.rename(emoset_copy)
+    (emoset_copy / index["image"][0]).rename(emoset_copy / "aside")  # in the first shard, which is written before it ends
+    (emoset_copy / index["image"][39]).unlink()
+    with pytest.raises(UserError, match=r"can be read no more"):
+        pixels(root=emoset_copy, allowed=0.03)
+    (emoset_copy / "aside").rename(emoset_copy / index["image"][0])
+    assert pixels(root=emoset_copy, allowed=0.03)[0]["pixels"].shape == (3, 16, 16)
+
+
+def test_no_damage_to_a_shard_goes_unseen(pixels, moments, index):
+    for cache in (pixels(), moments()):
+        sound, rng = cache.path(1).read_bytes(), random.Random(0)
+        wanted = {name: tensor.clone() for name, tensor in cache[20].items()}
+        for damage in range(30):
+            content = bytearray(sound)
+            for _ in range(200 if damage == 0 else 1):
+                content[rng.randrange(300 if damage % 2 else len(content))] ^= 1 << rng.randrange(8)
+            cache.path(1).write_bytes(content)
+            assert blank_rows(cache.path(1), 16, thoroughly=True) is None
+        again = pixels() if cache.folder.name.startswith("pixels") else moments()
+        assert cache.path(1).read_bytes() == sound
+        assert all(torch.equal(tensor, wanted[name]) for name, tensor in again[20].items())
+
+
+def test_a_shard_of_an_earlier_version_is_taken_as_it_is(pixels):
+    cache = pixels()
+    tensors = {"pixels": torch.stack([cache[row]["pixels"] for row in range(16, 32)])}
+    write_tensors(cache.path(1), tensors)
+    before = cache.path(1).read_bytes()
+    pixels()
+    assert cache.path(1).read_bytes() == before
 
 
 def test_moments_are_those_of_the_image_and_of_its_flip(moments, index, drawn, vae):

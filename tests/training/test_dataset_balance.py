@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import random
@@ -7,13 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
 from PIL import Image
 
+from config.errors import UserError
+from config.loading import load
 from config.section import ROOT
+from runtime import links
+from runtime.checking import in_words
+from runtime.run_folder import log
+from training import dataset_balance
 
 
 def state(folder):
@@ -112,13 +120,99 @@ def test_near_duplicates_on_request(emoset_copy, balance, tmp_path):
     assert not (tmp_path / "run/balance/near_duplicates.csv").exists()
 
 
-def test_a_damaged_result_is_made_anew(drawn, balance, tmp_path):
-    path = tmp_path / "run/balance/balanced.parquet"
-    balance(drawn)
-    before = path.read_bytes()
-    path.write_bytes(b"")
-    balance(drawn)
-    assert path.read_bytes() == before
+@pytest.fixture
+def balance_here(drawn, tmp_path, capsys):
+    """Return a function that runs the script in this process, which is quicker, and gives what it shows."""
+
+    def run(*arguments, emoset=drawn):
+        places = [f"data.attribute_root={tmp_path}/attributes", f"data.cache={tmp_path}/cache", f"run={tmp_path}/run"]
+        dataset_balance.main(load([f"data.emoset={emoset}", *places, "machine.processes=1", *arguments]))
+        return capsys.readouterr().out
+
+    yield run
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+
+
+def test_a_damaged_result_is_made_anew(balance_here, tmp_path):
+    balance_here()
+    sound = {name: (tmp_path / "run/balance" / name).read_bytes() for name in ("balanced.parquet", "balance.png")}
+    rng = random.Random(0)
+    for name, content in sound.items():
+        flipped = bytearray(content)
+        for place in rng.sample(range(len(content)), 200):
+            flipped[place] ^= 255
+        for damaged in (b"", flipped):
+            (tmp_path / "run/balance" / name).write_bytes(damaged)
+            assert "wrote balanced.parquet, balance.png" in balance_here()
+            assert {name: (tmp_path / "run/balance" / name).read_bytes() for name in sound} == sound
+    assert "nothing has changed" in balance_here()
+
+
+def test_a_check_says_what_it_would_take_and_writes_nothing(balance_here, drawn, tmp_path):
+    shown = balance_here("check=true")
+    assert "images: 400\n" in shown
+    assert re.search(r"draws: \d+\n +links to make: (\d+) \(hard\)\n", shown)
+    assert "Nothing was run" in shown
+    assert not list(tmp_path.iterdir())
+    links = int(re.search(r"links to make: (\d+)", shown)[1])
+    assert links == sum(1 for _ in memberships_of(drawn))
+    sizes = sum(path.stat().st_size for path in memberships_of(drawn))
+    assert f"disk: {in_words(sizes + 64 * links)}" in balance_here("check=true", "data.link=copy")
+    balance_here()
+    before = state(tmp_path)
+    assert "links to make: none" in balance_here("check=true")
+    assert state(tmp_path) == before
+
+
+def memberships_of(root):
+    """Yield the image of each attribute that the annotations name, object or scene."""
+    for path in root.glob("annotation/*/*.json"):
+        facts = json.loads(path.read_text())
+        for _ in [*facts.get("object", []), *([facts["scene"]] if "scene" in facts else [])]:
+            yield root / "image" / facts["emotion"] / f"{path.stem}.jpg"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data.attribute_root={drawn}/attributes"], r"data\.attribute_root: .* overlap"),
+        (["data.attribute_root={file}/attributes"], r"data\.attribute_root: .* cannot be made, for .*file is a file"),
+        (["data.cache={file}"], r"data\.cache: .* cannot be made, for .*file is a file"),
+        (["data.attribute_root={foreign}"], "foreign exists and was not built by this project"),
+        (["data.near_duplicates=4"], r"data\.near_duplicates: imagehash is not installed"),
+        (["data.link=copy"], "the attribute root takes .*, and its disk has 10 bytes left"),
+    ],
+)
+@pytest.mark.parametrize("check", ["true", "false"])
+def test_what_can_be_known_before_is_told_before_anything_is_made(
+    balance_here, drawn, tmp_path, monkeypatch, arguments, message, check
+):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/thesis.txt").write_text("years of work")
+    places = {"drawn": drawn, "file": tmp_path / "file", "foreign": tmp_path / "foreign"}
+    monkeypatch.setattr(dataset_balance, "find_spec", lambda name: None)
+    monkeypatch.setattr(dataset_balance, "build_attribute_root", None)
+    monkeypatch.setattr("runtime.checking.shutil.disk_usage", lambda place: SimpleNamespace(free=10))
+    if "copy" not in arguments[0]:
+        monkeypatch.setattr(dataset_balance, "read_emoset", None)
+    with pytest.raises(UserError, match=message):
+        balance_here(*(argument.format(**places) for argument in arguments), f"check={check}")
+    assert not (tmp_path / "attributes").exists()
+
+
+def test_kinds_of_link_that_the_disk_refuses_are_told_of_first(balance_here, tmp_path, monkeypatch):
+    def refuse(source, destination):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(links, "_LINK", links._LINK | {"hard": refuse})
+    monkeypatch.setattr(dataset_balance, "build_attribute_root", None)
+    with pytest.raises(UserError, match=r"data\.link: hard does not work from .*info\.json .* auto takes what does"):
+        balance_here("data.link=hard")
+    assert re.search(r"links to make: \d+ \(symbolic\)", balance_here("check=true"))
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "run"}
 
 
 def test_a_drawn_emoset_is_no_attribute_root(drawn, balance, script, tmp_path):

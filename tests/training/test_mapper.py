@@ -9,6 +9,7 @@ import torch
 
 from config.errors import UserError
 from config.taxonomy import DEFAULT, read_taxonomy
+from emoset.images import ImageError
 from training.attributes import AttributeTexts, alpha_of, fit_emotion_classifier
 from training.emotion_space import EmotionSpace, emotion_weights
 from training.mapper import EmotionMapper
@@ -149,6 +150,25 @@ def test_an_item_is_its_own_images(items):
         assert item["alpha"].item() == pytest.approx(made.alpha[row])
         assert made.names[item["attributes"]] == ROWS["attribute"][row]
         assert item["emotions"].item() == {"awe": 1, "fear": 6}[ROWS["emotion"][row]]
+
+
+def test_an_image_that_broke_gives_way_to_the_next_draw(items):
+    class Broken(list):
+        def __getitem__(self, place):
+            if place in self.broken:
+                raise ImageError(IDS[place], "empty file")
+            return super().__getitem__(place)
+
+    sound, made = items(content_share=0.5), items(content_share=0.5)
+    made.images, made.images.broken = Broken(sound.images), {IDS.index(ROWS["image_id"][1])}
+    for row in range(len(ROWS)):
+        taken = row if ROWS["image_id"][row] != ROWS["image_id"][1] else (row + 1) % len(ROWS)
+        item, wanted = made[2, row, row], sound[2, row, taken]
+        assert all(torch.equal(item[name], wanted[name]) for name in wanted if name != "prompt")
+        assert item["prompt"] == wanted["prompt"]
+    made.images.broken = {0, 1, 2, 3}
+    with pytest.raises(UserError, match="empty file; and no image that could take its place can be read"):
+        made[0, 0, 0]
 
 
 def test_where_words_say_the_content_the_emotion_is_any_of_its_kind(items):

@@ -1,3 +1,5 @@
+import os
+
 """Which images are hard, and which of them Step II takes."""
 
 import numpy as np
@@ -70,8 +72,15 @@ def test_a_folder_of_another_data_set(drawn, tmp_path, caplog):
     (tmp_path / "awe" / "notes.txt").write_text("no image")
     (tmp_path / "joy").mkdir()
     (tmp_path / "joy" / "c.jpg").write_bytes(image)
+    (tmp_path / "awe" / "Thumbs.db").write_bytes(image)
+    (tmp_path / "awe" / "photo").write_bytes(image)
+    os.mkfifo(tmp_path / "awe" / "pipe.jpg")
     found = read_folder(tmp_path, EMOTIONS)
-    assert found[["image_id", "emotion"]].to_numpy().tolist() == [["Fear/deeper/b.JPG", "fear"], ["awe/a.jpg", "awe"]]
+    assert found[["image_id", "emotion"]].to_numpy().tolist() == [
+        ["Fear/deeper/b.JPG", "fear"],
+        ["awe/a.jpg", "awe"],
+        ["awe/photo", "awe"],
+    ]
     with pytest.raises(UserError, match="has no images in subfolders named amusement"):
         read_folder(tmp_path / "joy", EMOTIONS)
     with pytest.raises(UserError, match="no folder"):
