@@ -12,8 +12,8 @@ from runtime.hub import weights_digest
 from runtime.recipe import Recipe
 from training.emotion_lora import save_lora
 from training.emotion_space import EmotionSpace
+from training.generator_parts import GENERATOR
 from training.mapper import EmotionMapper
-from training.pipeline import GENERATOR
 
 CARD = """---
 {licence}library_name: diffusers

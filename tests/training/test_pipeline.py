@@ -6,7 +6,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UniPCMultistepScheduler
 
 from config.errors import UserError
-from training import pipeline
+from training import base_model, generator_parts
 from training.pipeline import EmotionPipeline
 
 QUICK = dict(num_inference_steps=2, output_type="np")
@@ -237,7 +237,7 @@ def test_a_safety_checker_is_loaded_where_it_is_asked_for_and_there(generator, m
 
 
 def test_options_for_the_hub_reach_both_downloads_and_the_revision_its_own(generator, monkeypatch, tmp_path):
-    asked, load_model = {}, pipeline.load_model
+    asked, load_model = {}, base_model.load_model
 
     def download(name, **options):
         asked[name] = options
@@ -247,8 +247,8 @@ def test_options_for_the_hub_reach_both_downloads_and_the_revision_its_own(gener
         asked["base"] = options
         return load_model(kind, name, setting, **options)
 
-    monkeypatch.setattr(pipeline, "snapshot_download", download)
-    monkeypatch.setattr(pipeline, "load_model", load)
+    monkeypatch.setattr(generator_parts, "snapshot_download", download)
+    monkeypatch.setattr(base_model, "load_model", load)
     hub = dict(token="secret", cache_dir=str(tmp_path), local_files_only=True)
     EmotionPipeline.from_pretrained("somebody/emotions", revision="v1", **hub)
     assert asked["somebody/emotions"] == dict(revision="v1", **hub)
