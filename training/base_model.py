@@ -14,9 +14,14 @@ def load_base(name: str, setting: str, **options) -> StableDiffusionPipeline:
     Raises UserError where it cannot be loaded, or is no Stable Diffusion 1 or 2 that makes images of a text alone.
     """
     stable = load_model(StableDiffusionPipeline, name, setting, **options)
-    if wrong := _other_kind(stable):
-        raise UserError(f"{setting}: {str(name)!r} is {wrong}; name a Stable Diffusion 1 or 2 that makes images of a text")
+    check_kind(stable, f"{setting}: {str(name)!r}")
     return stable
+
+
+def check_kind(stable: StableDiffusionPipeline, called: str) -> None:
+    """Raise UserError for a pipeline of another kind."""
+    if wrong := _other_kind(stable):
+        raise UserError(f"{called} is {wrong}; name a Stable Diffusion 1 or 2 that makes images of a text")
 
 
 def _other_kind(stable: StableDiffusionPipeline) -> str:

@@ -43,9 +43,12 @@ class EmotionLora(ModelMixin, ConfigMixin):
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, dtype: torch.dtype | None = None, unet: torch.nn.Module | None = None
+        cls, folder: str | Path, torch_dtype: torch.dtype | None = None, unet: torch.nn.Module | None = None, **ignored
     ) -> "EmotionLora":
-        """Load what save_pretrained wrote; raises UserError where it is damaged or does not fit the U-Net."""
+        """Load what save_pretrained wrote; raises UserError where it is damaged or does not fit the U-Net.
+
+        ignored: what diffusers tells all models that it loads, such as how to share them out.
+        """
         file = Path(folder) / FILE
         try:
             saved = load_file(file)
@@ -54,7 +57,7 @@ class EmotionLora(ModelMixin, ConfigMixin):
         weights = convert_unet_state_dict_to_peft({name.removeprefix("unet."): value for name, value in saved.items()})
         if unet is not None and (wrong := _misfits(weights, unet)):
             raise UserError(f"{file}: is no LoRA of this generator's U-Net: {wrong}; train it again")
-        return cls({name: value.to(dtype) for name, value in weights.items()})
+        return cls({name: value.to(torch_dtype) for name, value in weights.items()})
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `folder`/pytorch_lora_weights.safetensors, as diffusers reads it."""

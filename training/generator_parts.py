@@ -1,14 +1,17 @@
 """Finds a generator's folder, here or on the Hub, and loads what lies in it beside its Stable Diffusion."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from diffusers import StableDiffusionPipeline
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from config.errors import UserError, first_line
 from runtime.hub import load_model
+from training.base_model import check_kind
 from training.emotion_lora import FOLDER as LORA_FOLDER
 from training.emotion_lora import EmotionLora
 from training.emotion_space import EmotionSpace
@@ -21,7 +24,7 @@ WHOLE = "model_index.json"  # of a folder that save_pretrained wrote, which need
 def find_generator(name: str | Path, options: dict) -> tuple[Path, dict]:
     """Return a generator's folder, downloaded where `name` is one on the Hub, and what its generator.json says.
 
-    Where save_pretrained wrote the folder, that is what model_index.json says, and "base" is the folder itself.
+    Where save_pretrained wrote the folder, that is what model_index.json says; it has no "base_hashes".
     options: of from_pretrained; `revision` is taken out of them, for the base has others.
     Raises UserError where there is no generator.
     """
@@ -44,38 +47,51 @@ def find_generator(name: str | Path, options: dict) -> tuple[Path, dict]:
             raise UserError(
                 f"{folder}: is a {about.get('_class_name', 'pipeline')} and no generator; it can be its base alone"
             )
-        return folder, about | {"base": str(folder)}
+        return folder, about
     inner = folder / "generator" / GENERATOR
     instead = f"name {inner.parent}" if inner.exists() else "train one with training/main.py"
     raise UserError(f"{folder}: holds no {GENERATOR}, so it is no generator; {instead}")
 
 
-def load_parts(folder: Path, about: dict, unet: torch.nn.Module, width: int, given: dict) -> dict:
+def load_parts(folder: Path, about: dict, unet: torch.nn.Module, width: int) -> dict:
     """Return the mapper, the emotion space and the LoRA, if any, of a generator's folder, in the precision of the U-Net.
 
-    width: of the text encoder's states. given: parts to take instead. Raises UserError for a part that is not whole, or
-    does not fit the others.
+    width: of the text encoder's states. Raises UserError for a part that is not whole, or does not fit the others.
     """
-    parts = dict(given)
+    parts = {}
     for part, kind in {"mapper": EmotionMapper, "emotion_space": EmotionSpace}.items():
-        if part not in parts:
-            if not (folder / part).is_dir():
-                raise UserError(f"{folder}: has no {part}/, so it is no whole generator; train it again")
-            parts[part] = load_model(kind, str(folder / part), "generator", dtype=unet.dtype)
+        if not (folder / part).is_dir():
+            raise UserError(f"{folder}: has no {part}/, so it is no whole generator; train it again")
+        parts[part] = load_model(kind, str(folder / part), "generator", dtype=unet.dtype)
     has_lora = (folder / LORA_FOLDER).is_dir()
-    if not has_lora and about.get("lora_rank"):
+    if not has_lora and (about.get("lora_rank") or about.get(LORA_FOLDER, [None])[0]):
         raise UserError(f"{folder}: has no {LORA_FOLDER}/, and was trained with a LoRA; train it again")
-    if "unet_lora" not in parts:
-        parts["unet_lora"] = EmotionLora.from_pretrained(folder / LORA_FOLDER, unet.dtype, unet) if has_lora else None
+    parts["unet_lora"] = EmotionLora.from_pretrained(folder / LORA_FOLDER, unet.dtype, unet) if has_lora else None
     mapper, space = parts["mapper"].config, parts["emotion_space"]
     if (mapper.dimension, mapper.width) != (space.config.dimension, width):
         raise UserError(
             f"{folder}: its mapper takes vectors of {mapper.dimension} and gives {mapper.width}, its emotion space has "
             f"{space.config.dimension} and its text encoder {width}; parts of two generators are mixed"
         )
-    if "emotions" in about and tuple(about["emotions"]) != space.emotions:
+    if tuple(about.get("emotions", space.emotions)) != space.emotions:
         raise UserError(f"{folder}: {GENERATOR} lists other emotions than its emotion space; parts of two are mixed")
     return parts
+
+
+def load_whole(load: Callable, folder: Path, options: dict) -> StableDiffusionPipeline:
+    """Return the pipeline that save_pretrained wrote into `folder`, by `load`; raises UserError as load_parts does."""
+    about = _read(folder / WHOLE)
+    try:
+        pipe = load(folder, **options)
+    except UserError:
+        raise
+    except Exception as error:  # diffusers and transformers raise whatever they stumble over
+        raise UserError(f"{folder}: is no whole generator ({first_line(error)}); save or train it again") from None
+    check_kind(pipe, f"generator: {str(folder)!r}")
+    parts = load_parts(folder, about, pipe.unet, pipe.text_encoder.config.hidden_size)
+    if pipe.unet_lora is None:  # an earlier version of this project did not list it
+        pipe.register_modules(unet_lora=parts["unet_lora"])
+    return pipe
 
 
 def _read(file: Path) -> dict:

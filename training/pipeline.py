@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -20,7 +21,7 @@ from training.emotion_lora import LORA as LORA
 from training.emotion_lora import EmotionLora, has_adapters, without_adapters
 from training.emotion_lora import save_lora as save_lora
 from training.emotion_space import EmotionSpace, emotion_weights
-from training.generator_parts import GENERATOR, find_generator, load_parts
+from training.generator_parts import GENERATOR, find_generator, load_parts, load_whole
 from training.mapper import EmotionMapper
 from training.parent_options import check_options, takes_parents_options
 
@@ -43,7 +44,7 @@ class EmotionPipeline(StableDiffusionPipeline):
     model_cpu_offload_seq = "mapper->text_encoder->image_encoder->unet->vae"
     # They are small, are never called, and have no parameters, which the next module's hook would look for.
     _exclude_from_cpu_offload = (*StableDiffusionPipeline._exclude_from_cpu_offload, "emotion_space", "unet_lora")
-    _optional_components = (*StableDiffusionPipeline._optional_components, "unet_lora")
+    _optional_components: ClassVar = [*StableDiffusionPipeline._optional_components, "unet_lora"]
 
     def __init__(
         self,
@@ -96,17 +97,18 @@ class EmotionPipeline(StableDiffusionPipeline):
         folder, about = find_generator(folder, options)
         if safety_checker is not True:
             options |= dict(safety_checker=safety_checker or None, requires_safety_checker=bool(safety_checker))
-        given = {name: options.pop(name) for name in ("mapper", "emotion_space", "unet_lora") if name in options}
-        refers = "base_hashes" in about
-        if base and not refers:
-            raise UserError(f"base: {folder} holds its own Stable Diffusion; leave out base={str(base)!r}")
+        if "base_hashes" not in about:
+            if base:
+                raise UserError(f"base: {folder} holds its own Stable Diffusion; leave out base={str(base)!r}")
+            pipe = load_whole(super().from_pretrained, folder, options)
+            _check_safety(pipe, safety_checker, folder)
+            return pipe
         place = base or about["base"]
-        stable = load_base(place, f"{folder / GENERATOR}: base" if refers else "generator", **options)
-        if safety_checker is True and stable.safety_checker is None:
-            raise UserError(f"safety_checker=True: {place} has none; give a safety checker itself, or False")
-        if refers and set(about["base_hashes"]).isdisjoint(fingerprints(stable.unet, stable.text_encoder)):
+        stable = load_base(place, f"{folder / GENERATOR}: base", **options)
+        _check_safety(stable, safety_checker, place)
+        if set(about["base_hashes"]).isdisjoint(fingerprints(stable.unet, stable.text_encoder)):
             raise UserError(f"{folder / GENERATOR}: was trained on another Stable Diffusion than {place}")
-        parts = load_parts(folder, about, stable.unet, stable.text_encoder.config.hidden_size, given)
+        parts = load_parts(folder, about, stable.unet, stable.text_encoder.config.hidden_size)
         kept = {"requires_safety_checker": stable.config.requires_safety_checker, "trained_with": about.get("trained_with")}
         return cls(**stable.components, **parts, **kept)
 
@@ -118,9 +120,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         models = {name: getattr(self, name) for name in self._lora_loadable_modules}
         adapted = {name: model for name, model in models.items() if has_adapters(model)}
         if names := {name for listed in self.get_list_adapters().values() for name in listed} - self.fused_loras:
-            logger.warning(
-                f"save_pretrained: leaves out the LoRA {', '.join(sorted(names))}; load it again, or fuse it"
-            )
+            logger.warning(f"save_pretrained: leaves out the LoRA {', '.join(sorted(names))}; load it again, or fuse it")
         try:
             for name, model in adapted.items():
                 setattr(self, name, without_adapters(model))
@@ -234,6 +234,11 @@ class EmotionPipeline(StableDiffusionPipeline):
             return encode(self.text_encoder, tokenized, embeddings)
         finally:
             unscale_lora_layers(self.text_encoder, scale)
+
+
+def _check_safety(pipe: StableDiffusionPipeline, wanted, place: str | Path) -> None:
+    if wanted is True and pipe.safety_checker is None:
+        raise UserError(f"safety_checker=True: {place} has none; give a safety checker itself, or False")
 
 
 def _checked(prompt, emotion, negative_prompt) -> list[list]:
