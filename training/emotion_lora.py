@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import ConfigMixin, ModelMixin, StableDiffusionPipeline
+from diffusers.models.attention_processor import FusedAttnProcessor2_0
 from diffusers.utils import convert_state_dict_to_diffusers, convert_unet_state_dict_to_peft
 from diffusers.utils.torch_utils import is_compiled_module
 from peft import get_peft_model_state_dict
@@ -72,7 +73,7 @@ class EmotionLora(ModelMixin, ConfigMixin):
         The rows without it, and the empty prompt of guidance, stay those of the U-Net and the user's adapters. Raises
         UserError where the U-Net was changed so that its layers are not called one by one.
         """
-        if any(getattr(module, "fused_projections", False) for module in unet.modules()):
+        if any(isinstance(getattr(module, "processor", None), FusedAttnProcessor2_0) for module in unet.modules()):
             raise UserError("unet: its projections are fused, and the emotion's LoRA needs them; unfuse_qkv_projections()")
         if any(map(is_compiled, unet.modules())):
             raise UserError("unet: is compiled, and a compiled U-Net would leave out the emotion's LoRA; do not compile it")
@@ -119,16 +120,16 @@ def taken_out(unet: torch.nn.Module) -> Iterator[EmotionLora | None]:
 
 def _misfits(weights: Mapping[str, torch.Tensor], unet: torch.nn.Module) -> str:
     """Return what is wrong with weights for the U-Net, or nothing where they fit."""
-    sizes = {f"{name}.weight": module.weight.shape for name, module in unet.named_modules() if hasattr(module, "weight")}
-    for name, weight in weights.items():
-        layer, side = (name.removesuffix(DOWN), DOWN) if name.endswith(DOWN) else (name.removesuffix(UP), UP)
-        size, other = sizes.get(f"{layer}.weight"), weights.get(layer + (UP if side == DOWN else DOWN))
-        if name == layer or size is None:
-            return f"the U-Net has no {name}"
-        if other is None:
+    sizes = {name: module.weight.shape for name, module in unet.named_modules() if isinstance(module, torch.nn.Linear)}
+    for name in weights:
+        layer = name.removesuffix(UP if name.endswith(UP) else DOWN)
+        if layer not in sizes:
+            return f"the U-Net has no layer for {name}"
+        if not {layer + DOWN, layer + UP} <= weights.keys():
             return f"{name} lacks its other half"
-        if weight.ndim != 2 or weight.shape[side == DOWN] != size[side == DOWN]:
-            return f"{name} is {tuple(weight.shape)} and its layer {tuple(size)}"
+        down, up, size = weights[layer + DOWN], weights[layer + UP], sizes[layer]
+        if (down.ndim, up.ndim) != (2, 2) or (up.shape[0], down.shape[1]) != size or up.shape[1] != down.shape[0]:
+            return f"{layer} is {tuple(size)} and its LoRA {tuple(up.shape)} and {tuple(down.shape)}"
     return "" if weights else "it is empty"
 
 

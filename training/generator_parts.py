@@ -53,16 +53,17 @@ def find_generator(name: str | Path, options: dict) -> tuple[Path, dict]:
     raise UserError(f"{folder}: holds no {GENERATOR}, so it is no generator; {instead}")
 
 
-def load_parts(folder: Path, about: dict, unet: torch.nn.Module, width: int) -> dict:
+def load_parts(folder: Path, about: dict, unet: torch.nn.Module, width: int, **options) -> dict:
     """Return the mapper, the emotion space and the LoRA, if any, of a generator's folder, in the precision of the U-Net.
 
-    width: of the text encoder's states. Raises UserError for a part that is not whole, or does not fit the others.
+    width: of the text encoder's states. options: for diffusers. Raises UserError for a part that is not whole, or does not
+    fit the others.
     """
     parts = {}
     for part, kind in {"mapper": EmotionMapper, "emotion_space": EmotionSpace}.items():
         if not (folder / part).is_dir():
             raise UserError(f"{folder}: has no {part}/, so it is no whole generator; train it again")
-        parts[part] = load_model(kind, str(folder / part), "generator", dtype=unet.dtype)
+        parts[part] = load_model(kind, str(folder / part), "generator", dtype=unet.dtype, **options)
     has_lora = (folder / LORA_FOLDER).is_dir()
     if not has_lora and (about.get("lora_rank") or about.get(LORA_FOLDER, [None])[0]):
         raise UserError(f"{folder}: has no {LORA_FOLDER}/, and was trained with a LoRA; train it again")
@@ -86,9 +87,12 @@ def load_whole(load: Callable, folder: Path, options: dict) -> StableDiffusionPi
     except UserError:
         raise
     except Exception as error:  # diffusers and transformers raise whatever they stumble over
+        if "variant" in options:
+            raise
         raise UserError(f"{folder}: is no whole generator ({first_line(error)}); save or train it again") from None
     check_kind(pipe, f"generator: {str(folder)!r}")
-    parts = load_parts(folder, about, pipe.unet, pipe.text_encoder.config.hidden_size)
+    variant = {name: value for name, value in options.items() if name == "variant"}
+    parts = load_parts(folder, about, pipe.unet, pipe.text_encoder.config.hidden_size, **variant)
     if pipe.unet_lora is None:  # an earlier version of this project did not list it
         pipe.register_modules(unet_lora=parts["unet_lora"])
     return pipe
