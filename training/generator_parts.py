@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -82,14 +83,17 @@ def load_parts(folder: Path, about: dict, unet: torch.nn.Module, width: int, **o
 def load_whole(load: Callable, folder: Path, options: dict) -> StableDiffusionPipeline:
     """Return the pipeline that save_pretrained wrote into `folder`, by `load`; raises UserError as load_parts does."""
     about = _read(folder / WHOLE)
-    try:
-        pipe = load(folder, **options)
-    except UserError:
-        raise
-    except Exception as error:  # diffusers and transformers raise whatever they stumble over
-        if "variant" in options:
-            raise
-        raise UserError(f"{folder}: is no whole generator ({first_line(error)}); save or train it again") from None
+    if "variant" in options:
+        pipe = load(folder, **options)  # whose error names the variant
+    else:
+        # from_pretrained of the pipeline's parent, for its own leads here.
+        kind = SimpleNamespace(
+            __name__=about["_class_name"],
+            components=(),
+            load_config=StableDiffusionPipeline.load_config,
+            from_pretrained=load,
+        )
+        pipe = load_model(kind, str(folder), "generator", **options)
     check_kind(pipe, f"generator: {str(folder)!r}")
     variant = {name: value for name, value in options.items() if name == "variant"}
     parts = load_parts(folder, about, pipe.unet, pipe.text_encoder.config.hidden_size, **variant)
