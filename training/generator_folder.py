@@ -64,6 +64,7 @@ def save_generator(
         "base_hashes": base_hashes,
         "resolution": settings.models.resolution,
         "emotions": list(space.emotions),
+        "lora_rank": settings.mapper.lora_rank,
         "trained_with": networks_seen(settings, facts["attributes"]),
         "trained": facts,
     }

@@ -45,9 +45,8 @@ def find_generator(name: str | Path, options: dict) -> tuple[Path, dict]:
     if (folder / WHOLE).exists():
         about = _read(folder / WHOLE)
         if not {"mapper", "emotion_space"} <= about.keys():
-            raise UserError(
-                f"{folder}: is a {about.get('_class_name', 'pipeline')} and no generator; it can be its base alone"
-            )
+            kind = about.get("_class_name", "pipeline")
+            raise UserError(f"{folder}: is a {kind} and no generator; train one on it with training/main.py")
         return folder, about
     inner = folder / "generator" / GENERATOR
     instead = f"name {inner.parent}" if inner.exists() else "train one with training/main.py"
