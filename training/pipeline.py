@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging
 from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 from diffusers.utils.torch_utils import randn_tensor
@@ -48,10 +48,10 @@ class EmotionPipeline(StableDiffusionPipeline):
 
     def __init__(
         self,
-        vae,
+        vae: AutoencoderKL,  # annotated, for from_pipe takes over what has the type that is asked for
         text_encoder,
         tokenizer,
-        unet,
+        unet: UNet2DConditionModel,
         scheduler,
         safety_checker,
         feature_extractor,

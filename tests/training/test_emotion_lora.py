@@ -162,7 +162,7 @@ def test_it_survives_saving_and_loading_and_a_fused_style_does(pipe, style, tmp_
     assert np.allclose(show(pipe, **TREE), styled, atol=1e-4), "what was saved is as it was"
     again = EmotionPipeline.from_pretrained(tmp_path / "saved")
     assert np.allclose(show(again, **TREE), styled if fused else alone, atol=1e-4)
-    assert np.allclose(show(EmotionPipeline(**again.components), **TREE), styled if fused else alone, atol=1e-4)
+    assert np.allclose(show(EmotionPipeline.from_pipe(again), **TREE), styled if fused else alone, atol=1e-4)
     if not fused:
         again.load_lora_weights(style, adapter_name="style")
         assert np.allclose(show(again, **TREE), styled, atol=1e-5)
