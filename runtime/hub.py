@@ -9,7 +9,6 @@ import torch
 from huggingface_hub import create_repo, upload_folder
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import enable_progress_bars
-from transformers import PreTrainedModel
 
 from config.errors import UserError, first_line
 from config.section import ROOT
@@ -40,7 +39,7 @@ def load_model(kind, name: str, setting: str, added: Sequence[str] = (), **optio
     added: how the names of weights begin that the model may lack, since we train them.
     Raises UserError where there is no such model, and where it lacks other weights, which would be random numbers.
     """
-    is_model = hasattr(kind, "_model_mapping") or (isinstance(kind, type) and issubclass(kind, PreTrainedModel))
+    is_model = hasattr(kind, "_model_mapping") or (isinstance(kind, type) and issubclass(kind, torch.nn.Module))
     if is_model:
         options["output_loading_info"] = True
     try:

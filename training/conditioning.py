@@ -40,16 +40,13 @@ def tokenize(tokenizer: CLIPTokenizer, prompts: list[str], tokens: int) -> Token
     length = tokenizer.model_max_length
     rows, where, ends = [], [], []
     for prompt in prompts:
-        parts = [tokenizer(part, add_special_tokens=False).input_ids for part in prompt.split(PLACEHOLDER)]
-        if len(parts) > 2:
-            raise UserError(f"prompt {prompt!r}: {PLACEHOLDER} stands in it {len(parts) - 1} times; write it once")
-        first = 1 + len(parts[0])
-        count = tokens * (len(parts) - 1)
+        before, count, after = _parts(tokenizer, prompt, tokens)
+        first = 1 + len(before)
         if count and first + count > length - 1:
             raise UserError(
                 f"prompt {prompt!r}: {PLACEHOLDER} comes after {length - 2 - tokens} tokens and would be cut off"
             )
-        ids = [tokenizer.bos_token_id, *parts[0], *[0] * count, *(parts[1] if count else [])][: length - 1]
+        ids = [tokenizer.bos_token_id, *before, *[0] * count, *after][: length - 1]
         ends.append(len(ids))
         ids.append(tokenizer.eos_token_id)
         rows.append(ids + [tokenizer.pad_token_id] * (length - len(ids)))
@@ -57,12 +54,29 @@ def tokenize(tokenizer: CLIPTokenizer, prompts: list[str], tokens: int) -> Token
     return TokenizedPrompts(torch.tensor(rows), torch.tensor(where), torch.tensor(ends))
 
 
+def cut_off(tokenizer: CLIPTokenizer, prompt: str, tokens: int) -> str:
+    """Return the end of a prompt that tokenize leaves out because it does not fit, or nothing where all fits."""
+    before, count, after = _parts(tokenizer, prompt, tokens)
+    room = tokenizer.model_max_length - 2 - len(before) - count
+    return tokenizer.decode(after[max(0, room) :] if count else before[tokenizer.model_max_length - 2 :])
+
+
+def _parts(tokenizer: CLIPTokenizer, prompt: str, tokens: int) -> tuple[list[int], int, list[int]]:
+    """Return the tokens before the placeholder, the number of its positions, and the tokens after it."""
+    parts = [tokenizer(part, add_special_tokens=False).input_ids for part in prompt.split(PLACEHOLDER)]
+    if len(parts) > 2:
+        raise UserError(f"prompt {prompt!r}: {PLACEHOLDER} stands in it {len(parts) - 1} times; write it once")
+    return (parts[0], tokens, parts[1]) if len(parts) == 2 else (parts[0], 0, [])
+
+
 def encode(text_encoder: CLIPTextModel, prompts: TokenizedPrompts, embeddings: torch.Tensor | None = None) -> torch.Tensor:
     """Return the encoder's states (B, L, width), with `embeddings` (B, tokens, width) as those of the placeholders.
 
     Gradients flow into `embeddings`. Prompts without a placeholder are left as they are, whatever their row holds.
     """
-    where = prompts.placeholder
+    where, mask = prompts.placeholder, None
+    if getattr(text_encoder.config, "use_attention_mask", False):  # as diffusers masks the padding
+        mask = torch.arange(where.shape[1], device=where.device) <= prompts.end[:, None]
 
     def fill(module, arguments, output):
         assert where.shape == output.shape[:2], "the prompts reach the encoder in another shape than they were tokenized in"
@@ -72,7 +86,7 @@ def encode(text_encoder: CLIPTextModel, prompts: TokenizedPrompts, embeddings: t
 
     handle = text_encoder.get_input_embeddings().register_forward_hook(fill) if embeddings is not None else None
     try:
-        return text_encoder(prompts.input_ids).last_hidden_state
+        return text_encoder(prompts.input_ids, attention_mask=mask).last_hidden_state
     finally:
         if handle:
             handle.remove()

@@ -12,8 +12,8 @@ from runtime.hub import weights_digest
 from runtime.recipe import Recipe
 from training.emotion_lora import save_lora
 from training.emotion_space import EmotionSpace
+from training.generator_parts import GENERATOR
 from training.mapper import EmotionMapper
-from training.pipeline import GENERATOR
 
 CARD = """---
 {licence}library_name: diffusers
@@ -64,6 +64,7 @@ def save_generator(
         "base_hashes": base_hashes,
         "resolution": settings.models.resolution,
         "emotions": list(space.emotions),
+        "lora_rank": settings.mapper.lora_rank,
         "trained_with": networks_seen(settings, facts["attributes"]),
         "trained": facts,
     }

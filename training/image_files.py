@@ -19,9 +19,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from config.errors import UserError
 from config.generation_settings import PLACEHOLDER, Generate
-from emoset.images import check_regular, load_image
+from emoset.images import ImageError, check_regular, load_image
+from runtime.checking import check_room
 from runtime.contact_sheet import contact_sheet
 from runtime.files import write_atomically
+from runtime.run_folder import log
 from runtime.seeds import derived_seed
 
 CHUNK = "emotion_images"
@@ -74,9 +76,27 @@ def read_parameters(path: Path) -> dict | None:
         with Image.open(path) as image:
             parameters = json.loads(image.info[CHUNK])
             image.verify()
+        with Image.open(path) as image:  # which verify leaves unusable, and it looks at check sums alone
+            image.load()
         return parameters
     except Exception:  # damaged files make decoders raise whatever they stumble over
         return None
+
+
+def most_bytes(side: int) -> int:
+    """Return the most that a PNG of so many pixels a side takes on the disk: no more than its pixels, and a header."""
+    return 3 * side * side + 4096
+
+
+def check_places(folder: Path, plan: dict[str, dict], side: int) -> None:
+    """Raise UserError where the disk has no room for the images that are not there, or something stands in their way."""
+    for parent in sorted({(folder / path).parent for path in plan}):
+        if parent.exists() and not parent.is_dir():
+            raise UserError(f"{parent}: is a file, and images go into a folder of this name; move it away")
+    if folders := [path for path in plan if (folder / path).is_dir()]:
+        raise UserError(f"{folder / folders[0]}: is a folder, and an image goes there; move it away")
+    missing = sum(not (folder / path).exists() for path in plan)
+    check_room(folder, missing * most_bytes(side), f"{missing:,} images")
 
 
 def write_manifest(folder: Path, plan: dict[str, dict]) -> None:
@@ -94,8 +114,18 @@ def write_contact_sheets(folder: Path, plan: dict[str, dict]) -> None:
         if len(images) < SHEET_COLUMNS:
             images.append(folder / path)
     for name, rows in sheets.items():
-        shown = {label: [load_image(path) for path in images] for label, images in [*rows.items()][:SHEET_ROWS]}
+        shown = {label: _readable(images) for label, images in [*rows.items()][:SHEET_ROWS]}
         write_atomically(folder / f"{name}.png", contact_sheet(shown).save)
+
+
+def _readable(paths: list[Path]) -> list[Image.Image]:
+    images = []
+    for path in paths:
+        try:
+            images.append(load_image(path))
+        except ImageError as error:
+            log.info(f"{error}; the contact sheet leaves it out")
+    return images
 
 
 def _named(mix: dict[str, float], emotions: Sequence[str]) -> tuple[str, dict[str, float]]:

@@ -18,12 +18,15 @@ read_settings(__name__, __doc__, "data", "generate")
 from pathlib import Path
 
 from config.errors import UserError
+from config.generation_settings import Generate
 from config.settings import Settings
+from runtime.checking import stops_here
 from runtime.processes import start_process
 from runtime.run_folder import log, open_run_folder
-from training.conditioning import tokenize
-from training.image_files import plan_images, write_contact_sheets, write_manifest
-from training.sampling import load_generator, make_images
+from training.conditioning import cut_off, tokenize
+from training.image_files import check_places, plan_images, write_contact_sheets, write_manifest
+from training.pipeline import EmotionPipeline
+from training.sampling import load_generator, make_images, would_take
 
 
 def main(settings: Settings) -> None:
@@ -32,12 +35,15 @@ def main(settings: Settings) -> None:
     plan = plan_images(generate, emotions, settings.seed)
     folder, state = open_run_folder(settings, "images"), start_process()
 
-    # 2. The generator.
+    # 2. The generator, and all that can be known before the first image.
     place = generate.generator or settings.run / "generator"
     pipe, about = load_generator(place, state.device)
     check_emotions(pipe.emotion_space.emotions, emotions, place)
-    tokenize(pipe.tokenizer, generate.prompts, pipe.mapper.config.tokens)  # refuses a prompt that is too long
+    check_prompts(pipe, generate)
     plan = {path: parameters | about for path, parameters in plan.items()}
+    check_places(folder, plan, about["resolution"] or pipe.unet.config.sample_size * pipe.vae_scale_factor)
+    if settings.check and stops_here(settings, would_take(pipe, plan, folder, generate.batch_size)):
+        return
 
     # 3. The images that are not there yet.
     make_images(pipe, plan, folder, generate.batch_size, "images")
@@ -51,6 +57,19 @@ def main(settings: Settings) -> None:
         if others:
             log.info(f"{others:,} images of earlier runs lie beside these; manifest.jsonl lists those of this run alone")
         log.info(f"wrote {', '.join(each.name for each in folders)}, a sheet of each and manifest.jsonl in images/")
+
+
+def check_prompts(pipe: EmotionPipeline, generate: Generate) -> None:
+    """Raise UserError for a prompt of which CLIP would not read the end."""
+    tokens, most = pipe.mapper.config.tokens, pipe.tokenizer.model_max_length
+    tokenize(pipe.tokenizer, generate.prompts, tokens)  # refuses a prompt whose emotion would be cut off
+    prompts = [("prompts", prompt) for prompt in generate.prompts] + [("negative_prompt", generate.negative_prompt)]
+    for setting, prompt in prompts:
+        if end := cut_off(pipe.tokenizer, prompt, tokens):
+            raise UserError(
+                f"generate.{setting}: {prompt!r} is longer than the {most} tokens that CLIP takes, and {end!r} would be cut "
+                "off; shorten it"
+            )
 
 
 def check_emotions(known: tuple[str, ...], emotions: tuple[str, ...], generator: Path) -> None:

@@ -1,26 +1,32 @@
 """EmotionPipeline: Stable Diffusion that takes an emotion, an emotion on a content, or a weighted mix of emotions."""
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import ClassVar
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import logging
+from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 from diffusers.utils.torch_utils import randn_tensor
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from config.errors import UserError
 from config.generation_settings import PLACEHOLDER
-from runtime.hub import fingerprints, load_model
+from runtime.hub import fingerprints
+from training.base_model import load_base
 from training.composed_guidance import composed
-from training.conditioning import encode, tokenize
-from training.emotion_lora import LORA, load_lora, lora_on_last, save_lora
+from training.conditioning import cut_off, encode, tokenize
+from training.emotion_lora import LORA as LORA
+from training.emotion_lora import EmotionLora, has_adapters, without_adapters
+from training.emotion_lora import save_lora as save_lora
 from training.emotion_space import EmotionSpace, emotion_weights
+from training.generator_parts import GENERATOR, find_generator, load_parts, load_whole
 from training.mapper import EmotionMapper
+from training.parent_options import check_options, takes_parents_options
 
-GENERATOR = "generator.json"
 Emotion = str | Mapping[str, float]
+logger = logging.get_logger(StableDiffusionPipeline.__module__)  # who asks for the parent's warnings gets these too
 
 
 class EmotionPipeline(StableDiffusionPipeline):
@@ -31,19 +37,21 @@ class EmotionPipeline(StableDiffusionPipeline):
         pipe(emotion={"awe": 0.7, "fear": 0.3})
         pipe(prompt="a photo of a <emotion> bag", emotion="sadness", emotion_strength=0.6)
 
-    All else is as in StableDiffusionPipeline.
+    All else is as in StableDiffusionPipeline. Its adapters (load_lora_weights, set_adapters, fuse_lora, ...) are your own
+    LoRAs: the one that was trained with the mapper is unet_lora, which they leave alone.
     """
 
     model_cpu_offload_seq = "mapper->text_encoder->image_encoder->unet->vae"
-    # It is small, is never called, and has no parameters, which the next module's hook would look for.
-    _exclude_from_cpu_offload = (*StableDiffusionPipeline._exclude_from_cpu_offload, "emotion_space")
+    # They are small, are never called, and have no parameters, which the next module's hook would look for.
+    _exclude_from_cpu_offload = (*StableDiffusionPipeline._exclude_from_cpu_offload, "emotion_space", "unet_lora")
+    _optional_components: ClassVar = [*StableDiffusionPipeline._optional_components, "unet_lora"]
 
     def __init__(
         self,
-        vae,
+        vae: AutoencoderKL,  # annotated, for from_pipe takes over what has the type that is asked for
         text_encoder,
         tokenizer,
-        unet,
+        unet: UNet2DConditionModel,
         scheduler,
         safety_checker,
         feature_extractor,
@@ -52,6 +60,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         image_encoder=None,
         requires_safety_checker: bool = False,
         trained_with: dict[str, str] | None = None,
+        unet_lora: EmotionLora | None = None,
     ):
         super().__init__(
             vae,
@@ -64,7 +73,7 @@ class EmotionPipeline(StableDiffusionPipeline):
             image_encoder,
             requires_safety_checker,
         )
-        self.register_modules(mapper=mapper, emotion_space=emotion_space)
+        self.register_modules(mapper=mapper, emotion_space=emotion_space, unet_lora=unet_lora)
         self.register_to_config(trained_with=trained_with)  # of generator.json, for the folder that save_pretrained writes
 
     @classmethod
@@ -80,58 +89,47 @@ class EmotionPipeline(StableDiffusionPipeline):
         A generator's folder names the Stable Diffusion it was trained on; `base` names another place of the same one.
         safety_checker: True loads that of the base, or of what `save_pretrained` wrote; or it is one itself. `options`, such
         as dtype, go to diffusers; those for the Hub to both downloads, but `revision` to the one of `folder` alone.
-        Raises UserError where there is no generator, or no safety checker, or where the base is not the one that the mapper
-        was trained on.
+        Raises UserError where there is no whole generator, or no safety checker, or where the base is of another kind or
+        not the one that the mapper was trained on.
         """
         # Always given, for transformers would load its part of a pipeline in the precision that it was saved in.
         options["dtype"] = options.pop("torch_dtype", options.get("dtype", torch.float32))
-        folder = Path(folder)
-        if not folder.is_dir():
-            revision = options.pop("revision", None)  # the base has others
-            hub = {name: options[name] for name in ("token", "cache_dir", "local_files_only") if name in options}
-            try:
-                folder = Path(snapshot_download(str(folder), revision=revision, **hub))
-            except (OSError, HFValidationError, RepositoryNotFoundError, ValueError):
-                raise UserError(f"{folder}: no generator there; train one with training/main.py") from None
+        folder, about = find_generator(folder, options)
         if safety_checker is not True:
             options |= dict(safety_checker=safety_checker or None, requires_safety_checker=bool(safety_checker))
-        if not (folder / GENERATOR).exists():
-            if not (folder / "model_index.json").exists():
-                raise UserError(f"{folder}: holds no {GENERATOR}, so it is no generator; train one with training/main.py")
-            pipe = super().from_pretrained(folder, **options)
+        if "base_hashes" not in about:
+            if base:
+                raise UserError(f"base: {folder} holds its own Stable Diffusion; leave out base={str(base)!r}")
+            pipe = load_whole(super().from_pretrained, folder, options)
             _check_safety(pipe, safety_checker, folder)
-            load_lora(pipe.unet, folder)
             return pipe
-        about = json.loads((folder / GENERATOR).read_text(encoding="utf-8"))
-        stable = load_model(StableDiffusionPipeline, base or about["base"], f"{folder / GENERATOR}: base", **options)
-        _check_safety(stable, safety_checker, base or about["base"])
+        place = base or about["base"]
+        stable = load_base(place, f"{folder / GENERATOR}: base", **options)
+        _check_safety(stable, safety_checker, place)
         if set(about["base_hashes"]).isdisjoint(fingerprints(stable.unet, stable.text_encoder)):
-            raise UserError(f"{folder / GENERATOR}: was trained on another Stable Diffusion than {base or about['base']}")
-        parts = {
-            "mapper": EmotionMapper.from_pretrained(folder / "mapper", dtype=stable.unet.dtype),
-            "emotion_space": EmotionSpace.from_pretrained(folder / "emotion_space", dtype=stable.unet.dtype),
-        }
+            raise UserError(f"{folder / GENERATOR}: was trained on another Stable Diffusion than {place}")
+        parts = load_parts(folder, about, stable.unet, stable.text_encoder.config.hidden_size)
         kept = {"requires_safety_checker": stable.config.requires_safety_checker, "trained_with": about.get("trained_with")}
-        pipe = cls(**stable.components, **parts, **kept)
-        load_lora(pipe.unet, folder)
-        return pipe
+        return cls(**stable.components, **parts, **kept)
 
     def save_pretrained(self, folder: str | Path, **options) -> None:
-        """Write a complete diffusers folder, with an ordinary U-Net, and the emotion's LoRA beside it in unet_lora/."""
-        adapted = self.unet
-        if LORA not in getattr(adapted, "peft_config", {}):
-            return super().save_pretrained(folder, **options)
-        save_lora(Path(folder), adapted)
-        weights = adapted.state_dict()
-        own = {name.replace(".base_layer", ""): weight for name, weight in weights.items() if ".lora_" not in name}
-        with torch.device("meta"):
-            self.unet = type(adapted).from_config(adapted.config)
-        self.unet.load_state_dict(own, assign=True)
+        """Write a complete diffusers folder, with an ordinary U-Net, and the emotion's LoRA beside it in unet_lora/.
+
+        Your own LoRAs are not written, unless they are fused; a warning says so.
+        """
+        models = {name: getattr(self, name) for name in self._lora_loadable_modules}
+        adapted = {name: model for name, model in models.items() if has_adapters(model)}
+        if names := {name for listed in self.get_list_adapters().values() for name in listed} - self.fused_loras:
+            logger.warning(f"save_pretrained: leaves out the LoRA {', '.join(sorted(names))}; load it again, or fuse it")
         try:
+            for name, model in adapted.items():
+                setattr(self, name, without_adapters(model))
             super().save_pretrained(folder, **options)
         finally:
-            self.unet = adapted
+            for name, model in adapted.items():
+                setattr(self, name, model)
 
+    @takes_parents_options
     @torch.no_grad()
     def __call__(
         self,
@@ -155,44 +153,44 @@ class EmotionPipeline(StableDiffusionPipeline):
         (Brock et al. 2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself.
         generator: one, or one for each image, which then does not depend on what else is made beside it.
         emotion_noise: (images, dimension) standard normal, for the emotion vectors. None draws it from `generator`.
+        options: the others of StableDiffusionPipeline; TypeError for one that it does not have.
         Raises UserError for an unknown emotion, a prompt without <emotion>, and other prompts that cannot be, among them
         prompt_embeds beside an emotion.
         """
+        check_options(options, with_emotion=emotion is not None)
         if emotion is None:
             if any(PLACEHOLDER in each for each in _listed(prompt)):
                 raise UserError(f"prompt {prompt!r}: says {PLACEHOLDER}, but no emotion is given")
+            if emotion_noise is not None:
+                raise UserError("emotion_noise: is of no use without an emotion; leave it out")
             shared = dict(negative_prompt=negative_prompt, num_images_per_prompt=num_images_per_prompt, generator=generator)
-            with lora_on_last(self.unet, 0):
-                return super().__call__(prompt, **shared, **options)
+            return super().__call__(prompt, **shared, **options)
 
-        for name in ("prompt_embeds", "negative_prompt_embeds"):
-            if options.pop(name, None) is not None:
-                raise UserError(f"{name}: cannot be given with an emotion, which is put into the words of a prompt")
         prompts, emotions, negatives = (
             [each for each in listed for _ in range(num_images_per_prompt)]
             for listed in _checked(prompt, emotion, negative_prompt)
         )
+        images, scale = len(prompts), (options.get("cross_attention_kwargs") or {}).get("scale")
+        if images == 0 or (isinstance(generator, list) and len(generator) != images):
+            raise UserError(f"{images} images asked for, and generator: {generator}; give one generator, or one for each")
         if options.get("latents") is None:  # before the emotion's: a prompt without one starts from the same latents
-            options["latents"] = self._latents(len(prompts), generator, options.get("height"), options.get("width"))
+            options["latents"] = self._latents(images, generator, options.get("height"), options.get("width"))
         vectors = self._emotion_vectors(emotions, emotion_spread, emotion_noise, generator)
-        conditioned = self._encode(prompts, self.mapper(vectors))
-        conditions = [(1.0, conditioned)]
-        if emotion_strength != 1:
-            contents = [" ".join(each.replace(PLACEHOLDER, " ").split()) for each in prompts]
-            conditions = [(1 - emotion_strength, self._encode(contents))]
-            conditions += [(emotion_strength, conditioned)] if emotion_strength else []
-        with composed(self.unet, conditions), lora_on_last(self.unet, len(prompts) if emotion_strength else 0):
-            return super().__call__(
-                prompt_embeds=conditions[0][1],
-                negative_prompt_embeds=self._encode(negatives),
-                generator=generator,
-                **options,
-            )
+        weights, states = self._conditions(prompts, vectors, emotion_strength, scale)
+        negative = torch.cat([self._states(negatives, scale)] * len(weights), dim=1)
+        with ExitStack() as acting:
+            if self.unet_lora is not None and emotion_strength:
+                acting.enter_context(self.unet_lora.on_last(self.unet, images))
+            acting.enter_context(composed(self.unet, weights, images))
+            options |= {"prompt_embeds": states, "negative_prompt_embeds": negative, "generator": generator}
+            return super().__call__(**options)
 
     def _latents(self, images: int, generator, height: int | None, width: int | None) -> torch.Tensor:
-        """Return the noise (images, C, h, w) that the images start from."""
-        sides = (side or self.unet.config.sample_size * self.vae_scale_factor for side in (height, width))
-        shape = (images, self.unet.config.in_channels, *(side // self.vae_scale_factor for side in sides))
+        """Return the noise (images, C, h, w) that the images start from: as large as the parent would make it."""
+        size, factor = self.unet.config.sample_size, self.vae_scale_factor
+        if height and width:
+            size = (height // factor, width // factor)
+        shape = (images, self.unet.config.in_channels, *((size, size) if isinstance(size, int) else size))
         return randn_tensor(shape, generator, self._execution_device, self.text_encoder.dtype)
 
     def _emotion_vectors(
@@ -206,9 +204,36 @@ class EmotionPipeline(StableDiffusionPipeline):
         # Moved by hand: offloading moves a module when it is called, and the emotion space never is.
         return space.to(device).sample(weights, spread * noise.to(device))
 
-    def _encode(self, prompts: list[str], embeddings: torch.Tensor | None = None) -> torch.Tensor:
-        tokenized = tokenize(self.tokenizer, prompts, self.mapper.config.tokens).to(self._execution_device)
-        return encode(self.text_encoder, tokenized, embeddings)
+    def _conditions(
+        self, prompts: list[str], vectors: torch.Tensor, strength: float, scale: float | None
+    ) -> tuple[list[float], torch.Tensor]:
+        """Return the weights of the conditions of guidance, and the states (B, conditions * L, width) of them all."""
+        states = self._emotion_states(prompts, self.mapper(vectors), scale)
+        if strength == 1:
+            return [1.0], states
+        plain = self._states([" ".join(each.replace(PLACEHOLDER, " ").split()) for each in prompts], scale)
+        return ([1 - strength, strength], torch.cat([plain, states], dim=1)) if strength else ([1.0], plain)
+
+    def _states(self, prompts: list[str], scale: float | None) -> torch.Tensor:
+        """Return the states (B, L, width) of prompts without an emotion, as the parent makes them."""
+        return self.encode_prompt(prompts, self._execution_device, 1, False, lora_scale=scale)[0]
+
+    def _emotion_states(self, prompts: list[str], embeddings: torch.Tensor, scale: float | None) -> torch.Tensor:
+        """Return the states (B, L, width) of prompts with an emotion, made as the parent makes those of others."""
+        # A token with several vectors, of a textual inversion, becomes as many tokens.
+        parts = (self.maybe_convert_prompt(each.split(PLACEHOLDER), self.tokenizer) for each in prompts)
+        prompts, tokens = [PLACEHOLDER.join(each) for each in parts], self.mapper.config.tokens
+        if removed := [end for each in prompts if (end := cut_off(self.tokenizer, each, tokens))]:
+            most = self.tokenizer.model_max_length
+            logger.warning(f"This part of your prompt was truncated, for CLIP takes {most} tokens at most: {removed}")
+        tokenized = tokenize(self.tokenizer, prompts, tokens).to(self._execution_device)
+        if scale is None:
+            return encode(self.text_encoder, tokenized, embeddings)
+        scale_lora_layers(self.text_encoder, scale)
+        try:
+            return encode(self.text_encoder, tokenized, embeddings)
+        finally:
+            unscale_lora_layers(self.text_encoder, scale)
 
 
 def _check_safety(pipe: StableDiffusionPipeline, wanted, place: str | Path) -> None:

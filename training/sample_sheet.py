@@ -8,6 +8,7 @@ from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 from config.generation_settings import Generate
 from runtime.contact_sheet import contact_sheet
 from runtime.files import write_atomically
+from training.emotion_lora import taken_out
 from training.emotion_space import EmotionSpace
 from training.mapper import EmotionMapper
 from training.pipeline import EmotionPipeline
@@ -30,23 +31,24 @@ def save_samples(
     """
     # A copy of the space: the pipeline moves it to the device, and the items are made on the CPU.
     copy = EmotionSpace.of(space.mean, space.factor, space.emotions)
-    pipe = EmotionPipeline(**stable.components, mapper=mapper, emotion_space=copy)
-    pipe.scheduler = UniPCMultistepScheduler.from_config(stable.scheduler.config)
-    pipe.set_progress_bar_config(disable=True)
-    rows = {}
-    for number, emotion in enumerate(space.emotions):
-        latents = pipe(
-            emotion=[emotion] * images,
-            emotion_spread=generate.spread,
-            output_type="latent",
-            generator=[torch.Generator().manual_seed(number * images + each) for each in range(images)],
-            num_inference_steps=min(generate.steps, MOST_STEPS),
-            guidance_scale=generate.guidance_scale,
-            height=resolution,
-            width=resolution,
-        ).images
-        with torch.no_grad():  # the VAE stays in float32, whatever the others are in
-            decoded = stable.vae.decode(latents.float() / stable.vae.config.scaling_factor).sample
-        rows[emotion] = pipe.image_processor.postprocess(decoded)
+    with taken_out(stable.unet) as lora:
+        pipe = EmotionPipeline(**stable.components, mapper=mapper, emotion_space=copy, unet_lora=lora)
+        pipe.scheduler = UniPCMultistepScheduler.from_config(stable.scheduler.config)
+        pipe.set_progress_bar_config(disable=True)
+        rows = {}
+        for number, emotion in enumerate(space.emotions):
+            latents = pipe(
+                emotion=[emotion] * images,
+                emotion_spread=generate.spread,
+                output_type="latent",
+                generator=[torch.Generator().manual_seed(number * images + each) for each in range(images)],
+                num_inference_steps=min(generate.steps, MOST_STEPS),
+                guidance_scale=generate.guidance_scale,
+                height=resolution,
+                width=resolution,
+            ).images
+            with torch.no_grad():  # the VAE stays in float32, whatever the others are in
+                decoded = stable.vae.decode(latents.float() / stable.vae.config.scaling_factor).sample
+            rows[emotion] = pipe.image_processor.postprocess(decoded)
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, contact_sheet(rows).save)

@@ -15,10 +15,11 @@ from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
 from config.section import ROOT
+from runtime.checking import in_words
 from runtime.hub import fingerprint, hide_loading
 from runtime.processes import shared_work, start_process
 from runtime.run_folder import log, progress
-from training.image_files import read_parameters, save_image
+from training.image_files import most_bytes, read_parameters, save_image
 from training.pipeline import GENERATOR, EmotionPipeline
 
 SHARED = ("strength", "spread", "steps", "guidance_scale", "resolution")  # one value of each in a batch
@@ -51,12 +52,13 @@ def load_generator(folder: Path, device: torch.device) -> tuple[EmotionPipeline,
     pipe = ready_to_sample(EmotionPipeline.from_pretrained(folder, dtype=sampling_dtype(device)), device)
     file = folder / GENERATOR
     about = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}  # none in what save_pretrained wrote
+    parts = [pipe.mapper, pipe.emotion_space, pipe.unet, pipe.text_encoder, pipe.vae]
     return pipe, {
         "scheduler": type(pipe.scheduler).__name__,
         "resolution": about.get("resolution"),
         "dtype": str(pipe.dtype).removeprefix("torch."),
         "generator": folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else folder.name,
-        "generator_hash": fingerprint(pipe.mapper, pipe.emotion_space, pipe.unet, pipe.text_encoder, pipe.vae),
+        "generator_hash": fingerprint(*parts, *([pipe.unet_lora] if pipe.unet_lora else [])),
         "base_hashes": about.get("base_hashes", []),
     }
 
@@ -96,6 +98,28 @@ def make_images(
     return {"missing": ordered, "replaced": [path for path in ordered if missing[path]]}
 
 
+def would_take(pipe: StableDiffusionPipeline, plan: dict[str, dict], folder: Path, batch_size: int) -> dict[str, str]:
+    """Return what make_images would take, by what it is, in words."""
+    missing = {path for path in plan if read_parameters(folder / path) != plan[path]}
+    batches = [batch for batch in _batches(plan, batch_size) if not missing.isdisjoint(batch)]
+    first = [plan[batch[0]] for batch in batches]
+    conditions = [(each["guidance_scale"] > 1) + (1 if each.get("strength", 1) in (0, 1) else 2) for each in first]
+    rows = max((len(batch) * each for batch, each in zip(batches, conditions, strict=True)), default=0)
+    weights = sum(
+        weight.numel() * weight.element_size()
+        for part in pipe.components.values()
+        if isinstance(part, torch.nn.Module)
+        for weight in part.state_dict().values()
+    )
+    side = pipe.unet.config.sample_size * pipe.vae_scale_factor
+    return {
+        "images": f"{len(missing):,} of {len(plan):,}, in {len(batches):,} batches",
+        "U-Net calls": f"{sum(each['steps'] for each in first):,}, of {rows} rows at most",
+        "disk": f"{in_words(sum(most_bytes(plan[path]['resolution'] or side) for path in missing))} at most",
+        "memory": f"{in_words(weights)} for the weights, beside what the images of a batch take",
+    }
+
+
 def _batches(plan: dict[str, dict], batch_size: int) -> list[list[str]]:
     """Return the paths of a plan in batches that the pipeline can make at once, in the order of the plan otherwise."""
 
@@ -110,7 +134,8 @@ def _remove_halves(plan: dict[str, dict], folder: Path) -> None:
     """Remove the half-written files that a killed run left beside the images of a plan."""
     for parent in {(folder / path).parent for path in plan}:
         for half in parent.glob(".*.png"):
-            half.unlink()
+            if half.is_file():
+                half.unlink()
 
 
 def _sample(pipe: StableDiffusionPipeline, batch: list[dict]) -> list[Image.Image]:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from config.errors import UserError
 from config.loading import load
 from config.taxonomy import DEFAULT, read_taxonomy
 from runtime.script import read_settings, run
-from training.image_files import plan_images, read_parameters
+from training.image_files import plan_images, read_parameters, write_contact_sheets
 from training.inference import main
 
 EMOTIONS = read_taxonomy(DEFAULT).emotions
@@ -275,6 +276,85 @@ def test_a_prompt_that_is_too_long_ends_before_an_image_is_made(images, tmp_path
     with pytest.raises(UserError, match="would be cut off"):
         images(f"generate.prompts=[<emotion>, {'red ' * 100} <emotion>]")
     assert not pngs(tmp_path / "images")
+
+
+@pytest.mark.parametrize("setting", ["prompts", "negative_prompt"])
+def test_a_prompt_of_which_the_end_would_be_cut_off_is_refused(images, tmp_path, setting):
+    prompt = ("<emotion> " if setting == "prompts" else "") + "red " * 30 + "bag"
+    with pytest.raises(
+        UserError, match=rf"generate\.{setting}: .* longer than the 20 tokens .* 'red .*bag' would be cut"
+    ) as error:
+        images(f"generate.{setting}={prompt}")
+    assert "\n" not in str(error.value)
+    assert not pngs(tmp_path / "images")
+
+
+def test_check_says_what_is_left_to_make_and_makes_nothing(images, generator, tmp_path, capsys, monkeypatch):
+    folder = images(*TWO_BY_THREE)
+    (folder / "awe/00001.png").write_bytes(b"")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    capsys.readouterr()
+    images(*TWO_BY_THREE, "generate.batch_size=2", "check=true")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    told = capsys.readouterr().out
+    assert "images: 1 of 6, in 1 batches" in told
+    assert "U-Net calls: 2, of 4 rows at most" in told
+    assert re.search(r"disk: 7\.17 kB at most", told)
+    assert re.search(r"memory: [\d.]+ [kM]B for the weights", told)
+    images(*TWO_BY_THREE, PROMPT, "generate.strength=0.5", "generate.batch_size=2", "check=true", f"run={tmp_path / 'new'}")
+    assert "U-Net calls: 6, of 6 rows at most" in capsys.readouterr().out
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_stands_in_the_way_is_told_before_an_image_is_made(images, tmp_path, monkeypatch):
+    from runtime import checking
+
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/fear").write_text("mine")
+    with pytest.raises(UserError, match=r"images/fear: is a file, and images go into a folder of this name"):
+        images(*TWO_BY_THREE)
+    (tmp_path / "images/fear").unlink()
+    (tmp_path / "images/fear/00001.png").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"fear/00001.png: is a folder, and an image goes there"):
+        images(*TWO_BY_THREE)
+    (tmp_path / "images/fear/00001.png").rmdir()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(checking.shutil, "disk_usage", lambda place: usage._replace(free=20_000))
+    with pytest.raises(UserError, match=r"6 images takes? 43 kB, and its disk has 20 kB left"):
+        images(*TWO_BY_THREE)
+    assert not pngs(tmp_path / "images")
+
+
+def test_a_png_whose_pixels_are_broken_is_made_again_and_strays_do_no_harm(images):
+    folder = images(*TWO_BY_THREE)
+    before = pngs(folder)
+    broken = folder / "awe/00002.png"
+    data = broken.read_bytes()
+    start = data.index(b"IDAT") + 4
+    length = int.from_bytes(data[start - 8 : start - 4], "big")
+    pixels = bytes(length)  # of which the check sum is right
+    sum_of = zlib.crc32(b"IDAT" + pixels).to_bytes(4, "big")
+    broken.write_bytes(data[:start] + pixels + sum_of + data[start + length + 4 :])
+    os.mkfifo(folder / "awe/stray.png")
+    (folder / "awe/.hidden.png").mkdir()
+    (folder / "fear/stray.png").write_bytes(b"no image")
+    (folder / "stray.png").write_bytes(b"no image")
+    images(*TWO_BY_THREE)
+    assert "1 to make, 5 kept as they are, 1 replaced" in last_log(folder, "kept")
+    (folder / "awe/.hidden.png").rmdir()
+    for emotion in ("awe", "fear"):
+        (folder / emotion / "stray.png").unlink()
+    assert_equal(pngs(folder), before)
+
+
+def test_an_image_that_is_damaged_since_is_left_out_of_the_contact_sheet(images):
+    folder = images(*TWO_BY_THREE)
+    planned = {path: json.loads(Image.open(folder / path).info["emotion_images"]) for path in pngs(folder)}
+    (folder / "awe/00002.png").write_bytes(b"no image")
+    (folder / "awe.png").unlink()
+    write_contact_sheets(folder, planned)
+    assert Image.open(folder / "awe.png").width > 128
+    assert "00002.png" in last_log(folder, "contact sheet leaves it out")
 
 
 def test_a_bad_emotion_lists_the_eight(script):

@@ -1,12 +1,18 @@
 """EmotionPipeline behaves as diffusers' users expect, and does with emotions what it says."""
 
+import json
+import os
+import shutil
+
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, UniPCMultistepScheduler
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel, UniPCMultistepScheduler
+from safetensors.torch import load_file, save_file
 
 from config.errors import UserError
-from training import pipeline
+from training import base_model, generator_parts
+from training.mapper import EmotionMapper
 from training.pipeline import EmotionPipeline
 
 QUICK = dict(num_inference_steps=2, output_type="np")
@@ -237,7 +243,7 @@ def test_a_safety_checker_is_loaded_where_it_is_asked_for_and_there(generator, m
 
 
 def test_options_for_the_hub_reach_both_downloads_and_the_revision_its_own(generator, monkeypatch, tmp_path):
-    asked, load_model = {}, pipeline.load_model
+    asked, load_model = {}, base_model.load_model
 
     def download(name, **options):
         asked[name] = options
@@ -247,8 +253,8 @@ def test_options_for_the_hub_reach_both_downloads_and_the_revision_its_own(gener
         asked["base"] = options
         return load_model(kind, name, setting, **options)
 
-    monkeypatch.setattr(pipeline, "snapshot_download", download)
-    monkeypatch.setattr(pipeline, "load_model", load)
+    monkeypatch.setattr(generator_parts, "snapshot_download", download)
+    monkeypatch.setattr(base_model, "load_model", load)
     hub = dict(token="secret", cache_dir=str(tmp_path), local_files_only=True)
     EmotionPipeline.from_pretrained("somebody/emotions", revision="v1", **hub)
     assert asked["somebody/emotions"] == dict(revision="v1", **hub)
@@ -282,3 +288,101 @@ def test_with_an_emotion_or_without_an_image_starts_from_the_same_latents(pipe):
     assert len(started) == 3
     assert torch.equal(started[0], started[1])
     assert torch.equal(started[0], started[2])
+
+
+def change(file, **changed) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+
+
+def without_a_weight(file) -> None:
+    weights = load_file(file)
+    weights.pop(sorted(weights)[0])
+    save_file(weights, file)
+
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+BROKEN = {
+    "no mapper": (lambda folder: shutil.rmtree(folder / "mapper"), r"has no mapper/, so it is no whole generator"),
+    "no emotion space": (lambda folder: shutil.rmtree(folder / "emotion_space"), r"has no emotion_space/"),
+    "a weight of the mapper": (
+        lambda folder: without_a_weight(folder / "mapper" / WEIGHTS),
+        r"mapper' is no whole EmotionMapper: it lacks the weights layers\.0\.bias",
+    ),
+    "the means": (
+        lambda folder: without_a_weight(folder / "emotion_space" / WEIGHTS),
+        r"emotion_space' is no whole EmotionSpace: it lacks the weights factor",
+    ),
+    "the mapper's weights": (lambda folder: (folder / "mapper" / WEIGHTS).unlink(), r"mapper' "),
+    "a mapper cut off": (lambda folder: os.truncate(folder / "mapper" / WEIGHTS, 900), r"mapper' "),
+    "an empty generator.json": (
+        lambda folder: (folder / "generator.json").write_text(""),
+        r"generator.json: cannot be read",
+    ),
+    "a list": (lambda folder: (folder / "generator.json").write_text("[]"), r"generator.json: is not what training/main.py"),
+    "no base": (lambda folder: (folder / "generator.json").write_text("{}"), r"does not say base or base_hashes"),
+    "other emotions": (lambda folder: change(folder / "generator.json", emotions=["awe"]), r"lists other emotions than"),
+    "a LoRA that is gone": (lambda folder: change(folder / "generator.json", lora_rank=4), r"has no unet_lora/"),
+    "a mixed mapper": (
+        lambda folder: EmotionMapper(dimension=6, width=32).save_pretrained(folder / "mapper"),
+        r"its mapper takes vectors of 6 and gives 32, its emotion space has 12 and its text encoder 32",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_generator_that_is_not_whole_is_named(generator, tmp_path, what):
+    damage, message = BROKEN[what]
+    shutil.copytree(generator, tmp_path / "broken")
+    damage(tmp_path / "broken")
+    with pytest.raises(UserError, match=message) as error:
+        EmotionPipeline.from_pretrained(tmp_path / "broken")
+    assert "\n" not in str(error.value)
+    assert "broken" in str(error.value)
+
+
+def test_a_folder_of_another_kind_says_what_to_name(generator, models, tmp_path):
+    with pytest.raises(UserError, match=r"is a StableDiffusionPipeline and no generator; train one on it"):
+        EmotionPipeline.from_pretrained(models / "stable_diffusion")
+    shutil.copytree(generator, tmp_path / "generator")
+    with pytest.raises(UserError, match=rf"so it is no generator; name {tmp_path}/generator"):
+        EmotionPipeline.from_pretrained(tmp_path)
+
+
+def test_a_whole_folder_is_checked_too(pipe, tmp_path):
+    pipe.save_pretrained(tmp_path / "whole")
+    with pytest.raises(UserError, match=r"base: .*whole holds its own Stable Diffusion"):
+        EmotionPipeline.from_pretrained(tmp_path / "whole", base="other")
+    without_a_weight(tmp_path / "whole/emotion_space" / WEIGHTS)
+    with pytest.raises(UserError, match=r"emotion_space' is no whole EmotionSpace: it lacks the weights factor"):
+        EmotionPipeline.from_pretrained(tmp_path / "whole")
+    shutil.rmtree(tmp_path / "whole/mapper")
+    with pytest.raises(UserError, match=r"whole") as error:
+        EmotionPipeline.from_pretrained(tmp_path / "whole")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (dict(in_channels=9), "made for inpainting: its U-Net takes 9 channels"),
+        (dict(in_channels=8), "made to change images: its U-Net takes 8 channels"),
+        (
+            dict(addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=72),
+            "an SDXL, whose U-Net takes a second text encoder",
+        ),
+        (dict(num_class_embeds=7), r"takes more than a text \(num_class_embeds\)"),
+        (dict(cross_attention_dim=24), "its U-Net reads states 24 wide, its text encoder's are 32"),
+        (dict(prediction_type="sample"), "trained to predict 'sample', and only epsilon and v_prediction are known"),
+    ],
+)
+def test_a_base_of_another_kind_is_refused_by_its_name(generator, models, tmp_path, changed, message):
+    base = tmp_path / "base"
+    shutil.copytree(models / "stable_diffusion", base)
+    if "prediction_type" in changed:
+        change(base / "scheduler/scheduler_config.json", **changed)
+    else:
+        config = UNet2DConditionModel.load_config(base / "unet")
+        UNet2DConditionModel.from_config(config | changed).save_pretrained(base / "unet")
+    with pytest.raises(UserError, match=rf"generator.json: base: '.*base' is .*{message}") as error:
+        EmotionPipeline.from_pretrained(generator, base=str(base))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,111 @@
+"""Finds a generator's folder, here or on the Hub, and loads what lies in it beside its Stable Diffusion."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from diffusers import StableDiffusionPipeline
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+from config.errors import UserError, first_line
+from runtime.hub import load_model
+from training.base_model import check_kind
+from training.emotion_lora import FOLDER as LORA_FOLDER
+from training.emotion_lora import EmotionLora
+from training.emotion_space import EmotionSpace
+from training.mapper import EmotionMapper
+
+GENERATOR = "generator.json"
+WHOLE = "model_index.json"  # of a folder that save_pretrained wrote, which needs no other Stable Diffusion
+
+
+def find_generator(name: str | Path, options: dict) -> tuple[Path, dict]:
+    """Return a generator's folder, downloaded where `name` is one on the Hub, and what its generator.json says.
+
+    Where save_pretrained wrote the folder, that is what model_index.json says; it has no "base_hashes".
+    options: of from_pretrained; `revision` is taken out of them, for the base has others.
+    Raises UserError where there is no generator.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        revision = options.pop("revision", None)
+        hub = {name: options[name] for name in ("token", "cache_dir", "local_files_only") if name in options}
+        try:
+            folder = Path(snapshot_download(str(folder), revision=revision, **hub))
+        except (OSError, HFValidationError, RepositoryNotFoundError, ValueError):
+            raise UserError(f"{folder}: no generator there; train one with training/main.py") from None
+    if (folder / GENERATOR).exists():
+        about = _read(folder / GENERATOR)
+        if missing := {"base", "base_hashes"} - about.keys():
+            raise UserError(f"{folder / GENERATOR}: does not say {' or '.join(sorted(missing))}; train the generator again")
+        return folder, about
+    if (folder / WHOLE).exists():
+        about = _read(folder / WHOLE)
+        if not {"mapper", "emotion_space"} <= about.keys():
+            kind = about.get("_class_name", "pipeline")
+            raise UserError(f"{folder}: is a {kind} and no generator; train one on it with training/main.py")
+        return folder, about
+    inner = folder / "generator" / GENERATOR
+    instead = f"name {inner.parent}" if inner.exists() else "train one with training/main.py"
+    raise UserError(f"{folder}: holds no {GENERATOR}, so it is no generator; {instead}")
+
+
+def load_parts(folder: Path, about: dict, unet: torch.nn.Module, width: int, **options) -> dict:
+    """Return the mapper, the emotion space and the LoRA, if any, of a generator's folder, in the precision of the U-Net.
+
+    width: of the text encoder's states. options: for diffusers. Raises UserError for a part that is not whole, or does not
+    fit the others.
+    """
+    parts = {}
+    for part, kind in {"mapper": EmotionMapper, "emotion_space": EmotionSpace}.items():
+        if not (folder / part).is_dir():
+            raise UserError(f"{folder}: has no {part}/, so it is no whole generator; train it again")
+        parts[part] = load_model(kind, str(folder / part), "generator", dtype=unet.dtype, **options)
+    has_lora = (folder / LORA_FOLDER).is_dir()
+    if not has_lora and (about.get("lora_rank") or about.get(LORA_FOLDER, [None])[0]):
+        raise UserError(f"{folder}: has no {LORA_FOLDER}/, and was trained with a LoRA; train it again")
+    parts["unet_lora"] = EmotionLora.from_pretrained(folder / LORA_FOLDER, unet.dtype, unet) if has_lora else None
+    mapper, space = parts["mapper"].config, parts["emotion_space"]
+    if (mapper.dimension, mapper.width) != (space.config.dimension, width):
+        raise UserError(
+            f"{folder}: its mapper takes vectors of {mapper.dimension} and gives {mapper.width}, its emotion space has "
+            f"{space.config.dimension} and its text encoder {width}; parts of two generators are mixed"
+        )
+    if tuple(about.get("emotions", space.emotions)) != space.emotions:
+        raise UserError(f"{folder}: {GENERATOR} lists other emotions than its emotion space; parts of two are mixed")
+    return parts
+
+
+def load_whole(load: Callable, folder: Path, options: dict) -> StableDiffusionPipeline:
+    """Return the pipeline that save_pretrained wrote into `folder`, by `load`; raises UserError as load_parts does."""
+    about = _read(folder / WHOLE)
+    if "variant" in options:
+        pipe = load(folder, **options)  # whose error names the variant
+    else:
+        # from_pretrained of the pipeline's parent, for its own leads here.
+        kind = SimpleNamespace(
+            __name__=about["_class_name"],
+            components=(),
+            load_config=StableDiffusionPipeline.load_config,
+            from_pretrained=load,
+        )
+        pipe = load_model(kind, str(folder), "generator", **options)
+    check_kind(pipe, f"generator: {str(folder)!r}")
+    variant = {name: value for name, value in options.items() if name == "variant"}
+    parts = load_parts(folder, about, pipe.unet, pipe.text_encoder.config.hidden_size, **variant)
+    if pipe.unet_lora is None:  # an earlier version of this project did not list it
+        pipe.register_modules(unet_lora=parts["unet_lora"])
+    return pipe
+
+
+def _read(file: Path) -> dict:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read ({first_line(error)}); train the generator again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: is not what training/main.py wrote; train the generator again")
+    return content

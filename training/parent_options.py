@@ -1,0 +1,34 @@
+"""The options that EmotionPipeline leaves to diffusers: told in its signature, and checked, for diffusers drops others."""
+
+import inspect
+from collections.abc import Callable, Mapping
+
+from diffusers import StableDiffusionPipeline
+
+from config.errors import UserError
+
+_PARAMETERS = {
+    name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    for name, parameter in inspect.signature(StableDiffusionPipeline.__call__).parameters.items()
+    if name not in ("self", "kwargs")
+}
+_DEPRECATED = ("callback", "callback_steps")  # they still work
+
+
+def takes_parents_options(call: Callable) -> Callable:
+    """Let the signature of a function with **options tell, in their place, diffusers' options that it has not itself."""
+    own = {name: each for name, each in inspect.signature(call).parameters.items() if name != "options"}
+    others = [each for name, each in _PARAMETERS.items() if name not in own]
+    call.__signature__ = inspect.Signature([*own.values(), *others])
+    return call
+
+
+def check_options(options: Mapping, with_emotion: bool) -> None:
+    """Raise TypeError for an option that diffusers would drop, UserError for one that cannot work."""
+    for name, value in options.items():
+        if name not in (*_PARAMETERS, *_DEPRECATED):
+            raise TypeError(f"EmotionPipeline() got an unexpected keyword argument {name!r}")
+        if with_emotion and value is not None and name in ("prompt_embeds", "negative_prompt_embeds"):
+            raise UserError(f"{name}: cannot be given with an emotion, which is put into the words of a prompt")
+    if options.get("clip_skip") is not None:
+        raise UserError("clip_skip: diffusers cannot skip layers of the CLIP of this transformers; leave it out")
