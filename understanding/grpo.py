@@ -16,6 +16,7 @@ from config.settings import Settings
 from config.understanding_settings import Grpo
 from runtime.recipe import settings_of
 from understanding.callbacks import EvaluationCallback
+from understanding.dead_groups import ExactDeadGroups
 from understanding.question import Question
 from understanding.rewards import reward_functions, reward_weights
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
@@ -153,5 +154,5 @@ def training_arguments(settings: Settings, questions: int, steps: int, folder: P
     return on_one_gpu(arguments)
 
 
-class Trainer(WholeCheckpoints, SharedPrefixGRPOTrainer):
-    """`SharedPrefixGRPOTrainer` whose checkpoints are whole or not there, and whose full weights resume."""
+class Trainer(WholeCheckpoints, ExactDeadGroups, SharedPrefixGRPOTrainer):
+    """`SharedPrefixGRPOTrainer` that knows dead groups, with checkpoints that are whole or not there and resume."""
