@@ -119,7 +119,7 @@ def train(
         model=model,
         args=arguments,
         processing_class=processor,
-        train_dataset=question_data(questions, data.images, settings.understanding.max_pixels),
+        train_dataset=question_data(questions, data.images, settings.understanding.max_pixels, processor=processor),
         reward_funcs=list(earned.values()),
         share_prefix=settings.grpo.share_prefix,
         callbacks=[watching],

@@ -17,6 +17,8 @@ from runtime.hub import load_model, resolve_model
 
 ADAPTER = "adapter_config.json"
 LANGUAGE = ("language_model", "text_model")  # what vision-language models call their language model
+LONGEST = 100  # times as long as wide an image may be; processors refuse from 200
+PADDING = (128, 128, 128)  # around an image that is longer
 
 
 def check_four_bit() -> None:
@@ -102,13 +104,18 @@ def freeze_vision(model: PreTrainedModel) -> None:
 
 
 def bounded(image: Image.Image, max_pixels: int) -> Image.Image:
-    """Return the image, shrunk to at most `max_pixels`, its aspect kept."""
-    pixels = image.width * image.height
-    if pixels <= max_pixels:
+    """Return the image, shrunk to at most `max_pixels`, its aspect kept; one longer than LONGEST is padded up to that."""
+    width, height = image.size
+    wide, high = max(width, -(-height // LONGEST)), max(height, -(-width // LONGEST))
+    scale = min(1.0, (max_pixels / (wide * high)) ** 0.5)
+    if scale < 1:
+        width, height, wide, high = (max(1, int(side * scale)) for side in (width, height, wide, high))
+        image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
+    if (wide, high) == image.size:
         return image
-    scale = (max_pixels / pixels) ** 0.5
-    size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
-    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3)
+    padded = Image.new("RGB", (wide, high), PADDING)
+    padded.paste(image, ((wide - width) // 2, (high - height) // 2))
+    return padded
 
 
 def conversation(prompt: str) -> list[dict]:

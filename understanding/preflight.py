@@ -6,17 +6,17 @@ from config.data_settings import Machine
 from config.errors import UserError
 from config.settings import Settings
 from config.understanding_settings import Understanding
-from emoset.images import load_image
 from runtime.built_folder import check_ours
 from runtime.hub import check_repository, resolve_model
 from runtime.metrics import check_tracker
 from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import is_first_process, log
 from understanding.grpo import plan
-from understanding.model import bounded, check_four_bit, conversation
+from understanding.model import check_four_bit, conversation
 from understanding.model_folder import WHAT
 from understanding.processor import load_processor
 from understanding.question import Question
+from understanding.showing import substitute
 from understanding.trainers import start_training_process
 
 
@@ -30,7 +30,7 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     shared = plan(grpo, len(questions), grpo.steps_one)
     if shared.processes != state.num_processes:
         raise UserError(f"{shared.processes} processes were launched, but they found {state.num_processes}")
-    prompt, image = prompt_tokens(settings.understanding, questions[0], images[questions[0].image_id])
+    prompt, image = prompt_tokens(settings.understanding, questions, images)
     log.info(
         f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions x {grpo.group} answers on"
         f" {shared.processes} processes ({state.device.type}), each"
@@ -40,11 +40,12 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     )
 
 
-def prompt_tokens(understanding: Understanding, question: Question, path: Path) -> tuple[int, int]:
-    """Return how many tokens the prompt of a question has, and how many of them the image takes."""
+def prompt_tokens(understanding: Understanding, questions: list[Question], images: dict[str, Path]) -> tuple[int, int]:
+    """Return how many tokens the prompt of the first question has, and how many of them the image takes."""
     processor = load_processor(resolve_model(understanding.model))
-    text = processor.apply_chat_template(conversation(question.prompt), add_generation_prompt=True, tokenize=False)
-    image = bounded(load_image(path), understanding.max_pixels)
+    number, image = substitute(questions, images, understanding.max_pixels, processor)(0)
+    prompt = conversation(questions[number].prompt)
+    text = processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
     whole = len(processor(images=[[image]], text=[text], return_tensors="pt").input_ids[0])
     return whole, whole - len(processor.tokenizer(text).input_ids) + 1
 
