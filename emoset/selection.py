@@ -1,5 +1,8 @@
 """Which images are measured: those in a folder for each emotion, as of another data set; equally many of each."""
 
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -7,34 +10,58 @@ import pandas as pd
 
 from config.errors import UserError
 from emoset.images import ImageError, check_image
-from runtime.run_folder import log
+from runtime.run_folder import log, progress
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+LEFT_BEHIND = {"thumbs.db", "desktop.ini", "__macosx"}  # by desktops, in folders of photos
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder of this name is none of the user's, such as .DS_Store and Thumbs.db."""
+    return name.startswith(".") or name.lower() in LEFT_BEHIND
+
+
+def visible_files(root: Path) -> list[Path]:
+    """Return all below `root` that is no folder and not hidden, whatever its suffix says, in order."""
+    found = []
+    for above, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        found += [Path(above, name) for name in names if not is_hidden(name)]
+    return sorted(found)
+
+
+def usable_images(paths: Iterable[Path], root: Path) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Return the images among `paths` that can be decoded, and (path below `root`, reason) of all others."""
+    paths = list(paths)
+    with ThreadPoolExecutor() as pool:  # decoders work beside each other in threads
+        reasons = list(progress(pool.map(_reason, paths), "checking images", len(paths)))
+    left_out = [(path.relative_to(root).as_posix(), reason) for path, reason in zip(paths, reasons, strict=True) if reason]
+    return [path for path, reason in zip(paths, reasons, strict=True) if not reason], left_out
+
+
+def in_words(left_out: list[tuple[str, str]], count: int = 5) -> str:
+    """Return how many were left out, and the first of their names and reasons."""
+    named = ", ".join(f"{name} ({reason})" for name, reason in left_out[:count])
+    return f"{len(left_out):,} files cannot be used and are left out: {named}{', ...' if len(left_out) > count else ''}"
 
 
 def read_folder(root: Path, emotions: tuple[str, ...], setting: str = "evaluate.folder") -> pd.DataFrame:
     """Return the images of the subfolders that are named like an emotion: image_id, emotion, path.
 
-    The log names broken ones, which are left out.
-
-    An image's id is its path below `root`. Raises UserError, naming `setting`, where there are no such subfolders or no
-    images in them.
+    What can be decoded counts, whatever its suffix says; the log tells what was left out. An image's id is its path below
+    `root`. Raises UserError, naming `setting`, where there are no such subfolders or no images in them.
     """
     if not root.is_dir():
         raise UserError(f"{setting}: no folder {root}")
-    rows, broken = [], []
-    for child in sorted(child for child in root.iterdir() if child.name.lower() in emotions and child.is_dir()):
-        for path in sorted(path for path in child.rglob("*") if path.suffix.lower() in SUFFIXES):
-            try:
-                check_image(path)
-            except ImageError as error:
-                broken.append(f"{path.relative_to(root)} ({error.reason})")
-                continue
-            rows.append((path.relative_to(root).as_posix(), child.name.lower(), path))
-    if broken:
-        log.info(f"{len(broken):,} images cannot be used: {', '.join(broken[:5])}{', ...' if len(broken) > 5 else ''}")
+    children = sorted(child for child in root.iterdir() if child.name.lower() in emotions and child.is_dir())
+    paths, left_out = usable_images((path for child in children for path in visible_files(child)), root)
+    rows = [(path.relative_to(root), path) for path in paths]
+    rows = [(below.as_posix(), below.parts[0].lower(), path) for below, path in rows]
+    if left_out:
+        log.info(f"{root}: {in_words(left_out)}")
     if not rows:
-        raise UserError(f"{setting}: {root} has no images in subfolders named {', '.join(emotions)}")
+        why = f"; {in_words(left_out)}" if left_out else ""
+        raise UserError(f"{setting}: {root} has no images in subfolders named {', '.join(emotions)}{why}")
     return pd.DataFrame(rows, columns=["image_id", "emotion", "path"])
 
 
@@ -49,3 +76,12 @@ def equal_emotions(images: pd.DataFrame, count: int | None, seed: int) -> pd.Dat
         taken += Random(f"{seed} {emotion}").sample(sorted(rows), share)
         left -= share
     return images.loc[sorted(taken)]
+
+
+def _reason(path: Path) -> str:
+    """Return why an image cannot be used; an empty text where it can."""
+    try:
+        check_image(path)
+    except ImageError as error:
+        return error.reason
+    return ""

@@ -1,6 +1,6 @@
 """Groups whose answers all earn the same: there is nothing to learn from them, and so their advantages are exactly 0.
 
-TRL compares the deviation of rounded sums with 1e-8. Eight rewards of 1.2 have a deviation of 1.3e-7 in float32, so it
+TRL compares the deviation of rounded sums with 1e-8. A group of rewards of 1.2 has a deviation of 1.3e-7 in float32, so it
 counts no dead group where most are, and gives their answers advantages of noise. Here rewards are added as decimals, as
 the settings and the reward functions state them, and all of a group's sums are compared exactly.
 """
@@ -45,7 +45,7 @@ def dead_groups(rewards: Rows, weights: Sequence[float], group: int) -> list[boo
 def dead_shares(rewards: Rows, dead: Sequence[bool], names: Sequence[str]) -> dict[str, float]:
     """Return {"dead_groups": share of all groups} and "dead_groups/<kind>" of each kind of question that was asked.
 
-    rewards: as for dead_groups, in columns called `names`. A kind's column holds a number in the rows of its questions alone.
+    rewards: as for dead_groups, in columns called `names`. A kind's column is NaN but in the rows of its own questions.
     """
     group = len(rewards) // len(dead)
     found = {"dead_groups": sum(dead) / len(dead)}

@@ -51,20 +51,22 @@ def plan(grpo: Grpo, questions: int, limit: int | None) -> Plan:
 
     Raises UserError for what cannot be, with the nearest that can.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes, asked = int(os.environ.get("WORLD_SIZE", "1")), grpo.questions_per_step
     at_once = grpo.batch_size * processes
-    if grpo.questions_per_step % at_once:
-        nearest = max(at_once, round(grpo.questions_per_step / at_once) * at_once)
-        raise UserError(
-            f"grpo.questions_per_step: {grpo.questions_per_step} cannot be shared out over {processes} processes of"
-            f" grpo.batch_size {grpo.batch_size}; the nearest that can is {nearest}"
-        )
-    if questions < grpo.questions_per_step:
-        nearest = questions // at_once * at_once
-        hint = f"the most that can be is {nearest}" if nearest else "ask more questions: questions.count"
-        raise UserError(f"grpo.questions_per_step: {grpo.questions_per_step}, but there are {questions} questions; {hint}")
-    whole = questions // grpo.questions_per_step
-    return Plan(processes, grpo.questions_per_step // at_once, whole if limit is None else limit)
+    most, nearest = questions // at_once * at_once, max(at_once, round(asked / at_once) * at_once)
+    split = f"cannot be shared out over {processes} processes of grpo.batch_size {grpo.batch_size}"
+    too_few = f"there are {questions} questions"
+    more = "ask more questions: questions.count"
+    wrong = ""
+    if asked % at_once and nearest <= questions:
+        wrong = f" {split}; the nearest that can is {nearest}"
+    elif asked % at_once:
+        wrong = f" {split}, and {too_few}; {f'the most that can be is {most}' if most else more}"
+    elif questions < asked:
+        wrong = f", but {too_few}; {f'the most that can be is {most}' if most else more}"
+    if wrong:
+        raise UserError(f"grpo.questions_per_step: {asked}{wrong}")
+    return Plan(processes, asked // at_once, questions // asked if limit is None else limit)
 
 
 def train_by_grpo(

@@ -71,15 +71,16 @@ def lora_config(settings: Understanding) -> LoraConfig:
 
 
 def check_targets(model: PreTrainedModel, settings: Understanding) -> None:
-    """Raise UserError where no layer of the model ends in one of `understanding.lora_targets`: it would get no adapter."""
-    layers = dict(model.named_modules())
-    for target in settings.lora_targets:
-        pattern = _layers_ending_in(re.escape(target), settings)
-        if not any(re.fullmatch(pattern, name) for name in layers):
-            where, anything = "" if settings.train_vision else " of the language model", _layers_ending_in(r"\w+", settings)
-            inside = [n for n, layer in layers.items() if isinstance(layer, nn.Linear) and re.fullmatch(anything, n)]
-            ends = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in inside))
-            raise UserError(f"understanding.lora_targets: no layer{where} ends in {target}; its linear layers end in {ends}")
+    """Raise UserError for each of `understanding.lora_targets` that no linear layer ends in: peft would pass over it."""
+    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    patterns = {target: _layers_ending_in(re.escape(target), settings) for target in settings.lora_targets}
+    nothing = [target for target, pattern in patterns.items() if not any(re.fullmatch(pattern, name) for name in linear)]
+    if nothing:
+        where, anything = "" if settings.train_vision else " of the language model", _layers_ending_in(r"\w+", settings)
+        ends = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in linear if re.fullmatch(anything, name)))
+        raise UserError(
+            f"understanding.lora_targets: no layer{where} ends in {' or '.join(nothing)}; its linear layers end in {ends}"
+        )
 
 
 def _layers_ending_in(names: str, settings: Understanding) -> str:

@@ -22,6 +22,7 @@ import pandas as pd
 from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
+from emoset.selection import usable_images, visible_files
 from runtime.checking import in_words, stops_here
 from runtime.files import file_states, naming, write_atomically
 from runtime.hub import model_digest
@@ -30,8 +31,7 @@ from runtime.run_folder import log, open_run_folder
 from understanding.answers import extract_answer
 from understanding.asking import Asker, load_asker
 from understanding.kinds import multiple
-from understanding.model_check import check_model
-from understanding.own_images import find_images
+from understanding.model_check import check_extras, check_model
 from understanding.question import Question
 from understanding.questions import multiple_choice
 
@@ -49,7 +49,8 @@ def main(settings: Settings) -> None:
         raise UserError(f"{model} is not there; understanding.py makes it, or name one: predict.model=...")
     paths, left_out = find_images(predict.images)
     if not paths:
-        raise UserError(f"predict.images: no image can be read: {_named(left_out) or 'there is no file'}")
+        raise UserError(f"predict.images: none can be read: {_named(left_out)}")
+    check_extras(settings.understanding)
     about = check_model(settings.understanding, model, "predict.model")
     folder = open_run_folder(settings, "predict")
     if left_out:
@@ -68,15 +69,15 @@ def main(settings: Settings) -> None:
         log.info(f"{len(done):,} images were answered about before; the rest follows")
 
     # 3. Answers, written as they come.
-    broken = {}
+    broken: list[str] = []
     for first in range(0, len(asked), predict.batch_size):
         batch = []
         for question, path in asked[first : first + predict.batch_size]:
             if done and done[0] == as_given(path):
                 done.pop(0)
             elif reason := asker.obstacle(path):
-                broken[as_given(path)] = reason
-                log.warning(f"{as_given(path)}: {reason}; it is left out")
+                broken.append(f"{as_given(path)}: {reason}")
+                log.warning(f"{broken[-1]}; it is left out")
             else:
                 batch.append((question, path))
         for line in predictions(asker, *zip(*batch, strict=True)) if batch else ():
@@ -87,9 +88,25 @@ def main(settings: Settings) -> None:
             log.info(f"{Path(line['image']).name}: {line['emotion'] or 'no emotion named'} ({likely})\n    {said}")
     recipe.finish(made_from)
     if len(broken) == len(paths):
-        raise UserError(f"predict.images: no image can be shown to the model: {_named(broken)}")
-    if left_out | broken:
-        log.info(f"{len(paths) - len(broken):,} images predicted, {len(left_out | broken):,} files left out")
+        raise UserError(f"predict.images: none can be shown to the model: {_named(broken)}")
+    if left_out or broken:
+        log.info(f"{len(paths) - len(broken):,} images predicted, {len(left_out) + len(broken):,} files left out")
+
+
+def find_images(given: list[Path]) -> tuple[list[Path], list[str]]:
+    """Return the images among what is given, in order, and the other files, each with the reason why it is left out.
+
+    A folder stands for all files below it but hidden ones. What opens is an image, whatever its suffix says.
+    """
+    images, left_out = [], []
+    for path in given:
+        files, root = (visible_files(path), path) if path.is_dir() else ([path], path.parent)
+        usable, others = usable_images(files, root)
+        images += usable
+        left_out += [f"{as_given(root / name)}: {reason}" for name, reason in others]
+        if not files:
+            left_out.append(f"{as_given(path)} has no images")
+    return images, left_out
 
 
 def start_file(file: Path, made_from: Path, recipe: Recipe) -> list[str]:
@@ -114,10 +131,9 @@ def _recipe(settings: Settings, model: str, paths: list[Path]) -> Recipe:
     return Recipe("predictions", own, inputs | {"images": digest(images)})
 
 
-def _named(left_out: dict[str, str]) -> str:
-    """Return the first of some files, with the reasons why they were left out."""
-    some = [f"{as_given(Path(path))} ({reason})" for path, reason in list(left_out.items())[:SHOWN]]
-    return ", ".join(some) + (", ..." if len(left_out) > SHOWN else "")
+def _named(left_out: list[str]) -> str:
+    """Return the first of the files that are left out, with their reasons."""
+    return "; ".join(left_out[:SHOWN]) + ("; ..." if len(left_out) > SHOWN else "")
 
 
 def predictions(asker: Asker, questions: list[Question], paths: list[Path]) -> Iterator[dict]:

@@ -58,7 +58,12 @@ def test_each_process_has_the_shares_of_all_and_its_own_advantages(process):
     batch = trainer._generate_and_score_completions(own)
     assert batch["advantages"].tolist() == pytest.approx([[0, 0, 1e-7, 1e-7], [1e-7, 1e-7, 0, 0]][process])
     assert (batch["advantages"] == 0).sum() == 2
-    expected = {"dead_groups": 1 / 2, "dead_groups/binary": 2 / 3, "dead_groups/multiple": 0.0, "frac_reward_zero_std": 1 / 2}
+    expected = {
+        "dead_groups": 1 / 2,
+        "dead_groups/binary": 2 / 3,
+        "dead_groups/multiple": 0.0,
+        "frac_reward_zero_std": 1 / 2,
+    }
     assert {name: values for name, (values,) in trainer._metrics["train"].items()} == pytest.approx(expected)
 
 
