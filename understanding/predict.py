@@ -15,6 +15,7 @@ read_settings(__name__, __doc__, "data.taxonomy", "answers", *MODEL, "predict")
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -47,11 +48,11 @@ def main(settings: Settings) -> None:
     model = predict.model or str(settings.run / "understanding" / "model")
     if not predict.model and not Path(model).is_dir():
         raise UserError(f"{model} is not there; understanding.py makes it, or name one: predict.model=...")
+    check_extras(settings.understanding)
+    about = check_model(settings.understanding, model, "predict.model")
     paths, left_out = find_images(predict.images)
     if not paths:
         raise UserError(f"predict.images: none can be read: {_named(left_out)}")
-    check_extras(settings.understanding)
-    about = check_model(settings.understanding, model, "predict.model")
     folder = open_run_folder(settings, "predict")
     if left_out:
         log.warning(f"{len(left_out):,} files are left out: {_named(left_out)}")
@@ -111,14 +112,15 @@ def find_images(given: list[Path]) -> tuple[list[Path], list[str]]:
 
 def start_file(file: Path, made_from: Path, recipe: Recipe) -> list[str]:
     """Return the images that an unfinished run by the same recipe has answered about; else let the file begin anew."""
-    lines = []
+    kept, images = b"", []
     if recipe.is_started(made_from) and not recipe.is_finished(made_from) and file.is_file():
-        whole = file.read_bytes().rpartition(b"\n")[0].splitlines()  # a kill may have cut off the last one
-        lines = [line.decode() for line in whole]
+        for line in file.read_bytes().splitlines(keepends=True):
+            with suppress(ValueError, KeyError, TypeError):  # a kill has cut it off
+                images.append(json.loads(line)["image"])
+                kept += line.rstrip(b"\n") + b"\n"
     recipe.start(made_from)
-    text = "".join(f"{line}\n" for line in lines)
-    write_atomically(file, lambda beside: beside.write_text(text, encoding="utf-8"))
-    return [json.loads(line)["image"] for line in lines]
+    write_atomically(file, lambda beside: beside.write_bytes(kept))
+    return images
 
 
 def _recipe(settings: Settings, model: str, paths: list[Path]) -> Recipe:
