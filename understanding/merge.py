@@ -35,7 +35,7 @@ def main(settings: Settings) -> None:
         raise UserError(f"{source} holds no adapter; understanding.py makes one, or name one: predict.model=...")
     whole = settings.understanding.model_copy(update={"four_bit": False})  # 4 bits cannot be merged into
     check_extras(whole)
-    about = check_model(whole, source, "predict.model")
+    about = check_model(whole, source, "predict.model", not settings.check)
     if not about.has_adapter:
         raise UserError(f"predict.model: {source} holds no adapter, there is nothing to merge")
     if not (folder / "merged").is_dir():

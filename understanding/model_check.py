@@ -11,7 +11,13 @@ import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from torch import nn
-from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoModelForImageTextToText, ProcessorMixin
+from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    ProcessorMixin,
+)
 
 from config.data_settings import Machine
 from config.errors import UserError, first_line, tell_together
@@ -38,9 +44,10 @@ class CheckedModel:
     has_adapter: bool
 
 
-def check_model(understanding: Understanding, name: str, setting: str) -> CheckedModel:
+def check_model(understanding: Understanding, name: str, setting: str, download: bool = True) -> CheckedModel:
     """Return what is known of a model by name or folder, without reading its weights. It takes seconds.
 
+    download: get a model of the Hub, to see whether it is whole; else its config and processor alone are looked at.
     Raises UserError, naming `setting`, for what is no chat model that takes an image and text, lacks a processor, a chat
     template or weights, or whose tokenizer is another model's.
     """
@@ -50,27 +57,21 @@ def check_model(understanding: Understanding, name: str, setting: str) -> Checke
     has_adapter = (folder / ADAPTER).is_file()
     base, of = name, setting
     if has_adapter:
-        base, of = base_of(folder)
-    _check_kind(base, of)
+        base, of = _base_of(folder)
+    config = _check_kind(base, of)
     processor = load_processor(str(folder), setting)
-    skeleton = load_model(
-        AutoModelForImageTextToText, base, of, device_map="meta", attn_implementation=understanding.attention
-    )
+    kernel = {"attn_implementation": understanding.attention}
+    if download or Path(resolve_model(base)).exists():
+        skeleton = load_model(AutoModelForImageTextToText, base, of, device_map="meta", **kernel)
+    else:
+        with torch.device("meta"):
+            skeleton = AutoModelForImageTextToText.from_config(config, **kernel)
     _check_processor(processor, skeleton, name, setting)
     if has_adapter:
-        skeleton = _with_adapter(skeleton, folder, name, setting)
+        skeleton = _with_adapter(skeleton, folder, setting)
     size = 0.5 if understanding.four_bit else BYTES[understanding.dtype]
     weights = sum(weight.numel() for weight in skeleton.parameters())
     return CheckedModel(skeleton, weights, int(weights * size), has_adapter)
-
-
-def base_of(folder: Path) -> tuple[str, str]:
-    """Return the base of the adapter in a folder, and what names it in errors. Raises UserError where none is named."""
-    where = f"{folder.name}/{ADAPTER}: base_model_name_or_path"
-    try:
-        return str(json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"]), where
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / ADAPTER}: cannot be read as that of an adapter ({first_line(error)})") from None
 
 
 def check_trainable(understanding: Understanding, checked: CheckedModel) -> int:
@@ -120,7 +121,7 @@ def check_extras(understanding: Understanding, machine: Machine | None = None, t
     )
 
 
-def _check_kind(name: str, setting: str) -> None:
+def _check_kind(name: str, setting: str) -> PreTrainedConfig:
     folder = Path(resolve_model(name))
     if (folder / "model_index.json").is_file():
         raise UserError(f"{setting}: {name!r} is a diffusion pipeline; name a chat model that takes an image and text")
@@ -135,6 +136,7 @@ def _check_kind(name: str, setting: str) -> None:
             f"{setting}: {name!r} is a {config.model_type} model; name a chat model that takes an image and text, such as"
             " Qwen/Qwen2.5-VL-3B-Instruct"
         )
+    return config
 
 
 def _check_processor(processor: ProcessorMixin, model: nn.Module, name: str, setting: str) -> None:
@@ -154,17 +156,25 @@ def _check_processor(processor: ProcessorMixin, model: nn.Module, name: str, set
         )
 
 
-def _with_adapter(model: nn.Module, folder: Path, name: str, setting: str) -> PeftModel:
+def _with_adapter(model: nn.Module, folder: Path, setting: str) -> PeftModel:
     """Return a model with the adapter in a folder on it, without numbers. Raises UserError where the two do not fit."""
     try:
         adapted = get_peft_model(model, LoraConfig.from_pretrained(folder))
         with safe_open(folder / "adapter_model.safetensors", "pt") as file:
             saved = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except Exception as error:  # of another base, or damaged, it makes peft and safetensors raise what they stumble over
-        raise UserError(f"{setting}: {name!r} cannot be loaded as an adapter ({first_line(error)})") from None
+        raise UserError(f"{setting}: {folder} cannot be loaded as an adapter ({first_line(error)})") from None
     own = {key.replace(".default.", "."): each for key, each in adapted.named_parameters() if "lora_" in key}
-    wrong = sorted(key for key, each in own.items() if saved.get(key) != tuple(each.shape))
-    if wrong:
-        some = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
-        raise UserError(f"{setting}: {name!r} is no whole adapter of its base: it lacks the weights {some}")
+    if missing := sorted(key for key, each in own.items() if saved.get(key) != tuple(each.shape)):
+        some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise UserError(f"{setting}: {folder} does not fit its base model: it lacks the weights {some}")
     return adapted
+
+
+def _base_of(folder: Path) -> tuple[str, str]:
+    """Return the base of the adapter in a folder, and what names it in errors. Raises UserError where none is named."""
+    try:
+        base = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / ADAPTER}: cannot be read as that of an adapter ({first_line(error)})") from None
+    return str(base), f"{folder.name}/{ADAPTER}: base_model_name_or_path"

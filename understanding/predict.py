@@ -48,12 +48,12 @@ def main(settings: Settings) -> None:
     model = predict.model or str(settings.run / "understanding" / "model")
     if not predict.model and not Path(model).is_dir():
         raise UserError(f"{model} is not there; understanding.py makes it, or name one: predict.model=...")
+    folder = open_run_folder(settings, "predict")
     check_extras(settings.understanding)
-    about = check_model(settings.understanding, model, "predict.model")
+    about = check_model(settings.understanding, model, "predict.model", not settings.check)
     paths, left_out = find_images(predict.images)
     if not paths:
         raise UserError(f"predict.images: none can be read: {_named(left_out)}")
-    folder = open_run_folder(settings, "predict")
     if left_out:
         log.warning(f"{len(left_out):,} files are left out: {_named(left_out)}")
     if stops_here(settings, {"images": f"{len(paths):,}", "memory": f"{in_words(about.bytes)} of weights"}):

@@ -55,7 +55,8 @@ def check_start(settings: Settings) -> Needs:
             raise UserError("nothing was trained: warmup.steps, grpo.steps_one and grpo.steps_two are all 0")
 
     def model_fits() -> None:
-        checked = check_model(settings.understanding, settings.understanding.model, "understanding.model")
+        name = settings.understanding.model
+        checked = check_model(settings.understanding, name, "understanding.model", not settings.check)
         found.append(needs(settings, checked, check_trainable(settings.understanding, checked)))
 
     def counts_fit() -> None:
