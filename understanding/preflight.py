@@ -48,7 +48,6 @@ class Needs:
 def check_start(settings: Settings) -> Needs:
     """Return what the run takes; refuse, before data are read, all that the settings and the model's files tell against."""
     warmup, grpo, found = settings.warmup, settings.grpo, []
-    counts: list[int] = []
 
     def anything_is_trained() -> None:
         if not (warmup.steps or grpo.steps_one != 0 or grpo.steps_two != 0):
@@ -60,8 +59,7 @@ def check_start(settings: Settings) -> Needs:
         found.append(needs(settings, checked, check_trainable(settings.understanding, checked)))
 
     def counts_fit() -> None:
-        counts.append(sum(question_counts(settings.data.taxonomy, settings.questions).values()))
-        plan(grpo, counts[0], grpo.steps_one)
+        plan(grpo, sum(question_counts(settings.data.taxonomy, settings.questions).values()), grpo.steps_one)
 
     def evaluations_fit() -> None:
         if grpo.evaluate_every:

@@ -136,7 +136,7 @@ def test_answers_are_kept_for_all_images_but_those_that_cannot_be_shown(quick, v
 
 
 def test_images_that_break_after_reading_end_no_training(quick, fine_tune, emoset_copy, monkeypatch):
-    """Step I, mining, Step II and evaluations; of all images a quarter is broken, one too long, an eighth gone."""
+    """Step I, mining and Step II; of all images a quarter is broken, a quarter too long, an eighth gone."""
     make = understanding.grpo.question_data
 
     def spoil_first(*given, **named):
@@ -152,7 +152,7 @@ def test_images_that_break_after_reading_end_no_training(quick, fine_tune, emose
         return make(*given, **named)
 
     monkeypatch.setattr(understanding.grpo, "question_data", spoil_first)
-    settings = quick(data={"emoset": str(emoset_copy)}, grpo={"steps_one": 1, "steps_two": 1, "evaluate_every": 1})
+    settings = quick(data={"emoset": str(emoset_copy)}, grpo={"steps_one": 1, "steps_two": 1})
     fine_tune(settings)
     assert (settings.run / "understanding" / "model" / "adapter_config.json").is_file()
     log = (settings.run / "understanding" / "log.txt").read_text()
