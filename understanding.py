@@ -20,12 +20,13 @@ from pathlib import Path
 from config.settings import Settings
 from emoset.reading import read_emoset
 from runtime.built_folder import lock
+from runtime.checking import stops_here
 from runtime.processes import free_memory
 from runtime.run_folder import inner_stage, is_first_process, open_run_folder
 from understanding.grpo import train_by_grpo
 from understanding.kinds import check_kinds
 from understanding.mining import hard_images, mine
-from understanding.preflight import check_and_announce
+from understanding.preflight import check_and_announce, check_start
 from understanding.questions import draw_questions, needed_confusability
 from understanding.stages import TrainingData, base_model, save
 from understanding.warmup import warm_up
@@ -34,7 +35,7 @@ from understanding.warmup import warm_up
 def main(settings: Settings) -> None:
     check_kinds(settings.questions, settings.rewards)
     folder = open_run_folder(settings, "understanding")
-    with lock(folder, wait=False) if is_first_process() else nullcontext():
+    with lock(folder, wait=False) if is_first_process() and not settings.check else nullcontext():
         fine_tune(settings, folder)
 
 
@@ -42,8 +43,9 @@ def fine_tune(settings: Settings, folder: Path) -> None:
     """Train what is not trained yet, stage by stage, each from the model that the one before it returns."""
     taxonomy, answers, grpo, seed = settings.data.taxonomy, settings.answers, settings.grpo, settings.seed
 
-    # 1. The images, and the questions about them.
-    emoset = read_emoset(settings.data, folder, settings.machine.processes)
+    # 1. What can be told without the images; then these, and the questions about them.
+    needed = check_start(settings)
+    emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
     train, val = (emoset.index[emoset.index["split"] == split] for split in ("train", "val"))
     paths = {image_id: settings.data.emoset / path for image_id, path in emoset.index[["image_id", "image"]].to_numpy()}
     matrix = needed_confusability(settings.questions, settings.rewards, taxonomy, settings.run)
@@ -53,7 +55,9 @@ def fine_tune(settings: Settings, folder: Path) -> None:
     if grpo.evaluate_every:
         val_questions = draw_questions(val, taxonomy, few, answers, matrix, seed, "grpo.evaluated_questions")
     data = TrainingData(emoset.fingerprint, paths, matrix, val_questions)
-    check_and_announce(settings, questions, paths)
+    takes = check_and_announce(settings, questions, paths)
+    if stops_here(settings, takes | needed.in_words()):
+        return
 
     # 2. Right answers, if the config says so.
     model = warm_up(settings, folder, base_model(settings.understanding), questions, data)

@@ -1,9 +1,10 @@
 """The settings of the data and of the machine: sections of `Settings` in settings.py."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from config.section import ModelName, NamesAsText, ProjectPath, Section, SplitAtCommas, Unique
 from config.taxonomy import DEFAULT, TaxonomyFile
@@ -86,10 +87,6 @@ class Source(Section):
     shares: Annotated[list[float], SplitAtCommas] = Field([0.8, 0.1, 0.1], min_length=3, max_length=3)
     """Shares of the train, val and test splits, for sources that have no splits of their own."""
 
-    @model_validator(mode="after")
-    def _shares_make_one(self):
+    def contradictions(self) -> Iterator[str]:
         if any(share < 0 for share in self.shares) or abs(sum(self.shares) - 1) > 1e-6:
-            raise ValueError(
-                f"source.shares: {self.shares} are not shares of the train, val and test splits; let them sum to 1"
-            )
-        return self
+            yield f"source.shares: {self.shares} are not shares of the train, val and test splits; let them sum to 1"

@@ -1,8 +1,9 @@
 """The settings of the generation half: sections of `Settings` in settings.py."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from config.section import ModelName, OneOrMore, ProjectPath, Section, Seed, SplitAtCommas, Unique, Weight
 
@@ -157,17 +158,9 @@ class Generate(Section):
     negative_prompt: str = ""
     """Words for what images should not show."""
 
-    @model_validator(mode="after")
-    def _prompts_say_where_the_emotion_stands(self):
+    def contradictions(self) -> Iterator[str]:
         for prompt in self.prompts:
             if (times := prompt.count(PLACEHOLDER)) != 1:
-                raise ValueError(
-                    f"generate.prompts: {prompt!r} says {PLACEHOLDER} {times} times; write it once, where the emotion goes"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _seeds_differ(self):
+                yield f"generate.prompts: {prompt!r} says {PLACEHOLDER} {times} times; write it once, where the emotion goes"
         if self.seeds and len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"generate.seeds: one of {self.seeds} stands there twice; name each once")
-        return self
+            yield f"generate.seeds: one of {self.seeds} stands there twice; name each once"

@@ -65,19 +65,24 @@ def load(arguments: list[str], description: str = "", reads: Iterable[str] | Non
             raise SystemExit(0)
     parser = _parser(description, fields, None)
     known, unknown = parser.parse_known_args(_as_options(arguments))
-    if unknown and not unknown[0].startswith("-"):
-        raise UserError(f"{COMMAND_LINE}: a setting is written key=value, found {_cut(unknown[0])}")
     if unknown:
-        key = unknown[0].lstrip("-").split("=")[0]
-        if any(each.startswith(f"{key}.") for each in fields):
-            raise UserError(f"{COMMAND_LINE}: {key} is a section of keys; set {key}.<key>=value; --help lists them")
-        raise UserError(f"{COMMAND_LINE}: {_unknown_key(key, fields)}")
+        raise UserError("\n".join(dict.fromkeys(f"{COMMAND_LINE}: {_unknown(each, fields)}" for each in unknown)))
     sources = [(relative_to_root(CONFIG), _config_yaml())]
     sources += [(relative_to_root(Path(path)), _read_yaml(path)) for path in known.config]
     for key, text in vars(known).items():
         if key in fields:
             sources.append((COMMAND_LINE, _nest(key, parse(text, fields[key]))))
     return _validate(sources, fields)
+
+
+def _unknown(argument: str, fields: dict[str, FieldInfo]) -> str:
+    """Say what is wrong with an argument that is none of the settings."""
+    key = argument.lstrip("-").split("=")[0]
+    if not argument.startswith("-"):
+        return f"a setting is written key=value, found {_cut(argument)}"
+    if any(each.startswith(f"{key}.") for each in fields):
+        return f"{key} is a section of keys; set {key}.<key>=value; --help lists them"
+    return _unknown_key(key, fields)
 
 
 def leaf_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -214,18 +219,38 @@ def _validate(sources: list[tuple[str, dict]], fields: dict[str, FieldInfo]) -> 
     origin: dict[str, str] = {}
     for source, values in sources:
         _merge(merged, _renamed(values, source), source, origin)
-    for section in BY_KIND:  # which take any key
-        for key in (f"{section}.{name}" for name in merged[section]):
-            if key not in fields:
-                raise UserError(f"{origin[key]}: {_unknown_key(key, fields)}")
+    stated = [f"{section}.{name}" for section in BY_KIND for name in merged[section]]  # these sections take any key
+    no_kinds = [f"{origin[key]}: {_unknown_key(key, fields)}" for key in stated if key not in fields]
     try:
-        return Settings.model_validate(merged)
+        settings = Settings.model_validate(merged)
+        errors = []
     except ValidationError as invalid:
-        lines = [_explain(error, fields, origin) for error in invalid.errors()]
-        raise UserError("\n".join(dict.fromkeys(lines))) from None
+        errors = invalid.errors()
+    if not errors and not no_kinds:
+        return settings
+    # Pydantic compares sections with one another where each is right by itself. They all read `data`.
+    wrong = {str(error["loc"][0]) for error in errors if error["loc"]}
+    if wrong and "data" not in wrong:
+        try:
+            Settings.model_validate({name: value for name, value in merged.items() if name not in wrong})
+        except ValidationError as invalid:
+            errors += invalid.errors()
+    lines = no_kinds + [line for error in errors for line in _explain(error, fields, origin)]
+    raise UserError("\n".join(dict.fromkeys(lines)))
 
 
-def _explain(error: dict, fields: dict[str, FieldInfo], origin: dict[str, str]) -> str:
+def _explain(error: dict, fields: dict[str, FieldInfo], origin: dict[str, str]) -> list[str]:
+    """Return the lines that an error of pydantic's amounts to."""
+    setting = ".".join(map(str, error["loc"]))
+    if error["type"] == "value_error" and setting not in fields:  # a section, or all of them, by Section.contradictions
+        lines = str(error["ctx"]["error"]).splitlines()
+        if all(line.partition(":")[0] in fields for line in lines):
+            named = [(origin.get(line.partition(":")[0]), line) for line in lines]
+            return [f"{source}: {line}" if source else line for source, line in named]
+    return [_explain_value(error, fields, origin)]
+
+
+def _explain_value(error: dict, fields: dict[str, FieldInfo], origin: dict[str, str]) -> str:
     location = [str(part) for part in error["loc"]]
     key = ".".join(location)
     while location and ".".join(location) not in origin:
@@ -234,12 +259,8 @@ def _explain(error: dict, fields: dict[str, FieldInfo], origin: dict[str, str]) 
     if error["type"] == "extra_forbidden":
         return f"{source}: {_unknown_key(key, fields)}"
     setting = ".".join(location)
-    if error["type"] == "value_error" and (setting not in fields or setting == "data.taxonomy"):
-        reason = str(error["ctx"]["error"])
-        named = reason.partition(":")[0]
-        if setting in fields:
-            return f"{source}: {setting}: {reason}"
-        return f"{origin[named]}: {reason}" if named in origin else reason
+    if error["type"] == "value_error" and setting == "data.taxonomy":
+        return f"{source}: {setting}: {error['ctx']['error']}"
     if setting in fields:
         given = "null" if error["input"] is None else _cut(error["input"])
         return f"{source}: {setting}: {given} is not allowed; allowed: {allowed(fields[setting])}"

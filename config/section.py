@@ -1,10 +1,11 @@
 """What sections of the settings are made of: their base class, and types that several of them use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,6 +58,16 @@ class Section(BaseModel):
     """A section of the settings: unknown keys and wrong types are errors, and nothing changes it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, validate_default=True)
+
+    def contradictions(self) -> Iterator[str]:
+        """Yield what values that are each allowed contradict, a line each that begins with a setting's key."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _contradicts_nothing(self):
+        if lines := list(self.contradictions()):
+            raise ValueError("\n".join(lines))
+        return self
 
 
 class ByKind(Section):

@@ -4,9 +4,10 @@
 into these classes. Paths that are relative count from the project's root, so that a script does the same from any folder.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from config.data_settings import Balance, Data, Drawn, Machine, Source
 from config.evaluation_settings import Evaluate
@@ -55,23 +56,18 @@ class Settings(Section):
     evaluate: Evaluate = Evaluate()
     predict: Predict = Predict()
 
-    @model_validator(mode="after")
-    def _emogen_knows_two_kinds(self):
+    def contradictions(self) -> Iterator[str]:
         others = set(self.data.kinds) - {"object", "scene"}
         if self.balance.policy == "emogen" and others:
-            raise ValueError(
+            yield (
                 f"balance.policy: emogen is defined for object and scene alone; take {', '.join(sorted(others))} "
                 "out of data.kinds or choose tempered"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _emotions_are_of_the_taxonomy(self):
         known = self.data.taxonomy.emotions
         named = {"generate.emotions": self.generate.emotions or []}
         named["generate.mixes"] = [name for mix in self.generate.mixes for name in mix]
         named["source.classes"] = [emotion for emotion in self.source.classes.values() if emotion]
         for key, names in named.items():
-            if unknown := [name for name in names if name not in known]:
-                raise ValueError(f"{key}: {unknown[0]!r} is not allowed; data.taxonomy lists {', '.join(known)}")
-        return self
+            if unknown := [repr(name) for name in dict.fromkeys(names) if name not in known]:
+                are = "is" if len(unknown) == 1 else "are"
+                yield f"{key}: {', '.join(unknown)} {are} not allowed; data.taxonomy lists {', '.join(known)}"

@@ -1,8 +1,9 @@
 """The settings of the understanding half: sections of `Settings` in settings.py."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from config.section import BatchSize, ByKind, ModelName, ProjectPath, Section, SplitAtCommas, Unique
 
@@ -70,11 +71,9 @@ class Understanding(Section):
     push_to_hub: ModelName | None = None
     """Repository on the Hub that the result is uploaded to. null uploads nothing."""
 
-    @model_validator(mode="after")
-    def _trains_what_can_be_trained(self):
+    def contradictions(self) -> Iterator[str]:
         if self.four_bit and not self.lora_rank:
-            raise ValueError("understanding.four_bit: weights of 4 bits cannot be trained; set understanding.lora_rank")
-        return self
+            yield "understanding.four_bit: weights of 4 bits cannot be trained; set understanding.lora_rank"
 
 
 class Tuning(Section):
@@ -156,11 +155,9 @@ class Mining(Section):
     easy_share: float = Field(0.2, ge=0, lt=1)
     """Share of other images in Step II, so that the model keeps what it knows."""
 
-    @model_validator(mode="after")
-    def _has_a_range(self):
+    def contradictions(self) -> Iterator[str]:
         if self.lowest > self.highest:
-            raise ValueError(f"mining.lowest: {self.lowest} is more than mining.highest, {self.highest}")
-        return self
+            yield f"mining.lowest: {self.lowest} is more than mining.highest, {self.highest}"
 
 
 class Predict(Section):

@@ -58,8 +58,10 @@ def build_attribute_root(emoset: EmoSet, root: Path, target: Path, kinds: list[s
         images = memberships(emoset.index, kinds)
         if _is_up_to_date(target, recipe, len(images)):
             return "up to date"
-        if images.empty:
-            raise UserError(f"data.kinds: no image has an attribute of the kinds {', '.join(kinds)}")
+        if absent := [kind for kind in kinds if not has_attributes(emoset.index, [kind])]:
+            raise UserError(
+                f"data.kinds: no image has an attribute of the kinds {', '.join(absent)}; take these out of data.kinds"
+            )
         with building(target, recipe) as work:
             return _fill(work, images, root, link)
 

@@ -29,6 +29,8 @@ def balanced_set(index: pd.DataFrame, data: Data, balance: Balance, seed: int) -
     Where no image has an attribute of `data.kinds`, images are drawn by their emotion alone.
     Raises UserError where an emotion has no image to draw, or a bound cannot be kept.
     """
+    if absent := [split for split in balance.splits if not (index["split"] == split).any()]:
+        raise UserError(f"balance.splits: there is no image in {' or '.join(absent)}; take it out of balance.splits")
     index = index[index["split"].isin(balance.splits)]
     emotions, attributes = data.taxonomy.emotions, has_attributes(index, data.kinds)
     if missing := [emotion for emotion in emotions if not (index["emotion"] == emotion).any()]:

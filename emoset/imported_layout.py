@@ -44,23 +44,26 @@ def emotions_of(
     found = sorted(set(classes))
     known = {emotion: emotion for emotion in emotions} | {name.casefold(): emotion for name, emotion in mapping.items()}
     listed = f"the source has the classes {', '.join(found)}"
+    names, wrong = {name.casefold() for name in found}, []
     if unknown := [name for name in found if name.casefold() not in known]:
         example = f"source.classes='{{{unknown[0]}: {emotions[0]}}}'"
-        raise UserError(
+        wrong.append(
             f"source.classes: {', '.join(unknown)} {'is not an emotion' if len(unknown) == 1 else 'are no emotions'} of "
             f"data.taxonomy ({', '.join(emotions)}), and not mapped to one; {listed}. Map each to an emotion, such as "
             f'{example}, or to "" to leave it out'
         )
+    absent = [name for name in mapping if name.casefold() not in names]
+    if absent and all_known:
+        wrong.append(f"source.classes: there is no class {' or '.join(absent)}; {listed}")
+    if wrong:
+        raise UserError("\n".join(wrong))
     of_class = {name: known[name.casefold()] for name in found}
-    if all_known:
-        names = {name.casefold() for name in found}
-        if absent := [name for name in mapping if name.casefold() not in names]:
-            raise UserError(f"source.classes: there is no class {absent[0]}; {listed}")
-        if missing := [emotion for emotion in emotions if emotion not in of_class.values()]:
-            raise UserError(
-                f"source.classes: no class is mapped to {', '.join(missing)}, and {listed}; map one to each emotion, or "
-                "name the taxonomy of these data: data.taxonomy=file.yaml"
-            )
+    missing = [emotion for emotion in emotions if emotion not in of_class.values()]
+    if missing and all_known:
+        raise UserError(
+            f"source.classes: no class is mapped to {', '.join(missing)}, and {listed}; map one to each emotion, or "
+            "name the taxonomy of these data: data.taxonomy=file.yaml"
+        )
     return of_class
 
 

@@ -38,7 +38,7 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
         paths = dict(zip(images["image_id"], images["path"], strict=True))
         answers = answer_all(asker, questions, paths, folder, evaluate.batch_size, forced=True)
         answers = read_answers(answers, taxonomy, settings.answers)
-        answers["judged"] = images["judged"].to_numpy()
+        answers["judged"] = answers["image_id"].map(images.set_index("image_id")["judged"])
         counts[row] = len(answers)
         if is_first_process():
             write_atomically(folder / f"answers-generated-{row}.parquet", answers.to_parquet)

@@ -45,7 +45,8 @@ def plotted(taxonomy: Taxonomy) -> dict[str, dict[str, dict[str, str]]]:
             f"{name}: rewards": {"reward": "all, weighted"} | {f"rewards/{each}/mean": each for each in rewards},
             f"{name}: KL divergence": {"kl": "from the model before it"},
             f"{name}: entropy": {"entropy": "nats a token"},
-            f"{name}: groups without variance": {"frac_reward_zero_std": "share whose answers earn alike"},
+            f"{name}: groups whose answers earn the same": {"dead_groups": "all"}
+            | {f"dead_groups/{kind.NAME}": kind.NAME for kind in kinds.KINDS},
             **{
                 f"{name}: accuracy, {side} emotions": {f"accuracy/{each}": each for each in emotions}
                 for side, emotions in taxonomy.sides.items()

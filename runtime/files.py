@@ -55,8 +55,15 @@ def read_json(path: Path) -> Any:
 
 
 def file_states(paths: Iterable[Path]) -> list[list[int]]:
-    """Return the sizes and times of files, which tell a file that was written anew from the one before."""
-    return [[state.st_size, state.st_mtime_ns] for state in (path.stat() for path in paths)]
+    """Return the sizes and times of files, which tell a file that was written anew from the one before; [-1, -1] of none."""
+    states = []
+    for path in paths:
+        try:
+            state = path.stat()
+            states.append([state.st_size, state.st_mtime_ns])
+        except OSError:  # it is gone, or cannot be looked at
+            states.append([-1, -1])
+    return states
 
 
 def file_digest(path: Path) -> str:

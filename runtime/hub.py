@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from huggingface_hub import create_repo, upload_folder
+from huggingface_hub import create_repo, upload_folder, whoami
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
-from huggingface_hub.utils import enable_progress_bars
+from huggingface_hub.utils import enable_progress_bars, validate_repo_id
 
 from config.errors import UserError, first_line
 from config.section import ROOT
@@ -110,10 +110,14 @@ def upload(folder: Path, repository: str) -> None:
     upload_folder(repo_id=repository, folder_path=folder, ignore_patterns=".*")
 
 
-def check_repository(name: str, setting: str) -> None:
-    """Raise UserError where nothing can be uploaded to the repository `name`: known before hours of training, not after."""
+def check_repository(name: str, setting: str, create: bool = True) -> None:
+    """Raise UserError where nothing can be uploaded to the repository `name`: known before hours of training, not after.
+
+    create: make the repository; else nothing but the name and the login is checked.
+    """
     try:
-        create_repo(name, exist_ok=True)
+        validate_repo_id(name)
+        create_repo(name, exist_ok=True) if create else whoami()
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         reason = first_line(error)
         raise UserError(f"{setting}: {name!r} cannot be uploaded to ({reason}); see `hf auth login`") from None

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from config.errors import UserError
 from runtime.files import file_states
 from runtime.kept_batches import kept_batches
 from runtime.recipe import Recipe, digest
@@ -16,6 +17,7 @@ from understanding import kinds
 from understanding.asking import GREY, Asker
 from understanding.kinds.multiple import likelihood_columns
 from understanding.question import Question
+from understanding.showing import tell_left_out
 
 
 def answer_all(
@@ -32,7 +34,8 @@ def answer_all(
     """Ask all questions and return a row for each answer, in the order of the questions. All processes call it together.
 
     Columns: those of a Question but its prompt, completion and, with `forced`, a column p_<emotion> for each of the K, their
-    likelihoods (NaN for kinds of question that have no forced choice).
+    likelihoods (NaN for kinds of question that have no forced choice). Images that cannot be shown have no rows, and the log
+    names them; raises UserError where none can.
     images: the file of every image id. blind: show a grey image instead. count, temperature: answers sampled to each
     question; greedy ones at 0.
     Answers are kept in `folder`/answers/, a Parquet file for every `batch_size` questions, so a killed run resumes.
@@ -53,12 +56,23 @@ def answer_all(
         return pd.DataFrame(list(_answered(asker, batches[number], shown, count, temperature, forced))).to_parquet()
 
     paths = kept_batches(folder / "answers", recipe, len(batches), ".parquet", make, "answering")
-    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    batches_of_rows = [pd.read_parquet(path) for path in paths]
+    answered = [rows for rows in batches_of_rows if len(rows)]
+    known = {image_id for rows in answered for image_id in rows["image_id"]}
+    asked = dict.fromkeys(question.image_id for question in questions)
+    tell_left_out([image_id for image_id in asked if image_id not in known], images, asker.obstacle)
+    if not answered:
+        raise UserError(f"none of {len(asked):,} images can be shown to the model")
+    return pd.concat(answered, ignore_index=True)
 
 
 def _answered(
     asker: Asker, batch: list[Question], shown: list[Path | Image.Image], count: int, temperature: float, forced: bool
 ) -> Iterator[dict]:
+    usable = [place for place, image in enumerate(shown) if asker.obstacle(image) is None]
+    if not usable:
+        return
+    batch, shown = [batch[place] for place in usable], [shown[place] for place in usable]
     answers = asker.answers(batch, shown, count, temperature)
     columns, likely = likelihood_columns(asker.taxonomy.emotions) if forced else [], {}
     choices = [place for place, each in enumerate(batch) if forced and kinds.kind_named(each.kind).FORCED_CHOICE]

@@ -13,7 +13,7 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Understanding
-from emoset.images import load_image
+from emoset.images import ImageError
 from runtime.hub import fingerprint, resolve_model
 from runtime.processes import start_process
 from runtime.recipe import digest
@@ -24,6 +24,7 @@ from understanding.model import bounded, conversation, load_whole
 from understanding.packing import PER_TOKEN, mask_for, pack, prompt_positions, sharing_obstacle
 from understanding.processor import load_processor
 from understanding.question import Question
+from understanding.showing import show
 
 GREY = Image.new("RGB", (224, 224), (128, 128, 128))  # what the blind see
 
@@ -58,9 +59,18 @@ class Asker:
         self.arithmetic = [str(model.dtype), model.config.get_text_config()._attn_implementation]
         self.arithmetic += [digest([str(processor.chat_template), len(processor.tokenizer)])]
         pixels = self._pixels = understanding.max_pixels
-        self._load = lru_cache(maxsize=256)(lambda path: bounded(load_image(path), pixels))  # of no model: it must go
+        self._load = lru_cache(maxsize=256)(lambda path: show(path, pixels, processor))  # of no model: it must go
         self._shares = sharing_obstacle(model) is None
         self._compared = False
+
+    def obstacle(self, image: Path | Image.Image) -> str | None:
+        """Return why the model cannot be shown an image, or None."""
+        try:
+            if isinstance(image, Path):
+                self._load(image)
+        except ImageError as error:
+            return error.reason
+        return None
 
     def answers(
         self, questions: Sequence[Question], images: Sequence[Path | Image.Image], count: int = 1, temperature: float = 0.0

@@ -22,6 +22,7 @@ from config.settings import Settings
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Rewards
 from emoset.reading import read_emoset
+from runtime.checking import stops_here
 from runtime.files import write_atomically
 from runtime.run_folder import log, open_run_folder
 from understanding import kinds
@@ -36,12 +37,14 @@ def main(settings: Settings) -> None:
     kinds.check_kinds(settings.questions, settings.rewards)
     taxonomy, answers, rewards = settings.data.taxonomy, settings.answers, settings.rewards
     folder = open_run_folder(settings, "blind_check")
-    index = read_emoset(settings.data, folder, settings.machine.processes).index
+    index = read_emoset(settings.data, folder, settings.machine.processes, settings.check).index
     images = index[index["split"] == "train"]
     matrix = needed_confusability(settings.questions, rewards, taxonomy, settings.run)
     fitting, trying = (
         draw_questions(images, taxonomy, settings.questions, answers, matrix, settings.seed + offset) for offset in (1, 0)
     )
+    if stops_here(settings, {"questions": f"{len(trying):,}, and as many that the best policy is fitted on"}):
+        return
     table = blind_table(fitting, trying, taxonomy, answers, rewards, matrix)
     write_atomically(folder / "blind.csv", lambda beside: table.to_csv(beside, index=False))
     log.info(f"{len(trying):,} questions; mean rewards without looking at the images\n\n{as_markdown(table)}\n")

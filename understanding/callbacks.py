@@ -1,5 +1,6 @@
 """What can be watched while a model trains: metrics.jsonl, evaluations on the val split, answers beside their images."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,7 @@ from transformers import ProcessorMixin, TrainerCallback
 from trl.models import unwrap_model_for_generation
 
 from config.settings import Settings
-from emoset.images import load_image
+from emoset.images import ImageError, load_image
 from runtime.metrics import MetricsFile
 from runtime.page import picture, thumbnail, write_page
 from runtime.run_folder import is_first_process, log, progress
@@ -107,13 +108,10 @@ class EvaluationCallback(MetricsCallback):
 
 def write_samples(path: Path, answers: pd.DataFrame, images: dict[str, Path]) -> None:
     """Write a page that shows answers beside their images, which it holds itself."""
-    rows = [
-        {
-            "picture": picture(thumbnail(load_image(images[row.image_id]), PIXELS), row.emotion),
-            "emotion": row.emotion,
-            "question": f"{row.kind}: {row.asked}" if row.asked else row.kind,
-            "answer": row.completion,
-        }
-        for row in answers.itertuples()
-    ]
+    rows = []
+    for row in answers.itertuples():
+        question = f"{row.kind}: {row.asked}" if row.asked else row.kind
+        with suppress(ImageError):  # an image that is gone since it was asked about
+            shown = picture(thumbnail(load_image(images[row.image_id]), PIXELS), row.emotion)
+            rows.append({"picture": shown, "emotion": row.emotion, "question": question, "answer": row.completion})
     write_page(path, TEMPLATE, title=path.stem, rows=rows)

@@ -16,6 +16,7 @@ from config.settings import Settings
 from config.understanding_settings import Grpo
 from runtime.recipe import settings_of
 from understanding.callbacks import EvaluationCallback
+from understanding.dead_groups import ExactDeadGroups
 from understanding.question import Question
 from understanding.rewards import reward_functions, reward_weights
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
@@ -50,20 +51,22 @@ def plan(grpo: Grpo, questions: int, limit: int | None) -> Plan:
 
     Raises UserError for what cannot be, with the nearest that can.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes, asked = int(os.environ.get("WORLD_SIZE", "1")), grpo.questions_per_step
     at_once = grpo.batch_size * processes
-    if grpo.questions_per_step % at_once:
-        nearest = max(at_once, round(grpo.questions_per_step / at_once) * at_once)
-        raise UserError(
-            f"grpo.questions_per_step: {grpo.questions_per_step} cannot be shared out over {processes} processes of"
-            f" grpo.batch_size {grpo.batch_size}; the nearest that can is {nearest}"
-        )
-    if questions < grpo.questions_per_step:
-        nearest = questions // at_once * at_once
-        hint = f"the most that can be is {nearest}" if nearest else "ask more questions: questions.count"
-        raise UserError(f"grpo.questions_per_step: {grpo.questions_per_step}, but there are {questions} questions; {hint}")
-    whole = questions // grpo.questions_per_step
-    return Plan(processes, grpo.questions_per_step // at_once, whole if limit is None else limit)
+    most, nearest = questions // at_once * at_once, max(at_once, round(asked / at_once) * at_once)
+    split = f"cannot be shared out over {processes} processes of grpo.batch_size {grpo.batch_size}"
+    too_few = f"there are {questions} questions"
+    more = "ask more questions: questions.count"
+    wrong = ""
+    if asked % at_once and nearest <= questions:
+        wrong = f" {split}; the nearest that can is {nearest}"
+    elif asked % at_once:
+        wrong = f" {split}, and {too_few}; {f'the most that can be is {most}' if most else more}"
+    elif questions < asked:
+        wrong = f", but {too_few}; {f'the most that can be is {most}' if most else more}"
+    if wrong:
+        raise UserError(f"grpo.questions_per_step: {asked}{wrong}")
+    return Plan(processes, asked // at_once, questions // asked if limit is None else limit)
 
 
 def train_by_grpo(
@@ -118,7 +121,7 @@ def train(
         model=model,
         args=arguments,
         processing_class=processor,
-        train_dataset=question_data(questions, data.images, settings.understanding.max_pixels),
+        train_dataset=question_data(questions, data.images, settings.understanding.max_pixels, processor=processor),
         reward_funcs=list(earned.values()),
         share_prefix=settings.grpo.share_prefix,
         callbacks=[watching],
@@ -153,5 +156,5 @@ def training_arguments(settings: Settings, questions: int, steps: int, folder: P
     return on_one_gpu(arguments)
 
 
-class Trainer(WholeCheckpoints, SharedPrefixGRPOTrainer):
-    """`SharedPrefixGRPOTrainer` whose checkpoints are whole or not there, and whose full weights resume."""
+class Trainer(WholeCheckpoints, ExactDeadGroups, SharedPrefixGRPOTrainer):
+    """`SharedPrefixGRPOTrainer` that knows dead groups, with checkpoints that are whole or not there and resume."""

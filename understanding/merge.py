@@ -18,21 +18,33 @@ from config.errors import UserError
 from config.settings import Settings
 from config.understanding_settings import Understanding
 from runtime.built_folder import building, is_built
+from runtime.checking import check_room, in_words, stops_here
 from runtime.hub import model_digest, resolve_model
 from runtime.processes import start_process
 from runtime.recipe import Recipe
 from runtime.run_folder import log, open_run_folder
 from understanding.model import ADAPTER, load_whole
+from understanding.model_check import check_extras, check_model
 from understanding.processor import load_processor
 
 
 def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "merge").parent / "understanding"
-    start_process()
     source = settings.predict.model or str(folder / "model")
     if settings.predict.model is None and not (folder / "model" / ADAPTER).is_file():
         raise UserError(f"{source} holds no adapter; understanding.py makes one, or name one: predict.model=...")
-    merge(settings.understanding, source, folder / "merged")
+    whole = settings.understanding.model_copy(update={"four_bit": False})  # 4 bits cannot be merged into
+    check_extras(whole)
+    about = check_model(whole, source, "predict.model", not settings.check)
+    if not about.has_adapter:
+        raise UserError(f"predict.model: {source} holds no adapter, there is nothing to merge")
+    if not (folder / "merged").is_dir():
+        check_room(folder, about.bytes, "the merged model")
+    size = in_words(about.bytes)
+    if stops_here(settings, {"memory": f"{size} of weights", "disk": size}):
+        return
+    start_process()
+    merge(whole, source, folder / "merged")
     log.info(f"wrote {(folder / 'merged').relative_to(settings.run)}/")
 
 
@@ -46,8 +58,7 @@ def merge(understanding: Understanding, source: str, folder: Path) -> None:
     if is_built(folder, recipe):
         log.info("merged model: nothing has changed")
         return
-    whole = understanding.model_copy(update={"four_bit": False})  # 4 bits cannot be merged into
-    model = load_whole(whole, source, "predict.model")
+    model = load_whole(understanding, source, "predict.model")
     if not isinstance(model, PeftModel):
         raise UserError(f"predict.model: {source} holds no adapter, there is nothing to merge")
     with building(folder, recipe) as work:

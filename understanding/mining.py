@@ -21,7 +21,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from config.errors import UserError
+from config.errors import UserError, tell_together
 from config.settings import Settings
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Mining
@@ -29,6 +29,7 @@ from emoset.confusability import confusability, write_confusability
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions
 from runtime.built_folder import lock
+from runtime.checking import in_words, stops_here
 from runtime.files import file_states, write_atomically
 from runtime.hub import model_digest
 from runtime.processes import start_process
@@ -38,6 +39,7 @@ from runtime.sealed import is_sealed, seal
 from understanding.answering import answer_all
 from understanding.asking import load_asker
 from understanding.kinds import multiple
+from understanding.model_check import CheckedModel, check_extras, check_model
 from understanding.question import Question
 from understanding.questions import multiple_choice
 from understanding.scoring import read_answers
@@ -47,9 +49,36 @@ NOT_ASKED = {"lowest", "highest", "easy_share", "reference"}  # of the settings,
 
 def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "mining")
-    with lock(folder, wait=False) if is_first_process() else nullcontext():
-        index = read_emoset(settings.data, folder, settings.machine.processes).index
-        mine(index[index["split"] == "train"], folder, settings)
+    with lock(folder, wait=False) if is_first_process() and not settings.check else nullcontext():
+        about = check(settings)
+        index = read_emoset(settings.data, folder, settings.machine.processes, settings.check).index
+        images = index[index["split"] == "train"]
+        asked, answers = len(equal_emotions(images, settings.mining.images, settings.seed)), settings.mining.answers
+        takes = {"images": f"{asked:,}", "sampled answers": f"{asked * answers:,}, {answers} about each image"}
+        if not stops_here(settings, takes | {"memory of each process": f"{in_words(about.bytes)} of weights"}):
+            mine(images, folder, settings)
+
+
+def check(settings: Settings) -> CheckedModel:
+    """Return what is known of the reference model; refuse, before images are read, what cannot be mined, all at once."""
+    known = []
+    tell_together(
+        lambda: check_count(settings.mining, settings.data.taxonomy),
+        lambda: check_extras(settings.understanding),
+        lambda: known.append(
+            check_model(settings.understanding, str(reference_model(settings)), "understanding.model", not settings.check)
+        ),
+    )
+    return known[0]
+
+
+def check_count(mining: Mining, taxonomy: Taxonomy) -> None:
+    """Raise UserError where images are too few for one of each emotion."""
+    if mining.images is not None and mining.images < len(taxonomy):
+        raise UserError(
+            f"mining.images: {mining.images} is not one for each of the {len(taxonomy)} emotions of data.taxonomy; raise it"
+            f" to {len(taxonomy)}, or set null for all images"
+        )
 
 
 def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame:

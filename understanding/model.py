@@ -17,6 +17,8 @@ from runtime.hub import load_model, resolve_model
 
 ADAPTER = "adapter_config.json"
 LANGUAGE = ("language_model", "text_model")  # what vision-language models call their language model
+LONGEST = 100  # times as long as wide an image may be; processors refuse from 200
+PADDING = (128, 128, 128)  # around an image that is longer
 
 
 def check_four_bit() -> None:
@@ -69,15 +71,16 @@ def lora_config(settings: Understanding) -> LoraConfig:
 
 
 def check_targets(model: PreTrainedModel, settings: Understanding) -> None:
-    """Raise UserError where no layer of the model ends in one of `understanding.lora_targets`: it would get no adapter."""
-    layers = dict(model.named_modules())
-    for target in settings.lora_targets:
-        pattern = _layers_ending_in(re.escape(target), settings)
-        if not any(re.fullmatch(pattern, name) for name in layers):
-            where, anything = "" if settings.train_vision else " of the language model", _layers_ending_in(r"\w+", settings)
-            inside = [n for n, layer in layers.items() if isinstance(layer, nn.Linear) and re.fullmatch(anything, n)]
-            ends = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in inside))
-            raise UserError(f"understanding.lora_targets: no layer{where} ends in {target}; its linear layers end in {ends}")
+    """Raise UserError for each of `understanding.lora_targets` that no linear layer ends in: peft would pass over it."""
+    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    patterns = {target: _layers_ending_in(re.escape(target), settings) for target in settings.lora_targets}
+    nothing = [target for target, pattern in patterns.items() if not any(re.fullmatch(pattern, name) for name in linear)]
+    if nothing:
+        where, anything = "" if settings.train_vision else " of the language model", _layers_ending_in(r"\w+", settings)
+        ends = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in linear if re.fullmatch(anything, name)))
+        raise UserError(
+            f"understanding.lora_targets: no layer{where} ends in {' or '.join(nothing)}; its linear layers end in {ends}"
+        )
 
 
 def _layers_ending_in(names: str, settings: Understanding) -> str:
@@ -102,13 +105,18 @@ def freeze_vision(model: PreTrainedModel) -> None:
 
 
 def bounded(image: Image.Image, max_pixels: int) -> Image.Image:
-    """Return the image, shrunk to at most `max_pixels`, its aspect kept."""
-    pixels = image.width * image.height
-    if pixels <= max_pixels:
+    """Return the image, shrunk to at most `max_pixels`, its aspect kept; one longer than LONGEST is padded up to that."""
+    width, height = image.size
+    wide, high = max(width, -(-height // LONGEST)), max(height, -(-width // LONGEST))
+    scale = min(1.0, (max_pixels / (wide * high)) ** 0.5)
+    if scale < 1:
+        width, height, wide, high = (max(1, int(side * scale)) for side in (width, height, wide, high))
+        image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
+    if (wide, high) == image.size:
         return image
-    scale = (max_pixels / pixels) ** 0.5
-    size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
-    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3)
+    padded = Image.new("RGB", (wide, high), PADDING)
+    padded.paste(image, ((wide - width) // 2, (high - height) // 2))
+    return padded
 
 
 def conversation(prompt: str) -> list[dict]:

@@ -3,7 +3,9 @@
     python understanding/predict.py predict.images=photo.jpg
     python understanding/predict.py predict.images=holiday/,photo.jpg predict.model=path/to/model
 
-Prints a line or two for each image and writes `<run>/predict/predictions.jsonl`.
+Prints a line or two for each image and appends it to `<run>/predict/predictions.jsonl` at once. If you kill it, the same
+command resumes; otherwise the file holds the last run alone. Every file that opens as an image counts, whatever its suffix.
+Hidden files do not. Files that cannot be read are named and left out.
 """
 
 from runtime.script import read_settings, run
@@ -13,6 +15,7 @@ read_settings(__name__, __doc__, "data.taxonomy", "answers", *MODEL, "predict")
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -20,15 +23,20 @@ import pandas as pd
 from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
-from emoset.images import ImageError, check_image
-from emoset.selection import SUFFIXES
-from runtime.files import write_atomically
+from emoset.selection import usable_images, visible_files
+from runtime.checking import in_words, stops_here
+from runtime.files import file_states, naming, write_atomically
+from runtime.hub import model_digest
+from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import log, open_run_folder
 from understanding.answers import extract_answer
 from understanding.asking import Asker, load_asker
 from understanding.kinds import multiple
+from understanding.model_check import check_extras, check_model
 from understanding.question import Question
 from understanding.questions import multiple_choice
+
+SHOWN = 20  # files that were left out, named in the log
 
 
 def main(settings: Settings) -> None:
@@ -37,27 +45,97 @@ def main(settings: Settings) -> None:
     # 1. The images, and the model.
     if not predict.images:
         raise UserError("predict.images: names no image; predict.images=photo.jpg")
-    paths = [path for given in predict.images for path in images_at(given)]
-    model = predict.model or settings.run / "understanding" / "model"
-    if not predict.model and not model.is_dir():
+    model = predict.model or str(settings.run / "understanding" / "model")
+    if not predict.model and not Path(model).is_dir():
         raise UserError(f"{model} is not there; understanding.py makes it, or name one: predict.model=...")
     folder = open_run_folder(settings, "predict")
+    check_extras(settings.understanding)
+    about = check_model(settings.understanding, model, "predict.model", not settings.check)
+    paths, left_out = find_images(predict.images)
+    if not paths:
+        raise UserError(f"predict.images: none can be read: {_named(left_out)}")
+    if left_out:
+        log.warning(f"{len(left_out):,} files are left out: {_named(left_out)}")
+    if stops_here(settings, {"images": f"{len(paths):,}", "memory": f"{in_words(about.bytes)} of weights"}):
+        return
+    recipe = _recipe(settings, model, paths)
     asker = load_asker(settings.understanding, answers, taxonomy, model, "predict.model")
 
     # 2. A question about each. It needs a true emotion, which stands nowhere in its prompt; here nobody knows it.
     unknown = pd.DataFrame({"image_id": [str(path) for path in paths], "emotion": ""})
-    questions, lines = multiple_choice(unknown, taxonomy, answers, settings.seed), []
-    for first in range(0, len(questions), predict.batch_size):
-        batch = slice(first, first + predict.batch_size)
-        for line in predictions(asker, questions[batch], paths[batch]):
+    asked = list(zip(multiple_choice(unknown, taxonomy, answers, settings.seed), paths, strict=True))
+    file, made_from = folder / "predictions.jsonl", folder / RECIPE
+    done = start_file(file, made_from, recipe)
+    if done:
+        log.info(f"{len(done):,} images were answered about before; the rest follows")
+
+    # 3. Answers, written as they come.
+    broken: list[str] = []
+    for first in range(0, len(asked), predict.batch_size):
+        batch = []
+        for question, path in asked[first : first + predict.batch_size]:
+            if done and done[0] == as_given(path):
+                done.pop(0)
+            elif reason := asker.obstacle(path):
+                broken.append(f"{as_given(path)}: {reason}")
+                log.warning(f"{broken[-1]}; it is left out")
+            else:
+                batch.append((question, path))
+        for line in predictions(asker, *zip(*batch, strict=True)) if batch else ():
+            with naming(file), file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(line) + "\n")
             likely = ", ".join(f"{name} {p:.2f}" for name, p in line["likelihoods"].items())
             said = " ".join(line["completion"].split())
             log.info(f"{Path(line['image']).name}: {line['emotion'] or 'no emotion named'} ({likely})\n    {said}")
-            lines.append(line)
+    recipe.finish(made_from)
+    if len(broken) == len(paths):
+        raise UserError(f"predict.images: none can be shown to the model: {_named(broken)}")
+    if left_out or broken:
+        log.info(f"{len(paths) - len(broken):,} images predicted, {len(left_out) + len(broken):,} files left out")
 
-    # 3. All of them in a file.
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    write_atomically(folder / "predictions.jsonl", lambda path: path.write_text(text, encoding="utf-8"))
+
+def find_images(given: list[Path]) -> tuple[list[Path], list[str]]:
+    """Return the images among what is given, in order, and the other files, each with the reason why it is left out.
+
+    A folder stands for all files below it but hidden ones. What opens is an image, whatever its suffix says.
+    """
+    images, left_out = [], []
+    for path in given:
+        files, root = (visible_files(path), path) if path.is_dir() else ([path], path.parent)
+        usable, others = usable_images(files, root)
+        images += usable
+        left_out += [f"{as_given(root / name)}: {reason}" for name, reason in others]
+        if not files:
+            left_out.append(f"{as_given(path)} has no images")
+    return images, left_out
+
+
+def start_file(file: Path, made_from: Path, recipe: Recipe) -> list[str]:
+    """Return the images that an unfinished run by the same recipe has answered about; else let the file begin anew."""
+    kept, images = b"", []
+    if recipe.is_started(made_from) and not recipe.is_finished(made_from) and file.is_file():
+        for line in file.read_bytes().splitlines(keepends=True):
+            with suppress(ValueError, KeyError, TypeError):  # a kill has cut it off
+                images.append(json.loads(line)["image"])
+                kept += line.rstrip(b"\n") + b"\n"
+    recipe.start(made_from)
+    write_atomically(file, lambda beside: beside.write_bytes(kept))
+    return images
+
+
+def _recipe(settings: Settings, model: str, paths: list[Path]) -> Recipe:
+    """Return what the predictions follow from."""
+    read = {name.partition(".")[2] for name in MODEL}
+    own = settings_of("understanding", settings.understanding, set(type(settings.understanding).model_fields) - read)
+    own |= settings_of("answers", settings.answers) | {"seed": settings.seed}
+    inputs = {"model": model_digest(model), "emotions": settings.data.taxonomy.emotions}
+    images = [[as_given(path), *state] for path, state in zip(paths, file_states(paths), strict=True)]
+    return Recipe("predictions", own, inputs | {"images": digest(images)})
+
+
+def _named(left_out: list[str]) -> str:
+    """Return the first of the files that are left out, with their reasons."""
+    return "; ".join(left_out[:SHOWN]) + ("; ..." if len(left_out) > SHOWN else "")
 
 
 def predictions(asker: Asker, questions: list[Question], paths: list[Path]) -> Iterator[dict]:
@@ -75,19 +153,6 @@ def as_given(path: Path) -> str:
     """Return an image's path as the user wrote it: counted from where they stand or, in YAML, from the project's folder."""
     starts = [start for start in (Path.cwd(), ROOT) if path.is_relative_to(start)]
     return str(path.relative_to(starts[0]) if starts else path)
-
-
-def images_at(path: Path) -> list[Path]:
-    """Return the image that `path` is, or those in the folder that it is; raises UserError where there is none."""
-    found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-    if not found:
-        raise UserError(f"predict.images: {path} has no images")
-    for each in found:
-        try:
-            check_image(each, decode=True)
-        except ImageError as error:
-            raise UserError(f"predict.images: {error}") from None
-    return found
 
 
 if __name__ == "__main__":

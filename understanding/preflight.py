@@ -1,36 +1,113 @@
-"""What is checked, and said, before a model is loaded: what cannot be, and how large an update and a prompt are."""
+"""What is checked, and said, before anything is computed: what cannot be, what a run takes, what an update amounts to.
 
+`check_start` comes before the data set is read, `check_and_announce` after. Each tells all that is wrong at once.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from config.data_settings import Machine
-from config.errors import UserError
+from config.errors import UserError, tell_together
 from config.settings import Settings
 from config.understanding_settings import Understanding
-from emoset.images import load_image
 from runtime.built_folder import check_ours
+from runtime.checking import check_room, in_words
 from runtime.hub import check_repository, resolve_model
-from runtime.metrics import check_tracker
 from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import is_first_process, log
 from understanding.grpo import plan
-from understanding.model import bounded, check_four_bit, conversation
+from understanding.mining import check_count
+from understanding.model import conversation
+from understanding.model_check import CheckedModel, check_extras, check_model, check_trainable
 from understanding.model_folder import WHAT
 from understanding.processor import load_processor
 from understanding.question import Question
+from understanding.questions import needed_confusability, question_counts
+from understanding.showing import substitute
 from understanding.trainers import start_training_process
 
+ADAM = 8  # bytes that AdamW keeps of a trained weight
+STAGES = ("warm_up", "step_one", "step_two")
 
-def check_and_announce(settings: Settings, questions: list[Question], images: dict[str, Path]) -> None:
-    """Start this process, refuse what cannot be trained, and log what a step amounts to. images: the file of every id."""
+
+@dataclass(frozen=True)
+class Needs:
+    """What a training takes, in bytes: memory for weights, gradients and the optimizer's state, and disk."""
+
+    memory: int
+    disk: int
+
+    def in_words(self) -> dict[str, str]:
+        """Return both as people read them."""
+        memory = f"{in_words(self.memory)} for weights, gradients and AdamW; activations come on top"
+        return {"memory of each process": memory, "disk": in_words(self.disk)}
+
+
+def check_start(settings: Settings) -> Needs:
+    """Return what the run takes; refuse, before data are read, all that the settings and the model's files tell against."""
+    warmup, grpo, found = settings.warmup, settings.grpo, []
+
+    def anything_is_trained() -> None:
+        if not (warmup.steps or grpo.steps_one != 0 or grpo.steps_two != 0):
+            raise UserError("nothing was trained: warmup.steps, grpo.steps_one and grpo.steps_two are all 0")
+
+    def model_fits() -> None:
+        name = settings.understanding.model
+        checked = check_model(settings.understanding, name, "understanding.model", not settings.check)
+        found.append(needs(settings, checked, check_trainable(settings.understanding, checked)))
+
+    def counts_fit() -> None:
+        plan(grpo, sum(question_counts(settings.data.taxonomy, settings.questions).values()), grpo.steps_one)
+
+    def evaluations_fit() -> None:
+        if grpo.evaluate_every:
+            few = settings.questions.model_copy(update={"count": grpo.evaluated_questions})
+            question_counts(settings.data.taxonomy, few, "grpo.evaluated_questions")
+
+    tell_together(
+        anything_is_trained,
+        counts_fit,
+        evaluations_fit,
+        lambda: grpo.steps_two == 0 or check_count(settings.mining, settings.data.taxonomy),
+        partial(needed_confusability, settings.questions, settings.rewards, settings.data.taxonomy, settings.run),
+        partial(check_extras, settings.understanding, settings.machine, trains=True),
+        model_fits,
+        partial(_check_repository, settings.understanding.push_to_hub, settings.check),
+        partial(_check_folders, settings.run),
+    )
+    check_room(settings.run / "understanding", found[0].disk - _taken(settings.run / "understanding"), "training")
+    return found[0]
+
+
+def needs(settings: Settings, model: CheckedModel, trained: int) -> Needs:
+    """Return what a training of a model takes. trained: how many weights are trained, an adapter's or its own."""
+    tuning, grpo = settings.tuning, settings.grpo
+    if settings.understanding.lora_rank:
+        memory, saved = model.bytes + trained * (4 + 4 + ADAM), trained * 4
+    else:
+        copies = 2 if grpo.beta and (grpo.steps_one != 0 or grpo.steps_two != 0) else 1  # the reference model is one
+        memory, saved = copies * model.weights * 4 + trained * (4 + ADAM), model.weights * 4
+    disk = saved  # the result
+    for steps in (settings.warmup.steps, grpo.steps_one, grpo.steps_two):
+        if steps != 0:
+            whole = math.inf if steps is None else math.ceil(steps / tuning.checkpoint_every)
+            kept = min(tuning.checkpoints_kept, whole) + 1  # one more while it is written
+            disk += int(kept) * (saved + trained * ADAM) + saved
+    return Needs(memory, disk)
+
+
+def check_and_announce(settings: Settings, questions: list[Question], images: dict[str, Path]) -> dict[str, str]:
+    """Start this process, refuse what cannot be trained, and log what a step amounts to. images: the file of every id.
+
+    Returns how much work the run is, in words.
+    """
     state, grpo = start_training_process(), settings.grpo
-    _check_extras(settings.understanding, settings.machine)
-    for stage in ("understanding/warm_up", "understanding/step_one", "understanding/step_two", "mining"):
-        read_recipe(settings.run / stage / RECIPE)  # refuses what an earlier version wrote
-    check_ours(settings.run / "understanding" / "model", WHAT)
     shared = plan(grpo, len(questions), grpo.steps_one)
     if shared.processes != state.num_processes:
         raise UserError(f"{shared.processes} processes were launched, but they found {state.num_processes}")
-    prompt, image = prompt_tokens(settings.understanding, questions[0], images[questions[0].image_id])
+    prompt, image = prompt_tokens(settings.understanding, questions, images)
     log.info(
         f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions x {grpo.group} answers on"
         f" {shared.processes} processes ({state.device.type}), each"
@@ -38,21 +115,38 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
         f" of {len(questions) // grpo.questions_per_step:,} to a pass over the questions\n"
         f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {settings.answers.tokens}"
     )
+    two = plan(grpo, len(questions), grpo.steps_two).steps  # as many questions about hard images
+    answers = grpo.questions_per_step * grpo.group
+    return {
+        "updates": f"{settings.warmup.steps:,} of the warm-up, {shared.steps:,} of Step I, {two:,} of Step II",
+        "sampled answers": f"{(shared.steps + two) * answers:,}, {answers:,} for each update of Steps I and II",
+    }
 
 
-def prompt_tokens(understanding: Understanding, question: Question, path: Path) -> tuple[int, int]:
-    """Return how many tokens the prompt of a question has, and how many of them the image takes."""
+def prompt_tokens(understanding: Understanding, questions: list[Question], images: dict[str, Path]) -> tuple[int, int]:
+    """Return how many tokens the prompt of the first question has, and how many of them the image takes."""
     processor = load_processor(resolve_model(understanding.model))
-    text = processor.apply_chat_template(conversation(question.prompt), add_generation_prompt=True, tokenize=False)
-    image = bounded(load_image(path), understanding.max_pixels)
+    number, image = substitute(questions, images, understanding.max_pixels, processor)(0)
+    prompt = conversation(questions[number].prompt)
+    text = processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
     whole = len(processor(images=[[image]], text=[text], return_tensors="pt").input_ids[0])
     return whole, whole - len(processor.tokenizer(text).input_ids) + 1
 
 
-def _check_extras(understanding: Understanding, machine: Machine) -> None:
-    """Raise UserError where the config asks for a package, a GPU or a repository that is not there."""
-    if understanding.four_bit:
-        check_four_bit()
-    check_tracker(machine.tracker)
-    if understanding.push_to_hub and is_first_process():
-        check_repository(understanding.push_to_hub, "understanding.push_to_hub")
+def _check_repository(name: str | None, check: bool) -> None:
+    if name and is_first_process():
+        check_repository(name, "understanding.push_to_hub", create=not check)
+
+
+def _check_folders(run: Path) -> None:
+    """Raise UserError where an earlier version, or somebody else, wrote what this run would write."""
+    for stage in (*(f"understanding/{stage}" for stage in STAGES), "mining"):
+        read_recipe(run / stage / RECIPE)
+    check_ours(run / "understanding" / "model", WHAT)
+
+
+def _taken(folder: Path) -> int:
+    """Return the bytes of what a run before this one has left in its stages' folders, which it overwrites or keeps."""
+    places = [folder / name for name in (*STAGES, "model")]
+    files = (Path(place, name) for each in places for place, _, names in os.walk(each) for name in names)
+    return sum(file.stat().st_size for file in files if file.is_file())

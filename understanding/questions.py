@@ -4,6 +4,7 @@ Every question is of one of the kinds in understanding/kinds/. One question goes
 it.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -43,29 +44,42 @@ def draw_questions(
     setting: which one the count comes from, for the error.
     Raises UserError for an emotion without images, and where a kind gets fewer questions than it has cases.
     """
-    rng, emotions = Random(f"{seed} questions"), taxonomy.emotions
+    rng, emotions, counts = Random(f"{seed} questions"), taxonomy.emotions, question_counts(taxonomy, questions, setting)
     missing = [emotion for emotion in emotions if not (images["emotion"] == emotion).any()]
     if missing:
         raise UserError(f"questions: no image of {', '.join(missing)}; they need images of every emotion")
     supply = {emotion: _endless(images.loc[images["emotion"] == emotion, "image_id"].tolist(), rng) for emotion in emotions}
-    shares = kinds.shares(questions)
     drawn = []
-    for name, share in shares.items():
-        if not share:
-            continue
+    for name, count in counts.items():
         kind = kinds.kind_named(name)
-        cases = _cases(kind, taxonomy)
-        rounds = int(questions.count * share / sum(shares.values())) // cases
-        if not rounds:
-            raise UserError(
-                f"{setting}: {questions.count} leave {name} with fewer than {cases}, an equal number for each emotion"
-                f" and phrasing; raise it, or set questions.{name}=0"
-            )
+        rounds = count // _cases(kind, taxonomy)
         for phrasing in range(len(kind.PHRASINGS)):
             for asked, emotion in kind.draw(rounds, taxonomy, questions, confusability, rng):
                 drawn.append(_question(kind, next(supply[emotion]), emotion, asked, phrasing, taxonomy, answers, rng))
     rng.shuffle(drawn)
     return drawn
+
+
+def question_counts(taxonomy: Taxonomy, questions: Questions, setting: str = "questions.count") -> dict[str, int]:
+    """Return how many questions of each kind that has a share `questions.count` gives: a multiple of its cases.
+
+    Raises UserError, naming `setting`, with all kinds that get fewer questions than they have cases.
+    """
+    shares = {name: share for name, share in kinds.shares(questions).items() if share}
+    cases = {name: _cases(kinds.kind_named(name), taxonomy) for name in shares}
+    counts = {
+        name: int(questions.count * share / sum(shares.values())) // cases[name] * cases[name]
+        for name, share in shares.items()
+    }
+    if few := [name for name, count in counts.items() if not count]:
+        enough = max(math.ceil(cases[name] * sum(shares.values()) / shares[name]) for name in few)
+        short = ", ".join(f"{name} with fewer than {cases[name]}" for name in few)
+        others = f", or set {' and '.join(f'questions.{name}=0' for name in few)}" if len(few) < len(shares) else ""
+        raise UserError(
+            f"{setting}: {questions.count} leave {short}, an equal number for each emotion and phrasing; raise it to"
+            f" {enough}{others}"
+        )
+    return counts
 
 
 def multiple_choice(images: pd.DataFrame, taxonomy: Taxonomy, answers: Answers, seed: int) -> list[Question]:

@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -14,12 +13,10 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from config.data_settings import Machine
 from config.understanding_settings import Tuning, Understanding
-from emoset.images import load_image
 from runtime.hub import resolve_model
 from runtime.processes import start_process
 from runtime.run_folder import log
 from understanding.model import (
-    bounded,
     check_language_model,
     check_targets,
     conversation,
@@ -29,6 +26,7 @@ from understanding.model import (
 )
 from understanding.processor import load_processor
 from understanding.question import Question
+from understanding.showing import substitute
 
 
 def start_training_process() -> PartialState:
@@ -124,21 +122,28 @@ def log_start(trainer, name: str, newest: str | None) -> None:
 
 
 def question_data(
-    questions: list[Question], images: dict[str, Path], max_pixels: int, answers: list[str] | None = None
+    questions: list[Question],
+    images: dict[str, Path],
+    max_pixels: int,
+    answers: list[str] | None = None,
+    processor: ProcessorMixin | None = None,
 ) -> Dataset:
-    """Return the questions as TRL reads them, a row each: prompt, image, question (its number) and, if given, the answer."""
+    """Return the questions as TRL reads them, a row each: prompt, image, question (its number) and, if given, the answer.
 
-    @lru_cache(maxsize=64)  # a question's row is read once for every answer
-    def load(image_id: str):
-        return bounded(load_image(images[image_id]), max_pixels)
-
-    def with_images(rows: dict) -> dict:
-        return rows | {"image": [load(questions[number].image_id) for number in rows["question"]]}
-
+    Where an image cannot be shown, the row is another question of the same kind (showing.substitute).
+    """
     rows = [{"prompt": conversation(question.prompt), "question": number} for number, question in enumerate(questions)]
     if answers:
         rows = [
             row | {"completion": [{"role": "assistant", "content": answer}]}
             for row, answer in zip(rows, answers, strict=True)
         ]
-    return Dataset.from_list(rows).with_transform(with_images)
+    table, shown = Dataset.from_list(rows), substitute(questions, images, max_pixels, processor)
+
+    def with_images(batch: dict) -> dict:
+        places, pictures = zip(*map(shown, batch["question"]), strict=True)
+        if list(places) != batch["question"]:
+            batch = {name: table[list(places)][name] for name in batch}
+        return batch | {"image": list(pictures)}
+
+    return table.with_transform(with_images)

@@ -60,7 +60,7 @@ def train_on_answers(
         model=model,
         args=arguments,
         processing_class=processor,
-        train_dataset=question_data(questions, images, settings.understanding.max_pixels, answers),
+        train_dataset=question_data(questions, images, settings.understanding.max_pixels, answers, processor),
         callbacks=[MetricsCallback(folder)],
         **new_adapter(settings.understanding, model),
     )

@@ -346,3 +346,46 @@ def test_keys_that_were_renamed_still_work(overlay):
         load(["--config", overlay("mapper: {workers: 1}\nmachine: 3")])
     with pytest.raises(UserError, match=r"mine\.yaml: answers\.tokens: 'many' is not allowed"):
         load(["--config", overlay("grpo: {answer_tokens: many}")])
+
+
+def test_all_that_is_wrong_is_told_at_once(overlay):
+    """Unknown keys, values out of bounds, and what values contradict, in their section and across sections."""
+    file = overlay(
+        "generate: {emotions: [joy, awe, fun], mixes: [{calm: 1}], prompts: [a, b], seeds: [1, 1]}\n"
+        "mining: {lowest: 0.9, highest: 0.1}\nsource: {shares: [1, 1, 1]}\ngrpo: {group: 1, bta: 2}\nquestions: {vibes: 1}\n"
+        "understanding: {four_bit: true, lora_rank: 0}\nbalance: {policy: emogen}\ndata: {kinds: [human_action]}\n"
+    )
+    with pytest.raises(UserError) as error:
+        load(["--config", file, "seed=-1"])
+    lines = str(error.value).splitlines()
+    assert all("mine.yaml: " in line or line.startswith("command line: seed: ") for line in lines)
+    for said in (
+        "questions.vibes: no such key",
+        "grpo.group: 1 is not allowed",
+        "grpo.bta: no such key",
+        "command line: seed: -1 is not allowed",
+        "generate.prompts: 'a' says <emotion> 0 times",
+        "generate.prompts: 'b' says <emotion> 0 times",
+        "generate.seeds: one of [1, 1]",
+        "mining.lowest: 0.9 is more than",
+        "source.shares: [1.0, 1.0, 1.0] are not shares",
+        "understanding.four_bit: weights of 4 bits",
+        "balance.policy: emogen is defined for object and scene alone; take human_action out",
+    ):
+        assert sum(said in line for line in lines) == 1, said
+    assert len(lines) == 11, lines
+
+    with pytest.raises(UserError) as error:
+        load(["generate.emotions=joy,awe, fun", "generate.mixes=[{calm: 1}]", "mining.answers=0"])
+    first, second, third = sorted(str(error.value).splitlines())
+    assert first.startswith("command line: generate.emotions: 'joy', 'fun' are not allowed; data.taxonomy lists amusement")
+    assert second.startswith("command line: generate.mixes: 'calm' is not allowed; data.taxonomy lists amusement")
+    assert third.startswith("command line: mining.answers: 0 is not allowed; allowed: whole number, 1")
+
+    with pytest.raises(UserError) as error:
+        load(["--foo=1", "balance.temprature=1", "data=3"])
+    assert [line.split(": ")[1] for line in str(error.value).splitlines()] == [
+        "foo",
+        "balance.temprature",
+        "data is a section of keys; set data.<key>=value; --help lists them",
+    ]

@@ -206,10 +206,12 @@ def test_both_halves_are_shown(whole_run):
 
 
 def test_what_tells_whether_grpo_learns_is_plotted(tmp_path):
-    numbers = {"entropy": 0.3, "frac_reward_zero_std": 0.5} | {f"accuracy/{each}": 0.25 for each in EMOTIONS}
+    numbers = {"entropy": 0.3, "dead_groups": 0.5, "dead_groups/binary": 0.75} | {
+        f"accuracy/{each}": 0.25 for each in EMOTIONS
+    }
     write_lines(tmp_path / "understanding/step_two/metrics.jsonl", [{"step": n} | numbers for n in (1, 2)])
     plotted = {picture["caption"]: picture["alt"] for picture in training_curves(tmp_path, TAXONOMY)}
-    plots = ("entropy", "groups without variance", "accuracy, positive emotions", "accuracy, negative emotions")
+    plots = ("entropy", "groups whose answers earn the same", "accuracy, positive emotions", "accuracy, negative emotions")
     assert list(plotted) == [f"Step II: {plot}" for plot in plots]
     assert all(emotion in plotted["Step II: accuracy, positive emotions"] for emotion in TAXONOMY.sides["positive"])
     assert all(emotion in plotted["Step II: accuracy, negative emotions"] for emotion in TAXONOMY.sides["negative"])

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_trainers import G, by_length, make_trainer, scored
 
-import understanding.trainers
+import understanding.showing
 from config.errors import UserError
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
@@ -110,8 +110,8 @@ def test_full_weights_whose_training_is_killed_end_the_same(killed):
 
 def test_a_questions_image_is_decoded_once_for_its_group(quick, drawn, monkeypatch):
     decoded = []
-    load = understanding.trainers.load_image
-    monkeypatch.setattr(understanding.trainers, "load_image", lambda path: decoded.append(path) or load(path))
+    load = understanding.showing.load_image
+    monkeypatch.setattr(understanding.showing, "load_image", lambda path: decoded.append(path) or load(path))
     image = next((drawn / "image" / "awe").iterdir())
     question = Question("binary", image.stem, "awe", "awe", (), 0, "Is it awe?")
     rows = question_data([question], {image.stem: image}, max_pixels=10**6)

@@ -1,9 +1,14 @@
 """What understanding/predict.py says of a user's own images, and the one line that it ends with where it cannot."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from config.errors import UserError
 from config.loading import load
@@ -56,6 +61,114 @@ def test_a_path_is_told_as_it_was_given(tmp_path, monkeypatch):
     assert predict.as_given(path) == "data/a.jpg"
 
 
+@pytest.fixture
+def mixed(photos):
+    """A folder as people have them: images of any name, hidden files, a cut-off one, broken pixels, a pipe, and others."""
+    image = Image.open(photos / "a.jpg")
+    for name, kind in (("b.jpg", "PNG"), ("no suffix", "JPEG"), ("e.txt", "WEBP"), ("Ünï;,.jpeg", "GIF")):
+        image.save(photos / name, kind)
+    Image.new("RGB", (2000, 8), "red").save(photos / "long.png")
+    Image.new("RGB", (1, 1), "red").save(photos / "one.png")
+    for name in (".DS_Store", "._a.jpg", "Thumbs.db", ".hidden/x.jpg"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes((photos / "a.jpg").read_bytes())
+    (photos / "cut.jpg").write_bytes((photos / "a.jpg").read_bytes()[:300])
+    noise = np.random.default_rng(0).integers(0, 255, (99, 99, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(photos / "pixels.png")
+    data = bytearray((photos / "pixels.png").read_bytes())
+    data[len(data) // 2] ^= 255
+    (photos / "pixels.png").write_bytes(data)
+    (photos / "empty.png").write_bytes(b"")
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "circle").symlink_to(photos)
+    return photos
+
+
+USABLE = ["a.jpg", "b.jpg", "deeper/b.JPG", "e.txt", "long.png", "no suffix", "one.png", "Ünï;,.jpeg"]
+UNUSABLE = [
+    "cut.jpg: cannot be read",
+    "empty.png: empty file",
+    "notes.txt: not an image",
+    "pipe.jpg: ",
+    "pixels.png: cannot",
+]
+
+
+def lines_of(settings) -> list[dict]:
+    file = settings.run / "predict" / "predictions.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+@pytest.fixture
+def quick_answers(monkeypatch):
+    """Stand in for the model: all answers are awe, but every image is loaded and bounded as it is for the processor."""
+    monkeypatch.setattr(Asker, "answers", lambda self, asked, shown, *_: [["awe"]] * len(asked))
+    monkeypatch.setattr(Asker, "likelihoods", lambda self, asked, *_: torch.full((len(asked), len(EMOTIONS)), 0.125))
+
+
+def test_what_opens_is_predicted_and_the_rest_is_named(quick, mixed, vlm, capsys, monkeypatch):
+    monkeypatch.chdir(mixed)
+    images = [str(mixed), str(mixed / "gone.jpg"), str(mixed / ".hidden" / "x.jpg")]
+    settings = quick(predict={"images": images, "model": str(vlm), "batch_size": 3})
+    predict.main(settings)
+    assert [line["image"] for line in lines_of(settings)] == [*sorted(USABLE), ".hidden/x.jpg"]
+    assert all(sum(line["likelihoods"].values()) == pytest.approx(1) for line in lines_of(settings))
+    printed = capsys.readouterr().out
+    for said in [*UNUSABLE, "gone.jpg: cannot be read: no such file"]:
+        assert printed.count(said) == 1, said
+    assert not {".DS_Store", "Thumbs.db", "._a.jpg", "circle"} & set(printed.replace("/", " ").split())
+    assert "9 images predicted, 6 files left out" in printed
+
+
+def test_predictions_are_written_as_they_come_and_a_killed_run_resumes(quick, photos, vlm, quick_answers, monkeypatch):
+    for number in range(6):
+        Image.new("RGB", (40, 40 + number), "red").save(photos / f"{number}.png")
+    settings = quick(predict={"images": [str(photos)], "model": str(vlm), "batch_size": 2})
+    answers, asked = Asker.answers, []
+
+    def killed(self, questions, shown, *rest):
+        asked.extend(path.name for path in shown)
+        if len(asked) > 5:
+            raise KeyboardInterrupt
+        return answers(self, questions, shown, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Asker, "answers", killed)
+        with pytest.raises(KeyboardInterrupt):
+            predict.main(settings)
+    file = settings.run / "predict" / "predictions.jsonl"
+    assert [Path(line["image"]).name for line in lines_of(settings)] == [f"{number}.png" for number in range(4)]
+    with file.open("a") as lines:
+        lines.write('{"image": "cut o')
+    (photos / "5.png").write_bytes((photos / "5.png").read_bytes())  # as it was, but written anew
+    os.utime(photos / "5.png", ns=(0, 0))
+    asked.clear()
+    with monkeypatch.context() as patch:  # that is another image, so all begins anew; then it is killed again
+        patch.setattr(Asker, "answers", killed)
+        with pytest.raises(KeyboardInterrupt):
+            predict.main(settings)
+    assert asked == ["0.png", "1.png", "2.png", "3.png", "4.png", "5.png"]
+    with file.open("a") as lines:
+        lines.write('{"image": "cut o')
+    asked.clear()
+    monkeypatch.setattr(Asker, "answers", lambda self, q, shown, *r: asked.extend(shown) or answers(self, q, shown, *r))
+    predict.main(settings)
+    assert [path.name for path in asked] == ["4.png", "5.png", "a.jpg", "b.JPG"]
+    assert [Path(line["image"]).name for line in lines_of(settings)] == [f"{n}.png" for n in range(6)] + ["a.jpg", "b.JPG"]
+    asked.clear()
+    predict.main(settings)
+    assert len(asked) == len(lines_of(settings)) == 8, "a finished run begins anew"
+
+
+def test_an_image_that_goes_after_it_was_found_is_named(quick, photos, vlm, quick_answers, monkeypatch, capsys):
+    settings = quick(predict={"images": [str(photos)], "model": str(vlm)})
+    load = predict.load_asker
+    monkeypatch.setattr(predict, "load_asker", lambda *given: (photos / "a.jpg").unlink() or load(*given))
+    predict.main(settings)
+    assert [Path(line["image"]).name for line in lines_of(settings)] == ["b.JPG"]
+    assert "a.jpg: cannot be read: no such file or directory; it is left out" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [
@@ -64,9 +177,10 @@ def test_a_path_is_told_as_it_was_given(tmp_path, monkeypatch):
         (["nowhere.jpg"], "nowhere.jpg: cannot be read: no such file"),
         (["broken.jpg"], "broken.jpg: cannot be"),
         (["photos/notes.txt"], "notes.txt: not an image"),
+        (["photos/notes.txt", "broken.jpg", "empty"], "notes.txt: not an image; .*broken.jpg: .*; .*empty has no images"),
     ],
 )
-def test_images_that_are_none_are_refused_before_a_model_is_loaded(
+def test_where_no_image_can_be_read_it_is_one_line_before_a_model_is_loaded(
     quick, photos, vlm, tmp_path, monkeypatch, images, message
 ):
     monkeypatch.setattr("understanding.predict.load_asker", lambda *_: pytest.fail("a model was loaded"))
@@ -76,6 +190,17 @@ def test_images_that_are_none_are_refused_before_a_model_is_loaded(
     with pytest.raises(UserError, match=message) as error:
         predict.main(quick(predict={"images": given, "model": str(vlm)}))
     assert "\n" not in str(error.value)
+
+
+def test_with_check_nothing_is_loaded_or_written(quick, mixed, vlm, monkeypatch, capsys):
+    monkeypatch.setattr("understanding.predict.load_asker", lambda *_: pytest.fail("a model was loaded"))
+    (mixed / "pixels.png").unlink()
+    settings = quick(check=True, predict={"images": [str(mixed)], "model": str(vlm)})
+    predict.main(settings)
+    printed = capsys.readouterr().out
+    assert "All checks passed. The run would take:\n    images: 8\n" in printed
+    assert "4 files are left out: " in printed
+    assert not settings.run.exists()
 
 
 def test_a_model_that_is_not_there(quick, photos, tmp_path):
