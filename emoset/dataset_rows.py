@@ -20,7 +20,7 @@ from config.data_settings import Source
 from config.errors import UserError, first_line
 from emoset.images import ImageError, check_image
 from emoset.imported_layout import Imported, emotions_of, split_of
-from runtime.files import write_atomically
+from runtime.files import lfs_pointer, write_atomically
 from runtime.run_folder import progress
 
 NOT_STATED = "not stated by the data set"
@@ -43,6 +43,9 @@ class Rows:
         self.source, self.name = source, source.dataset
         if folder and not any(folder.rglob("*.parquet")):
             raise UserError(f"source.dataset: {folder} holds no Parquet files; source.folder imports a folder of images")
+        for path in folder.rglob("*.parquet") if folder else ():
+            if told := lfs_pointer(path):
+                raise UserError(f"source.dataset: {path} is {told}")
         try:
             loaded = datasets.load_dataset(str(folder or self.name), streaming=True)
         except Exception as error:  # which errors a download ends with is up to the library that makes it

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import ExifTags, Image, ImageOps
 
 from config.errors import UserError
+from runtime.files import lfs_pointer
 
 # Image.open warns of a possible decompression bomb from 89 megapixels on; from twice that it raises, which we report.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -91,7 +92,8 @@ def reporting(path: str | Path) -> Iterator[None]:
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise ImageError(path, "not an image" if os.path.getsize(path) else "empty file") from None
+        reason = lfs_pointer(Path(path)) or ("not an image" if os.path.getsize(path) else "empty file")
+        raise ImageError(path, reason) from None
     except OSError as error:
         raise ImageError(path, f"cannot be read: {error.strerror or error}".lower()) from None
     except Exception as error:  # damaged files make decoders raise whatever they stumble over

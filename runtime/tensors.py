@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from config.errors import UserError, first_line
-from runtime.files import DIGEST_SIZE, digest_of, file_digest, write_atomically
+from runtime.files import DIGEST_SIZE, digest_of, file_digest, lfs_pointer, write_atomically
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
@@ -52,6 +52,8 @@ def read_tensors(path: Path, kind: type, setting: str) -> Any:
 
     Raises UserError, which names `setting`, for anything else, or where the file holds more than tensors.
     """
+    if told := lfs_pointer(path):
+        raise UserError(f"{setting}: {path.name} is {told}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
