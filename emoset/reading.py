@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,15 +61,16 @@ class EmoSet:
     fingerprint: str
 
 
-def read_emoset(data: Data, folder: Path, processes: int | None) -> EmoSet:
+def read_emoset(data: Data, folder: Path, processes: int | None, check: bool = False) -> EmoSet:
     """Read the data set at `data.emoset`, from the cache where nothing has changed since; write problems.csv into `folder`.
 
-    processes: that read it; None: one for each core.
+    processes: that read it; None: one for each core. check: write neither the cache nor problems.csv.
     Raises UserError for a folder that is not EmoSet, broken lists, an id in two splits, and more problems than allowed.
     """
     _check_root(data.emoset)
     vocabulary = read_vocabulary(data.emoset, data.taxonomy.emotions)
-    with lock(data.cache / "index"), worker_pool(processes) as pool:  # the first process reads, the others find it read
+    # The first process reads, the others find it read.
+    with nullcontext() if check else lock(data.cache / "index"), worker_pool(processes) as pool:
         listings = list(pool.map(partial(_list_files, data.emoset), ("annotation", "image")))
         fingerprint = _fingerprint(data, [digest for digest, _ in listings])
         cached = data.cache / f"index-{fingerprint}.parquet"
@@ -76,9 +78,10 @@ def read_emoset(data: Data, folder: Path, processes: int | None) -> EmoSet:
         if emoset is None:
             files = {path for _, paths in listings for path in paths}
             emoset = _read(data, vocabulary, files, fingerprint, pool)
-            data.cache.mkdir(parents=True, exist_ok=True)
-            _save(emoset, cached)
-    if is_first_process():
+            if not check:
+                data.cache.mkdir(parents=True, exist_ok=True)
+                _save(emoset, cached)
+    if is_first_process() and not check:
         write_atomically(folder / "problems.csv", lambda beside: emoset.problems.to_csv(beside, index=False))
     _check_share(emoset, data.problems_allowed)
     return emoset

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from config.errors import UserError, first_line
@@ -20,6 +21,14 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] 
     Not by save_file, which lets nobody but its owner read the file, whatever the umask.
     """
     write_atomically(path, lambda beside: beside.write_bytes(save(tensors, about)))
+
+
+def read_whole(path: Path) -> dict[str, Tensor] | None:
+    """Return the tensors of a safetensors file of ours; None where there is none, or one that is empty or cut off."""
+    try:
+        return load_file(path)
+    except (FileNotFoundError, SafetensorError):
+        return None
 
 
 def write_state(path: Path, state: Any) -> None:

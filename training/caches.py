@@ -38,17 +38,18 @@ CACHE_VERSION = 1  # raise it when pixels or moments are computed differently
 FEW = 1000  # rows that are read sooner than processes to read them would have started
 
 
-def load_pixels(path: str | Path, size: int, shorter_side: int | None = None) -> Tensor:
+def load_pixels(path: str | Path, size: int, shorter_side: int | None = None, squeeze: bool = False) -> Tensor:
     """Return the image as (3, size, size) uint8: shorter side to `shorter_side` (default `size`) pixels, centre crop.
 
-    Bicubic, with antialiasing. Raises UserError where the file cannot be decoded.
+    squeeze: both sides to `size` pixels instead, whatever its proportions. Bicubic, with antialiasing.
+    Raises UserError where the file cannot be decoded.
     """
     try:
         image = load_image(path)
     except (OSError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be decoded ({error}); data.decode=true finds and leaves out such images") from None
     scale = (shorter_side or size) / min(image.size)
-    width, height = (max(round(side * scale), size) for side in image.size)
+    width, height = (size, size) if squeeze else (max(round(side * scale), size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2
     return torch.from_numpy(np.array(image.crop((left, top, left + size, top + size)))).permute(2, 0, 1).contiguous()
@@ -57,14 +58,14 @@ def load_pixels(path: str | Path, size: int, shorter_side: int | None = None) ->
 class DecodedPixels(Dataset):
     """Pixels that are decoded at each access: `[row]` is {"pixels": (3, size, size) uint8}."""
 
-    def __init__(self, root: Path, images: list[str], size: int, shorter_side: int | None = None):
-        self.root, self.images, self.size, self.shorter_side = root, images, size, shorter_side
+    def __init__(self, root: Path, images: list[str], size: int, shorter_side: int | None = None, squeeze: bool = False):
+        self.root, self.images, self.sizes = root, images, (size, shorter_side, squeeze)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, row: int) -> dict[str, Tensor]:
-        return {"pixels": load_pixels(self.root / self.images[row], self.size, self.shorter_side)}
+        return {"pixels": load_pixels(self.root / self.images[row], *self.sizes)}
 
 
 class TensorCache(Dataset):
@@ -161,16 +162,18 @@ def pixels_of(
     size: int,
     shorter_side: int | None,
     data_fingerprint: str,
+    squeeze: bool = False,
 ) -> Dataset:
     """Return images by row of `index` (image_id, image): `[row]` is {"pixels": (3, size, size) uint8}.
 
     They come from a cache, filled first; without caches.use they are decoded at each access. shorter_side: what images are
-    scaled to before the centre crop, `size` by default. All processes call it together.
+    scaled to before the centre crop, `size` by default. squeeze: as for load_pixels. All processes call it together.
     """
-    images = DecodedPixels(data.emoset, index["image"].tolist(), size, shorter_side)
+    images = DecodedPixels(data.emoset, index["image"].tolist(), size, shorter_side, squeeze)
     if not caches.use:
         return images
-    recipe = _recipe("pixels", index, caches, data_fingerprint, {"size": size, "shorter side": shorter_side or size})
+    sizes = {"size": size, "shorter side": shorter_side or size} | _squeezed(squeeze)
+    recipe = _recipe("pixels", index, caches, data_fingerprint, sizes)
     with _opened(data.cache, f"pixels-{size}", recipe, index, caches) as cache:
         cache.fill(images, lambda pixels: {"pixels": pixels}, 3 * size * size, caches.batch_size, machine.processes)
     return cache
@@ -184,13 +187,15 @@ def moments_of(
     machine: Machine,
     size: int,
     data_fingerprint: str,
+    squeeze: bool = False,
 ) -> TensorCache:
     """Return a cache, filled first, of the VAE's moments by row of `index`, as `encode_moments` gives them for one image.
 
-    vae: in float32. size: of the images, in pixels. All processes call it together.
+    vae: in float32. size: of the images, in pixels. squeeze: as for load_pixels. All processes call it together.
     """
-    images = DecodedPixels(data.emoset, index["image"].tolist(), size)
-    recipe = _recipe("moments", index, caches, data_fingerprint, {"size": size, "VAE": fingerprint(vae)})
+    images = DecodedPixels(data.emoset, index["image"].tolist(), size, squeeze=squeeze)
+    more = {"size": size, "VAE": fingerprint(vae)} | _squeezed(squeeze)
+    recipe = _recipe("moments", index, caches, data_fingerprint, more)
     side = size // 2 ** (len(vae.config.block_out_channels) - 1)
     row_bytes = 2 * 2 * 2 * vae.config.latent_channels * side * side  # mean and std, of image and flip, 2 bytes each
 
@@ -214,6 +219,11 @@ def encode_moments(vae: "AutoencoderKL", pixels: Tensor) -> dict[str, Tensor]:
     images = pixels.float() / 127.5 - 1
     both = [vae.encode(image).latent_dist for image in (images, images.flip(-1))]
     return {name: torch.stack([getattr(one, name) for one in both], 1).half() for name in ("mean", "std")}
+
+
+def _squeezed(squeeze: bool) -> dict:
+    """Return what a recipe says of squeezed images; nothing of others, whose caches stay valid."""
+    return {"resize": "squeeze"} if squeeze else {}
 
 
 def _recipe(what: str, index: pd.DataFrame, caches: Caches, data_fingerprint: str, more: dict) -> Recipe:
