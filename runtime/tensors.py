@@ -31,6 +31,11 @@ def read_whole(path: Path) -> dict[str, Tensor] | None:
         return None
 
 
+def are_whole(folder: Path, *names: str) -> bool:
+    """Tell whether the tensors in these files of a folder of ours, and in all others below it, can be read."""
+    return all(read_whole(path) is not None for path in {*(folder / name for name in names), *folder.rglob("*.safetensors")})
+
+
 def write_state(path: Path, state: Any) -> None:
     """Write the state of a training, as torch.save does, whole or not at all; a hash follows, which torch.load passes by."""
 

@@ -11,7 +11,7 @@ from runtime.built_folder import building
 from runtime.files import read_json, write_json
 from runtime.hub import weights_digest
 from runtime.recipe import Recipe
-from runtime.tensors import read_whole
+from runtime.tensors import are_whole
 from training.emotion_lora import save_lora
 from training.emotion_space import EmotionSpace
 from training.mapper import EmotionMapper
@@ -80,8 +80,7 @@ def save_generator(
 
 def is_whole(folder: Path) -> bool:
     """Tell whether the weights in a generator's folder can be read: none is missing, empty or cut off."""
-    files = [folder / part / SAFETENSORS_WEIGHTS_NAME for part in ("mapper", "emotion_space")]
-    return all(read_whole(path) is not None for path in {*files, *folder.rglob("*.safetensors")})
+    return are_whole(folder, *(f"{part}/{SAFETENSORS_WEIGHTS_NAME}" for part in ("mapper", "emotion_space")))
 
 
 def networks_seen(settings: Settings, attributes: bool = True) -> dict[str, str]:

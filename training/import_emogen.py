@@ -16,7 +16,7 @@ encoder or, without one, from the labels.
 """
 
 from runtime.script import read_settings, run
-from runtime.tensors import read_tensors, write_tensors
+from runtime.tensors import are_whole, read_tensors, write_tensors
 
 read_settings(__name__, __doc__, "emotion_space", "data")
 
@@ -38,7 +38,7 @@ from runtime.hub import sha256
 from runtime.recipe import Recipe
 from runtime.run_folder import log, open_run_folder
 from training.emotion_encoder import EmotionEncoder
-from training.imported_space import CONFIDENCE, WHAT
+from training.imported_space import CLASSIFIER, CONFIDENCE, WHAT
 from training.published_encoder import read_encoder
 
 
@@ -73,12 +73,12 @@ def main(settings: Settings) -> None:
     about = {"covariance": "diagonal", "emotions": ",".join(emotions)}
     summary = {"source": "EmoGen, as published", "dimension": dimension, "classifier_features": features, "files": digests}
     with lock(imported):
-        if is_built(imported, recipe):
+        if is_built(imported, recipe) and are_whole(imported, "gaussians.safetensors", CLASSIFIER):
             log.info(f"imported emotion space: nothing has changed, {imported.name}/ stays as it is")
             return
         with building(imported, recipe) as work:
             write_tensors(work / "gaussians.safetensors", {"mean": mean, "factor": factor}, about)
-            write_tensors(work / "emotion_classifier.safetensors", classifier)
+            write_tensors(work / CLASSIFIER, classifier)
             if encoder:
                 encoder.save_pretrained(work / "encoder")
             if confidence is not None:

@@ -361,3 +361,17 @@ def test_a_repository_that_cannot_be_uploaded_to_is_refused_before_training(run,
     with pytest.raises(UserError, match=r"mapper\.push_to_hub: 'no such name' cannot be uploaded to"):
         run("shared", mapper__push_to_hub="no such name")
     assert not (tmp_path / "shared/training/mapper/metrics.jsonl").exists()
+
+
+def test_a_damaged_generator_is_written_again_and_damaged_texts_too(run, prepared):
+    folder = run("spoilt")
+    before = {name: weight.clone() for name, weight in weights(folder).items()}
+    result = folder / "generator/mapper" / SAFETENSORS_WEIGHTS_NAME
+    for path in [result, *Path(prepared["data.cache"]).glob("attribute-texts-*")]:
+        content = path.read_bytes()
+        path.unlink()  # what is read from it is mapped
+        path.write_bytes(b"" if path == result else content[:100])
+    (folder / "training/mapper/metrics.jsonl").write_text("")
+    run("spoilt")
+    assert all(torch.equal(before[name], weight) for name, weight in weights(folder).items())
+    assert resumed_after(folder) == ["4"]
