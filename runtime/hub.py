@@ -117,8 +117,10 @@ def _is_model(kind) -> bool:
 
 
 def _shortened(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:297]}..."
+    """Return what an error says, in one line that is not too long: the first, but for one that only introduces others."""
+    line = first_line(error)
+    line = " ".join(str(error).split()) if line.endswith(":") else line
+    return line if len(line) <= 300 else f"{line[:297]}..."
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ emotion learns to leave content alone. The attribute loss has a temperature, and
 counts fully, whatever an attribute's emotion confidence. Timesteps are spread evenly over the items of an epoch. The last
 departure, and the backbone's own normalisation of the encoder's images, stay with config/emogen.yaml too.
 
-What can be checked without computing is checked first (training/preflight.py). check=true stops there, and prints what the
+What can be checked without computing is checked first (training/early_checks.py). check=true stops there, and prints what the
 training would take.
 
 Data without attributes train with mapper.content_share=0, by the diffusion loss alone.
@@ -48,13 +48,13 @@ from runtime.tensors import tensor_digest
 from training.accelerator import start_accelerator
 from training.attributes import AttributeTexts, alpha_of, attribute_texts, fit_emotion_classifier
 from training.caches import moments_of, pixels_of
+from training.early_checks import SD, WITHOUT_A_CHECKER, Checked, check_training, share_of
 from training.emotion_encoder import EmotionEncoder
 from training.emotion_space import EmotionSpace
 from training.emotion_statistics import EmotionStatistics, build_emotion_space
 from training.imported_space import encode_imported, read_imported, read_imported_classifier, write_imported_confusability
 from training.mapper_data import MapperItems
 from training.mapper_training import MapperInputs, train_mapper
-from training.preflight import SD, WITHOUT_A_CHECKER, Checked, check_training, share_of
 from training.room import what_it_takes
 
 

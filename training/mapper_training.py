@@ -24,12 +24,12 @@ from runtime.stage import open_stage
 from runtime.stopping import finishing_updates, stop, stop_is_asked
 from training.accelerator import is_deepspeed, is_zero3, prepare_module
 from training.attributes import AttributeTexts
+from training.early_checks import updates_of
 from training.emotion_space import EmotionSpace
 from training.generator_folder import is_whole, save_generator
 from training.mapper import EmotionMapper
 from training.mapper_checkpoints import load_checkpoint, save_checkpoint
 from training.mapper_data import MapperItems, Share, batches
-from training.preflight import updates_of
 from training.sample_sheet import save_samples
 from training.training_curves import TrainingCurves
 from training.training_module import TrainingModule, latents_of

@@ -9,10 +9,10 @@ from config.data_settings import Data
 from config.settings import Settings
 from runtime.checking import check_room, in_words
 from runtime.recipe import RECIPE, digest, read_recipe
+from training.early_checks import Checked, updates_of
 from training.emotion_encoder import EmotionEncoder
 from training.mapper import EmotionMapper
 from training.mapper_data import Share
-from training.preflight import Checked, updates_of
 from training.training_module import lora_layers
 
 FLOAT = 4  # bytes

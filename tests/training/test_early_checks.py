@@ -17,8 +17,8 @@ from config.generation_settings import Mapper
 from config.loading import load
 from config.section import ROOT
 from training.attributes import check_clip, read_attribute_list
+from training.early_checks import check_stable_diffusion, check_training
 from training.mapper_training import decay_at
-from training.preflight import check_stable_diffusion, check_training
 
 REAL_TOKENIZER = ROOT / "../shared/tokenizers/clip"
 

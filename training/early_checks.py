@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import diffusers
 import pandas as pd
 import torch
+import transformers
 from accelerate.utils import parse_flag_from_env
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from torch import nn
@@ -22,7 +24,7 @@ from config.generation_settings import Mapper
 from config.settings import Settings
 from emoset.reading import read_vocabulary
 from runtime.built_folder import check_ours
-from runtime.hub import check_pipeline, check_repository, load_model
+from runtime.hub import check_pipeline, check_repository, hide_loading, load_model
 from runtime.metrics import check_tracker
 from runtime.run_folder import is_first_process
 from training.attributes import check_clip, load_tokenizer, read_attribute_list
@@ -57,6 +59,7 @@ class Checked:
 def check_training(settings: Settings, rows: pd.DataFrame) -> Checked:
     """Raise UserError for whatever would end the training of `settings` on the balanced set `rows` later on."""
     options, space, emotions = settings.mapper, settings.emotion_space, settings.data.taxonomy.emotions
+    hide_loading(transformers, diffusers)
     check_tracker(settings.machine.tracker)
     check_ours(settings.run / "generator", "generator")
     _check_launch(options)
