@@ -15,8 +15,8 @@ emotion learns to leave content alone. The attribute loss has a temperature, and
 counts fully, whatever an attribute's emotion confidence. Timesteps are spread evenly over the items of an epoch. The last
 departure, and the backbone's own normalisation of the encoder's images, stay with config/emogen.yaml too.
 
-What can be checked without computing is checked first (training/early_checks.py). check=true stops there, and prints what the
-training would take.
+What can be checked without computing is checked first (training/early_checks.py). check=true stops there, and prints what
+the training would take.
 
 Data without attributes train with mapper.content_share=0, by the diffusion loss alone.
 """
