@@ -62,7 +62,7 @@ def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "training")
     for stage in (folder / "emotion_space", folder / "mapper"):
         read_recipe(stage / RECIPE)  # refuses what an earlier version wrote before anything is computed
-    rows = read_rows(settings)
+    rows = read_rows(settings.run / "balance" / "balanced.parquet", settings.mapper.content_share)
     checked = check_training(settings, rows)
     with lock(folder, wait=False) if is_first_process() and not settings.check else nullcontext():
         inputs = prepare(settings, folder, rows, checked)
@@ -129,9 +129,8 @@ def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Check
     return MapperInputs(items, stable, texts, classifier, space, statistics.summary, accelerator, made_from)
 
 
-def read_rows(settings: Settings) -> pd.DataFrame:
-    """Return the balanced set. Raises UserError where there is none, or prompts would name attributes that it lacks."""
-    share, path = settings.mapper.content_share, settings.run / "balance" / "balanced.parquet"
+def read_rows(path: Path, share: float) -> pd.DataFrame:
+    """Return the balanced set. Raises UserError where there is none, or a share of prompts would name attributes it lacks."""
     if not path.exists():
         raise UserError(
             f"{path} is not there; draw the balanced set first: training/dataset_balance.py with the same config"

@@ -1,11 +1,13 @@
 """What a training takes: updates, bytes on the disk and in memory, computed before anything else is."""
 
 import os
+from pathlib import Path
 
 import pandas as pd
 import torch
 
 from config.data_settings import Data
+from config.generation_settings import Mapper
 from config.settings import Settings
 from runtime.checking import check_room, in_words
 from runtime.recipe import RECIPE, digest, read_recipe
@@ -46,12 +48,12 @@ def what_it_takes(
         side = size // 2 ** (len(vae.block_out_channels) - 1)
         cached[f"moments-{size}"] = len(used) * 2 * 2 * 2 * vae.latent_channels * side * side, used
         takes["images through the VAE"] = f"{len(used):,}, each also mirrored"
-    trained = trained_numbers(settings, checked)
+    trained = trained_numbers(options, checked)
     checkpoint = trained * (FLOAT + ADAM + (FLOAT if options.ema else 0))
     kept += checkpoint * (options.checkpoints_kept + 1) + trained * FLOAT
     missing = sum(max(0, size - _there(settings.data, kind, of, fingerprint)) for kind, (size, of) in cached.items())
     kept -= sum(path.stat().st_size for path in (settings.run / "training").rglob("*") if path.is_file())  # is there already
-    _check_disks(settings, missing, max(0, kept))
+    _check_disks({settings.data.cache: missing, settings.run: max(0, kept)})
     takes["disk, caches"] = f"{in_words(missing)} in data.cache"
     takes["disk, run folder"] = f"up to {in_words(kept)}"
     half = 2 if (options.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION")) in ("bf16", "fp16") else FLOAT
@@ -68,9 +70,8 @@ def numbers(model: torch.nn.Module | EmotionEncoder) -> int:
     return sum(weight.numel() for weight in model.state_dict().values())
 
 
-def trained_numbers(settings: Settings, checked: Checked) -> int:
+def trained_numbers(options: Mapper, checked: Checked) -> int:
     """Return how many numbers the mapper's training learns: the mapper's and the LoRA's."""
-    options = settings.mapper
     with torch.device("meta"):
         sizes = (options.tokens, options.hidden_layers, options.hidden_size)
         mapper = EmotionMapper(checked.dimension, checked.text_encoder.config.hidden_size, *sizes)
@@ -88,9 +89,9 @@ def _there(data: Data, kind: str, images: pd.DataFrame, fingerprint: str) -> int
     return size
 
 
-def _check_disks(settings: Settings, cached: int, kept: int) -> None:
-    places = {settings.data.cache: cached, settings.run: kept}
-    on = {}
+def _check_disks(places: dict[Path, int]) -> None:
+    """Raise UserError where a disk lacks room for the bytes that go to places on it."""
+    on: dict[int, tuple[Path, int]] = {}
     for place, size in places.items():
         disk = next(each for each in (place, *place.parents) if each.exists()).stat().st_dev
         first, before = on.get(disk, (place, 0))
