@@ -5,7 +5,7 @@ they are compared, the numbers are read. That takes seconds; what follows takes 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +123,16 @@ def check_stable_diffusion(name: str, resolution: int) -> tuple[Path, dict[str, 
             f"models.resolution: {resolution} is no multiple of {factor}, by which the VAE of {name!r} shrinks it"
         )
     return folder, parts
+
+
+def check_splits(index: pd.DataFrame, emotions: Sequence[str], processes: int) -> None:
+    """Raise UserError where the splits have too few images to train the emotion encoder, and a Gaussian for each emotion."""
+    for split in ("train", "val"):
+        if (images := int((index["split"] == split).sum())) < processes:
+            raise UserError(f"data.emoset: {images} images in the {split} split; the emotion encoder needs more")
+    counts = index.loc[index["split"] == "train", "emotion"].value_counts()
+    if few := [emotion for emotion in emotions if counts.get(emotion, 0) < 2]:
+        raise UserError(f"train split: fewer than two images of {', '.join(few)}; a Gaussian needs more: check data.emoset")
 
 
 def check_schedule(folder: Path) -> None:

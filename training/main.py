@@ -48,7 +48,7 @@ from runtime.tensors import tensor_digest
 from training.accelerator import start_accelerator
 from training.attributes import AttributeTexts, alpha_of, attribute_texts, fit_emotion_classifier
 from training.caches import moments_of, pixels_of
-from training.early_checks import SD, WITHOUT_A_CHECKER, Checked, check_training, share_of
+from training.early_checks import SD, WITHOUT_A_CHECKER, Checked, check_splits, check_training, share_of
 from training.emotion_encoder import EmotionEncoder
 from training.emotion_space import EmotionSpace
 from training.emotion_statistics import EmotionStatistics, build_emotion_space
@@ -78,6 +78,8 @@ def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Check
     index = emoset.index[taken].reset_index(drop=True)
     in_set = index["image_id"].isin(rows["image_id"])
     used = index[in_set].reset_index(drop=True)
+    if checked.encoder and not settings.emotion_space.imported:
+        check_splits(index, settings.data.taxonomy.emotions, share_of(settings.mapper).processes)
     takes = what_it_takes(settings, checked, index, used, len(rows), share_of(settings.mapper), emoset.fingerprint)
     if stops_here(settings, takes):
         return None
@@ -130,7 +132,10 @@ def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Check
 
 
 def read_rows(path: Path, share: float) -> pd.DataFrame:
-    """Return the balanced set. Raises UserError where there is none, or a share of prompts would name attributes it lacks."""
+    """Return the balanced set in a file.
+
+    Raises UserError where there is none, or a share of the prompts would name attributes and it has none.
+    """
     if not path.exists():
         raise UserError(
             f"{path} is not there; draw the balanced set first: training/dataset_balance.py with the same config"

@@ -52,8 +52,9 @@ def what_it_takes(
     checkpoint = trained * (FLOAT + ADAM + (FLOAT if options.ema else 0))
     kept += checkpoint * (options.checkpoints_kept + 1) + trained * FLOAT
     missing = sum(max(0, size - _there(settings.data, kind, of, fingerprint)) for kind, (size, of) in cached.items())
-    kept -= sum(path.stat().st_size for path in (settings.run / "training").rglob("*") if path.is_file())  # is there already
-    _check_disks({settings.data.cache: missing, settings.run: max(0, kept)})
+    there = sum(path.stat().st_size for path in (settings.run / "training").rglob("*") if path.is_file())
+    kept = max(0, kept - there)
+    _check_disks({settings.data.cache: missing, settings.run: kept})
     takes["disk, caches"] = f"{in_words(missing)} in data.cache"
     takes["disk, run folder"] = f"up to {in_words(kept)}"
     half = 2 if (options.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION")) in ("bf16", "fp16") else FLOAT

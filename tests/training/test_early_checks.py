@@ -17,7 +17,7 @@ from config.generation_settings import Mapper
 from config.loading import load
 from config.section import ROOT
 from training.attributes import check_clip, read_attribute_list
-from training.early_checks import check_stable_diffusion, check_training
+from training.early_checks import check_splits, check_stable_diffusion, check_training
 from training.mapper_training import decay_at
 
 REAL_TOKENIZER = ROOT / "../shared/tokenizers/clip"
@@ -208,6 +208,15 @@ def test_a_mistake_is_told_before_anything_is_computed(settings, models, tmp_pat
     assert "\n" not in str(error.value)
     assert [path.name for path in (tmp_path / "cache").glob("*") if "index" not in path.name] == []
     assert not (tmp_path / "run/training/emotion_space").exists()
+
+
+def test_splits_with_too_few_images_are_named():
+    index = pd.DataFrame({"split": ["train"] * 5 + ["val"], "emotion": ["awe", "awe", "fear", "fear", "anger", "awe"]})
+    check_splits(index, ("awe", "fear"), 1)
+    with pytest.raises(UserError, match=r"1 images in the val split; the emotion encoder needs more"):
+        check_splits(index, ("awe", "fear"), 2)
+    with pytest.raises(UserError, match=r"train split: fewer than two images of anger, joy; a Gaussian needs more"):
+        check_splits(index, ("awe", "anger", "joy"), 1)
 
 
 def test_check_writes_nothing_and_says_what_the_training_takes(settings, drawn, tmp_path, capsys):
