@@ -40,7 +40,7 @@ class EmotionSpace(Section):
     imported: ProjectPath | None = None
     """Folder written by training/import_emogen.py, used instead of training an encoder."""
     published: ProjectPath | None = None
-    """Folder with EmoGen's published *_mean_v2.pt, *_std_v2.pt and clip_emotion_classifier.pth, for import_emogen.py."""
+    """Folder with EmoGen's published files, for training/import_emogen.py, which says which."""
     dimension: int = Field(768, ge=2, le=65536)
     """Length of an emotion vector."""
     image_size: int = Field(224, ge=16, le=2048)
@@ -94,10 +94,14 @@ class Mapper(Section):
     """Learning rate after the warm-up."""
     warmup_steps: int = Field(100, ge=0, le=10**6)
     """Updates over which the learning rate rises from zero."""
-    max_gradient_norm: float = Field(1.0, gt=0, le=10**6)
-    """Norm that the gradients of an update are scaled down to."""
+    max_gradient_norm: float | None = Field(1.0, gt=0, le=10**6)
+    """Norm that the gradients of an update are scaled down to. null leaves them as they are, as published."""
     ema: float | None = Field(None, ge=0, lt=1)
     """Decay of a moving average of the trained weights, which is then what is saved and sampled. null keeps none."""
+    resize: Literal["crop", "squeeze"] = "crop"
+    """How training images become square: crop cuts out the centre, squeeze changes their proportions, as published."""
+    mirrored_vectors: bool = True
+    """Give a mirrored image the emotion vector of its mirror image. false, as published, gives it that of the image."""
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
     """Precision of the frozen models and the forward pass. null takes what accelerate's configuration says."""
     gradient_checkpointing: bool = False
@@ -106,6 +110,8 @@ class Mapper(Section):
     """Share of prompts that name the image's attribute beside the placeholder. It needs a data set with attributes."""
     attribute_weight: float = Field(0.001, ge=0, le=100)
     """Weight of the attribute loss, before alpha."""
+    attributes: ProjectPath | None = None
+    """Text file (a name on each line) or JSON list of the attributes that the attribute loss compares. null: all."""
     attribute_temperature: float = Field(0.07, ge=0.001, le=100)
     """Temperature of the attribute loss. 1 is as published and nearly without a gradient."""
     emotion_weight: float = Field(0.1, ge=0, le=100)

@@ -23,7 +23,7 @@ from config.errors import UserError, first_line
 from emoset.images import NO_IMAGE, ImageError, check_image, check_regular
 from emoset.imported_layout import Imported, emotions_of, split_of
 from emoset.selection import visible_files
-from runtime.files import file_states, write_atomically
+from runtime.files import file_states, lfs_pointer, write_atomically
 from runtime.run_folder import progress
 
 NOT_STATED = "not stated by the data set"
@@ -46,6 +46,9 @@ class Rows:
         self.source, self.name = source, source.dataset
         if folder and not _files(folder):
             raise UserError(f"source.dataset: {folder} holds no Parquet files; source.folder imports a folder of images")
+        for path in folder.rglob("*.parquet") if folder else ():
+            if told := lfs_pointer(path):
+                raise UserError(f"source.dataset: {path} is {told}")
         try:
             loaded = datasets.load_dataset(str(folder or self.name), streaming=True)
         except Exception as error:  # which errors a download ends with is up to the library that makes it

@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 from PIL.Image import Transpose
 
 from config.errors import UserError, first_line
+from runtime.files import lfs_pointer
 
 # Pillow warns of what it reads nevertheless, such as broken EXIF, or 89 megapixels and more. From twice that on it raises.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -106,7 +107,8 @@ def reporting(path: str | Path) -> Iterator[None]:
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise ImageError(path, NO_IMAGE if os.path.getsize(path) else EMPTY) from None
+        reason = lfs_pointer(Path(path)) or (NO_IMAGE if os.path.getsize(path) else EMPTY)
+        raise ImageError(path, reason) from None
     except OSError as error:
         raise ImageError(path, f"cannot be read: {error.strerror or first_line(error)}".lower()) from None
     except Exception as error:  # damaged files make decoders raise whatever they stumble over

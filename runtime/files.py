@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -52,6 +53,22 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (ValueError, RecursionError):
         raise DamagedError(f"{path}: is cut off or damaged; remove it, and make it again") from None
+
+
+def lfs_pointer(path: Path) -> str:
+    """Return what to say of a Git LFS pointer, a text that stands in a clone for a file until it is fetched; else nothing.
+
+    "a Git LFS pointer to 108,913,577 bytes, not the file itself; ..."
+    """
+    if not path.is_file() or path.stat().st_size > 1024:
+        return ""
+    with path.open("rb") as file:
+        content = file.read()
+    if not content.startswith(b"version https://git-lfs.github.com/spec/v1"):
+        return ""
+    size = re.search(rb"^size (\d+)", content, re.MULTILINE)
+    of = f" to {int(size[1]):,} bytes" if size else ""
+    return f"a Git LFS pointer{of}, not the file itself; get that with `git lfs pull` in its folder"
 
 
 def file_states(paths: Iterable[Path]) -> list[list[int]]:

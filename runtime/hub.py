@@ -1,17 +1,25 @@
 """Models that the config names, on the Hub or in a folder; results that go to the Hub."""
 
 import hashlib
+import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+import transformers
 from huggingface_hub import create_repo, upload_folder, whoami
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import enable_progress_bars, validate_repo_id
+from safetensors import SafetensorError, safe_open
 
 from config.errors import UserError, first_line
 from config.section import ROOT
+from runtime.files import lfs_pointer
+
+_VARIANT = re.compile(r"^[^.]+?(?:\.(\w+?))?(?:-\d+-of-\d+)?\.safetensors$")
 
 # MKL's vector functions (sqrt, exp, log), when two threads are the first to call one, now and then leave one thread with
 # their half-precision variants: one run in twenty came out otherwise, by its very first update. So one thread calls first.
@@ -34,28 +42,136 @@ def resolve_model(name: str) -> str:
 
 
 def load_model(kind, name: str, setting: str, added: Sequence[str] = (), **options):
-    """Return `kind.from_pretrained` of a model that the setting `setting` names.
+    """Return `kind.from_pretrained` of a model, a pipeline of models, a tokenizer or the like, that `setting` names.
 
-    added: how the names of weights begin that the model may lack, since we train them.
-    Raises UserError where there is no such model, and where it lacks other weights, which would be random numbers.
+    added: how the names of weights begin that the model may lack, since we train them. With device_map="meta" the weights
+    of a model are looked for and not read. A folder that holds weights of one variant alone, such as fp16, is loaded from
+    these. Raises UserError where there is no such model, where its files are damaged, and where it lacks other weights, or
+    has them in other shapes: they would be random numbers.
     """
-    is_model = hasattr(kind, "_model_mapping") or (isinstance(kind, type) and issubclass(kind, torch.nn.Module))
-    if is_model:
-        options["output_loading_info"] = True
-    try:
-        loaded = kind.from_pretrained(resolve_model(name), **options)
-    except (OSError, HFValidationError, RepositoryNotFoundError, ValueError) as error:
-        reason = first_line(error)
-        raise UserError(
-            f"{setting}: {name!r} is neither a folder with such a model nor a name on the Hub ({reason})"
-        ) from None
-    if not is_model:
-        return loaded
-    model, loading = loaded
-    if missing := sorted(key for key in loading["missing_keys"] if not key.startswith(tuple(added))):
-        some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise UserError(f"{setting}: {name!r} is no whole {type(model).__name__}: it lacks the weights {some}")
+    if hasattr(kind, "components"):
+        folder, _ = check_pipeline(kind, name, setting, **options)
+        with _naming(kind, name, setting):
+            return kind.from_pretrained(folder, **{"variant": _variant(folder)} | options)
+    with _naming(kind, name, setting) as place:
+        if not _is_model(kind):
+            return kind.from_pretrained(place, **options)
+        local = {"variant": _variant(Path(place))} if Path(place).is_dir() else {}
+        asked = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, loading = kind.from_pretrained(place, **local | options | asked)
+    lacks = sorted(key for key in loading["missing_keys"] if not key.startswith(tuple(added)))
+    others = [f"{key} {_shape(found)} instead of {_shape(own)}" for key, found, own in sorted(loading["mismatched_keys"])]
+    for what, weights in {"it lacks the weights": lacks, "its weights have other shapes:": others}.items():
+        if weights:
+            some = ", ".join(weights[:3]) + (f" and {len(weights) - 3} more" if len(weights) > 3 else "")
+            raise UserError(f"{setting}: {str(name)!r} is no whole {type(model).__name__}: {what} {some}")
     return model
+
+
+def check_pipeline(kind, name: str, setting: str, **options) -> tuple[Path, dict[str, torch.nn.Module]]:
+    """Return a pipeline's folder, and its models by name, without their numbers: on the meta device. It takes a second.
+
+    options: as for load_model. A part that is given among them, or is None there, is not looked at. A pipeline on the Hub is
+    downloaded. Raises UserError as load_model does.
+    """
+    import diffusers  # it takes a second
+
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    with _naming(kind, name, setting) as place:
+        folder = Path(place if Path(place).exists() else kind.download(place, **options))
+        index = kind.load_config(folder)
+    parts = {}
+    for part, listed in index.items():
+        if part in options or not isinstance(listed, list | tuple) or listed[0] is None:
+            continue
+        if not (folder / part).is_dir():
+            raise UserError(f"{setting}: {str(name)!r} is no whole {index['_class_name']}: it lacks the folder {part}")
+        of = getattr(libraries.get(listed[0]) or getattr(diffusers.pipelines, listed[0], None), listed[1], None)
+        if _is_model(of):
+            parts[part] = load_model(of, str(folder / part), setting, device_map="meta")
+        elif hasattr(of, "vocab_files_names"):
+            with _naming(of, str(folder / part), setting):
+                pass
+    return folder, parts
+
+
+@contextmanager
+def _naming(kind, name: str, setting: str) -> Iterator[str]:
+    """Yield where a model is loaded from: its folder, or its name on the Hub. One line names what a library raises."""
+    place, called = Path(resolve_model(name)), f"{setting}: {str(name)!r}"
+    if place.exists():
+        _check_files(place, kind, called)
+    try:
+        yield str(place)
+    except UserError:
+        raise
+    except Exception as error:  # libraries raise whatever they stumble over in a damaged file, or in one of another kind
+        reason = _shortened(error)
+        if place.exists() and any(place.iterdir()):
+            raise UserError(f"{called} cannot be loaded as {kind.__name__}: {_damage(place) or reason}") from None
+        raise UserError(f"{called} is neither a folder with such a model nor a name on the Hub ({reason})") from None
+
+
+def _is_model(kind) -> bool:
+    return hasattr(kind, "_model_mapping") or (isinstance(kind, type) and issubclass(kind, torch.nn.Module))
+
+
+def _shortened(error: Exception) -> str:
+    """Return what an error says, in one line that is not too long: the first, but for one that only introduces others."""
+    line = first_line(error)
+    line = " ".join(str(error).split()) if line.endswith(":") else line
+    return line if len(line) <= 300 else f"{line[:297]}..."
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape)) or "1"
+
+
+def _check_files(place: Path, kind, called: str) -> None:
+    """Raise UserError where a model's place is a file, or a folder that shows at once that it cannot be loaded as `kind`."""
+    if not place.is_dir():
+        told = lfs_pointer(place)
+        if not told and hasattr(kind, "components"):
+            told = (
+                'a single file; write a folder from it with python -c "from diffusers import StableDiffusionPipeline as P; '
+                f"P.from_single_file({str(place)!r}).save_pretrained('folder')\" and name that"
+            )
+        raise UserError(f"{called} is {told or 'a file; name the folder of the model'}")
+    for path in sorted(path for depth in ("*", "*/*") for path in place.glob(depth)):
+        if told := lfs_pointer(path):
+            raise UserError(f"{called}: {path.relative_to(place)} is {told}")
+    # Without these files a tokenizer is loaded all the same, and knows no word.
+    vocabulary = set(getattr(kind, "vocab_files_names", {}).values())
+    if vocabulary and not any((place / file).is_file() for file in vocabulary):
+        raise UserError(f"{called} holds no tokenizer: no {' or '.join(sorted(vocabulary))}")
+    own, config = getattr(kind, "config_class", None), place / "config.json"
+    if own and not own.base_config_key and config.is_file():  # else the model would be made in its default size first
+        with suppress(ValueError):
+            found = json.loads(config.read_bytes()).get("model_type", own.model_type)
+            if found != own.model_type:
+                raise UserError(f"{called} is a model of the kind {found}, and {own.model_type} is needed")
+
+
+def _variant(folder: Path) -> str | None:
+    """Return the variant of a model's weights, such as fp16, where a part of it has no others: model.fp16.safetensors."""
+    variants: dict[Path, set[str]] = {}
+    for path in (path for kind in ("*.safetensors", "*/*.safetensors") for path in folder.glob(kind)):
+        named = _VARIANT.match(path.name)
+        variants.setdefault(path.parent, set()).add(named and named[1])
+    return min((min(each) for each in variants.values() if None not in each), default=None)
+
+
+def _damage(folder: Path) -> str:
+    """Return which file of a model's folder cannot be read, and why; nothing where all can."""
+    for path in sorted(path for kind in ("*", "*/*") for path in folder.glob(kind) if path.is_file()):
+        try:
+            if path.suffix == ".safetensors":
+                safe_open(path, "pt").__enter__()
+            elif path.suffix == ".json":
+                json.loads(path.read_bytes())
+        except (OSError, ValueError, SafetensorError) as error:
+            return f"{path.relative_to(folder)} is damaged ({first_line(error)}); get it again"
+    return ""
 
 
 def weights_digest(name: str) -> str:

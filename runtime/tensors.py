@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from config.errors import UserError, first_line
-from runtime.files import DIGEST_SIZE, digest_of, file_digest, write_atomically
+from runtime.files import DIGEST_SIZE, digest_of, file_digest, lfs_pointer, write_atomically
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
@@ -20,6 +21,19 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] 
     Not by save_file, which lets nobody but its owner read the file, whatever the umask.
     """
     write_atomically(path, lambda beside: beside.write_bytes(save(tensors, about)))
+
+
+def read_whole(path: Path) -> dict[str, Tensor] | None:
+    """Return the tensors of a safetensors file of ours; None where there is none, or one that is empty or cut off."""
+    try:
+        return load_file(path)
+    except (FileNotFoundError, SafetensorError):
+        return None
+
+
+def are_whole(folder: Path, *names: str) -> bool:
+    """Tell whether the tensors in these files of a folder of ours, and in all others below it, can be read."""
+    return all(read_whole(path) is not None for path in {*(folder / name for name in names), *folder.rglob("*.safetensors")})
 
 
 def write_state(path: Path, state: Any) -> None:
@@ -52,6 +66,8 @@ def read_tensors(path: Path, kind: type, setting: str) -> Any:
 
     Raises UserError, which names `setting`, for anything else, or where the file holds more than tensors.
     """
+    if told := lfs_pointer(path):
+        raise UserError(f"{setting}: {path.name} is {told}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:

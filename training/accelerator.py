@@ -37,7 +37,7 @@ def prepare_module(
 ) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     """Return the one trained module and its optimizer, wrapped for all processes. No data loader goes with them.
 
-    clip: the norm that DeepSpeed scales gradients down to.
+    clip: the norm that DeepSpeed scales gradients down to; 0: it leaves them.
     """
     if is_deepspeed(accelerator):
         accelerator.state.deepspeed_plugin.deepspeed_config |= {

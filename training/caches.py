@@ -40,14 +40,15 @@ CACHE_VERSION = 1  # raise it when pixels or moments are computed differently
 FEW = 1000  # rows that are read sooner than processes to read them would have started
 
 
-def load_pixels(path: str | Path, size: int, shorter_side: int | None = None) -> Tensor:
+def load_pixels(path: str | Path, size: int, shorter_side: int | None = None, squeeze: bool = False) -> Tensor:
     """Return the image as (3, size, size) uint8: shorter side to `shorter_side` (default `size`) pixels, centre crop.
 
-    Bicubic, with antialiasing. Raises ImageError where the file cannot be decoded.
+    squeeze: both sides to `size` pixels instead, whatever its proportions. Bicubic, with antialiasing.
+    Raises ImageError where the file cannot be decoded.
     """
     image = load_image(path)
     scale = (shorter_side or size) / min(image.size)
-    width, height = (max(round(side * scale), size) for side in image.size)
+    width, height = (size, size) if squeeze else (max(round(side * scale), size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2
     return torch.from_numpy(np.array(image.crop((left, top, left + size, top + size)))).permute(2, 0, 1).contiguous()
@@ -56,8 +57,8 @@ def load_pixels(path: str | Path, size: int, shorter_side: int | None = None) ->
 class DecodedPixels(Dataset):
     """Pixels that are decoded at each access: `[row]` is {"pixels": (3, size, size) uint8}."""
 
-    def __init__(self, root: Path, images: list[str], size: int, shorter_side: int | None = None):
-        self.root, self.images, self.size, self.shorter_side = root, images, size, shorter_side
+    def __init__(self, root: Path, images: list[str], size: int, shorter_side: int | None = None, squeeze: bool = False):
+        self.root, self.images, self.sizes = root, images, (size, shorter_side, squeeze)
         self._broken = set()  # those that the log has named
 
     def __len__(self) -> int:
@@ -73,7 +74,7 @@ class DecodedPixels(Dataset):
             raise
 
     def decode(self, row: int) -> dict[str, Tensor]:
-        return {"pixels": load_pixels(self.root / self.images[row], self.size, self.shorter_side)}
+        return {"pixels": load_pixels(self.root / self.images[row], *self.sizes)}
 
 
 class TensorCache(Dataset):
@@ -199,16 +200,18 @@ def pixels_of(
     size: int,
     shorter_side: int | None,
     data_fingerprint: str,
+    squeeze: bool = False,
 ) -> Dataset:
     """Return images by row of `index` (image_id, image): `[row]` is {"pixels": (3, size, size) uint8}.
 
     They come from a cache, filled first; without caches.use they are decoded at each access. shorter_side: what images are
-    scaled to before the centre crop, `size` by default. All processes call it together.
+    scaled to before the centre crop, `size` by default. squeeze: as for load_pixels. All processes call it together.
     """
-    images = DecodedPixels(data.emoset, index["image"].tolist(), size, shorter_side)
+    images = DecodedPixels(data.emoset, index["image"].tolist(), size, shorter_side, squeeze)
     if not caches.use:
         return images
-    recipe = _recipe("pixels", index, caches, data_fingerprint, {"size": size, "shorter side": shorter_side or size})
+    sizes = {"size": size, "shorter side": shorter_side or size} | _squeezed(squeeze)
+    recipe = _recipe("pixels", index, caches, data_fingerprint, sizes)
     with _opened(data.cache, f"pixels-{size}", recipe, index, caches) as cache:
         cache.fill(images, _as_they_are, 3 * size * size, caches.batch_size, machine.processes, data.problems_allowed)
     return cache
@@ -226,13 +229,15 @@ def moments_of(
     machine: Machine,
     size: int,
     data_fingerprint: str,
+    squeeze: bool = False,
 ) -> TensorCache:
     """Return a cache, filled first, of the VAE's moments by row of `index`, as `encode_moments` gives them for one image.
 
-    vae: in float32. size: of the images, in pixels. All processes call it together.
+    vae: in float32. size: of the images, in pixels. squeeze: as for load_pixels. All processes call it together.
     """
-    images = DecodedPixels(data.emoset, index["image"].tolist(), size)
-    recipe = _recipe("moments", index, caches, data_fingerprint, {"size": size, "VAE": fingerprint(vae)})
+    images = DecodedPixels(data.emoset, index["image"].tolist(), size, squeeze=squeeze)
+    more = {"size": size, "VAE": fingerprint(vae)} | _squeezed(squeeze)
+    recipe = _recipe("moments", index, caches, data_fingerprint, more)
     side = size // 2 ** (len(vae.config.block_out_channels) - 1)
     row_bytes = 2 * 2 * 2 * vae.config.latent_channels * side * side  # mean and std, of image and flip, 2 bytes each
 
@@ -242,6 +247,11 @@ def moments_of(
     with _opened(data.cache, f"moments-{size}", recipe, index, caches) as cache:
         cache.fill(images, encode, row_bytes, caches.batch_size, machine.processes, data.problems_allowed)
     return cache
+
+
+def _squeezed(squeeze: bool) -> dict:
+    """Return what a recipe says of squeezed images; nothing of others, whose caches stay valid."""
+    return {"resize": "squeeze"} if squeeze else {}
 
 
 def _recipe(what: str, index: pd.DataFrame, caches: Caches, data_fingerprint: str, more: dict) -> Recipe:

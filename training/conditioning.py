@@ -31,6 +31,10 @@ class TokenizedPrompts:
         """Return them on `device`, which is where they must be to be encoded."""
         return TokenizedPrompts(self.input_ids.to(device), self.placeholder.to(device), self.end.to(device))
 
+    def cut(self, length: int) -> "TokenizedPrompts":
+        """Return their first `length` positions; what they hold up to there has the same states."""
+        return TokenizedPrompts(self.input_ids[:, :length], self.placeholder[:, :length], self.end)
+
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: list[str], tokens: int) -> TokenizedPrompts:
     """Tokenize prompts, with `tokens` positions where a prompt says <emotion>; pad and cut to the tokenizer's length.

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -17,7 +18,7 @@ from transformers.utils import cached_file
 
 from config.errors import UserError, first_line
 from config.generation_settings import EmotionSpace
-from runtime.files import read_json, write_json
+from runtime.files import lfs_pointer, write_json
 from runtime.hub import load_model, resolve_model
 from runtime.tensors import write_tensors
 from training.caches import read_batches
@@ -85,26 +86,39 @@ class EmotionEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> "EmotionEncoder":
-        """Return the encoder that was saved in `folder`, ready to encode; the original backbone is not needed."""
-        backbone = AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
-        encoder = cls(backbone, **read_json(folder / "encoder.json"))
-        encoder.load_state_dict(load_file(folder / "model.safetensors"))
+        """Return the encoder that was saved in `folder`, ready to encode; the original backbone is not needed.
+
+        Raises UserError where it is damaged.
+        """
+        try:
+            backbone = AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+            encoder = cls(backbone, **json.loads((folder / "encoder.json").read_bytes()))
+            encoder.load_state_dict(load_file(folder / "model.safetensors"))
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            told = lfs_pointer(folder / "model.safetensors") or first_line(error)
+            raise UserError(f"{folder}: holds no whole emotion encoder ({told}); make it again") from None
         return encoder.eval()
 
 
-def new_encoder(name: str, space: EmotionSpace, emotions: int, seed: int) -> EmotionEncoder:
+def new_encoder(name: str, space: EmotionSpace, emotions: int, seed: int, device: str = "cpu") -> EmotionEncoder:
     """Return an encoder of so many emotions over models.backbone, which is `name`, its other layers drawn by the seed.
 
-    Raises UserError where there is no such model, or it takes no images of emotion_space.image_size.
+    device: meta makes one without numbers, to see whether it can be made. Raises UserError where there is no such model, or
+    it takes no images of emotion_space.image_size.
     """
     torch.manual_seed(seed)  # before the backbone, which may have layers that its checkpoint lacks
-    backbone = load_model(AutoModel, name, "models.backbone", dtype=torch.float32)
+    options = {"dtype": torch.float32} | ({"device_map": device} if device == "meta" else {})
+    backbone = load_model(AutoModel, name, "models.backbone", **options)
     path = cached_file(resolve_model(name), "preprocessor_config.json", _raise_exceptions_for_missing_entries=False)
-    preprocessor = json.loads(Path(path).read_text()) if path else {}
+    try:
+        preprocessor = json.loads(Path(path).read_bytes()) if path else {}
+    except ValueError as error:
+        raise UserError(f"models.backbone: {path} is damaged ({first_line(error)}); get it again") from None
     mean, std = (preprocessor.get(key) or [0.5, 0.5, 0.5] for key in ("image_mean", "image_std"))
     try:
-        return EmotionEncoder(backbone, emotions, space.dimension, space.dropout, mean, std, space.image_size)
-    except (TypeError, ValueError, RuntimeError) as error:
+        with torch.device(device):
+            return EmotionEncoder(backbone, emotions, space.dimension, space.dropout, mean, std, space.image_size)
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = first_line(error)
         raise UserError(
             f"models.backbone: {name} gives no features of images of emotion_space.image_size {space.image_size}: {reason}"

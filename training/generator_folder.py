@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 
 from config.settings import Settings
 from emoset.model_card import about_data
@@ -10,6 +11,7 @@ from runtime.built_folder import building
 from runtime.files import read_json, write_json
 from runtime.hub import weights_digest
 from runtime.recipe import Recipe
+from runtime.tensors import are_whole
 from training.emotion_lora import save_lora
 from training.emotion_space import EmotionSpace
 from training.generator_parts import GENERATOR
@@ -77,6 +79,11 @@ def save_generator(
         (work / "README.md").write_text(_card(settings, facts), encoding="utf-8")
 
 
+def is_whole(folder: Path) -> bool:
+    """Tell whether the weights in a generator's folder can be read: none is missing, empty or cut off."""
+    return are_whole(folder, *(f"{part}/{SAFETENSORS_WEIGHTS_NAME}" for part in ("mapper", "emotion_space")))
+
+
 def networks_seen(settings: Settings, attributes: bool = True) -> dict[str, str]:
     """Return digests of the networks from which training learned about emotions. None of them may judge its images.
 
@@ -85,12 +92,13 @@ def networks_seen(settings: Settings, attributes: bool = True) -> dict[str, str]
     seen = {"models.backbone": weights_digest(settings.models.backbone)}
     if attributes and (settings.mapper.attribute_weight or settings.mapper.emotion_weight):
         seen["models.clip"] = weights_digest(settings.models.clip)
-    encoder, imported = settings.run / "training" / "emotion_space" / "encoder", settings.emotion_space.imported
+    imported = settings.emotion_space.imported
+    encoder = (imported or settings.run / "training" / "emotion_space") / "encoder"
     if imported:
         files = (read_json(imported / "summary.json") or {}).get("files", {})
         if attributes and settings.mapper.emotion_weight:
             seen |= {f"emotion_space.imported: {name}": digest for name, digest in files.items() if name.endswith(".pth")}
-    elif encoder.is_dir():
+    if encoder.is_dir():
         seen["the emotion encoder"] = weights_digest(str(encoder))
     return seen
 

@@ -13,10 +13,11 @@ def attribute_loss(texts: torch.Tensor, attributes: torch.Tensor, targets: torch
     """Return the cross-entropy (B,) of each image's attribute, by cosine similarity over `temperature`.
 
     texts: (B, d) projected text features of the prompts. attributes: (A, d) those of all attribute names. targets: (B,)
-    the rows of the right ones. The published loss has no temperature (1): with cosines in [-1, 1] it stays near ln A.
+    the rows of the right ones; -1, an attribute that is not among them, makes the loss 0.
+    The published loss has no temperature (1): with cosines in [-1, 1] it stays near ln A.
     """
     cosines = F.normalize(texts.float(), dim=1) @ F.normalize(attributes.float(), dim=1).T
-    return F.cross_entropy(cosines / temperature, targets, reduction="none")
+    return F.cross_entropy(cosines / temperature, targets, reduction="none", ignore_index=-1)
 
 
 def emotion_loss(texts: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,9 @@ emotion learns to leave content alone. The attribute loss has a temperature, and
 counts fully, whatever an attribute's emotion confidence. Timesteps are spread evenly over the items of an epoch. The last
 departure, and the backbone's own normalisation of the encoder's images, stay with config/emogen.yaml too.
 
+What can be checked without computing is checked first (training/early_checks.py). check=true stops there, and prints what
+the training would take.
+
 Data without attributes train with mapper.content_share=0, by the diffusion loss alone.
 """
 
@@ -26,73 +29,79 @@ read_settings(__name__, __doc__, *SECTIONS)
 from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch.utils.data import Dataset
 
-from config.data_settings import Data, Machine
 from config.errors import UserError
-from config.generation_settings import Caches
 from config.settings import Settings
 from emoset.balance import balance_recipe, read_balanced_set
 from emoset.reading import EmoSet, read_emoset
-from runtime.built_folder import check_ours, lock
+from runtime.built_folder import lock
+from runtime.checking import stops_here
 from runtime.hub import fingerprint, load_model
-from runtime.metrics import check_tracker
 from runtime.recipe import RECIPE, Recipe, digest, read_recipe
 from runtime.run_folder import is_first_process, log, open_run_folder
 from runtime.tensors import tensor_digest
 from training.accelerator import start_accelerator
 from training.attributes import AttributeTexts, alpha_of, attribute_texts, fit_emotion_classifier
 from training.caches import moments_of, pixels_of
+from training.early_checks import SD, WITHOUT_A_CHECKER, Checked, check_splits, check_training, share_of
+from training.emotion_encoder import EmotionEncoder
 from training.emotion_space import EmotionSpace
 from training.emotion_statistics import EmotionStatistics, build_emotion_space
-from training.imported_space import read_imported, read_imported_classifier, write_imported_confusability
+from training.imported_space import encode_imported, read_imported, read_imported_classifier, write_imported_confusability
 from training.mapper_data import MapperItems
 from training.mapper_training import MapperInputs, train_mapper
+from training.room import what_it_takes
 from training.shards import StandIns
 
 
 def main(settings: Settings) -> None:
-    check_tracker(settings.machine.tracker)
     folder = open_run_folder(settings, "training")
     for stage in (folder / "emotion_space", folder / "mapper"):
         read_recipe(stage / RECIPE)  # refuses what an earlier version wrote before anything is computed
-    check_ours(settings.run / "generator", "generator")
-    with lock(folder, wait=False) if is_first_process() else nullcontext():
-        train_mapper(settings, folder / "mapper", prepare(settings, folder))
+    rows = read_rows(settings.run / "balance" / "balanced.parquet", settings.mapper.content_share)
+    checked = check_training(settings, rows)
+    with lock(folder, wait=False) if is_first_process() and not settings.check else nullcontext():
+        inputs = prepare(settings, folder, rows, checked)
+        if inputs:
+            train_mapper(settings, folder / "mapper", inputs)
 
 
-def prepare(settings: Settings, folder: Path) -> MapperInputs:
-    """Run the stages before the mapper's training in `folder`; return what that takes."""
-    # 1. The images, and the balanced set drawn from them.
-    emoset, rows, drawn_by = read_images(settings, folder)
+def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Checked) -> MapperInputs | None:
+    """Run the stages before the mapper's training in `folder`; return what that takes, or None with check=true."""
+    # 1. The images, and what is known of the training before anything is computed.
+    emoset, drawn_by = read_images(settings, folder)
     taken = emoset.index["split"].isin(["train", "val"]) | emoset.index["image_id"].isin(rows["image_id"])
     index = emoset.index[taken].reset_index(drop=True)
+    in_set = index["image_id"].isin(rows["image_id"])
+    used = index[in_set].reset_index(drop=True)
+    if checked.encoder and not settings.emotion_space.imported:
+        check_splits(index, settings.data.taxonomy.emotions, share_of(settings.mapper).processes)
+    takes = what_it_takes(settings, checked, index, used, len(rows), share_of(settings.mapper), emoset.fingerprint)
+    if stops_here(settings, takes):
+        return None
     accelerator = start_accelerator(settings.mapper.mixed_precision, settings.mapper.gradient_accumulation)
     how = f"{accelerator.num_processes} processes ({accelerator.distributed_type.value}), {accelerator.device.type}"
     log.info(f"{len(rows):,} draws of {rows['image_id'].nunique():,} images; {how}")
 
     # 2. The emotion space.
-    statistics = make_emotion_space(settings, index, folder / "emotion_space", accelerator, emoset.fingerprint)
-    emotions = settings.data.taxonomy.emotions
+    emotions, of_data = settings.data.taxonomy.emotions, emoset.fingerprint
+    statistics = make_emotion_space(settings, index, folder / "emotion_space", accelerator, checked.encoder, of_data)
     space = EmotionSpace.of(statistics.mean, statistics.factor, emotions)
 
     # 3. The frozen models, and what they say of images and attributes.
     stable = load_stable_diffusion(settings.models.stable_diffusion, accelerator)
-    in_set = index["image_id"].isin(rows["image_id"])
-    used = index[in_set].reset_index(drop=True)
-    sections = settings.data, settings.caches, settings.machine
-    images = latents_or_pixels(used, stable.vae, *sections, settings.models.resolution, emoset.fingerprint)
-    imported, clip, cache = settings.emotion_space.imported, settings.models.clip, settings.data.cache
-    texts, classifier, alpha = None, None, np.zeros(len(rows))
-    if rows["attribute"].ne("").any():
-        texts = attribute_texts(sorted(rows["attribute"].unique()), clip, cache)
-        classifier = emotion_classifier(texts, statistics.confidence, emotions, imported)
-        alpha = alpha_of(rows, statistics.confidence, emotions, settings.mapper.alpha_threshold)
+    images = latents_or_pixels(settings, used, stable.vae, of_data)
+    texts, classifier = None, None
+    if checked.compares:
+        names = sorted(set(rows["attribute"]).union(checked.counted or []) - {""})
+        texts = attribute_texts(names, settings.models.clip, settings.data.cache)
+        classifier = emotion_classifier(texts, statistics.confidence, emotions, settings.emotion_space.imported)
+        texts = texts.only(checked.counted) if checked.counted else texts
 
     # 4. The items that the mapper is trained on.
     side = settings.models.resolution // stable.vae_scale_factor
@@ -103,10 +112,11 @@ def prepare(settings: Settings, folder: Path) -> MapperInputs:
         None if statistics.vectors is None else statistics.vectors[torch.tensor(in_set.tolist())],
         space,
         texts.names if texts else [],
-        alpha,
+        alpha_of(rows, statistics.confidence, emotions, settings.mapper.alpha_threshold),
         (stable.vae.config.latent_channels, side, side),
         settings.mapper.content_share,
         settings.seed,
+        settings.mapper.mirrored_vectors,
     )
     made_from = {
         "data set": emoset.fingerprint,
@@ -117,81 +127,97 @@ def prepare(settings: Settings, folder: Path) -> MapperInputs:
         "attribute texts": texts.key if texts else None,
         "emotion confidence": digest(statistics.confidence.to_csv(index=False)),
     }
-    if texts and imported:  # a fitted one follows from the texts and the confidence
+    if texts and settings.emotion_space.imported:  # a fitted one follows from the texts and the confidence
         made_from["emotion classifier"] = digest([part.tolist() for part in classifier])
     return MapperInputs(items, stable, texts, classifier, space, statistics.summary, accelerator, made_from)
 
 
-def read_images(settings: Settings, folder: Path) -> tuple[EmoSet, pd.DataFrame, Recipe]:
-    """Return the data set, the balanced set drawn from it, and the recipe by which it was drawn.
+def read_rows(path: Path, share: float) -> pd.DataFrame:
+    """Return the balanced set in a file.
 
-    Raises UserError where there is no balanced set, where it was drawn otherwise, and where prompts would name attributes
-    that the data do not have.
+    Raises UserError where there is none, or a share of the prompts would name attributes and it has none.
     """
-    data, share = settings.data, settings.mapper.content_share
-    path = settings.run / "balance" / "balanced.parquet"
     if not path.exists():
         raise UserError(
             f"{path} is not there; draw the balanced set first: training/dataset_balance.py with the same config"
         )
-    emoset = read_emoset(data, folder, settings.machine.processes)  # before torch starts its threads: it forks
-    recipe = balance_recipe(data, settings.balance, settings.seed, emoset.fingerprint)
-    made_from, rows, wrong = path.with_name(RECIPE), read_balanced_set(path), ""
-    if not made_from.is_file():
+    if not path.with_name(RECIPE).is_file():
         raise UserError(
             f"{path}: an earlier version of this project drew it; move it away, and run training/dataset_balance.py again"
         )
-    if not recipe.is_started(made_from):
-        wrong = f"was drawn otherwise ({recipe.changes(made_from)})"
-    elif rows is None or not recipe.is_finished(made_from):
-        wrong = "is damaged, or its drawing was interrupted"
-    if wrong:
-        raise UserError(f"{path}: {wrong}; run training/dataset_balance.py again with the same config")
+    rows = read_balanced_set(path)
+    if rows is None or rows.empty:
+        raise UserError(
+            f"{path}: is damaged, or its drawing was interrupted; run training/dataset_balance.py again with the same config"
+        )
     if share and not rows["attribute"].ne("").any():
         raise UserError(
             f"mapper.content_share: {share:g} of the prompts would name the image's attribute, and no image has one of "
             "data.kinds; set mapper.content_share=0"
         )
-    return emoset, rows, recipe
+    return rows
+
+
+def read_images(settings: Settings, folder: Path) -> tuple[EmoSet, Recipe]:
+    """Return the data set, and the recipe by which the balanced set was drawn from it.
+
+    Raises UserError where that was drawn otherwise.
+    """
+    # Before torch starts its threads: it forks.
+    emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
+    recipe = balance_recipe(settings.data, settings.balance, settings.seed, emoset.fingerprint)
+    path, wrong = settings.run / "balance" / "balanced.parquet", ""
+    made_from = path.with_name(RECIPE)
+    if not recipe.is_started(made_from):
+        wrong = f"was drawn otherwise ({recipe.changes(made_from)})"
+    elif not recipe.is_finished(made_from):
+        wrong = "is damaged, or its drawing was interrupted"
+    if wrong:
+        raise UserError(f"{path}: {wrong}; run training/dataset_balance.py again with the same config")
+    return emoset, recipe
 
 
 def make_emotion_space(
-    settings: Settings, index: pd.DataFrame, folder: Path, accelerator: Accelerator, data_fingerprint: str
+    settings: Settings,
+    index: pd.DataFrame,
+    folder: Path,
+    accelerator: Accelerator,
+    encoder: EmotionEncoder | None,
+    data_fingerprint: str,
 ) -> EmotionStatistics:
-    """Train the emotion encoder on the images of `index`, or read the emotion space that was imported."""
-    data, space = settings.data, settings.emotion_space
-    if not space.imported:
-        shorter_side = round(space.image_size * 8 / 7)
+    """Train the emotion encoder on the images of `index`, or read the emotion space that was imported.
+
+    encoder: the imported one, where there is one.
+    """
+    data, imported, loaders = settings.data, settings.emotion_space.imported, settings.machine.loaders
+    emotions, pixels = data.taxonomy.emotions, None
+    if encoder:
+        size = encoder.sizes["image_size"]
         sections = data, settings.caches, settings.machine
-        pixels = StandIns(pixels_of(index, *sections, space.image_size, shorter_side, data_fingerprint), index)
+        pixels = StandIns(pixels_of(index, *sections, size, round(size * 8 / 7), data_fingerprint), index)
+    if not imported:
         return build_emotion_space(settings, index, pixels, folder, accelerator, data_fingerprint)
-    statistics = read_imported(space.imported, index, data.taxonomy.emotions, data.kinds)
+    encoded = encode_imported(encoder, index, pixels, folder, accelerator, loaders, data_fingerprint) if encoder else None
+    statistics = read_imported(imported, index, emotions, data.kinds, encoded)
     if accelerator.is_main_process:
-        write_imported_confusability(folder, statistics.mean, data.taxonomy.emotions)
+        write_imported_confusability(folder, statistics.mean, emotions)
     return statistics
 
 
 def load_stable_diffusion(name: str, accelerator: Accelerator) -> StableDiffusionPipeline:
     """Return models.stable_diffusion, which is `name`, in float32 on the accelerator's device."""
-    options = dict(safety_checker=None, requires_safety_checker=False, dtype=torch.float32)
-    stable = load_model(StableDiffusionPipeline, name, "models.stable_diffusion", **options)
+    stable = load_model(StableDiffusionPipeline, name, SD, dtype=torch.float32, **WITHOUT_A_CHECKER)
     stable.to(accelerator.device).vae.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
     return stable
 
 
-def latents_or_pixels(
-    index: pd.DataFrame,
-    vae: AutoencoderKL,
-    data: Data,
-    caches: Caches,
-    machine: Machine,
-    size: int,
-    data_fingerprint: str,
-) -> Dataset:
-    """Return the VAE's moments by row of `index`, from a cache; or, without caches.use, the images. size: in pixels."""
-    if caches.use:
-        return moments_of(index, vae, data, caches, machine, size, data_fingerprint)
-    return pixels_of(index, data, caches, machine, size, None, data_fingerprint)
+def latents_or_pixels(settings: Settings, index: pd.DataFrame, vae: AutoencoderKL, data_fingerprint: str) -> Dataset:
+    """Return the VAE's moments by row of `index`, from a cache; or, without caches.use, the images."""
+    sections = settings.data, settings.caches, settings.machine
+    size, squeeze = settings.models.resolution, settings.mapper.resize == "squeeze"
+    if settings.caches.use:
+        return moments_of(index, vae, *sections, size, data_fingerprint, squeeze)
+    return pixels_of(index, *sections, size, None, data_fingerprint, squeeze)
 
 
 def emotion_classifier(

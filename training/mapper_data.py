@@ -25,7 +25,7 @@ class Batch:
 
     latents: (B, C, h, w) scaled; or, without a cache, None, and pixels (B, 3, H, W) uint8, posterior_noise (B, C, h, w).
     noise: (B, C, h, w). timesteps: (B,). vectors: (B, dimension) emotion vectors. prompts: with a placeholder each.
-    attributes: (B,) rows of attribute names, zeros where there are none. emotions: (B,) labels.
+    attributes: (B,) rows of the attributes that the attribute loss compares, -1 for any other. emotions: (B,) labels.
     alpha: (B,) emotion confidences.
     """
 
@@ -59,22 +59,25 @@ class MapperItems(Dataset):
         latent_shape: tuple[int, int, int],
         content_share: float,
         seed: int,
+        mirrored_vectors: bool = True,
     ):
         """rows: the balanced set.
 
         images[i]: the moments, or the pixels, of image_ids[i] (training/caches.py).
         vectors: (images, 2, dimension), each image's own emotion vector and that of its mirror image; None: vectors are
-        drawn from the emotion's Gaussian in `space` instead. names: all attributes; empty where the rows have
-        none. alpha: (rows,) emotion confidences. latent_shape: (C, h, w).
+        drawn from the emotion's Gaussian in `space` instead. names: the attributes that the attribute loss compares.
+        alpha: (rows,) emotion confidences. latent_shape: (C, h, w). mirrored_vectors: a mirrored image has the vector of its
+        mirror image, and else its own.
         """
         place = {image_id: number for number, image_id in enumerate(image_ids)}
         self.images, self.vectors, self.space = images, vectors, space
         self.alpha, self.latent_shape, self.content_share, self.seed = alpha, latent_shape, content_share, seed
         self.image_of_row = [place[image_id] for image_id in rows["image_id"]]
         self.emotions = [space.emotions.index(emotion) for emotion in rows["emotion"]]
-        row_of = {name: number for number, name in enumerate(names)} or {"": 0}
-        self.attributes = [row_of[attribute] for attribute in rows["attribute"]]
-        self.names = names
+        row_of = {name: number for number, name in enumerate(names)}
+        self.attributes = rows["attribute"].tolist()
+        self.targets = [row_of.get(attribute, -1) for attribute in self.attributes]
+        self.names, self.mirrored_vectors = names, mirrored_vectors
 
     def __len__(self) -> int:
         return len(self.emotions)
@@ -100,13 +103,13 @@ class MapperItems(Dataset):
         posterior_noise, noise = torch.randn((2, *self.latent_shape), generator=generator)
         rows = ((row + turn) % len(self) for turn in range(len(self)))  # an image that broke gives way to the next draw
         row, item = first_whole(rows, lambda row: self.images[self.image_of_row[row]])
-        emotion, image, attribute = self.emotions[row], self.image_of_row[row], self.attributes[row]
+        emotion, image = self.emotions[row], self.image_of_row[row]
         if names_content or self.vectors is None:
             # Not the image's own vector: what the words say must not have to be said by the emotion as well.
             weights = torch.eye(len(self.space.emotions))[emotion][None]
             vector = self.space.sample(weights, torch.randn((1, self.space.config.dimension), generator=generator))[0]
         else:
-            vector = self.vectors[image, mirrored]
+            vector = self.vectors[image, mirrored if self.mirrored_vectors else 0]
         if "mean" in item:
             seen = {"latents": item["mean"][mirrored].float() + item["std"][mirrored].float() * posterior_noise}
         else:
@@ -116,8 +119,8 @@ class MapperItems(Dataset):
             "noise": noise,
             "timesteps": torch.tensor(self.timestep(epoch, position), dtype=torch.float64),
             "vectors": vector,
-            "prompt": CONTENT_PROMPT.format(self.names[attribute]) if names_content else PLACEHOLDER,
-            "attributes": torch.tensor(attribute),
+            "prompt": CONTENT_PROMPT.format(self.attributes[row]) if names_content else PLACEHOLDER,
+            "attributes": torch.tensor(self.targets[row]),
             "emotions": torch.tensor(emotion),
             "alpha": torch.tensor(0.0 if names_content else self.alpha[row], dtype=torch.float32),
         }

@@ -1,7 +1,6 @@
 """The training of the mapper, from the frozen models to the generator's folder."""
 
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -13,12 +12,11 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch.nn import Parameter
 
-from config.errors import UserError
 from config.generation_settings import Mapper
 from config.section import relative_to_root
 from config.settings import Settings
-from runtime.built_folder import check_ours, is_built
-from runtime.hub import check_repository, fingerprints, upload
+from runtime.built_folder import is_built
+from runtime.hub import fingerprints, upload
 from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import log, progress
 from runtime.seeds import derived_seed
@@ -26,8 +24,9 @@ from runtime.stage import open_stage
 from runtime.stopping import finishing_updates, stop, stop_is_asked
 from training.accelerator import is_deepspeed, is_zero3, prepare_module
 from training.attributes import AttributeTexts
+from training.early_checks import updates_of
 from training.emotion_space import EmotionSpace
-from training.generator_folder import save_generator
+from training.generator_folder import is_whole, save_generator
 from training.mapper import EmotionMapper
 from training.mapper_checkpoints import load_checkpoint, save_checkpoint
 from training.mapper_data import MapperItems, Share, batches
@@ -62,16 +61,16 @@ class MapperInputs:
 def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None:
     """Train the mapper, with its checkpoints, curves and samples in `folder`, and write `<run>/generator/`.
 
-    Raises UserError where an epoch has fewer images than an update takes, or the CLIP does not fit Stable Diffusion.
+    Raises UserError where an epoch has fewer images than an update takes.
     """
     options, result, size = settings.mapper, settings.run / "generator", settings.models.resolution
     items, stable, accelerator = inputs.items, inputs.stable, inputs.accelerator
     share = Share(options.batch_size, options.gradient_accumulation, accelerator.num_processes, accelerator.process_index)
-    steps = _steps(options, len(items), share)
-    _check(options, result, inputs)
+    steps = updates_of(options, len(items), share)
+    log.info(f"mapper: {steps:,} updates of {share.total} images, {len(items) // share.total:,} to an epoch")
     hashes = fingerprints(stable.unet, stable.text_encoder)
     recipe = _recipe(options, settings.seed, size, share, hashes, inputs)
-    if open_stage(folder, recipe) and is_built(result, replace(recipe, what="generator")):
+    if open_stage(folder, recipe) and is_built(result, replace(recipe, what="generator")) and is_whole(result):
         log.info("mapper: trained before, and nothing has changed")
         if options.push_to_hub and accelerator.is_main_process:
             upload(result, options.push_to_hub)
@@ -81,7 +80,7 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
     module = _new_module(options, settings.seed, inputs)
     weights = module.trained_weights()
     optimizer = torch.optim.AdamW(weights.values(), options.learning_rate, weight_decay=options.weight_decay, fused=True)
-    prepared, optimizer = prepare_module(accelerator, module, optimizer, share, options.max_gradient_norm)
+    prepared, optimizer = prepare_module(accelerator, module, optimizer, share, options.max_gradient_norm or 0.0)
     average = {name: weight.detach().clone() for name, weight in weights.items()} if options.ema else {}
     resumed = load_checkpoint(folder / "checkpoints", accelerator, prepared, optimizer, average)
     # terms: the sum of the losses since the update after which they were logged
@@ -108,13 +107,13 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
                 with accelerator.accumulate(prepared):
                     losses = prepared(batch)
                     accelerator.backward(losses["loss"])
-                    if accelerator.sync_gradients:
+                    if accelerator.sync_gradients and options.max_gradient_norm:
                         accelerator.clip_grad_norm_(weights.values(), options.max_gradient_norm)
                     optimizer.step()
                     optimizer.zero_grad()
                 terms = terms + torch.stack([value.detach().float() for value in losses.values()])
             for name, value in average.items():
-                value.lerp_(weights[name].detach(), 1 - options.ema)
+                value.lerp_(weights[name].detach(), 1 - decay_at(step, options.ema))
             done = step + 1
             if bar:
                 bar.update(share.total)
@@ -158,6 +157,14 @@ def rate_at(step: int, steps: int, warmup: int, schedule: str) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, steps - warmup)) if schedule == "cosine" else 1.0
 
 
+def decay_at(step: int, decay: float) -> float:
+    """Return the decay of the moving average at update `step` (from 0): it starts low, to forget the initial weights.
+
+    It is (1 + step) / (10 + step) up to `decay`, and 0 at first, as that of diffusers' EMAModel.
+    """
+    return min(decay, (1 + step) / (10 + step)) if step else 0.0
+
+
 @contextmanager
 def whole(weights: dict[str, Parameter], average: dict[str, torch.Tensor], accelerator: Accelerator) -> Iterator[None]:
     """Let the trained weights be whole on every process, and be their moving average where there is one."""
@@ -175,31 +182,6 @@ def whole(weights: dict[str, Parameter], average: dict[str, torch.Tensor], accel
         finally:
             for name, value in own.items():
                 weights[name].copy_(value)
-
-
-def _steps(options: Mapper, rows: int, share: Share) -> int:
-    """Return the number of updates; raises UserError where an epoch has not enough images for one."""
-    per_epoch = rows // share.total
-    if not per_epoch:
-        raise UserError(
-            f"mapper.batch_size: an update takes {share.total} images ({share.batch_size} x {share.accumulation} accumulated"
-            f" x {share.processes} processes), the balanced set has {rows}; lower one of these"
-        )
-    steps = min(options.epochs * per_epoch, options.max_train_steps or sys.maxsize)
-    log.info(f"mapper: {steps:,} updates of {share.total} images, {per_epoch:,} to an epoch")
-    return steps
-
-
-def _check(options: Mapper, result: Path, inputs: MapperInputs) -> None:
-    """Raise UserError for what would end hours of training, or would end it where an older one has been moved aside."""
-    own = inputs.stable.text_encoder.config.hidden_size
-    if inputs.texts and (clip := inputs.texts.projection.shape[1]) != own:
-        raise UserError(f"models.clip: its text tower is {clip} wide, Stable Diffusion's {own}")
-    if options.ema and is_deepspeed(inputs.accelerator):
-        raise UserError("mapper.ema: not under DeepSpeed, which keeps weights in half precision or shared out; use null")
-    check_ours(result, "generator")
-    if options.push_to_hub and inputs.accelerator.is_main_process:
-        check_repository(options.push_to_hub, "mapper.push_to_hub")
 
 
 def _say_what_is_left_out(options: Mapper, inputs: MapperInputs) -> None:
@@ -232,7 +214,7 @@ def _recipe(options: Mapper, seed: int, resolution: int, share: Share, base: lis
     """
     accelerator = inputs.accelerator
     own = {"seed": seed, "models.resolution": resolution}
-    own |= settings_of("mapper", options, WATCHING | IN_BATCH)
+    own |= settings_of("mapper", options, WATCHING | IN_BATCH | {"attributes"})  # the list is part of the attribute texts
     own |= {"mapper.mixed_precision": accelerator.mixed_precision, "batch of all processes": share.total}
     stable = inputs.stable
     schedule = {name: value for name, value in stable.scheduler.config.items() if not name.startswith("_")}

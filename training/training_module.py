@@ -20,8 +20,8 @@ from training.mapper_data import Batch
 class TrainingModule(nn.Module):
     """Computes the losses of a batch. Only the mapper, and LoRA if there is any, have gradients of weights.
 
-    texts and classifier (weight (K, d), bias (K,) of emotions on text features) are None where the data have no attributes:
-    the loss is then the diffusion loss alone.
+    texts and classifier (weight (K, d), bias (K,) of emotions on text features) are None where neither the attribute nor the
+    emotion loss counts: the loss is then the diffusion loss alone.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class TrainingModule(nn.Module):
         self.unet = unet.requires_grad_(False).eval()
         self.schedule, self.settings = schedule, settings
         if settings.lora_rank:
-            targets = [f"attn2.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0")]
+            targets = [*lora_layers(self.unet)]
             config = LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_rank, target_modules=targets)
             self.unet.add_adapter(config, adapter_name=LORA)
             for weight in self.unet.parameters():
@@ -72,12 +72,12 @@ class TrainingModule(nn.Module):
             target = batch.noise
         with torch.autocast(device.type, enabled=False):  # a temperature makes rounding errors large
             diffusion = diffusion_loss(predicted, target)
-            if not self.constants:
-                return {"loss": diffusion.mean(), "diffusion": diffusion.detach().float().mean()}
-            attribute, emotion = self._text_losses(states, batch)
+            attribute, emotion = self._text_losses(states, batch) if self.constants else (0.0, 0.0)
         weights = settings.attribute_weight, settings.emotion_weight, settings.alpha_discount
         loss = total_loss(diffusion, attribute, emotion, batch.alpha, *weights)
-        terms = dict(diffusion=diffusion, attribute=attribute, emotion=emotion, alpha=batch.alpha)
+        terms = {"diffusion": diffusion}
+        if self.constants:
+            terms |= {"attribute": attribute, "emotion": emotion, "alpha": batch.alpha}
         return {"loss": loss.mean()} | {name: term.detach().float().mean() for name, term in terms.items()}
 
     def _text_losses(self, states: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,6 +91,12 @@ class TrainingModule(nn.Module):
     def trained_weights(self) -> dict[str, nn.Parameter]:
         """Return the parameters that are trained, by name."""
         return {name: weight for name, weight in self.named_parameters() if weight.requires_grad}
+
+
+def lora_layers(unet: UNet2DConditionModel) -> dict[str, nn.Linear]:
+    """Return the layers of the U-Net that LoRA acts on, by name: those of its cross-attention."""
+    ends = tuple(f"attn2.{name}" for name in ("to_q", "to_k", "to_v", "to_out.0"))
+    return {name: layer for name, layer in unet.named_modules() if name.endswith(ends)}
 
 
 @torch.no_grad()

@@ -1,8 +1,25 @@
-import diffusers
-import transformers
-from huggingface_hub.utils import are_progress_bars_disabled
+import re
+import shutil
+from pathlib import Path
 
-from runtime.hub import hide_loading
+import diffusers
+import pytest
+import torch
+import transformers
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from huggingface_hub.utils import are_progress_bars_disabled
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, CLIPModel, CLIPTokenizer, ResNetModel
+
+from config.errors import UserError
+from config.section import ROOT
+from runtime.hub import check_pipeline, hide_loading, load_model
+from runtime.tensors import read_tensors
+
+MODELS = ROOT / "demo" / "models"
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'6' * 64}\nsize 108913577\n"
+WEIGHTS = {part: f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae")}
+WEIGHTS["text_encoder"] = "text_encoder/model.safetensors"
 
 
 def test_a_download_shows_its_bar_and_loading_does_not():
@@ -10,3 +27,131 @@ def test_a_download_shows_its_bar_and_loading_does_not():
     assert not transformers.utils.logging.is_progress_bar_enabled()
     assert not diffusers.utils.logging.is_progress_bar_enabled()
     assert not are_progress_bars_disabled()
+
+
+@pytest.fixture
+def stable(tmp_path) -> Path:
+    return Path(shutil.copytree(MODELS / "stable_diffusion", tmp_path / "stable"))
+
+
+def load_stable(folder: Path) -> StableDiffusionPipeline:
+    options = dict(safety_checker=None, requires_safety_checker=False, dtype=torch.float32)
+    return load_model(StableDiffusionPipeline, str(folder), "models.stable_diffusion", **options)
+
+
+def refused(kind, folder: Path, **options) -> str:
+    """The one line with which a model is refused."""
+    with pytest.raises(UserError) as error:
+        load_stable(folder) if kind is StableDiffusionPipeline else load_model(kind, str(folder), "models.it", **options)
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.startswith("models.")
+    assert str(folder) in message
+    assert "neither a folder" not in message
+    return message
+
+
+def without(path: Path, count: int) -> None:
+    weights = load_file(path)
+    save_file({name: weights[name] for name in sorted(weights)[count:]}, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_a_part_of_a_pipeline_that_lacks_weights_is_named(part, stable):
+    first = sorted(load_file(stable / WEIGHTS[part]))[:5]
+    without(stable / WEIGHTS[part], 5)
+    message = refused(StableDiffusionPipeline, stable)
+    assert message.endswith(f"it lacks the weights {', '.join(first[:3])} and 2 more")
+    assert f"{stable}/{part}" in message
+
+
+def test_a_model_that_lacks_weights_is_named_whatever_its_library(stable, tmp_path):
+    without(stable / WEIGHTS["unet"], 1)
+    assert "is no whole UNet2DConditionModel: it lacks the weights conv_in.bias" in refused(
+        UNet2DConditionModel, stable / "unet"
+    )
+    shutil.copytree(MODELS / "clip", tmp_path / "clip")
+    without(tmp_path / "clip/model.safetensors", 1)
+    assert refused(CLIPModel, tmp_path / "clip").endswith("is no whole CLIPModel: it lacks the weights logit_scale")
+    assert load_model(CLIPModel, str(tmp_path / "clip"), "models.it", added=["logit_"], device_map="meta")
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_weights_of_another_shape_are_named(part, stable):
+    weights = load_file(stable / WEIGHTS[part])
+    name = min(weights)
+    shape = " x ".join(map(str, weights[name].shape))
+    save_file(weights | {name: torch.zeros(3, 5)}, stable / WEIGHTS[part], {"format": "pt"})
+    assert refused(StableDiffusionPipeline, stable).endswith(
+        f"its weights have other shapes: {name} 3 x 5 instead of {shape}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        *((WEIGHTS[part], cut, rf"{part}.*safetensors is damaged") for part in WEIGHTS for cut in (b"", b"\x99" * 99)),
+        *((WEIGHTS[part], None, rf"{part}.*(o file named|cannot be loaded)") for part in WEIGHTS),
+        *((file, POINTER.encode(), rf"{file} is a Git LFS pointer to 108,913,577 bytes.*`git lfs pull`") for file in
+          [*WEIGHTS.values(), "tokenizer/tokenizer.json", "model_index.json"]),
+        *((file, b"{", rf"{file.rpartition('/')[2]} is damaged") for file in
+          ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json", "tokenizer/tokenizer.json"]),
+        ("model_index.json", None, "no file named model_index.json"),
+        ("tokenizer/tokenizer.json", None, "tokenizer' holds no tokenizer: no "),
+        ("vae", None, "it lacks the folder vae"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_pipelines_folder_is_told(file, content, told, stable):
+    path = stable / file
+    if content is not None:
+        path.write_bytes(content)
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    assert re.search(told, refused(StableDiffusionPipeline, stable))
+
+
+def test_a_folder_of_half_precision_variants_is_read(stable):
+    whole = load_stable(stable)
+    for path in [*stable.rglob("*.safetensors")]:
+        path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
+    again = load_stable(stable)
+    for part in WEIGHTS:
+        weights = getattr(again, part).state_dict()
+        assert all(torch.equal(weight, weights[name]) for name, weight in getattr(whole, part).state_dict().items())
+        assert load_model(AutoModel if part == "text_encoder" else type(getattr(again, part)), str(stable / part), "it")
+
+
+def test_a_single_file_is_refused_with_the_way_to_convert_it():
+    file = MODELS / "clip/model.safetensors"
+    assert "P.from_single_file(" in refused(StableDiffusionPipeline, file)
+    assert refused(CLIPModel, file).endswith("is a file; name the folder of the model")
+
+
+def test_a_model_of_another_kind_is_told_as_one():
+    assert refused(CLIPModel, MODELS / "backbone").endswith("is a model of the kind resnet, and clip is needed")
+    assert refused(ResNetModel, MODELS / "clip").endswith("is a model of the kind clip, and resnet is needed")
+    assert "holds no tokenizer: no merges.txt" in refused(CLIPTokenizer, MODELS / "backbone")
+    assert "no file named model_index.json" in refused(StableDiffusionPipeline, MODELS / "clip")
+
+
+@pytest.mark.parametrize("name", ["/no/where", "no such name", "somebody/no-such-model"])
+@pytest.mark.parametrize("kind", [CLIPModel, StableDiffusionPipeline])
+def test_what_is_neither_here_nor_on_the_hub_is_told_as_that(kind, name, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="is neither a folder with such a model nor a name on the Hub") as error:
+        load_model(kind, name, "models.it")
+    assert "\n" not in str(error.value)
+
+
+def test_a_check_reads_no_numbers():
+    folder, parts = check_pipeline(StableDiffusionPipeline, str(MODELS / "stable_diffusion"), "it", safety_checker=None)
+    assert folder == MODELS / "stable_diffusion"
+    assert {name: part.device.type for name, part in parts.items()} == dict.fromkeys(WEIGHTS, "meta")
+
+
+def test_a_pointer_in_the_place_of_tensors_is_told(tmp_path):
+    (tmp_path / "best.pth").write_text(POINTER)
+    with pytest.raises(UserError, match=r"it: best\.pth is a Git LFS pointer to 108,913,577 bytes.*`git lfs pull`"):
+        read_tensors(tmp_path / "best.pth", dict, "it")

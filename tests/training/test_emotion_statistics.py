@@ -179,3 +179,17 @@ def test_killed_while_it_writes_the_next_run_finishes_without_training_again(bui
     assert build().summary["best_epoch"] in (1, 2)
     assert (tmp_path / "space/encoder/model.safetensors").stat().st_mtime_ns == before
     assert json.loads((tmp_path / "space/summary.json").read_text())["seed"] == 0
+
+
+def test_a_damaged_file_is_made_again(build, tmp_path):
+    first, folder = build(), tmp_path / "space"
+    for number, name in enumerate(("emotion_confidence.csv", "vectors.safetensors", "emotion_space.png", "summary.json")):
+        content = (folder / name).read_bytes()
+        spoilt = bytearray(content)
+        spoilt[-len(content) // 2] ^= 1
+        (folder / name).unlink()  # what is read from it is mapped
+        (folder / name).write_bytes(bytes(spoilt) if number % 2 else b"")
+        again = build()
+        assert (folder / name).read_bytes() == content
+        assert torch.equal(again.vectors, first.vectors)
+        pd.testing.assert_frame_equal(again.confidence, first.confidence)

@@ -261,8 +261,10 @@ def test_the_moving_average_is_what_is_saved(run):
     steps = sorted((folder / "training/mapper/checkpoints").iterdir())
     averages = [load_file(step / "average.safetensors")["mapper.layers.0.weight"] for step in steps]
     trained = [load_file(step / "weights.safetensors")["mapper.layers.0.weight"] for step in steps]
-    for before, after, weight in zip(averages, averages[1:], trained[1:], strict=False):
-        assert torch.allclose(after, 0.75 * before + 0.25 * weight, atol=1e-7)
+    assert torch.equal(averages[0], trained[0])  # and not what the weights were before training
+    for step, (before, after, weight) in enumerate(zip(averages, averages[1:], trained[1:], strict=False), 1):
+        kept = min(0.75, (1 + step) / (10 + step))  # as diffusers' EMAModel warms up
+        assert torch.allclose(after, kept * before + (1 - kept) * weight, atol=1e-7)
     assert torch.equal(weights(folder)["layers.0.weight"], averages[-1])
     assert not torch.equal(trained[-1], averages[-1])
 
@@ -362,3 +364,17 @@ def test_a_repository_that_cannot_be_uploaded_to_is_refused_before_training(run,
     with pytest.raises(UserError, match=r"mapper\.push_to_hub: 'no such name' cannot be uploaded to"):
         run("shared", mapper__push_to_hub="no such name")
     assert not (tmp_path / "shared/training/mapper/metrics.jsonl").exists()
+
+
+def test_a_damaged_generator_is_written_again_and_damaged_texts_too(run, prepared):
+    folder = run("spoilt")
+    before = {name: weight.clone() for name, weight in weights(folder).items()}
+    result = folder / "generator/mapper" / SAFETENSORS_WEIGHTS_NAME
+    for path in [result, *Path(prepared["data.cache"]).glob("attribute-texts-*")]:
+        content = path.read_bytes()
+        path.unlink()  # what is read from it is mapped
+        path.write_bytes(b"" if path == result else content[:100])
+    (folder / "training/mapper/metrics.jsonl").write_text("")
+    run("spoilt")
+    assert all(torch.equal(before[name], weight) for name, weight in weights(folder).items())
+    assert resumed_after(folder) == ["4"]

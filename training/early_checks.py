@@ -1,0 +1,183 @@
+"""What training/main.py checks before it reads an image: the settings, the models by their configs and files, and the room.
+
+A model is made without its numbers, on the meta device, and its files are looked at. Of the two text encoders alone, where
+they are compared, the numbers are read. That takes seconds; what follows takes hours.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffusers
+import pandas as pd
+import torch
+import transformers
+from accelerate.utils import parse_flag_from_env
+from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextModel
+
+from config.errors import UserError
+from config.generation_settings import Mapper
+from config.settings import Settings
+from emoset.reading import read_vocabulary
+from runtime.built_folder import check_ours
+from runtime.hub import check_pipeline, check_repository, hide_loading, load_model
+from runtime.metrics import check_tracker
+from runtime.run_folder import is_first_process
+from training.attributes import check_clip, load_tokenizer, read_attribute_list
+from training.emotion_encoder import EmotionEncoder, new_encoder
+from training.imported_space import check_imported
+from training.mapper_data import Share
+from training.training_module import lora_layers
+
+SD = "models.stable_diffusion"
+WITHOUT_A_CHECKER = dict(safety_checker=None, requires_safety_checker=False)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks have found out.
+
+    folder: Stable Diffusion's. vae, unet, text_encoder: without numbers. dimension: of an emotion vector. encoder: without
+    numbers, or an imported one; None where no images are encoded.
+    counted: the attributes of the attribute loss; None: all. compares: whether the attribute or the emotion loss counts.
+    """
+
+    folder: Path
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    dimension: int
+    encoder: EmotionEncoder | None
+    counted: list[str] | None
+    compares: bool
+
+
+def check_training(settings: Settings, rows: pd.DataFrame) -> Checked:
+    """Raise UserError for whatever would end the training of `settings` on the balanced set `rows` later on."""
+    options, space, emotions = settings.mapper, settings.emotion_space, settings.data.taxonomy.emotions
+    hide_loading(transformers, diffusers)
+    check_tracker(settings.machine.tracker)
+    check_ours(settings.run / "generator", "generator")
+    _check_launch(options)
+    updates_of(options, len(rows), share_of(options))
+    compares = bool(rows["attribute"].ne("").any() and (options.attribute_weight or options.emotion_weight))
+    counted = None
+    if options.attributes:
+        vocabulary = read_vocabulary(settings.data.emoset, emotions)
+        counted = read_attribute_list(options.attributes, set().union(*(vocabulary[kind] for kind in settings.data.kinds)))
+    with one_thread():
+        folder, parts = check_stable_diffusion(settings.models.stable_diffusion, settings.models.resolution)
+        if options.lora_rank and not lora_layers(parts["unet"]):
+            raise UserError(f"mapper.lora_rank: the U-Net of {SD} has no cross-attention for LoRA to act on; set it to 0")
+        if space.imported:
+            dimension, encoder = check_imported(space.imported, emotions)
+        else:
+            dimension = space.dimension
+            encoder = new_encoder(settings.models.backbone, space, len(emotions), settings.seed, device="meta")
+        if compares:
+            check_clip(settings.models.clip, folder)
+    if options.push_to_hub and is_first_process() and not settings.check:
+        check_repository(options.push_to_hub, "mapper.push_to_hub")
+    return Checked(folder, parts["vae"], parts["unet"], parts["text_encoder"], dimension, encoder, counted, compares)
+
+
+def check_stable_diffusion(name: str, resolution: int) -> tuple[Path, dict[str, nn.Module]]:
+    """Return the folder of models.stable_diffusion and its models, without their numbers.
+
+    Raises UserError where it is no Stable Diffusion 1 or 2 for text alone, its parts do not fit each other, or it makes no
+    images of `resolution`.
+    """
+    folder, parts = check_pipeline(StableDiffusionPipeline, name, SD, **WITHOUT_A_CHECKER)
+
+    def need(fits: bool, what: str) -> None:
+        if not fits:
+            raise UserError(f"{SD}: {name!r} {what}; name a Stable Diffusion 1 or 2 that makes images from text")
+
+    need("text_encoder_2" not in parts, "has two text encoders, as Stable Diffusion XL does")
+    for part, kind in {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}.items():
+        found = type(parts[part]).__name__ if part in parts else "none"
+        need(isinstance(parts.get(part), kind), f"needs a {kind.__name__} as its {part} and has {found}")
+    unet, vae, text = parts["unet"].config, parts["vae"].config, parts["text_encoder"].config
+    channels, uses = vae.latent_channels, {9: ", as for inpainting", 8: ", as for editing images", 7: ", as for upscaling"}
+    use = uses.get(unet.in_channels, "")
+    need(unet.in_channels == channels, f"has a U-Net that takes {unet.in_channels} channels, its VAE has {channels}{use}")
+    need(unet.out_channels == channels, f"has a U-Net that gives {unet.out_channels} channels, its VAE has {channels}")
+    added = [key for key in ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim_type",
+                             "time_cond_proj_dim") if unet.get(key) is not None]  # fmt: skip
+    need(not added, f"has a U-Net that takes more than a text ({', '.join(added)})")
+    widths = unet.cross_attention_dim
+    widths = set(widths) if isinstance(widths, list | tuple) else {widths}
+    need(
+        widths == {text.hidden_size},
+        f"has a text encoder that is {text.hidden_size} wide, its U-Net takes {' and '.join(map(str, sorted(widths)))}",
+    )
+    load_tokenizer(str(folder / "tokenizer"), SD, text)
+    check_schedule(folder / "scheduler")
+    factor = 2 ** (len(vae.block_out_channels) - 1)
+    if resolution % factor:
+        raise UserError(
+            f"models.resolution: {resolution} is no multiple of {factor}, by which the VAE of {name!r} shrinks it"
+        )
+    return folder, parts
+
+
+def check_splits(index: pd.DataFrame, emotions: Sequence[str], processes: int) -> None:
+    """Raise UserError where the splits have too few images to train the emotion encoder, and a Gaussian for each emotion."""
+    for split in ("train", "val"):
+        if (images := int((index["split"] == split).sum())) < processes:
+            raise UserError(f"data.emoset: {images} images in the {split} split; the emotion encoder needs more")
+    counts = index.loc[index["split"] == "train", "emotion"].value_counts()
+    if few := [emotion for emotion in emotions if counts.get(emotion, 0) < 2]:
+        raise UserError(f"train split: fewer than two images of {', '.join(few)}; a Gaussian needs more: check data.emoset")
+
+
+def check_schedule(folder: Path) -> None:
+    """Raise UserError unless the U-Net predicts what the mapper's training compares: the noise, or the velocity."""
+    asked = load_model(DDPMScheduler, str(folder), SD).config.prediction_type
+    kind = DDPMScheduler.load_config(folder).get("_class_name", "")
+    if asked not in ("epsilon", "v_prediction") or kind.startswith(("FlowMatch", "EDM")):
+        raise UserError(
+            f"{SD}: its {folder.name}/scheduler_config.json says prediction_type {asked} of a {kind}, and the mapper is "
+            "trained on noise (epsilon) or velocity (v_prediction) alone; name another model"
+        )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in this thread alone: reading EmoSet forks, and a fork after threads have started may hang."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def share_of(options: Mapper) -> Share:
+    """Return how a batch is shared out, by the launcher's word: before the processes have met."""
+    processes, process = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    return Share(options.batch_size, options.gradient_accumulation, processes, process)
+
+
+def updates_of(options: Mapper, rows: int, share: Share) -> int:
+    """Return the number of updates; raises UserError where an epoch has not enough images for one."""
+    per_epoch = rows // share.total
+    if not per_epoch:
+        raise UserError(
+            f"mapper.batch_size: an update takes {share.total} images ({share.batch_size} x {share.accumulation} accumulated"
+            f" x {share.processes} processes), the balanced set has {rows}; lower one of these"
+        )
+    return min(options.epochs * per_epoch, options.max_train_steps or options.epochs * per_epoch)
+
+
+def _check_launch(options: Mapper) -> None:
+    """Raise UserError for what the way that the script was launched does not allow."""
+    precision = options.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise UserError("mapper.mixed_precision: fp16 needs a GPU; choose no or bf16")
+    if options.ema and parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+        raise UserError("mapper.ema: not under DeepSpeed, which keeps weights in half precision or shared out; use null")
