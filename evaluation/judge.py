@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from config.errors import UserError
 from config.evaluation_settings import Evaluate
-from evaluation.features import FeatureCache, Network
+from evaluation.features import FeatureCache, Network, seen_by_all
 from evaluation.networks import classifier, clip_network
 from runtime.files import read_json
 from runtime.hub import resolve_model, sha256, weights_digest
@@ -53,7 +53,8 @@ def fit_probe(clip: Network, train: pd.DataFrame, cache: FeatureCache) -> Logist
     The strength of its regularisation is scikit-learn's, on features of unit length times ten: nothing was tuned.
     """
     features = cache.features_of(clip, train, "CLIP of training images")
-    return LogisticRegression(max_iter=1000).fit(scaled(features), train["emotion"])
+    seen = seen_by_all(features)
+    return LogisticRegression(max_iter=1000).fit(scaled(features[seen]), train["emotion"][seen])
 
 
 def check_judge(evaluate: Evaluate, clip: str, generator: Path) -> str | None:
@@ -109,8 +110,11 @@ def _probe(clip: Network, train: pd.DataFrame, emotions: tuple[str, ...], cache:
     columns = [emotions.index(emotion) for emotion in probe.classes_]  # which scikit-learn sorts
 
     def judge(images, what):
+        features = cache.features_of(clip, images, what)
+        seen = seen_by_all(features)
         probabilities = np.zeros((len(images), len(emotions)))  # an emotion without training images has none
-        probabilities[:, columns] = probe.predict_proba(scaled(cache.features_of(clip, images, what)))
+        probabilities[~seen] = np.nan
+        probabilities[np.ix_(seen, columns)] = probe.predict_proba(scaled(features[seen]))
         return probabilities
 
     return judge
