@@ -31,8 +31,8 @@ def gaps(emotions: Iterable[str], names: tuple[str, ...], pairs: bool = True) ->
     found, there = [], counts[counts > 0]
     if missing:
         found.append(
-            f"no images of {', '.join(missing)}, so its means are over {len(there)} of {len(names)} emotions. Do not compare "
-            "them with the means of others"
+            f"no images of {', '.join(missing)}, so its means are over {len(there)} of {len(names)} emotions. Do not "
+            "compare them with the means of others"
         )
     if single and pairs:
         found.append(f"one image of {', '.join(single)}, which makes no pair, so LPIPS and Sem-D leave the emotion out")
@@ -45,7 +45,7 @@ def gaps(emotions: Iterable[str], names: tuple[str, ...], pairs: bool = True) ->
 
 
 def unknown_folders(root: Path, names: tuple[str, ...]) -> list[str]:
-    """Return in words which folders of images are not named like an emotion of `names`, with the emotion that may be meant."""
+    """Return in words which folders of images are not named like one of the emotions, and which one may be meant."""
     children = sorted(child.name for child in root.iterdir() if child.is_dir()) if root.is_dir() else []
     others = [child for child in children if child.lower() not in names and not child.startswith(".")]
     there = {child.lower() for child in children}

@@ -1,6 +1,7 @@
 """Measures how well vision-language models tell the emotion of images, beside a grey image and CLIP."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -84,7 +85,7 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
 
 def write_answers(folder: Path, row: str, answers: pd.DataFrame, taxonomy: Taxonomy) -> None:
     """Write a row's read answers and their confusion matrices into `folder`."""
-    write_atomically(folder / f"answers-{row}.parquet", answers.to_parquet)
+    write_atomically(folder / f"answers-{row}.parquet", partial(answers.to_parquet, write_page_checksum=True))
     for kind, counts in confusions(answers, taxonomy).items():
         write_atomically(folder / f"confusion-{kind}-{row}.csv", counts.to_csv)
 

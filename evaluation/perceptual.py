@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from hashlib import blake2b
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -14,8 +16,8 @@ from transformers import AutoImageProcessor, ResNetModel
 
 from config.errors import UserError
 from evaluation.features import BLANK, FeatureCache, image_or_none, image_states
+from runtime.files import write_atomically
 from runtime.hub import fingerprint, load_model
-from runtime.kept_batches import keep, kept_file
 from runtime.processes import start_process
 from runtime.recipe import RECIPE, Recipe, digest
 
@@ -75,8 +77,8 @@ class Lpips:
     def distances(self, images: pd.DataFrame, pairs: np.ndarray, published: bool = False) -> np.ndarray:
         """Return (P,) the LPIPS of pairs (P, 2) of row numbers of `images` (columns image_id, path).
 
-        It is NaN where an image cannot be read. Images are resized and cropped to the resolution, which changes nothing about
-        our generator's.
+        NaN: one of the two images cannot be read. Images are resized and cropped to the resolution, which changes nothing
+        about our generator's.
         published: hand over images as they are, unless the two differ in size or are too small for AlexNet, and numbers
         from 0 to 1 where the network expects -1 to 1.
         """
@@ -84,17 +86,20 @@ class Lpips:
         inputs = {"network": name, "images": digest(image_states(images)), "pairs": digest(pairs.tolist())}
         inputs["images are"] = "as they are, from 0 to 1" if published else f"{self.resolution} pixels, from -1 to 1"
         recipe = Recipe("LPIPS of pairs", {}, inputs)
-        path = self.cache.folder / recipe.key / "distances.npy"
-        if file := kept_file(path):
-            return np.load(file)
+        folder = self.cache.folder / recipe.key
+        for file in folder.glob("distances-*.npy"):
+            if file.stem.endswith(_digest(content := file.read_bytes())):  # else it is damaged
+                return np.load(BytesIO(content))
         size = 1 if published else self.cache.batch_size
         parts = np.array_split(pairs, -(-len(pairs) // size)) if len(pairs) else []
         found = np.concatenate([np.empty(0), *(self._distances_of(images, part, distance, published) for part in parts)])
         if np.isfinite(found).all():  # else an image that came back would not be seen the next time
-            path.parent.mkdir(parents=True, exist_ok=True)
-            recipe.start(path.parent / RECIPE)
-            keep(path, lambda beside: np.save(beside, found))
-            recipe.finish(path.parent / RECIPE)
+            np.save(content := BytesIO(), found)
+            folder.mkdir(parents=True, exist_ok=True)
+            recipe.start(folder / RECIPE)
+            file = folder / f"distances-{_digest(content.getvalue())}.npy"
+            write_atomically(file, lambda beside: beside.write_bytes(content.getvalue()))
+            recipe.finish(folder / RECIPE)
         return found
 
     def _distances_of(self, images: pd.DataFrame, pairs: np.ndarray, distance: Distance, published: bool) -> np.ndarray:
@@ -110,3 +115,7 @@ class Lpips:
             found = distance(*(side if published else side * 2 - 1 for side in pixels)).double().cpu().numpy()
         found[unreadable] = np.nan
         return found
+
+
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=8).hexdigest()

@@ -23,6 +23,7 @@ from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
 from evaluation.plots import lines
 from evaluation.report import main
 from evaluation.report_training import training_curves
+from evaluation.run_files import RunFiles
 from runtime.figures import Metric, of_share
 from understanding import kinds
 from understanding.scoring import figures, likelihood_columns, read_answers
@@ -208,7 +209,7 @@ def test_both_halves_are_shown(whole_run):
 def test_what_tells_whether_grpo_learns_is_plotted(tmp_path):
     numbers = {"entropy": 0.3, "frac_reward_zero_std": 0.5} | {f"accuracy/{each}": 0.25 for each in EMOTIONS}
     write_lines(tmp_path / "understanding/step_two/metrics.jsonl", [{"step": n} | numbers for n in (1, 2)])
-    plotted = {picture["caption"]: picture["alt"] for picture in training_curves(tmp_path, TAXONOMY)}
+    plotted = {picture["caption"]: picture["alt"] for picture in training_curves(RunFiles(tmp_path), TAXONOMY)}
     plots = ("entropy", "groups without variance", "accuracy, positive emotions", "accuracy, negative emotions")
     assert list(plotted) == [f"Step II: {plot}" for plot in plots]
     assert all(emotion in plotted["Step II: accuracy, positive emotions"] for emotion in TAXONOMY.sides["positive"])
