@@ -12,12 +12,15 @@ import pandas as pd
 UNEQUAL = 2  # times as many images of one emotion as of another, from which on the row is warned of
 
 
-def mark(emotions: Iterable[str], names: tuple[str, ...]) -> str | None:
-    """Return what marks a row whose images have these emotions, such as "7 of 8 emotions"; None where it needs no mark."""
+def mark(emotions: Iterable[str], names: tuple[str, ...], pairs: bool = True) -> str | None:
+    """Return what marks a row whose images have these emotions, such as "7 of 8 emotions"; None where it needs no mark.
+
+    pairs: whether figures compare two images of an emotion.
+    """
     counts = pd.Series(list(emotions)).value_counts()
     there, paired = (sum(counts.get(name, 0) >= least for name in names) for least in (1, 2))
     marks = [f"{there} of {len(names)} emotions"] if there < len(names) else []
-    marks += [f"pairs of {paired} of {len(names)} emotions"] if paired < there else []
+    marks += [f"pairs of {paired} of {len(names)} emotions"] if pairs and paired < there else []
     return ", ".join(marks) or None
 
 

@@ -18,7 +18,6 @@ from runtime.files import file_states
 from runtime.kept_batches import kept_batches
 from runtime.processes import start_process
 from runtime.recipe import Recipe, digest
-from runtime.run_folder import log
 
 SMALLEST = 4  # pixels of the shorter side; what is smaller shows nothing, and processors take its sides for channels
 LONGEST = 100  # times the shorter side; processors that resize that one make a giant of the longer
@@ -106,27 +105,9 @@ def seen_by_all(*features: Tensor | np.ndarray) -> np.ndarray:
     return np.logical_and.reduce([np.isfinite(np.asarray(each)).all(1) for each in features])
 
 
-def skipped_of(row: str, images: pd.DataFrame) -> dict[str, list[str]]:
-    """Return by the row the images (columns image_id, path) that are skipped, each with why, and log them."""
-    if images.empty:
-        return {}
-    images = images.drop_duplicates("image_id")
-    found = [f"{name} ({_reason(path)})" for name, path in zip(images["image_id"], images["path"], strict=True)]
-    log.info(f"{row}: {len(found):,} images are skipped: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}")
-    return {row: found}
-
-
 def image_states(images: pd.DataFrame) -> list[list]:
     """Return what tells the files of images (columns image_id, path) from others: id, size and time of writing."""
     return [[name, *_state(path)] for name, path in zip(images["image_id"], images["path"], strict=True)]
-
-
-def _reason(path: Path) -> str:
-    try:
-        measurable(path)
-    except ImageError as error:
-        return error.reason
-    return "could not be read while it was measured"
 
 
 def _state(path: Path) -> list[int]:

@@ -12,6 +12,7 @@ from config.settings import Settings
 from emoset.selection import equal_emotions, read_folder
 from evaluation import plans
 from evaluation.image_metrics import SAMPLES
+from evaluation.skipped import Skipped, left_out_of_folder
 from runtime.files import read_json
 from runtime.hub import load_model
 from runtime.processes import start_process
@@ -39,18 +40,21 @@ def generators_of(settings: Settings) -> dict[str, Path]:
 
 def images_of_methods(
     named: dict[str, Path], train: pd.DataFrame, folder: Path, settings: Settings
-) -> dict[str, pd.DataFrame]:
+) -> tuple[dict[str, pd.DataFrame], Skipped]:
     """Make every method's images below `folder`; return tables of them (plans.as_table) by row, transfer and fusion too.
+
+    Also which images of other methods reading has left out.
 
     train: the index of the training images, whose attributes one of the methods names.
     """
-    images, emotions, device = {}, settings.data.taxonomy.emotions, start_process().device
+    images, left_out, emotions, device = {}, {}, settings.data.taxonomy.emotions, start_process().device
     given = {
         row: read_folder(path, emotions, "evaluate.generators") for row, path in named.items() if not is_generator(path)
     }
     check_enough(given)
     for row, path in named.items():
         if row in given:
+            left_out |= left_out_of_folder(row, path, given[row], emotions)
             count = len(emotions) * settings.evaluate.generated
             images[row] = equal_emotions(given[row], count, settings.seed).reset_index(drop=True)
             continue
@@ -62,7 +66,7 @@ def images_of_methods(
             pipe = load_base(base, str(file), device)
             about = {name: about[name] for name in ("scheduler", "resolution", "dtype", "base_hashes")}
             images |= _make(pipe, about, _prompt_plans(train, settings), folder, settings.generate)
-    return images
+    return images, left_out
 
 
 def is_generator(folder: Path) -> bool:

@@ -20,13 +20,14 @@ from emoset.selection import equal_emotions
 from evaluation import networks
 from evaluation.columns import Comparison, Views, by_emotion, confusion
 from evaluation.completeness import by_warning, gaps, mark, unknown_folders
-from evaluation.features import FeatureCache, Network, feature_cache, image_or_none, seen_by_all, skipped_of
+from evaluation.features import FeatureCache, Network, feature_cache, image_or_none, seen_by_all
 from evaluation.generators import check_enough, generators_of, images_of_methods, is_generator
 from evaluation.image_metrics import too_few_for_fid
 from evaluation.judge import check_judge, load_judge
 from evaluation.metric_labels import generation_metrics, markdown_table, marked
 from evaluation.perceptual import Lpips, load_lpips
 from evaluation.plans import CURVES
+from evaluation.skipped import Skipped, left_out_of_data, skipped_of, together
 from evaluation.strength_and_weight import curve_gaps, strength_curve, weight_curve
 from runtime.files import write_atomically, write_json
 from runtime.hub import hide_loading
@@ -53,12 +54,13 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     hide_loading(diffusers)
 
     # 1. The images: the data set's, and those of every method. Networks come first, so that a missing one ends the run now.
-    train, real, reference, everything = images_of_emoset(settings, folder)
+    train, real, reference, everything, left_out = images_of_emoset(settings, folder)
     check_enough({"real": real})
     see = load_views(evaluate, clip, cache)
     judge = load_judge(evaluate.judge, clip, train, taxonomy.emotions, cache)
     load_lpips(evaluate.lpips_network)
-    images = images_of_methods(named, train, folder / "images", settings) | {"real": real}
+    images, others = images_of_methods(named, train, folder / "images", settings)
+    images, left_out = images | {"real": real}, left_out | others
     rows = [name for name in images if name not in CURVES]
 
     # 2. What the networks see in them, all processes together. What one of them cannot see is left out.
@@ -66,7 +68,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     views = {name: see(each, name) for name, each in images.items() if name != "fusion"}
     all_squeezed = {row: cache.features_of(squeezed, images[row], f"{row}, squeezed") for row in rows}
     judged = {name: judge(each, f"judging {name}") for name, each in images.items()}
-    skipped |= leave_out_unseen(images, views, all_squeezed, judged)
+    skipped = together(left_out, skipped | leave_out_unseen(images, views, all_squeezed, judged))
     check_enough({row: images[row] for row in rows})
 
     # 3. The figures, the rows shared out over the processes.
@@ -100,19 +102,23 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     return {"images": images, "judged": judged, "about": about, "figures": figures}
 
 
-def images_of_emoset(settings: Settings, folder: Path) -> tuple[pd.DataFrame, ...]:
+def images_of_emoset(settings: Settings, folder: Path) -> tuple:
     """Return tables of the data set's images: the training split, those measured as `real`, and the two references.
+
+    At last also which images reading has left out.
 
     `corrected` and `emogen` compare with these two. Problems of the data set go to problems.csv in `folder`.
     """
     evaluate, emotions, seed = settings.evaluate, settings.data.taxonomy.emotions, settings.seed
-    index = read_emoset(settings.data, folder, settings.machine.processes).index
+    emoset = read_emoset(settings.data, folder, settings.machine.processes)
+    index = emoset.index
     index["path"] = [settings.data.emoset / image for image in index["image"]]
     train, real = (index[index["split"] == split].reset_index(drop=True) for split in ("train", evaluate.split))
     real = equal_emotions(real, len(emotions) * evaluate.generated, seed).reset_index(drop=True)
     count = evaluate.reference
     everything = index if count is None else index.sample(min(count, len(index)), random_state=seed)
-    return train, real, equal_reference(train, emotions, count, seed), everything
+    reference = equal_reference(train, emotions, count, seed)
+    return train, real, reference, everything, left_out_of_data(emoset.problems)
 
 
 def equal_reference(train: pd.DataFrame, emotions: tuple[str, ...], count: int | None, seed: int) -> pd.DataFrame:
@@ -150,7 +156,7 @@ def load_comparison(
     train: pd.DataFrame,
     reference: pd.DataFrame,
     everything: pd.DataFrame,
-) -> tuple[Comparison, Network, dict[str, list[str]]]:
+) -> tuple[Comparison, Network, Skipped]:
     """Return what all methods are compared with, the network that sees images squeezed to squares, and what was skipped.
 
     train, reference, everything: as images_of_emoset returns them.
@@ -173,7 +179,7 @@ def load_comparison(
     return comparison, squeezed, skipped
 
 
-def leave_out_unseen(images: dict, views: dict[str, Views], squeezed: dict, judged: dict) -> dict[str, list[str]]:
+def leave_out_unseen(images: dict, views: dict[str, Views], squeezed: dict, judged: dict) -> Skipped:
     """Leave the images that some network cannot see out of all four, each by row; return them with why, by row."""
     skipped = {}
     for name in images:

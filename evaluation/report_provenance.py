@@ -80,7 +80,7 @@ def seconds(files: RunFiles, evaluated: dict[str, dict]) -> dict | None:
 def skipped(results: dict[str, dict]) -> dict | None:
     """Return a table of the images that no figure is about, because they could not be measured. results: by part."""
     rows = [
-        {"name": f"{part}: {row_name(row)}", "cells": [{"value": f"{len(found):,}"}, {"value": _some(found)}]}
+        {"name": f"{part}: {row_name(row)}", "cells": [{"value": f"{found['n']:,}"}, {"value": _some(found)}]}
         for part, result in results.items()
         for row, found in result["about"].get("skipped", {}).items()
     ]
@@ -88,8 +88,9 @@ def skipped(results: dict[str, dict]) -> dict | None:
     return {"caption": caption, "columns": ["images", "which, and why"], "rows": rows} if rows else None
 
 
-def _some(names: list[str]) -> str:
-    return "; ".join(names[:NAMED]) + (f"; and {len(names) - NAMED:,} more" if len(names) > NAMED else "")
+def _some(found: dict) -> str:
+    names, more = found["images"][:NAMED], found["n"] - len(found["images"][:NAMED])
+    return "; ".join(names) + (f"; and {more:,} more" if more > 0 else "")
 
 
 def _environment(file: Path) -> dict[str, str | int | None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from config.errors import first_line
 from emoset.images import ImageError, load_image
@@ -42,6 +42,13 @@ class Figure(Result):
     n: int
 
 
+class Skipped(Result):
+    """Images that could not be measured."""
+
+    n: int
+    images: list[str]
+
+
 class About(Result):
     """What the figures of a part of the evaluation are about. What has a default is not in every part."""
 
@@ -54,7 +61,7 @@ class About(Result):
     published_reference: int = 0
     warnings: dict[str, list[str]] = {}
     incomplete: dict[str, str] = {}
-    skipped: dict[str, list[str]] = {}
+    skipped: dict[str, Skipped] = {}
 
 
 class Method(Result):
@@ -159,5 +166,9 @@ def _repair(path: str) -> tuple[str, str]:
 def _checked(file: Path, kind: type[Result]) -> dict:
     """Return a JSON file's content; raises where it is not of the kind, as what an earlier version has written."""
     content = json.loads(file.read_text(encoding="utf-8"))
-    kind.model_validate(content)
+    try:
+        kind.model_validate(content)
+    except ValidationError as wrong:
+        place, what = wrong.errors()[0]["loc"], wrong.errors()[0]["msg"]
+        raise ValueError(f"{'.'.join(map(str, place))}: {what}") from None
     return content
