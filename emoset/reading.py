@@ -60,10 +60,10 @@ class EmoSet:
     fingerprint: str
 
 
-def read_emoset(data: Data, folder: Path, processes: int | None) -> EmoSet:
+def read_emoset(data: Data, folder: Path, processes: int | None, check: bool = False) -> EmoSet:
     """Read the data set at `data.emoset`, from the cache where nothing has changed since; write problems.csv into `folder`.
 
-    processes: that read it; None: one for each core.
+    processes: that read it; None: one for each core. check: write no problems.csv.
     Raises UserError for a folder that is not EmoSet, broken lists, an id in two splits, and more problems than allowed.
     """
     _check_root(data.emoset)
@@ -78,7 +78,7 @@ def read_emoset(data: Data, folder: Path, processes: int | None) -> EmoSet:
             emoset = _read(data, vocabulary, files, fingerprint, pool)
             data.cache.mkdir(parents=True, exist_ok=True)
             _save(emoset, cached)
-    if is_first_process():
+    if is_first_process() and not check:
         write_atomically(folder / "problems.csv", lambda beside: emoset.problems.to_csv(beside, index=False))
     _check_share(emoset, data.problems_allowed)
     return emoset

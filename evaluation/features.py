@@ -83,6 +83,12 @@ def features_or_nan(network: Network, paths: Sequence[Path]) -> Tensor:
     return features.contiguous()
 
 
+def width_of(network: Network) -> int:
+    """Return how many features the network gives of an image."""
+    with torch.no_grad():
+        return network.run([BLANK]).shape[1]
+
+
 def measurable(path: Path) -> Image.Image:
     """Return an image as load_image does; raises ImageError too where networks cannot take its shape."""
     image = load_image(path)

@@ -59,7 +59,7 @@ def images_of_methods(
             images[row] = equal_emotions(given[row], count, settings.seed).reset_index(drop=True)
             continue
         pipe, about = load_generator(path, device)
-        images |= _make(pipe, about, _emotion_plans(row, settings), folder, settings.generate)
+        images |= _make(pipe, about, planned(row, None, settings), folder, settings.generate)
         if row == "ours":
             file = path / GENERATOR
             base = read_json(file)["base"] if file.is_file() else settings.models.stable_diffusion
@@ -87,15 +87,19 @@ def load_base(name: str, setting: str, device: torch.device) -> StableDiffusionP
     return ready_to_sample(pipe, device)
 
 
-def _emotion_plans(row: str, settings: Settings) -> dict[str, plans.Plan]:
-    """Return the plan of a generator's images, and those of the curves where it is the run's own."""
+def planned(row: str, train: pd.DataFrame | None, settings: Settings) -> dict[str, plans.Plan]:
+    """Return the plan of a generator's images; where it is the run's own, those of the curves too, and of prompts alone.
+
+    train: the index of the training images; None: no plans of prompts alone, which other weights make.
+    """
     taxonomy, evaluate, spread, seed = settings.data.taxonomy, settings.evaluate, settings.generate.spread, settings.seed
-    planned = {row: plans.emotion_plan(row, taxonomy.emotions, evaluate.generated, spread, seed)}
+    found = {row: plans.emotion_plan(row, taxonomy.emotions, evaluate.generated, spread, seed)}
     if row == "ours":
         count = evaluate.curve_images
-        planned["transfer"] = plans.transfer_plan(evaluate.contents, taxonomy.emotions, count, spread, seed)
-        planned["fusion"] = plans.fusion_plan(taxonomy.opposites, 4 * count, spread, seed)
-    return planned
+        found["transfer"] = plans.transfer_plan(evaluate.contents, taxonomy.emotions, count, spread, seed)
+        found["fusion"] = plans.fusion_plan(taxonomy.opposites, 4 * count, spread, seed)
+        found |= {} if train is None else _prompt_plans(train, settings)
+    return found
 
 
 def _prompt_plans(train: pd.DataFrame, settings: Settings) -> dict[str, plans.Plan]:

@@ -110,7 +110,7 @@ def images_of_emoset(settings: Settings, folder: Path) -> tuple:
     `corrected` and `emogen` compare with these two. Problems of the data set go to problems.csv in `folder`.
     """
     evaluate, emotions, seed = settings.evaluate, settings.data.taxonomy.emotions, settings.seed
-    emoset = read_emoset(settings.data, folder, settings.machine.processes)
+    emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
     index = emoset.index
     index["path"] = [settings.data.emoset / image for image in index["image"]]
     train, real = (index[index["split"] == split].reset_index(drop=True) for split in ("train", evaluate.split))

@@ -127,7 +127,7 @@ def images_of(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFr
     """
     evaluate, emotions, left_out = settings.evaluate, settings.data.taxonomy.emotions, {}
     try:
-        emoset = read_emoset(settings.data, folder, settings.machine.processes)
+        emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
         index, left_out = emoset.index, left_out_of_data(emoset.problems)
         index["path"] = [settings.data.emoset / image for image in index["image"]]
         train = index[index["split"] == "train"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoImageProcessor, ResNetModel
 
-from config.errors import UserError
+from config.errors import UserError, first_line
 from evaluation.features import BLANK, FeatureCache, image_or_none, image_states
 from runtime.files import write_atomically
 from runtime.hub import fingerprint, load_model
@@ -40,7 +40,13 @@ def load_lpips(name: str) -> tuple[str, Distance]:
             raise UserError(
                 f"{setting}: alex needs lpips and torchvision ({missing}): pip install lpips==0.1.4, or name a ResNet"
             ) from None
-        network = lpips.LPIPS(net="alex", verbose=False).to(device)
+        try:
+            network = lpips.LPIPS(net="alex", verbose=False).to(device)
+        except Exception as error:  # offline; or a file that is cut off
+            raise UserError(
+                f"{setting}: the weights of alex cannot be downloaded ({first_line(error)}); copy torchvision's alexnet to "
+                f"{torch.hub.get_dir()}/checkpoints/, or name a ResNet"
+            ) from None
         return "lpips alex", lambda first, second: network(first.to(device), second.to(device)).flatten()
     model = load_model(ResNetModel, name, setting, dtype=torch.float32).to(device).eval()
     processor = load_model(AutoImageProcessor, name, setting)

@@ -3,12 +3,13 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
-from huggingface_hub import create_repo, upload_folder
+from huggingface_hub import constants, create_repo, upload_folder
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
-from huggingface_hub.utils import enable_progress_bars
+from huggingface_hub.utils import enable_progress_bars, get_session
 from transformers import PreTrainedModel
 
 from config.errors import UserError, first_line
@@ -31,7 +32,24 @@ def resolve_model(name: str) -> str:
     for path in (Path(os.path.expanduser(name)), ROOT / name):
         if path.exists():
             return str(path)
+    hub_obstacle()
     return name
+
+
+@cache
+def hub_obstacle() -> str | None:
+    """Return why the Hub cannot be asked, after a single try; None where it can.
+
+    Where it cannot, the libraries look at once for what was downloaded before. Else each file costs them half a minute.
+    """
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception as error:  # of whatever client the library uses
+        constants.HF_HUB_OFFLINE = True
+        return f"{constants.ENDPOINT}: {first_line(error)}"
+    return None
 
 
 def load_model(kind, name: str, setting: str, added: Sequence[str] = (), **options):
@@ -46,10 +64,10 @@ def load_model(kind, name: str, setting: str, added: Sequence[str] = (), **optio
     try:
         loaded = kind.from_pretrained(resolve_model(name), **options)
     except (OSError, HFValidationError, RepositoryNotFoundError, ValueError) as error:
-        reason = first_line(error)
-        raise UserError(
-            f"{setting}: {name!r} is neither a folder with such a model nor a name on the Hub ({reason})"
-        ) from None
+        reason, where = first_line(error), "nor a name on the Hub"
+        if not Path(resolve_model(name)).exists() and (obstacle := hub_obstacle()):
+            reason, where = obstacle, "nor was it downloaded before, and the Hub cannot be reached"
+        raise UserError(f"{setting}: {name!r} is neither a folder with such a model {where} ({reason})") from None
     if not is_model:
         return loaded
     model, loading = loaded
