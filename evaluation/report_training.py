@@ -87,7 +87,10 @@ def _pictures(written: list[dict], plots: dict[str, dict[str, str]]) -> list[dic
 def _lines_of(file: Path) -> tuple[list[dict], bool]:
     """Return the lines of a metrics.jsonl, and whether the last one is cut off and left out."""
     *whole, last = file.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in whole], bool(last)
+    written = [json.loads(line) for line in whole]
+    if not all(isinstance(line, dict) and line.keys() & {"step", "epoch"} for line in written):
+        raise ValueError("a line tells no step or epoch")
+    return written, bool(last)
 
 
 def training_samples(files: RunFiles, emotions: int) -> dict | None:

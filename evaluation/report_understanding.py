@@ -28,9 +28,9 @@ def understanding_part(files: RunFiles, found: dict, data: Data, folder: Path | 
     """
     marks, metrics, taxonomy = found["about"].get("incomplete", {}), scoring.metrics(data.taxonomy), data.taxonomy
     rows, models = marked(found["figures"], marks), list(found["about"].get("models", {}))
+    names = list(found["figures"]) or _answered(files)
     answers = {
-        row: files.read(f"evaluation/answers-{row}.parquet", lambda file: answers_of(file, taxonomy), None)
-        for row in found["figures"]
+        row: files.read(f"evaluation/answers-{row}.parquet", lambda file: answers_of(file, taxonomy), None) for row in names
     }
     answers = {row: table for row, table in answers.items() if table is not None}
 
@@ -48,7 +48,7 @@ def understanding_part(files: RunFiles, found: dict, data: Data, folder: Path | 
             for kind in kinds.KINDS
             for table in confusion_tables(
                 files,
-                {row: f"{row_name(row)}: {kind.NAME} questions" for row in found["figures"]},
+                {row: f"{row_name(row)}: {kind.NAME} questions" for row in names},
                 kind.NAME,
                 "true",
                 _right(files, answers, kind, taxonomy),
@@ -61,6 +61,12 @@ def understanding_part(files: RunFiles, found: dict, data: Data, folder: Path | 
             [],
         ),
     }
+
+
+def _answered(files: RunFiles) -> list[str]:
+    """Return the rows that have answers, for where understanding.json cannot be read."""
+    found = (path.stem.removeprefix("answers-") for path in sorted((files.run / "evaluation").glob("answers-*.parquet")))
+    return [row for row in found if not row.startswith("generated-")]
 
 
 def answers_of(file: Path, taxonomy: Taxonomy) -> pd.DataFrame:
