@@ -24,12 +24,12 @@ from pathlib import Path
 
 from config.errors import UserError
 from config.settings import Settings
+from evaluation.first_checks import check_evaluation
 from evaluation.generators import generators_of
 from evaluation.measure_cross import measure_cross
 from evaluation.measure_generation import measure_generation
 from evaluation.measure_understanding import measure_understanding, models_of
 from evaluation.metrics_json import write_metrics
-from evaluation.preflight import check_evaluation
 from evaluation.report import write_report
 from runtime.checking import stops_here
 from runtime.hub import model_digest, weights_digest

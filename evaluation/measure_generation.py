@@ -90,16 +90,27 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     for row in rows:
         if not images[row]["path"].iloc[0].is_relative_to(folder):
             copy_first(images[row], folder / "images" / row, settings.models.resolution)
-    about = {"n": {name: len(each) for name, each in images.items()}, "reference": len(comparison.training.images)}
-    about |= {"published_reference": len(comparison.squeezed), "split": evaluate.split, "seed": settings.seed}
-    about["models"] = {"clip": clip} | {name: getattr(evaluate, name) for name in NETWORKS}
+    about = about_of(settings, images, comparison, skipped)
     about |= {"seconds": round(time.monotonic() - started, 1), "processes": state.num_processes}
     about["warnings"] = warnings_of(settings, images, views, comparison.training, doubts)
-    marks = {name: mark(each["emotion"], taxonomy.emotions) for name, each in images.items() if name != "fusion"}
-    about["incomplete"] = {name: text for name, text in marks.items() if text}
-    about["skipped"] = skipped
     write_generation(folder, about, figures, taxonomy)
     return {"images": images, "judged": judged, "about": about, "figures": figures}
+
+
+def about_of(settings: Settings, images: dict[str, pd.DataFrame], comparison: Comparison, skipped: Skipped) -> dict:
+    """Return what the figures are about: how many images of each row, what they are compared with, and the networks."""
+    evaluate, emotions = settings.evaluate, settings.data.taxonomy.emotions
+    marks = {name: mark(each["emotion"], emotions) for name, each in images.items() if name != "fusion"}
+    return {
+        "n": {name: len(each) for name, each in images.items()},
+        "reference": len(comparison.training.images),
+        "published_reference": len(comparison.squeezed),
+        "split": evaluate.split,
+        "seed": settings.seed,
+        "models": {"clip": settings.models.clip} | {name: getattr(evaluate, name) for name in NETWORKS},
+        "incomplete": {name: text for name, text in marks.items() if text},
+        "skipped": skipped,
+    }
 
 
 def images_of_emoset(settings: Settings, folder: Path) -> tuple:

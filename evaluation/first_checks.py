@@ -19,6 +19,7 @@ from transformers import AutoModelForImageTextToText
 from config.errors import UserError, first_line, tell_together
 from config.evaluation_settings import Evaluate
 from config.settings import Settings
+from config.understanding_settings import Understanding
 from emoset.selection import read_folder
 from evaluation import networks
 from evaluation.completeness import gaps, unknown_folders
@@ -73,7 +74,7 @@ def check_evaluation(
     checks = [*data, *others, partial(_check_contents, evaluate)]
     if models:
         checks += [
-            partial(note, f"model {label}", partial(check_model, settings, name, f"evaluate.models: {label}"))
+            partial(note, f"model {label}", partial(check_model, settings.understanding, name, f"evaluate.models: {label}"))
             for label, name in models.items()
         ]
     if generators or evaluate.baselines:
@@ -90,16 +91,16 @@ def check_evaluation(
     given = {row: found[row] for row in generators if row in found}
     check_enough(given)
     if generators:
-        _tell_gaps(settings, given, generators)
+        _tell_gaps(evaluate, settings.data.taxonomy.emotions, given, generators)
     return _takes(settings, models, generators, folder, found)
 
 
-def check_model(settings: Settings, name: str, setting: str) -> int:
+def check_model(understanding: Understanding, name: str, setting: str) -> int:
     """Return the bytes that the weights of a vision-language model take, by their names and shapes; they are not read.
 
     Raises UserError where it is no such model, or not a whole one.
     """
-    understanding, place = settings.understanding, Path(resolve_model(name))
+    place = Path(resolve_model(name))
     if understanding.four_bit:
         check_four_bit()
     base, of = _base_of(place) if (place / ADAPTER).is_file() else (name, setting)
@@ -198,9 +199,10 @@ def _check_generator(settings: Settings, row: str, path: Path) -> int:
     return size
 
 
-def _tell_gaps(settings: Settings, given: dict[str, pd.DataFrame], generators: dict[str, Path]) -> None:
+def _tell_gaps(
+    evaluate: Evaluate, emotions: tuple[str, ...], given: dict[str, pd.DataFrame], generators: dict[str, Path]
+) -> None:
     """Log what other methods' folders and the object classifier lack, which the figures will be marked with."""
-    evaluate, emotions = settings.evaluate, settings.data.taxonomy.emotions
     for row, images in given.items():
         for text in gaps(images["emotion"], emotions) + unknown_folders(generators[row], emotions):
             log.info(f"warning: {row}: {text}")

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from config.errors import UserError
 from config.section import ROOT
 from evaluation.evaluate import main
-from evaluation.preflight import check_model
+from evaluation.first_checks import check_model
 
 MODELS = ROOT / "demo" / "models"
 
@@ -80,9 +80,9 @@ def test_a_generator_of_other_emotions_is_refused(quick, write_generator, tmp_pa
 
 def test_a_model_with_missing_weights_is_refused_by_their_names_alone(quick, tmp_path):
     settings, folder = quick(), shutil.copytree(MODELS / "vision_language", tmp_path / "model")
-    assert check_model(settings, str(folder), "evaluate.models") > 10**5
+    assert check_model(settings.understanding, str(folder), "evaluate.models") > 10**5
     weights = load_file(folder / "model.safetensors")
     lost = sorted(weights)[3]
     save_file({name: each for name, each in weights.items() if name != lost}, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match=r"^evaluate\.models: .*it lacks the weights"):
-        check_model(settings, str(folder), "evaluate.models")
+        check_model(settings.understanding, str(folder), "evaluate.models")
