@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from torch.nn.functional import normalize
 
-from evaluation.features import FeatureCache
+from evaluation.features import FeatureCache, seen_by_all
 from evaluation.judge import fit_probe, scaled
 from evaluation.networks import clip_network, clip_texts
 from understanding.scoring import choice_figures
@@ -28,7 +28,8 @@ def clip_figures(
     clip = clip_network(name)
     features = cache.features_of(clip, images, "CLIP features")
     texts = clip_texts(name, [PROMPT.format(emotion) for emotion in emotions])
-    truth = images["emotion"].to_numpy()
+    seen = seen_by_all(features)
+    features, truth = features[seen], images["emotion"].to_numpy()[seen]
     said = np.array(emotions)[(normalize(features, dim=1) @ texts.T).argmax(1).numpy()]
     found = {"CLIP, zero-shot": choice_figures("multiple_forced", truth, said, seed)}
     if train is not None:

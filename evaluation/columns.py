@@ -1,16 +1,14 @@
 """The two columns of a method's figures: as it should be measured, and as EmoGen's code measures, fault for fault."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from config.taxonomy import Taxonomy
-from emoset.images import load_image
 from evaluation import image_metrics
-from evaluation.features import Network
+from evaluation.features import Network, features_or_nan, seen_by_all
 from evaluation.perceptual import Lpips
 from runtime.figures import of_pairs
 
@@ -35,6 +33,16 @@ class Views:
         """The intended emotions (N,)."""
         return self.images["emotion"].to_numpy()
 
+    @property
+    def whole(self) -> np.ndarray:
+        """Which (N,) images all networks have seen; an image that cannot be read is not among them."""
+        return seen_by_all(self.clip, self.objects, self.scenes, self.fid)
+
+    def of(self, rows: np.ndarray) -> "Views":
+        """Return the views of some images alone. rows: (N,) whether each is among them."""
+        parts = {name: getattr(self, name)[rows] for name in ("clip", "objects", "scenes", "fid")}
+        return replace(self, images=self.images[rows].reset_index(drop=True), **parts)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -58,11 +66,13 @@ class Comparison:
         """Return the figures of a method's images as they should be. judged: the judge's probabilities (n, K)."""
         emotions, seed, training = seen.emotions, self.seed, self.training
         pairs = image_metrics.pairs_within(emotions, self.pairs, seed)
+        distances = self.lpips.distances(seen.images, pairs)
+        there = np.isfinite(distances)  # both images of the pair can still be read
         return {
             **image_metrics.emotion_figures(judged, emotions, self.taxonomy, seed),
             **image_metrics.fid_figures(training.fid, seen.fid, seed),
             "kid": image_metrics.kid_figure(training.fid, seen.fid, seed),
-            "lpips": of_pairs(pairs, self.lpips.distances(seen.images, pairs), emotions, seed),
+            "lpips": of_pairs(pairs[there], distances[there], emotions, seed),
             "semantic_clarity": image_metrics.clarity_figure(seen.objects, seen.scenes, emotions, seed),
             "semantic_diversity": of_pairs(pairs, image_metrics.mean_squares(seen.clip, pairs), emotions, seed),
             **image_metrics.attribute_figures(
@@ -83,8 +93,7 @@ class Comparison:
         emotions, seed = seen.emotions, self.seed
         pairs = image_metrics.published_pairs(emotions, self.taxonomy.emotions, seed)
         shown, rows = np.unique(pairs, return_inverse=True)
-        with torch.no_grad():
-            features = self.black_clip.run([load_image(seen.images["path"].iloc[row]) for row in shown]).cpu()
+        features = features_or_nan(self.black_clip, seen.images["path"].iloc[shown])
         distances = self.lpips.distances(seen.images, pairs, published=True)
         squares = image_metrics.mean_squares(features, rows.reshape(pairs.shape))
         return {

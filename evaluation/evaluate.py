@@ -12,7 +12,7 @@ not do better than chance. Every figure has its n and 95 % interval.
 
 `<run>/evaluation/` gets generation.json, understanding.json, cross.json, curves.json, confusion matrices, all images and
 answers. `<run>/report/` gets metrics.json and index.html, the page that shows all. Images, answers and features are kept:
-if you kill the run, the same command resumes, and a second run is quick.
+if you kill the run, the same command resumes, and a second run is quick. With check=true it stops after all checks.
 """
 
 from runtime.script import read_settings, run
@@ -24,16 +24,17 @@ from pathlib import Path
 
 from config.errors import UserError
 from config.settings import Settings
+from evaluation.first_checks import check_evaluation
 from evaluation.generators import generators_of
 from evaluation.measure_cross import measure_cross
 from evaluation.measure_generation import measure_generation
 from evaluation.measure_understanding import measure_understanding, models_of
 from evaluation.metrics_json import write_metrics
 from evaluation.report import write_report
+from runtime.checking import stops_here
 from runtime.hub import model_digest, weights_digest
 from runtime.recipe import RECIPE, Recipe, read_recipe, settings_of
 from runtime.run_folder import is_first_process, open_run_folder
-from understanding.kinds import check_kinds
 
 PARTS = ("generation", "understanding", "cross")
 
@@ -45,12 +46,14 @@ def main(settings: Settings) -> None:
             f"{settings.run} holds neither generator/ nor understanding/model/: training/main.py and understanding.py make "
             "them. Or name what to measure: evaluate.models=..., evaluate.generators=..."
         )
-    check_kinds(settings.questions, settings.rewards)
     folder = open_run_folder(settings, "evaluation")
-    recipe, made_from = made_of(settings, models, generators), folder / RECIPE
+    made_from = folder / RECIPE
     read_recipe(made_from)  # refuses what another version wrote
     if not made_from.is_file() and any((folder / f"{part}.json").is_file() for part in PARTS):
         raise UserError(f"{folder} was written by an earlier version of this project; move it away, or name another run")
+    if stops_here(settings, check_evaluation(settings, models, generators, folder)):
+        return
+    recipe = made_of(settings, models, generators)
     if is_first_process():
         recipe.start(made_from)
     generated = measure_generation(settings, folder) if generators else None

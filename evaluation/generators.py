@@ -12,6 +12,7 @@ from config.settings import Settings
 from emoset.selection import equal_emotions, read_folder
 from evaluation import plans
 from evaluation.image_metrics import SAMPLES
+from evaluation.skipped import Skipped, left_out_of_folder
 from runtime.files import read_json
 from runtime.hub import load_model
 from runtime.processes import start_process
@@ -39,30 +40,33 @@ def generators_of(settings: Settings) -> dict[str, Path]:
 
 def images_of_methods(
     named: dict[str, Path], train: pd.DataFrame, folder: Path, settings: Settings
-) -> dict[str, pd.DataFrame]:
+) -> tuple[dict[str, pd.DataFrame], Skipped]:
     """Make every method's images below `folder`; return tables of them (plans.as_table) by row, transfer and fusion too.
+
+    Also which images of other methods reading has left out.
 
     train: the index of the training images, whose attributes one of the methods names.
     """
-    images, emotions, device = {}, settings.data.taxonomy.emotions, start_process().device
+    images, left_out, emotions, device = {}, {}, settings.data.taxonomy.emotions, start_process().device
     given = {
         row: read_folder(path, emotions, "evaluate.generators") for row, path in named.items() if not is_generator(path)
     }
     check_enough(given)
     for row, path in named.items():
         if row in given:
+            left_out |= left_out_of_folder(row, path, given[row], emotions)
             count = len(emotions) * settings.evaluate.generated
             images[row] = equal_emotions(given[row], count, settings.seed).reset_index(drop=True)
             continue
         pipe, about = load_generator(path, device)
-        images |= _make(pipe, about, _emotion_plans(row, settings), folder, settings.generate)
+        images |= _make(pipe, about, planned(row, None, settings), folder, settings.generate)
         if row == "ours":
             file = path / GENERATOR
             base = read_json(file)["base"] if file.is_file() else settings.models.stable_diffusion
             pipe = load_base(base, str(file), device)
             about = {name: about[name] for name in ("scheduler", "resolution", "dtype", "base_hashes")}
             images |= _make(pipe, about, _prompt_plans(train, settings), folder, settings.generate)
-    return images
+    return images, left_out
 
 
 def is_generator(folder: Path) -> bool:
@@ -83,15 +87,19 @@ def load_base(name: str, setting: str, device: torch.device) -> StableDiffusionP
     return ready_to_sample(pipe, device)
 
 
-def _emotion_plans(row: str, settings: Settings) -> dict[str, plans.Plan]:
-    """Return the plan of a generator's images, and those of the curves where it is the run's own."""
+def planned(row: str, train: pd.DataFrame | None, settings: Settings) -> dict[str, plans.Plan]:
+    """Return the plan of a generator's images; where it is the run's own, those of the curves too, and of prompts alone.
+
+    train: the index of the training images; None: no plans of prompts alone, which other weights make.
+    """
     taxonomy, evaluate, spread, seed = settings.data.taxonomy, settings.evaluate, settings.generate.spread, settings.seed
-    planned = {row: plans.emotion_plan(row, taxonomy.emotions, evaluate.generated, spread, seed)}
+    found = {row: plans.emotion_plan(row, taxonomy.emotions, evaluate.generated, spread, seed)}
     if row == "ours":
         count = evaluate.curve_images
-        planned["transfer"] = plans.transfer_plan(evaluate.contents, taxonomy.emotions, count, spread, seed)
-        planned["fusion"] = plans.fusion_plan(taxonomy.opposites, 4 * count, spread, seed)
-    return planned
+        found["transfer"] = plans.transfer_plan(evaluate.contents, taxonomy.emotions, count, spread, seed)
+        found["fusion"] = plans.fusion_plan(taxonomy.opposites, 4 * count, spread, seed)
+        found |= {} if train is None else _prompt_plans(train, settings)
+    return found
 
 
 def _prompt_plans(train: pd.DataFrame, settings: Settings) -> dict[str, plans.Plan]:

@@ -173,8 +173,12 @@ def mean_squares(features: Tensor, pairs: np.ndarray) -> np.ndarray:
 
 
 def published_pair_figure(distances: np.ndarray, seed: int) -> dict:
-    """Return the mean distance of published_pairs; the interval resamples the ten pairs of each emotion."""
-    return of_mean(distances, np.arange(len(distances)) // PUBLISHED_PAIRS, seed)
+    """Return the mean distance of published_pairs; the interval resamples the ten pairs of each emotion.
+
+    A pair without a distance, NaN, has an image that cannot be read.
+    """
+    there = np.isfinite(distances)
+    return of_mean(distances[there], (np.arange(len(distances)) // PUBLISHED_PAIRS)[there], seed)
 
 
 def too_few_for_fid(real: Tensor, generated: Tensor) -> str | None:

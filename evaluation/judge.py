@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
-from config.errors import UserError
+from config.errors import UserError, first_line
 from config.evaluation_settings import Evaluate
-from evaluation.features import FeatureCache, Network
+from evaluation.features import FeatureCache, Network, seen_by_all, width_of
 from evaluation.networks import classifier, clip_network
 from runtime.files import read_json
 from runtime.hub import resolve_model, sha256, weights_digest
@@ -22,8 +23,10 @@ Judge = Callable[[pd.DataFrame, str], np.ndarray]  # images (column path), the t
 IMPORTED = "emotion_classifier.safetensors"
 
 
-def load_judge(name: str | None, clip: str, train: pd.DataFrame, emotions: tuple[str, ...], cache: FeatureCache) -> Judge:
-    """Return the judge that evaluate.judge names; `train`, images with their emotions, is what a probe is fitted to.
+def load_judge(
+    name: str | None, clip: str, train: pd.DataFrame | None, emotions: tuple[str, ...], cache: FeatureCache
+) -> Judge:
+    """Return the judge that evaluate.judge names; `train`, images with their emotions, is what a probe alone is fitted to.
 
     EmoGen's is a linear layer on CLIP's image features as projected, not of unit length. clip: as models.clip names it.
     Raises UserError where the name is no classifier of the K emotions, or its CLIP is not models.clip.
@@ -34,15 +37,21 @@ def load_judge(name: str | None, clip: str, train: pd.DataFrame, emotions: tuple
     file = Path(resolve_model(name))
     imported = file / IMPORTED
     if _reads_clip(name):
-        layer = load_file(imported) if imported.is_file() else read_tensors(file, dict, setting)
-        layer = {part.removeprefix("fc."): tensor.double() for part, tensor in layer.items()}
-        if layer.keys() != {"weight", "bias"} or len(layer["weight"]) != len(emotions):
+        try:
+            layer = load_file(imported) if imported.is_file() else read_tensors(file, dict, setting)
+            layer = {part.removeprefix("fc."): tensor.double() for part, tensor in layer.items()}
+        except (OSError, SafetensorError, AttributeError) as error:
+            raise UserError(f"{setting}: {name} is no file of tensors ({first_line(error)})") from None
+        if layer.keys() != {"weight", "bias"} or layer["weight"].ndim != 2 or len(layer["weight"]) != len(emotions):
             raise UserError(f"{setting}: {name} is no linear layer to {len(emotions)} emotions")
         return _linear(layer, clip_network(clip), cache)
     network = classifier(name, setting)
     if set(network.names) != set(emotions):
         labels = ", ".join(network.names[: len(emotions)])
-        raise UserError(f"{setting}: {name} knows {labels}; it must know {', '.join(emotions)}")
+        raise UserError(
+            f"{setting}: {name} knows {labels}; it must know {', '.join(emotions)}; name a classifier of these, or null for "
+            "a probe of models.clip"
+        )
     order = [network.names.index(emotion) for emotion in emotions]
     return lambda images, what: cache.features_of(network, images, what)[:, order].double().softmax(1).numpy()
 
@@ -53,7 +62,8 @@ def fit_probe(clip: Network, train: pd.DataFrame, cache: FeatureCache) -> Logist
     The strength of its regularisation is scikit-learn's, on features of unit length times ten: nothing was tuned.
     """
     features = cache.features_of(clip, train, "CLIP of training images")
-    return LogisticRegression(max_iter=1000).fit(scaled(features), train["emotion"])
+    seen = seen_by_all(features)
+    return LogisticRegression(max_iter=1000).fit(scaled(features[seen]), train["emotion"][seen])
 
 
 def check_judge(evaluate: Evaluate, clip: str, generator: Path) -> str | None:
@@ -109,20 +119,23 @@ def _probe(clip: Network, train: pd.DataFrame, emotions: tuple[str, ...], cache:
     columns = [emotions.index(emotion) for emotion in probe.classes_]  # which scikit-learn sorts
 
     def judge(images, what):
+        features = cache.features_of(clip, images, what)
+        seen = seen_by_all(features)
         probabilities = np.zeros((len(images), len(emotions)))  # an emotion without training images has none
-        probabilities[:, columns] = probe.predict_proba(scaled(cache.features_of(clip, images, what)))
+        probabilities[~seen] = np.nan
+        probabilities[np.ix_(seen, columns)] = probe.predict_proba(scaled(features[seen]))
         return probabilities
 
     return judge
 
 
 def _linear(layer: dict[str, torch.Tensor], clip: Network, cache: FeatureCache) -> Judge:
-    takes = layer["weight"].shape[1]
+    takes, gives = layer["weight"].shape[1], width_of(clip)
+    if takes != gives:
+        raise UserError(f"evaluate.judge: takes {takes} features, models.clip gives {gives}")
 
     def judge(images, what):
         features = cache.features_of(clip, images, what).double()
-        if features.shape[1] != takes:
-            raise UserError(f"evaluate.judge: takes {takes} features, models.clip gives {features.shape[1]}")
         return (features @ layer["weight"].T + layer["bias"]).softmax(1).numpy()
 
     return judge

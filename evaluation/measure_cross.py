@@ -8,8 +8,10 @@ import pandas as pd
 
 from config.settings import Settings
 from emoset.selection import equal_emotions
-from evaluation.metric_labels import cross_metrics, markdown_table
+from evaluation.completeness import by_warning, gaps, mark
+from evaluation.metric_labels import cross_metrics, markdown_table, marked
 from evaluation.plans import CURVES
+from evaluation.skipped import skipped_of
 from runtime.figures import of_mean
 from runtime.files import write_atomically, write_json
 from runtime.run_folder import is_first_process, log
@@ -26,7 +28,7 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
     intended emotion and with the judge; for each mix of `fusion`, how likely the model finds the two emotions, and
     agreement with the judge.
     """
-    started, figures, counts = time.monotonic(), {}, {}
+    started, figures, counts, skipped, marks, lacking = time.monotonic(), {}, {}, {}, {}, {}
     taxonomy, evaluate, seed = settings.data.taxonomy, settings.evaluate, settings.seed
     emotions = taxonomy.emotions
     asker = load_asker(settings.understanding, settings.answers, taxonomy, model, "evaluate.models")
@@ -38,8 +40,12 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
         paths = dict(zip(images["image_id"], images["path"], strict=True))
         answers = answer_all(asker, questions, paths, folder, evaluate.batch_size, forced=True)
         answers = read_answers(answers, taxonomy, settings.answers)
-        answers["judged"] = answers["image_id"].map(images.set_index("image_id")["judged"])
+        answers["judged"] = answers["image_id"].map(dict(zip(images["image_id"], images["judged"], strict=True)))
         counts[row] = len(answers)
+        skipped |= skipped_of(row, images[~images["image_id"].isin(answers["image_id"])])
+        if row not in CURVES:
+            marks[row] = mark(answers["emotion"], emotions, pairs=False)
+            lacking[row] = gaps(answers["emotion"], emotions, pairs=False)
         if is_first_process():
             write_atomically(folder / f"answers-generated-{row}.parquet", answers.to_parquet)
         if row == "transfer":  # transfer/<content>/<strength>/...
@@ -49,13 +55,15 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
             figures[row] = by_mix(answers, emotions, seed)
         else:
             figures[row] = agreement(answers, emotions, seed)
-    about = {"n": counts, "seed": seed, "split": evaluate.split}
+    about = {"n": counts, "seed": seed, "split": evaluate.split, "warnings": by_warning(lacking), "skipped": skipped}
+    about["incomplete"] = {row: text for row, text in marks.items() if text}
     about["models"] = {"understanding": model, "judge": evaluate.judge}
     found = {"about": about | {"seconds": round(time.monotonic() - started, 1)}, "figures": figures}
     if is_first_process():
         write_json(folder / "cross.json", found)
         shown = {row: each for row, each in figures.items() if "intended" in each}
-        log.info(f"\n{markdown_table(shown, cross_metrics(taxonomy))}\n\nvalue (low to high, 95 %)")
+        table = markdown_table(marked(shown, about["incomplete"]), cross_metrics(taxonomy))
+        log.info(f"\n{table}\n\nvalue (low to high, 95 %)")
     return found
 
 

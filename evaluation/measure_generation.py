@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import diffusers
@@ -14,20 +15,21 @@ from torch import Tensor
 from config.evaluation_settings import Evaluate
 from config.settings import Settings
 from config.taxonomy import Taxonomy
-from emoset.images import load_image
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions
 from evaluation import networks
 from evaluation.columns import Comparison, Views, by_emotion, confusion
-from evaluation.features import FeatureCache, Network, feature_cache
-from evaluation.generators import check_enough, generators_of, images_of_methods
+from evaluation.completeness import by_warning, gaps, mark, unknown_folders
+from evaluation.features import FeatureCache, Network, feature_cache, image_or_none, seen_by_all
+from evaluation.generators import check_enough, generators_of, images_of_methods, is_generator
 from evaluation.image_metrics import too_few_for_fid
 from evaluation.judge import check_judge, load_judge
-from evaluation.metric_labels import generation_metrics, markdown_table
+from evaluation.metric_labels import generation_metrics, markdown_table, marked
 from evaluation.perceptual import Lpips, load_lpips
 from evaluation.plans import CURVES
-from evaluation.strength_and_weight import strength_curve, weight_curve
-from runtime.files import write_json
+from evaluation.skipped import Skipped, left_out_of_data, skipped_of, together
+from evaluation.strength_and_weight import curve_gaps, strength_curve, weight_curve
+from runtime.files import write_atomically, write_json
 from runtime.hub import hide_loading
 from runtime.processes import start_process
 from runtime.run_folder import is_first_process, log
@@ -52,19 +54,22 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     hide_loading(diffusers)
 
     # 1. The images: the data set's, and those of every method. Networks come first, so that a missing one ends the run now.
-    train, real, reference, everything = images_of_emoset(settings, folder)
+    train, real, reference, everything, left_out = images_of_emoset(settings, folder)
     check_enough({"real": real})
     see = load_views(evaluate, clip, cache)
     judge = load_judge(evaluate.judge, clip, train, taxonomy.emotions, cache)
     load_lpips(evaluate.lpips_network)
-    images = images_of_methods(named, train, folder / "images", settings) | {"real": real}
+    images, others = images_of_methods(named, train, folder / "images", settings)
+    images, left_out = images | {"real": real}, left_out | others
     rows = [name for name in images if name not in CURVES]
 
-    # 2. What the networks see in them, all processes together.
-    comparison, squeezed = load_comparison(settings, cache, see, train, reference, everything)
+    # 2. What the networks see in them, all processes together. What one of them cannot see is left out.
+    comparison, squeezed, skipped = load_comparison(settings, cache, see, train, reference, everything)
     views = {name: see(each, name) for name, each in images.items() if name != "fusion"}
     all_squeezed = {row: cache.features_of(squeezed, images[row], f"{row}, squeezed") for row in rows}
     judged = {name: judge(each, f"judging {name}") for name, each in images.items()}
+    skipped = together(left_out, skipped | leave_out_unseen(images, views, all_squeezed, judged))
+    check_enough({row: images[row] for row in rows})
 
     # 3. The figures, the rows shared out over the processes.
     own = {
@@ -76,7 +81,8 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     if not is_first_process():
         return {"images": images, "judged": judged}
     for row in rows:
-        confusion(judged[row], views[row].emotions, taxonomy.emotions).to_csv(folder / f"confusion-generation-{row}.csv")
+        counts = confusion(judged[row], views[row].emotions, taxonomy.emotions)
+        write_atomically(folder / f"confusion-generation-{row}.csv", counts.to_csv)
     if "transfer" in images:
         figures["transfer"] = {"corrected": write_curves(folder, images, views["transfer"], judged, settings), "emogen": {}}
 
@@ -84,28 +90,46 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     for row in rows:
         if not images[row]["path"].iloc[0].is_relative_to(folder):
             copy_first(images[row], folder / "images" / row, settings.models.resolution)
-    about = {"n": {name: len(each) for name, each in images.items()}, "reference": len(reference)}
-    about |= {"published_reference": len(everything), "split": evaluate.split, "seed": settings.seed}
-    about["models"] = {"clip": clip} | {name: getattr(evaluate, name) for name in NETWORKS}
+    about = about_of(settings, images, comparison, skipped)
     about |= {"seconds": round(time.monotonic() - started, 1), "processes": state.num_processes}
-    about["warnings"] = warnings_of({row: views[row] for row in rows}, comparison.training, doubts)
+    about["warnings"] = warnings_of(settings, images, views, comparison.training, doubts)
     write_generation(folder, about, figures, taxonomy)
     return {"images": images, "judged": judged, "about": about, "figures": figures}
 
 
-def images_of_emoset(settings: Settings, folder: Path) -> tuple[pd.DataFrame, ...]:
+def about_of(settings: Settings, images: dict[str, pd.DataFrame], comparison: Comparison, skipped: Skipped) -> dict:
+    """Return what the figures are about: how many images of each row, what they are compared with, and the networks."""
+    evaluate, emotions = settings.evaluate, settings.data.taxonomy.emotions
+    marks = {name: mark(each["emotion"], emotions) for name, each in images.items() if name != "fusion"}
+    return {
+        "n": {name: len(each) for name, each in images.items()},
+        "reference": len(comparison.training.images),
+        "published_reference": len(comparison.squeezed),
+        "split": evaluate.split,
+        "seed": settings.seed,
+        "models": {"clip": settings.models.clip} | {name: getattr(evaluate, name) for name in NETWORKS},
+        "incomplete": {name: text for name, text in marks.items() if text},
+        "skipped": skipped,
+    }
+
+
+def images_of_emoset(settings: Settings, folder: Path) -> tuple:
     """Return tables of the data set's images: the training split, those measured as `real`, and the two references.
+
+    At last also which images reading has left out.
 
     `corrected` and `emogen` compare with these two. Problems of the data set go to problems.csv in `folder`.
     """
     evaluate, emotions, seed = settings.evaluate, settings.data.taxonomy.emotions, settings.seed
-    index = read_emoset(settings.data, folder, settings.machine.processes).index
+    emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
+    index = emoset.index
     index["path"] = [settings.data.emoset / image for image in index["image"]]
     train, real = (index[index["split"] == split].reset_index(drop=True) for split in ("train", evaluate.split))
     real = equal_emotions(real, len(emotions) * evaluate.generated, seed).reset_index(drop=True)
     count = evaluate.reference
     everything = index if count is None else index.sample(min(count, len(index)), random_state=seed)
-    return train, real, equal_reference(train, emotions, count, seed), everything
+    reference = equal_reference(train, emotions, count, seed)
+    return train, real, reference, everything, left_out_of_data(emoset.problems)
 
 
 def equal_reference(train: pd.DataFrame, emotions: tuple[str, ...], count: int | None, seed: int) -> pd.DataFrame:
@@ -143,24 +167,45 @@ def load_comparison(
     train: pd.DataFrame,
     reference: pd.DataFrame,
     everything: pd.DataFrame,
-) -> tuple[Comparison, Network]:
-    """Return what all methods are compared with, and the network that sees images squeezed to squares.
+) -> tuple[Comparison, Network, Skipped]:
+    """Return what all methods are compared with, the network that sees images squeezed to squares, and what was skipped.
 
     train, reference, everything: as images_of_emoset returns them.
     """
     evaluate, clip = settings.evaluate, settings.models.clip
-    squeezed = networks.fid_network(evaluate.fid_network, published=True)
+    squeezed, training = networks.fid_network(evaluate.fid_network, published=True), see(reference, "training images")
+    memorable = cache.features_of(networks.clip_network(clip), train, "CLIP of training images")
+    published = cache.features_of(squeezed, everything, "the data set, squeezed")
+    skipped = skipped_of("reference", pd.concat([reference[~training.whole], everything[~seen_by_all(published)]]))
     comparison = Comparison(
         settings.data.taxonomy,
         settings.seed,
         evaluate.pairs,
         Lpips(evaluate.lpips_network, settings.models.resolution, cache),
-        training=see(reference, "training images"),
-        memorable=cache.features_of(networks.clip_network(clip), train, "CLIP of training images"),
-        squeezed=cache.features_of(squeezed, everything, "the data set, squeezed"),
+        training=training.of(training.whole),
+        memorable=memorable[seen_by_all(memorable)],
+        squeezed=published[seen_by_all(published)],
         black_clip=networks.black_clip_network(clip),
     )
-    return comparison, squeezed
+    return comparison, squeezed, skipped
+
+
+def leave_out_unseen(images: dict, views: dict[str, Views], squeezed: dict, judged: dict) -> Skipped:
+    """Leave the images that some network cannot see out of all four, each by row; return them with why, by row."""
+    skipped = {}
+    for name in images:
+        others = [each[name] for each in (squeezed, judged) if name in each]
+        seen = np.logical_and(seen_by_all(*others), views[name].whole if name in views else True)
+        if seen.all():
+            continue
+        skipped |= skipped_of(name, images[name][~seen])
+        images[name] = images[name][seen].reset_index(drop=True)
+        for each in (squeezed, judged):
+            if name in each:
+                each[name] = each[name][seen]
+        if name in views:
+            views[name] = views[name].of(seen)
+    return skipped
 
 
 def figures_of_row(comparison: Comparison, seen: Views, squeezed: Tensor, judged: np.ndarray) -> dict:
@@ -172,13 +217,21 @@ def figures_of_row(comparison: Comparison, seen: Views, squeezed: Tensor, judged
     }
 
 
-def warnings_of(views: dict[str, Views], training: Views, doubts: dict[str, str | None]) -> dict[str, list[str]]:
-    """Return the rows that each warning is about. doubts: what check_judge says of the rows that are generators."""
-    warnings: dict[str, list[str]] = {}
-    for row, seen in views.items():
-        for text in filter(None, (doubts.get(row), too_few_for_fid(training.fid, seen.fid))):
-            warnings.setdefault(text, []).append(row)
-    return warnings
+def warnings_of(settings: Settings, images: dict, views: dict, training: Views, doubts: dict) -> dict[str, list[str]]:
+    """Return the rows that each warning is about.
+
+    images, views: by row. training: the real images of `corrected`. doubts: what check_judge says of rows.
+    """
+    emotions, named, found = settings.data.taxonomy.emotions, generators_of(settings), {}
+    for row in (name for name in images if name not in CURVES):
+        found[row] = [*filter(None, (doubts.get(row), too_few_for_fid(training.fid, views[row].fid)))]
+        found[row] += gaps(images[row]["emotion"], emotions)
+        if row in named and not is_generator(named[row]):
+            found[row] += unknown_folders(named[row], emotions)
+    if "transfer" in images:
+        contents = list(settings.evaluate.contents)
+        found["transfer"] = curve_gaps(images["transfer"], emotions, contents, views["transfer"].object_labels)
+    return by_warning(found)
 
 
 def write_curves(folder: Path, images: dict[str, pd.DataFrame], seen: Views, judged: dict, settings: Settings) -> dict:
@@ -195,7 +248,8 @@ def write_generation(folder: Path, about: dict, figures: dict[str, dict], taxono
     write_json(folder / "generation.json", {"about": about, "figures": figures})
     for column in ("corrected", "emogen"):
         rows = {row: each[column] for row, each in figures.items() if each[column]}
-        log.info(f"\n{column}\n\n{markdown_table(rows, generation_metrics(taxonomy))}\n\nvalue (low to high, 95 %)")
+        table = markdown_table(marked(rows, about["incomplete"]), generation_metrics(taxonomy))
+        log.info(f"\n{column}\n\n{table}\n\nvalue (low to high, 95 %)")
     for warning, rows in about["warnings"].items():
         log.info(f"warning: {', '.join(rows)}: {warning}")
 
@@ -204,5 +258,6 @@ def copy_first(images: pd.DataFrame, folder: Path, resolution: int) -> None:
     """Copy the first images of each emotion into `folder`, cut to the size of generated ones."""
     for emotion, own in images.groupby("emotion"):
         (folder / emotion).mkdir(parents=True, exist_ok=True)
-        for number, path in enumerate(own["path"].iloc[:SHOWN]):
-            ImageOps.fit(load_image(path), (resolution, resolution)).save(folder / emotion / f"{number:05d}.png")
+        shown = filter(None, map(image_or_none, own["path"]))  # one may be gone by now
+        for number, image in enumerate(islice(shown, SHOWN)):
+            ImageOps.fit(image, (resolution, resolution)).save(folder / emotion / f"{number:05d}.png")

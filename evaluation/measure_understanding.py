@@ -1,6 +1,7 @@
 """Measures how well vision-language models tell the emotion of images, beside a grey image and CLIP."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +14,14 @@ from emoset.reading import read_emoset
 from emoset.selection import equal_emotions, read_folder
 from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
 from evaluation.baselines import clip_figures
+from evaluation.completeness import by_warning, gaps, mark, unknown_folders
 from evaluation.features import feature_cache
-from evaluation.metric_labels import markdown_table
+from evaluation.metric_labels import markdown_table, marked
+from evaluation.skipped import left_out_of_data, left_out_of_folder, skipped_of, together
 from runtime.files import write_atomically, write_json
 from runtime.processes import free_memory
 from runtime.run_folder import is_first_process, log
+from understanding import kinds
 from understanding.answering import answer_all
 from understanding.asking import load_asker
 from understanding.questions import evaluation_questions
@@ -44,19 +48,21 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
 
     # 1. The images, and the questions about them: one of each kind to an image, as far as they can be equally many.
     models = models_of(settings)
-    images, train = images_of(settings, folder)
+    images, train, left_out = images_of(settings, folder)
     paths = dict(zip(images["image_id"], images["path"], strict=True))
     questions = evaluation_questions(images, taxonomy, settings.questions, settings.answers, seed)
     log.info(f"{len(images):,} images, {len(questions):,} questions")
 
     # 2. What each model answers.
-    rows = {}
+    rows, answered, skipped = {}, {}, {}
     for label, name in models.items():
         asker = load_asker(settings.understanding, settings.answers, taxonomy, name, f"evaluate.models: {label}")
         for blind in (False, True) if evaluate.blind and label == list(models)[-1] else (False,):
             answers = answer_all(asker, questions, paths, folder, evaluate.batch_size, blind=blind, forced=True)
             answers = read_answers(answers, taxonomy, settings.answers)
             row = "blind" if blind else label
+            skipped |= skipped_of(row, images[~images["image_id"].isin(answers["image_id"])])
+            answered[row] = answers
             rows[row] = figures(answers, taxonomy, seed)
             rows[row] |= accuracy_by_emotion(answers, taxonomy, seed, known=rows[row])
             if is_first_process():
@@ -71,32 +77,58 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
         )
 
     # 4. All of it.
-    about = {"n": len(images), "questions": len(questions), "seed": seed}
+    shown = {row: answers["emotion"] for row, answers in answered.items()} | {
+        row: images["emotion"] for row in rows if row not in answered
+    }
+    marks = {row: mark(emotions, taxonomy.emotions, pairs=False) for row, emotions in shown.items()}
+    n = int(images["image_id"].isin(pd.concat(list(answered.values()))["image_id"]).sum())
+    about = {"n": n, "questions": len(questions), "seed": seed}
     about["split"] = f"folder {evaluate.folder.name}" if evaluate.folder else evaluate.split
-    about |= {"models": models, "seconds": round(time.monotonic() - started, 1)}
+    about |= {"models": models, "seconds": round(time.monotonic() - started, 1), "skipped": together(left_out, skipped)}
+    about["warnings"] = warnings_of(settings, images, answered, len(questions))
+    about["incomplete"] = {row: text for row, text in marks.items() if text}
     found = {"about": about, "figures": rows}
     if is_first_process():
         write_json(folder / "understanding.json", found)
-        table = markdown_table(rows, metrics(taxonomy))
-        log.info(f"\n{table}\n\nvalue (low to high, 95 %); n = {len(images):,} images")
+        table = markdown_table(marked(rows, about["incomplete"]), metrics(taxonomy))
+        log.info(f"\n{table}\n\nvalue (low to high, 95 %); n = {n:,} images")
+        for warning, about_rows in about["warnings"].items():
+            log.info(f"warning: {', '.join(about_rows)}: {warning}")
     return found
+
+
+def warnings_of(
+    settings: Settings, images: pd.DataFrame, answered: dict[str, pd.DataFrame], questions: int
+) -> dict[str, list[str]]:
+    """Return the rows that each warning is about. answered: read answers by row. questions: how many were asked."""
+    emotions, folder, found = settings.data.taxonomy.emotions, settings.evaluate.folder, {}
+    shares = kinds.shares(settings.questions)
+    wanted = [kind.NAME for kind in kinds.KINDS if kind.SHARE or shares[kind.NAME]]
+    for row, answers in answered.items():
+        found[row] = gaps(images["emotion"], emotions, pairs=False) + (unknown_folders(folder, emotions) if folder else [])
+        if not_asked := [name for name in wanted if name not in set(answers["kind"])]:
+            found[row].append(f"no {', '.join(not_asked)} questions, for which the images are too few or lack an emotion")
+        if len(answers) < questions:
+            found[row].append(f"{questions - len(answers):,} of {questions:,} questions have no answer, by skipped images")
+    return by_warning(found)
 
 
 def write_answers(folder: Path, row: str, answers: pd.DataFrame, taxonomy: Taxonomy) -> None:
     """Write a row's read answers and their confusion matrices into `folder`."""
-    write_atomically(folder / f"answers-{row}.parquet", answers.to_parquet)
+    write_atomically(folder / f"answers-{row}.parquet", partial(answers.to_parquet, write_page_checksum=True))
     for kind, counts in confusions(answers, taxonomy).items():
         write_atomically(folder / f"confusion-{kind}-{row}.csv", counts.to_csv)
 
 
-def images_of(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """Return the images of the questions, and the training split: columns image_id, emotion, path.
+def images_of(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame | None, dict]:
+    """Return the images of the questions, the training split (columns image_id, emotion, path), and what was left out.
 
     The training split is None where evaluate.folder gives the images and there is no data set.
     """
-    evaluate, emotions = settings.evaluate, settings.data.taxonomy.emotions
+    evaluate, emotions, left_out = settings.evaluate, settings.data.taxonomy.emotions, {}
     try:
-        index = read_emoset(settings.data, folder, settings.machine.processes).index
+        emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
+        index, left_out = emoset.index, left_out_of_data(emoset.problems)
         index["path"] = [settings.data.emoset / image for image in index["image"]]
         train = index[index["split"] == "train"]
     except UserError as reason:
@@ -104,5 +136,9 @@ def images_of(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFr
             raise
         log.info(f"no linear probe, for there is no training split: {reason}")
         train = None
-    images = read_folder(evaluate.folder, emotions) if evaluate.folder else index[index["split"] == evaluate.split]
-    return equal_emotions(images.reset_index(drop=True), evaluate.images, settings.seed), train
+    if evaluate.folder:
+        images = read_folder(evaluate.folder, emotions)
+        left_out = left_out_of_folder("evaluate.folder", evaluate.folder, images, emotions)
+    else:
+        images = index[index["split"] == evaluate.split]
+    return equal_emotions(images.reset_index(drop=True), evaluate.images, settings.seed), train, left_out

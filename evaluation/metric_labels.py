@@ -3,6 +3,9 @@
 The figures of answers are named by the kinds of question: understanding.scoring.metrics.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from config.taxonomy import Taxonomy
@@ -62,6 +65,11 @@ def likelihood_metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
 def row_name(row: str) -> str:
     """Return a row as people read it."""
     return ROWS.get(row, row)
+
+
+def marked(rows: Mapping[str, Any], marks: Mapping[str, str]) -> dict[str, Any]:
+    """Return rows by their names, those of `marks` with their mark: "theirs (7 of 8 emotions)"."""
+    return {f"{row_name(row)} ({marks[row]})" if row in marks else row: each for row, each in rows.items()}
 
 
 def markdown_table(rows: dict[str, dict], metrics: dict[str, Metric]) -> str:

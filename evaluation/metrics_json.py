@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from evaluation.report_provenance import seconds_of
+from evaluation.run_files import RunFiles
 from runtime.files import write_json
 from runtime.run_folder import log
 
@@ -10,7 +11,8 @@ from runtime.run_folder import log
 def write_metrics(run: Path, seed: int, generated: dict | None, understood: dict | None, crossed: dict | None) -> None:
     """Write `<run>/report/metrics.json`, from what each of the halves that there are has found.
 
-    generation: the corrected figures by row. understanding: by row. seconds: of each stage of the run folder, and of each
+    generation: the corrected figures by row. understanding: by row. incomplete: by part, the rows whose means are over fewer
+    emotions than those of others, and over which. seconds: of each stage of the run folder, and of each
     part of the evaluation. images: how many each method has; without a generator, how many the questions are about.
     """
     parts = {"generation": generated, "understanding": understood, "cross": crossed}
@@ -20,7 +22,8 @@ def write_metrics(run: Path, seed: int, generated: dict | None, understood: dict
     content = {
         "generation": {row: each["corrected"] for row, each in generated["figures"].items()} if generated else {},
         "understanding": understood["figures"] if understood else {},
-        "seconds": seconds_of(run, about),
+        "incomplete": {name: each["incomplete"] for name, each in about.items() if each.get("incomplete")},
+        "seconds": seconds_of(RunFiles(run), about),
         "images": max(images.values()) if generated else about["understanding"]["n"],
         "seed": seed,
     }

@@ -18,7 +18,8 @@ from transformers import (
     ResNetForImageClassification,
 )
 
-from config.errors import UserError
+from config.errors import UserError, first_line
+from config.section import ROOT
 from evaluation.features import Network
 from runtime.hub import fingerprint, load_model, resolve_model
 from runtime.processes import start_process
@@ -26,6 +27,7 @@ from runtime.tensors import read_tensors
 
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 INCEPTION_SIZE = 299  # pixels
+FILES = (".pth", ".pt", ".tar", ".bin", ".safetensors", ".ckpt")  # how a name ends that is one of a file, and not on the Hub
 
 
 def clip_network(name: str) -> Network:
@@ -54,7 +56,7 @@ def black_clip_network(name: str) -> Network:
 
 def clip_texts(name: str, texts: list[str]) -> Tensor:
     """Return CLIP's features (n, D) of texts, of unit length."""
-    model, tokenizer = _clip(name), AutoTokenizer.from_pretrained(resolve_model(name))
+    model, tokenizer = _clip(name), load_model(AutoTokenizer, name, "models.clip")
     tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(model.device)
     with torch.no_grad():
         return torch.nn.functional.normalize(model.get_text_features(**tokens).pooler_output, dim=1).cpu()
@@ -64,8 +66,10 @@ def classifier(name: str, setting: str) -> Network:
     """Return a classifier's logits, its `names` being those of its labels.
 
     name: of a model, or of a file of torchvision's ResNet-50, as Places365's: its images are then resized and cropped as
-    torchvision's are. Raises UserError where there is none.
+    torchvision's are. Raises UserError where there is none, or it tells fewer than two classes apart.
     """
+    if name.endswith(FILES) and not any((place / name).is_file() for place in (Path(), ROOT)):
+        raise UserError(f"{setting}: no file {name}; download it (docs/metrics.md tells from where), or name a classifier")
     device, file = start_process().device, Path(resolve_model(name))
     if file.is_file():
         model = _torchvision_resnet(file, setting).to(device)
@@ -78,7 +82,9 @@ def classifier(name: str, setting: str) -> Network:
         def prepare(images):
             return processor(images=images, return_tensors="pt").pixel_values
 
-    names = tuple(name for _, name in sorted(model.config.id2label.items()))
+    names = tuple(label for _, label in sorted(model.config.id2label.items()))
+    if len(names) < 2:
+        raise UserError(f"{setting}: {name} knows {len(names)} class; name a classifier that tells several apart")
     key = f"classifier {fingerprint(model)} {prepared}"
     return Network(key, lambda images: model(prepare(images).to(device)).logits, names)
 
@@ -152,7 +158,13 @@ def _inception(setting: str) -> torch.nn.Module:
             f"{setting}: inception needs {missing.name}: pip install torch-fidelity==0.4.0, or name a vision model"
         ) from None
     # The library unpickles whatever it finds; what this has fetched, or found, holds nothing but tensors.
-    torch.hub.load_state_dict_from_url(URL_INCEPTION_V3, map_location="cpu", weights_only=True)
+    try:
+        torch.hub.load_state_dict_from_url(URL_INCEPTION_V3, map_location="cpu", weights_only=True)
+    except Exception as error:  # offline; or a file that is cut off, or another
+        raise UserError(
+            f"{setting}: the weights of inception cannot be downloaded from {URL_INCEPTION_V3} ({first_line(error)}); copy "
+            f"them to {torch.hub.get_dir()}/checkpoints/, or name a vision model"
+        ) from None
     return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(start_process().device)
 
 

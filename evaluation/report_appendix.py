@@ -1,7 +1,5 @@
 """report/table.md: the figures of a run as Markdown, for a paper's appendix."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from config.taxonomy import Taxonomy
@@ -11,41 +9,50 @@ from evaluation.metric_labels import (
     generation_metrics,
     interval,
     likelihood_metrics,
+    marked,
     row_name,
     value,
 )
 from evaluation.report_cross import cross_rows
+from evaluation.run_files import RunFiles
 from runtime.figures import Metric
-from runtime.files import read_json
 from understanding import scoring
 
 COLUMNS = {"emogen": "as EmoGen's code computes", "corrected": "as docs/metrics.md corrects it"}
 
 
-def appendix(run: Path, taxonomy: Taxonomy) -> str:
-    """Return the figures as Markdown: the table that papers print, in each of the two columns, and then all of them."""
+def appendix(files: RunFiles, results: dict[str, dict], taxonomy: Taxonomy) -> str:
+    """Return the figures as Markdown: the table that papers print, in each of the two columns, and then all of them.
+
+    results: by part of the evaluation. A row whose means are over fewer emotions than those of others says so in its name.
+    """
     parts = []
-    generation, understanding, cross = (
-        read_json(run / "evaluation" / f"{part}.json") for part in ("generation", "understanding", "cross")
-    )
-    if generation:
-        parts += _generation_tables(generation, generation_metrics(taxonomy))
-    if understanding:
+    generation, understanding, cross = (results[part] for part in ("generation", "understanding", "cross"))
+    if generation["figures"]:
+        metrics = generation_metrics(taxonomy)
+        parts += files.read("evaluation/generation.json", lambda _: _generation_tables(generation, metrics), [])
+    if understanding["figures"]:
         about = understanding["about"]
-        table = _long_table(understanding["figures"], scoring.metrics(taxonomy), "model")
+        rows = marked(understanding["figures"], about.get("incomplete", {}))
+        table = _long_table(rows, scoring.metrics(taxonomy), "model")
         parts.append(f"Understanding, split {about['split']}; seed {about['seed']}.\n\n{table}\n")
-    if cross:
-        metrics = cross_metrics(taxonomy) | likelihood_metrics(taxonomy)
-        table = _long_table(cross_rows(cross["figures"]), metrics, "images")
-        parts.append(f"What the understanding model says of the images; seed {cross['about']['seed']}.\n\n{table}\n")
+    if cross["figures"]:
+        parts += files.read("evaluation/cross.json", lambda _: [_cross_table(cross, taxonomy)], [])
     return "\n".join([*parts, "In parentheses: 95 % interval, and n.\n"]) if parts else "Nothing has been evaluated yet.\n"
+
+
+def _cross_table(cross: dict, taxonomy: Taxonomy) -> str:
+    metrics, about = cross_metrics(taxonomy) | likelihood_metrics(taxonomy), cross["about"]
+    table = _long_table(marked(cross_rows(cross["figures"]), about.get("incomplete", {})), metrics, "images")
+    return f"What the understanding model says of the images; seed {about['seed']}.\n\n{table}\n"
 
 
 def _generation_tables(generation: dict, metrics: dict[str, Metric]) -> list[str]:
     """Return the published table in each of the two columns, and one of every figure with its interval."""
-    parts, seed = [], generation["about"]["seed"]
+    parts, about = [], generation["about"]
+    rows, seed = marked(generation["figures"], about.get("incomplete", {})), about["seed"]
     for column, meaning in COLUMNS.items():
-        figures = {row: found[column] for row, found in generation["figures"].items() if "fid" in found[column]}
+        figures = {row: found[column] for row, found in rows.items() if "fid" in found[column]}
         table = {
             f"{metrics[name].label} {metrics[name].better}": [
                 value(found[name]) if name in found else "" for found in figures.values()
@@ -57,7 +64,7 @@ def _generation_tables(generation: dict, metrics: dict[str, Metric]) -> list[str
         parts.append(f"Generated images, {meaning}; seed {seed}.\n\n{table}\n")
     cells = [
         (row_name(row), metric.label, _cell(found["corrected"].get(name)), _cell(found["emogen"].get(name)))
-        for row, found in generation["figures"].items()
+        for row, found in rows.items()
         for name, metric in metrics.items()
         if name in found["corrected"]
     ]

@@ -1,21 +1,25 @@
 """What the report shows of the understanding model's answers about generated images."""
 
 from config.taxonomy import Taxonomy
-from evaluation.metric_labels import cross_metrics
+from evaluation.metric_labels import cross_metrics, marked
 from evaluation.plans import CURVES
 from evaluation.report_tables import by_metric, figures_table, fusion_pictures
+from evaluation.run_files import RunFiles
 
 
-def cross_part(found: dict, taxonomy: Taxonomy) -> dict:
+def cross_part(files: RunFiles, found: dict, taxonomy: Taxonomy) -> dict:
     """Return what the page shows of each half by the other, by the names of the template. found: cross.json."""
+    path, figures, marks = "evaluation/cross.json", found["figures"], found["about"].get("incomplete", {})
     return {
         "cross": found,
-        "cross_tables": cross_tables(found["figures"], taxonomy),
-        "cross_curves": fusion_pictures(found["figures"].get("fusion", {}), "likelihood to the model"),
+        "cross_tables": files.read(path, lambda _: cross_tables(figures, taxonomy, marks), []),
+        "cross_curves": files.read(
+            path, lambda _: fusion_pictures(figures.get("fusion", {}), "likelihood to the model"), []
+        ),
     }
 
 
-def cross_tables(figures: dict, taxonomy: Taxonomy) -> list[dict]:
+def cross_tables(figures: dict, taxonomy: Taxonomy, marks: dict[str, str]) -> list[dict]:
     """Return tables of what the understanding model says of generated images: by method, by strength, and by mix."""
     metrics = cross_metrics(taxonomy)
     plain = {row: found for row, found in figures.items() if row not in CURVES}
@@ -26,7 +30,7 @@ def cross_tables(figures: dict, taxonomy: Taxonomy) -> list[dict]:
     }
     by_pair = {pair: metrics["judge"]._replace(label=pair) for pair in mixes}
     tables = [
-        figures_table(plain, metrics, "What the understanding model says of generated images"),
+        figures_table(marked(plain, marks), metrics, "What the understanding model says of generated images"),
         figures_table(strengths, metrics, "The same, of an emotion on a content"),
         figures_table(
             by_metric(mixes), by_pair, "Of mixes of two emotions, by the weight of the second: says what the judge says"

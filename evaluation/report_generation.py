@@ -1,10 +1,14 @@
 """What the report shows of generated images, read from the run folder; what is not there gives nothing."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from config.taxonomy import Taxonomy
-from evaluation.metric_labels import generation_metrics, row_name
+from evaluation.metric_labels import generation_metrics, marked, row_name
+from evaluation.plans import CURVES
 from evaluation.plots import lines
 from evaluation.report_tables import (
     bars,
@@ -16,36 +20,54 @@ from evaluation.report_tables import (
     fusion_pictures,
     image_strip,
 )
+from evaluation.run_files import RunFiles
 from runtime.files import read_json
 
 SHOWN = 8  # images of an emotion and a method
 
 
-def generation_part(run: Path, found: dict, contents: Sequence[str], taxonomy: Taxonomy) -> dict:
+def generation_part(files: RunFiles, found: dict, contents: Sequence[str], taxonomy: Taxonomy) -> dict:
     """Return what the page shows of the generators, by the names of the template. found: generation.json."""
-    folder, rows, metrics = run / "evaluation", found["figures"], generation_metrics(taxonomy)
+    rows, metrics, emotions, folder = found["figures"], generation_metrics(taxonomy), taxonomy.emotions, "evaluation"
+    marks, methods = found["about"].get("incomplete", {}), [row for row in rows if row != "transfer"]
     corrected = {row: each["corrected"] for row, each in rows.items()}
     published = {row: each["emogen"] for row, each in rows.items() if each["emogen"]}
-    methods = [row for row in rows if row != "transfer"]
-    emotions = taxonomy.emotions
+    beside = marked({row: corrected[row] for row in methods}, marks)
+    by_emotion = marked({row: rows[row].get("by_emotion", {}) for row in methods}, marks)
+
+    def figures(build: Callable[[], list]) -> list:
+        return files.read(f"{folder}/generation.json", lambda _: build(), [])
+
     return {
         "generation": found,
-        "corrected": by_metric({row: corrected[row] for row in methods}),
-        "warnings": found["about"].get("warnings", {}),
-        "sheets": contact_sheets(run, methods, emotions),
-        "transfers": transfer_strips(folder / "images" / "transfer", contents, emotions),
-        "fusions": fusion_strips(folder / "images" / "fusion"),
-        "curves": curve_pictures(read_json(folder / "curves.json") or {}, taxonomy),
-        "generation_bars": bars({row: corrected[row] for row in methods}, metrics),
-        "generation_by_emotion": accuracy_by_emotion({row: rows[row]["by_emotion"] for row in methods}, taxonomy),
-        "generation_tables": [
-            figures_table(corrected, metrics, "Corrected: as it should be measured"),
-            figures_table(published, metrics, "emogen: as EmoGen's code measures, fault for fault"),
-        ],
+        "corrected": by_metric(beside),
+        "sheets": contact_sheets(files, methods, emotions),
+        "transfers": files.read(f"{folder}/images/transfer", lambda _: transfer_strips(files, contents, emotions), []),
+        "fusions": files.read(f"{folder}/images/fusion", lambda _: fusion_strips(files), None),
+        "curves": files.read(f"{folder}/curves.json", lambda file: curve_pictures(read_json(file), taxonomy), []),
+        "generation_bars": figures(lambda: bars(beside, metrics)),
+        "generation_by_emotion": figures(lambda: accuracy_by_emotion(by_emotion, taxonomy)),
+        "generation_tables": figures(
+            lambda: [
+                figures_table(marked(corrected, marks), metrics, "Corrected: as it should be measured"),
+                figures_table(marked(published, marks), metrics, "emogen: as EmoGen's code measures, fault for fault"),
+            ]
+        ),
         "generation_confusions": confusion_tables(
-            folder, methods, "generation", "intended", {emotion: emotion for emotion in emotions}
+            files,
+            {row: row_name(row) for row in methods or _matrices(files)},
+            "generation",
+            "intended",
+            {emotion: emotion for emotion in emotions},
+            emotions,
         ),
     }
+
+
+def _matrices(files: RunFiles) -> list[str]:
+    """Return the rows that have a confusion matrix, for where generation.json cannot be read."""
+    found = sorted((files.run / "evaluation").glob("confusion-generation-*.csv"))
+    return [path.stem.removeprefix("confusion-generation-") for path in found]
 
 
 def accuracy_by_emotion(rows: dict[str, dict], taxonomy: Taxonomy) -> list[dict]:
@@ -54,51 +76,67 @@ def accuracy_by_emotion(rows: dict[str, dict], taxonomy: Taxonomy) -> list[dict]
     return [
         picture
         for name in ("emotion_accuracy", "emotion_accuracy_two_way")
-        for picture in emotion_bars({row: by_metric(found)[name] for row, found in rows.items()}, metrics[name])
+        for picture in emotion_bars({row: by_metric(found).get(name, {}) for row, found in rows.items()}, metrics[name])
     ]
 
 
-def contact_sheets(run: Path, rows: Sequence[str], emotions: tuple[str, ...]) -> dict[str, list[dict]]:
+def contact_sheets(files: RunFiles, rows: Sequence[str], emotions: tuple[str, ...]) -> dict[str, list[dict]]:
     """Return by emotion a sheet of the first images of each row; without an evaluation, of inference.py's images."""
-    folders = {row_name(row): run / "evaluation" / "images" / row for row in rows}
-    folders = {name: folder for name, folder in folders.items() if folder.is_dir()} or {"generated": run / "images"}
+    evaluated = files.run / "evaluation" / "images"
+    rows = rows or sorted(each.name for each in evaluated.glob("[!.]*") if each.name not in CURVES)
+    folders = {row_name(row): evaluated / row for row in rows}
+    folders = {name: folder for name, folder in folders.items() if folder.is_dir()} or {"generated": files.run / "images"}
     sheets = {}
     for emotion in emotions:
         for name, folder in folders.items():
-            if paths := sorted((folder / emotion).glob("[!.]*.png"))[:SHOWN]:
-                alt = f"{len(paths)} images of {emotion}: {name}"
-                sheets.setdefault(emotion, []).append(image_strip(paths, 4, alt, name))
+            opened = map(files.image, sorted((folder / emotion).glob("[!.]*.png"))[:SHOWN])
+            if images := [image for image in opened if image]:
+                alt = f"{len(images)} images of {emotion}: {name}"
+                sheets.setdefault(emotion, []).append(image_strip(images, 4, alt, name))
     return sheets
 
 
-def transfer_strips(folder: Path, contents: Sequence[str], emotions: tuple[str, ...]) -> list[dict]:
+def transfer_strips(files: RunFiles, contents: Sequence[str], emotions: tuple[str, ...]) -> list[dict]:
     """Return for each content that is there a table: a strip for each emotion, from strength 0 to 1."""
-    tables = []
+    tables, folder = [], files.run / "evaluation" / "images" / "transfer"
     for content in [each for each in contents if (folder / each).is_dir()]:
-        strengths = sorted((each.name for each in (folder / content).iterdir()), key=float)
+        strengths = _places(folder / content)
         rows = []
         for emotion in emotions:
             paths = [folder / content / strength / emotion / "00000.png" for strength in strengths]
-            if all(path.is_file() for path in paths):
-                alt = f"{emotion} on {content}, at strengths {', '.join(strengths)}"
-                rows.append({"name": emotion, "strip": image_strip(paths, len(paths), alt)})
+            alt = f"{emotion} on {content}, at strengths {', '.join(strengths)}"
+            rows += [{"name": emotion, "strip": strip} for strip in _strip(files, paths, alt)]
         if rows:
             tables.append({"caption": f"A photo of a … {content}", "columns": strengths, "rows": rows})
     return tables
 
 
-def fusion_strips(folder: Path) -> dict | None:
+def fusion_strips(files: RunFiles) -> dict | None:
     """Return a table: a strip for each pair of emotions, by the weight of the second."""
-    rows, weights = [], []
-    for pair in sorted(folder.iterdir()) if folder.is_dir() else []:
-        weights = sorted((each.name for each in pair.iterdir()), key=float)
+    rows, weights, folder = [], [], files.run / "evaluation" / "images" / "fusion"
+    for pair in sorted(each for each in folder.iterdir() if each.is_dir()):
+        weights = _places(pair)
         first, _, second = pair.name.partition("-")
         for name in ("00000.png", "00001.png"):
-            paths = [pair / weight / name for weight in weights]
-            if all(path.is_file() for path in paths):
-                alt = f"from {first} to {second}, at weights {', '.join(weights)} of {second}"
-                rows.append({"name": f"{first} to {second}", "strip": image_strip(paths, len(paths), alt)})
+            alt = f"from {first} to {second}, at weights {', '.join(weights)} of {second}"
+            strips = _strip(files, [pair / weight / name for weight in weights], alt)
+            rows += [{"name": f"{first} to {second}", "strip": strip} for strip in strips]
     return {"caption": "Weight of the second emotion", "columns": weights, "rows": rows} if rows else None
+
+
+def _places(folder: Path) -> list[str]:
+    """Return the strengths or weights that have a folder, in their order."""
+    names = [each.name for each in folder.iterdir() if each.is_dir() and re.fullmatch(r"\d+(\.\d+)?", each.name)]
+    return sorted(names, key=float)
+
+
+def _strip(files: RunFiles, paths: list[Path], alt: str) -> list[dict]:
+    """Return the strip of images, if all are there; an empty place stands for one that cannot be read."""
+    if not paths or not all(path.is_file() for path in paths):
+        return []
+    images = [files.image(path) for path in paths]
+    shown = [image or Image.new("RGBA", (1, 1), (0, 0, 0, 0)) for image in images]
+    return [image_strip(shown, len(shown), alt)] if any(images) else []
 
 
 def curve_pictures(curves: dict, taxonomy: Taxonomy) -> list[dict]:

@@ -1,13 +1,14 @@
 """What several parts of the report share: tables of figures, bars of them, confusion matrices, strips of images."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
-from emoset.images import load_image
 from evaluation.metric_labels import interval, row_name, value
 from evaluation.plots import interval_bars, lines
+from evaluation.run_files import RunFiles
 from runtime.contact_sheet import strip
 from runtime.figures import Metric
 from runtime.page import picture
@@ -44,7 +45,7 @@ def bars(rows: dict[str, dict], metrics: dict[str, Metric]) -> list[dict]:
     for name, metric in metrics.items():
         found = {row_name(row): figures[name] for row, figures in rows.items() if name in figures}
         if found:
-            own = next((row for row in rows if row in OWN), "")
+            own = next((row for row in found if row.partition(" (")[0] in OWN), "")
             caption = f"{metric.label} {metric.better}".strip()
             pictures.append(interval_bars(found, metric.chance, own, caption))
     return pictures
@@ -73,33 +74,39 @@ def fusion_pictures(pairs: dict, what: str) -> list[dict]:
     ]
 
 
-def confusion_tables(folder: Path, rows: Iterable[str], what: str, corner: str, right: Mapping[str, object]) -> list[dict]:
-    """Return a table for each confusion matrix in `folder`: counts, and by their share of the row how dark each cell is.
+def confusion_tables(
+    files: RunFiles, rows: Mapping[str, str], what: str, corner: str, right: Mapping[str, object], emotions: Sequence[str]
+) -> list[dict]:
+    """Return a table for each confusion matrix: counts, and by their share of the row how dark each cell is.
 
-    what: stands in the names of the files, confusion-<what>-<row>.csv. right: the right column of each
-    emotion, where there is one.
+    rows: the names of the tables by row. what: stands in the names of the files, confusion-<what>-<row>.csv. right: the
+    right column of each emotion, where there is one.
     """
-    tables = []
-    for row in rows:
-        path = folder / f"confusion-{what}-{row}.csv"
-        if not path.is_file():
-            continue
-        counts = pd.read_csv(path, index_col=0)
+
+    def table(file: Path, name: str) -> dict:
+        counts = pd.read_csv(file, index_col=0)
         shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
         cells = {
             true: [
-                {"count": count, "share": share, "right": said == str(right.get(true))}
+                {"count": int(count), "share": float(share), "right": said == str(right.get(true))}
                 for said, count, share in zip(counts.columns, counts.loc[true], shares.loc[true], strict=True)
             ]
             for true in counts.index
         }
-        tables.append({"caption": row_name(row), "corner": corner, "columns": list(counts.columns), "rows": cells})
-    return tables
+        if list(cells) != list(emotions):
+            raise ValueError("its rows are not the emotions of data.taxonomy")
+        return {"caption": name, "corner": corner, "columns": list(counts.columns), "rows": cells}
+
+    found = (
+        files.read(f"evaluation/confusion-{what}-{row}.csv", lambda file, name=name: table(file, name), None)
+        for row, name in rows.items()
+    )
+    return [each for each in found if each]
 
 
-def image_strip(paths: Sequence[Path], columns: int, alt: str, caption: str = "") -> dict:
+def image_strip(images: Sequence[Image.Image], columns: int, alt: str, caption: str = "") -> dict:
     """Return images in rows of `columns`, each cut to a square, as a page shows them."""
-    return picture(strip([load_image(path) for path in paths], columns), alt, caption)
+    return picture(strip(images, columns), alt, caption)
 
 
 def _figure_cell(figure: dict | None) -> dict:

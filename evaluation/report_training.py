@@ -1,14 +1,14 @@
 """What the report shows of trainings: curves of what they wrote into metrics.jsonl, samples, and mined images."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Mining
-from emoset.images import load_image
 from evaluation.plots import lines
-from runtime.metrics import read_metrics
+from evaluation.run_files import RunFiles
 from runtime.page import picture, thumbnail
 from understanding import kinds, scoring
 from understanding.rewards import SHARED
@@ -26,12 +26,12 @@ GENERATOR = {
 }
 
 
-def training_part(run: Path, mining: Mining, taxonomy: Taxonomy) -> dict:
+def training_part(files: RunFiles, mining: Mining, taxonomy: Taxonomy) -> dict:
     """Return what the page shows of trainings, by the names of the template."""
     return {
-        "training_curves": training_curves(run, taxonomy),
-        "mining": mining_table(run, mining, taxonomy.emotions),
-        "samples": training_samples(run, len(taxonomy)),
+        "training_curves": training_curves(files, taxonomy),
+        "mining": files.read("mining/errors.parquet", lambda file: mining_table(file, mining, taxonomy.emotions), None),
+        "samples": training_samples(files, len(taxonomy)),
     }
 
 
@@ -57,38 +57,59 @@ def plotted(taxonomy: Taxonomy) -> dict[str, dict[str, dict[str, str]]]:
     return plots
 
 
-def training_curves(run: Path, taxonomy: Taxonomy) -> list[dict]:
+def training_curves(files: RunFiles, taxonomy: Taxonomy) -> list[dict]:
     """Return pictures of the numbers that trainings have written."""
     pictures = []
     for folder, plots in plotted(taxonomy).items():
-        written = read_metrics(run / folder)
-        by = "step" if written and "step" in written[0] else "epoch"
-        for title, names in plots.items():
-            series = {
-                label: [(line[by], line[name]) for line in written if line.get(name) is not None]
-                for name, label in names.items()
-            }
-            if series := {label: points for label, points in series.items() if points}:
-                pictures.append(lines(series, {"step": "update", "epoch": "epoch"}[by], title))
+        path = f"{folder}/metrics.jsonl"
+
+        def draw(file: Path, plots=plots, path=path) -> list[dict]:
+            written, is_cut = _lines_of(file)
+            if is_cut:  # by a kill, or later
+                files.note(path, "its last line is cut off; the curves end before it")
+            return _pictures(written, plots)
+
+        pictures += files.read(path, draw, [])
     return pictures
 
 
-def training_samples(run: Path, emotions: int) -> dict | None:
+def _pictures(written: list[dict], plots: dict[str, dict[str, str]]) -> list[dict]:
+    pictures, by = [], "step" if written and "step" in written[0] else "epoch"
+    for title, names in plots.items():
+        series = {
+            label: [(line[by], line[name]) for line in written if line.get(name) is not None]
+            for name, label in names.items()
+        }
+        if series := {label: points for label, points in series.items() if points}:
+            pictures.append(lines(series, {"step": "update", "epoch": "epoch"}[by], title))
+    return pictures
+
+
+def _lines_of(file: Path) -> tuple[list[dict], bool]:
+    """Return the lines of a metrics.jsonl, and whether the last one is cut off and left out."""
+    *whole, last = file.read_text(encoding="utf-8").split("\n")
+    written = [json.loads(line) for line in whole]
+    if not all(isinstance(line, dict) and line.keys() & {"step", "epoch"} for line in written):
+        raise ValueError("a line tells no step or epoch")
+    return written, bool(last)
+
+
+def training_samples(files: RunFiles, emotions: int) -> dict | None:
     """Return the last grid of samples that the mapper's training drew. emotions: how many rows it has."""
-    grids = sorted((run / "training" / "mapper" / "samples").glob("[!.]*.png"))
-    if not grids:
-        return None
-    step = int(grids[-1].stem)
-    alt = f"samples of each of the {emotions} emotions after {step:,} updates, a row for each"
-    return picture(thumbnail(load_image(grids[-1]), 900), alt, f"Samples after {step:,} updates")
+    grids = (files.run / "training" / "mapper" / "samples").glob("[!.]*.png")
+    for grid in sorted((grid for grid in grids if grid.stem.isdecimal()), reverse=True):
+        if image := files.image(grid):
+            step = int(grid.stem)
+            alt = f"samples of each of the {emotions} emotions after {step:,} updates, a row for each"
+            return picture(thumbnail(image, 900), alt, f"Samples after {step:,} updates")
+    return None
 
 
-def mining_table(run: Path, mining: Mining, emotions: tuple[str, ...]) -> dict | None:
+def mining_table(file: Path, mining: Mining, emotions: tuple[str, ...]) -> dict:
     """Return a table of the reference model's errors by emotion: how many, how hard, and what was said instead."""
-    path = run / "mining" / "errors.parquet"
-    if not path.is_file():
-        return None
-    errors, rows = pd.read_parquet(path), []
+    errors, rows = pd.read_parquet(file, page_checksum_verification=True), []
+    if others := set(errors["emotion"]) - set(emotions):
+        raise ValueError(f"it holds the emotion {min(map(str, others))!r}")
     for emotion, own in errors.groupby("emotion"):
         others = own[[each for each in emotions if each != emotion]].mean().nlargest(2)
         instead = ", ".join(f"{name} {share:.0%}" for name, share in others.items() if share)

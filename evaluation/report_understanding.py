@@ -1,17 +1,19 @@
 """What the report shows of vision-language models, read from the run folder; what is not there gives nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from glob import escape
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 
 from config.data_settings import Data
 from config.taxonomy import Taxonomy
-from emoset.images import load_image
 from evaluation.answers_by_emotion import right_by_emotion
+from evaluation.metric_labels import marked, row_name
 from evaluation.report_tables import bars, by_metric, confusion_tables, emotion_bars, figures_table
+from evaluation.run_files import RunFiles
 from runtime.page import picture, thumbnail
 from understanding import kinds, scoring
 from understanding.kinds import multiple
@@ -19,31 +21,72 @@ from understanding.kinds import multiple
 HARD = 2  # hard images of an emotion
 
 
-def understanding_part(run: Path, found: dict, data: Data, folder: Path | None) -> dict:
+def understanding_part(files: RunFiles, found: dict, data: Data, folder: Path | None) -> dict:
     """Return what the page shows of the models, by the names of the template.
 
     found: understanding.json. folder: evaluate.folder, whose images the questions are about; None: the data set's.
     """
-    rows, metrics, evaluated = found["figures"], scoring.metrics(data.taxonomy), run / "evaluation"
+    marks, metrics, taxonomy = found["about"].get("incomplete", {}), scoring.metrics(data.taxonomy), data.taxonomy
+    rows, models = marked(found["figures"], marks), list(found["about"].get("models", {}))
+    names = list(found["figures"]) or _answered(files)
+    answers = {
+        row: files.read(f"evaluation/answers-{row}.parquet", lambda file: answers_of(file, taxonomy), None) for row in names
+    }
+    answers = {row: table for row, table in answers.items() if table is not None}
+
+    def figures(build: Callable[[], Any]) -> Any:
+        return files.read("evaluation/understanding.json", lambda _: build(), [])
+
     return {
         "understanding": found,
         "answered": by_metric(rows),
-        "understanding_bars": bars(rows, metrics),
-        "understanding_by_emotion": pictures_by_emotion(rows, data.taxonomy),
-        "understanding_table": figures_table(rows, metrics, "Understanding"),
+        "understanding_bars": figures(lambda: bars(rows, metrics)),
+        "understanding_by_emotion": figures(lambda: pictures_by_emotion(rows, taxonomy)),
+        "understanding_table": figures(lambda: figures_table(rows, metrics, "Understanding")),
         "understanding_confusions": [
-            table | {"caption": f"{table['caption']}: {kind.NAME} questions"}
+            table
             for kind in kinds.KINDS
-            for table in confusion_tables(evaluated, rows, kind.NAME, "true", _right(evaluated, rows, kind, data.taxonomy))
+            for table in confusion_tables(
+                files,
+                {row: f"{row_name(row)}: {kind.NAME} questions" for row in names},
+                kind.NAME,
+                "true",
+                _right(files, answers, kind, taxonomy),
+                taxonomy.emotions,
+            )
         ],
-        "hard": hard_images(evaluated, list(found["about"].get("models", {})), data, folder),
+        "hard": files.read(
+            f"evaluation/answers-{next(iter(models), '')}.parquet",
+            lambda _: hard_images(files, answers, models, data, folder),
+            [],
+        ),
     }
 
 
-def _right(evaluated: Path, rows: Iterable[str], kind: ModuleType, taxonomy: Taxonomy) -> dict[str, object]:
+def _answered(files: RunFiles) -> list[str]:
+    """Return the rows that have answers, for where understanding.json cannot be read."""
+    found = (path.stem.removeprefix("answers-") for path in sorted((files.run / "evaluation").glob("answers-*.parquet")))
+    return [row for row in found if not row.startswith("generated-")]
+
+
+def answers_of(file: Path, taxonomy: Taxonomy) -> pd.DataFrame:
+    """Return the answers of a model; raises where the table lacks a column, or holds other emotions than the taxonomy."""
+    table = pd.read_parquet(file, page_checksum_verification=True)
+    columns = ["image_id", "kind", "emotion", "completion", *scoring.likelihood_columns(taxonomy.emotions)]
+    if missing := [name for name in columns if name not in table]:
+        raise ValueError(f"it lacks the column {', '.join(missing)}")
+    if others := set(table["emotion"]) - set(taxonomy.emotions):
+        raise ValueError(f"it holds the emotion {min(map(str, others))!r}")
+    return table
+
+
+def _right(files: RunFiles, answers: dict[str, pd.DataFrame], kind: ModuleType, taxonomy: Taxonomy) -> dict[str, object]:
     """Return the right column of each emotion in a kind's confusion matrices, from the answers of the first row."""
-    files = [path for row in rows if (path := evaluated / f"answers-{row}.parquet").is_file()]
-    return right_by_emotion(kind, pd.read_parquet(files[0]), taxonomy) if files else {}
+    for row, table in answers.items():
+        path = f"evaluation/answers-{row}.parquet"
+        if found := files.read(path, lambda _, table=table: right_by_emotion(kind, table, taxonomy), {}):
+            return found
+    return {}
 
 
 def headline_metrics(taxonomy: Taxonomy) -> dict[str, str]:
@@ -70,36 +113,37 @@ def pictures_by_emotion(rows: dict[str, dict], taxonomy: Taxonomy) -> list[dict]
     return pictures
 
 
-def hard_images(evaluated: Path, models: Sequence[str], data: Data, folder: Path | None) -> list[dict]:
+def hard_images(
+    files: RunFiles, answers: dict[str, pd.DataFrame], models: Sequence[str], data: Data, folder: Path | None
+) -> list[dict]:
     """Return, for each emotion, the images that the first model answers wrong and finds the true emotion least likely for.
 
-    Each has the answers of the first of the models and of the last. Nothing where there is only one.
+    Each has the answers of the first of the models and of the last. Nothing where there is only one, or the answers of one
+    are not there. answers: by row.
     """
-    first, last = next(iter(models), None), next(reversed(models), None)
-    files = [evaluated / f"answers-{row}.parquet" for row in (first, last)]
-    if first == last or not all(path.is_file() for path in files):
+    first, last = models[0], models[-1]
+    if first == last or not {first, last} <= answers.keys():
         return []
-    tables = map(pd.read_parquet, files)
-    answers = [table[table["kind"] == multiple.NAME].set_index("image_id") for table in tables]
+    tables = [answers[row][answers[row]["kind"] == multiple.NAME].set_index("image_id") for row in (first, last)]
     found = []
     for emotion in data.taxonomy.emotions:
-        wrong = answers[0][(answers[0]["emotion"] == emotion) & (answers[0][multiple.COLUMN] != emotion)]
-        for image_id in wrong.sort_values(f"p_{emotion}", kind="stable").index[:HARD]:
-            said = [_said(each.loc[image_id], emotion, name) for name, each in zip((first, last), answers, strict=True)]
-            shown = _image_of_question(image_id, emotion, data.emoset, folder)
+        wrong = tables[0][(tables[0]["emotion"] == emotion) & (tables[0][multiple.COLUMN] != emotion)]
+        asked = wrong[wrong.index.isin(tables[1].index)]
+        for image_id in asked.sort_values(f"p_{emotion}", kind="stable").index[:HARD]:
+            said = [_said(each.loc[image_id], emotion, name) for name, each in zip((first, last), tables, strict=True)]
+            shown = _image_of_question(files, image_id, emotion, data.emoset, folder)
             found.append({"emotion": emotion, "image_id": image_id, "picture": shown, "answers": said})
     return found
 
 
 def _said(answer: pd.Series, emotion: str, model: str) -> dict:
-    right = answer[multiple.COLUMN] == emotion
-    return {"model": model, "text": answer["completion"], "right": right, "likelihood": answer[f"p_{emotion}"]}
+    right, likelihood = bool(answer[multiple.COLUMN] == emotion), answer[f"p_{emotion}"]
+    return {"model": model, "text": str(answer["completion"]), "right": right, "likelihood": float(likelihood)}
 
 
-def _image_of_question(image_id: str, emotion: str, emoset: Path, folder: Path | None) -> dict | None:
+def _image_of_question(files: RunFiles, image_id: str, emotion: str, emoset: Path, folder: Path | None) -> dict | None:
     """Return the image of a question: of the data set, or of the folder that was evaluated instead."""
     found = [folder / image_id] if folder else sorted((emoset / "image" / emotion).glob(f"{escape(image_id)}.*"))
     path = next(iter(found), None)
-    if path is None or not path.is_file():
-        return None
-    return picture(thumbnail(load_image(path), 224), f"image {image_id}, whose emotion is {emotion}")
+    image = files.image(path) if path and path.is_file() else None
+    return picture(thumbnail(image, 224), f"image {image_id}, whose emotion is {emotion}") if image else None

@@ -1,5 +1,7 @@
 """What the strength of an emotion does to content and emotion, and the weight of a mix to the judge."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from torch.nn.functional import normalize
@@ -7,6 +9,7 @@ from torch.nn.functional import normalize
 from config.taxonomy import Taxonomy
 from emoset.labels import attribute_name
 from evaluation.columns import Views
+from evaluation.completeness import gaps
 from evaluation.networks import clip_texts
 from evaluation.plans import STRENGTHS, WEIGHTS
 from runtime.figures import of_mean
@@ -26,9 +29,9 @@ def strength_curve(
     texts = clip_texts(clip, [f"a photo of a {name}" for name in contents])
     wanted = texts[[contents.index(name) for name in content]]
     scores = 100 * (normalize(seen.clip, dim=1) * wanted).sum(1).clamp(min=0).numpy()
-    spelled = [{attribute_name(name) for name in label.split(",")} for label in seen.object_labels]
+    spelled = _spelled(seen.object_labels)
     right = np.array([name in spelled[top] for name, top in zip(content, seen.objects.argmax(1), strict=True)])
-    known = np.isin(content, [name for name in contents if any(name in each for each in spelled)])
+    known = np.isin(content, known_contents(contents, seen.object_labels))
     is_shown = np.array(emotions)[judged.argmax(1)] == intended
     curve = {}
     for strength in map(str, STRENGTHS):
@@ -40,6 +43,23 @@ def strength_curve(
         if known.any():
             curve[strength]["content_accuracy"] = of_mean(right[here & known], content[here & known], seed)
     return curve
+
+
+def known_contents(contents: list[str], labels: tuple[str, ...]) -> list[str]:
+    """Return the contents that an object classifier with these labels can name."""
+    spelled = _spelled(labels)
+    return [name for name in contents if any(name in each for each in spelled)]
+
+
+def curve_gaps(images: pd.DataFrame, emotions: tuple[str, ...], contents: list[str], labels: tuple[str, ...]) -> list[str]:
+    """Return in words what the images of `transfer/` lack: emotions or contents at a strength, contents with a label."""
+    found = [f"strength {strength}: {text}" for strength, text in _lacking(images, emotions, contents)]
+    if unknown := [name for name in contents if name not in known_contents(contents, labels)]:
+        known = len(contents) - len(unknown)
+        found.append(
+            f"evaluate.object_classifier has no label {', '.join(unknown)}: Content is of {known} of {len(contents)}"
+        )
+    return found
 
 
 def weight_curve(images: pd.DataFrame, judged: np.ndarray, taxonomy: Taxonomy, seed: int) -> dict[str, dict]:
@@ -55,3 +75,18 @@ def weight_curve(images: pd.DataFrame, judged: np.ndarray, taxonomy: Taxonomy, s
                 emotion: of_mean(judged[here][:, taxonomy.emotions.index(emotion)], one_group, seed) for emotion in pair
             }
     return curve
+
+
+def _lacking(images: pd.DataFrame, emotions: tuple[str, ...], contents: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield the strengths that lack images of an emotion or a content, and what each lacks."""
+    parts = images["image_id"].str.split("/", expand=True)
+    for strength in map(str, STRENGTHS):
+        own = images[parts[2] == strength]
+        for text in gaps(own["emotion"], emotions, pairs=False):
+            yield strength, text
+        if missing := [name for name in contents if name not in set(parts[1][own.index])]:
+            yield strength, f"no images of {', '.join(missing)}, so its figures are over fewer contents"
+
+
+def _spelled(labels: tuple[str, ...]) -> list[set[str]]:
+    return [{attribute_name(name) for name in label.split(",")} for label in labels]

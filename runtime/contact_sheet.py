@@ -1,11 +1,13 @@
 """Contact sheets: images in rows, with names beside the rows and words under the images, for PNG files and pages."""
 
+import re
 from collections.abc import Sequence
-from textwrap import wrap
+from textwrap import TextWrapper
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 GAP = 6  # pixels between cells
+PLACES = re.compile(r"(\s+)|(?<=\+)")  # where a name may go on in the next line: awe-0.5+fear-0.5, never within a number
 
 
 def contact_sheet(
@@ -16,7 +18,9 @@ def contact_sheet(
     captions: words under each image, by row; what is too long for its cell is cut.
     """
     font, small = ImageFont.load_default(16), ImageFont.load_default(11)
-    names = [wrap(name, 24, break_on_hyphens=False, max_lines=cell // 20, placeholder=" ...") for name in rows]
+    wrapper = TextWrapper(24, max_lines=cell // 20, placeholder=" ...")
+    wrapper.wordsep_re = PLACES
+    names = [wrapper.wrap(name) for name in rows]
     left = 24 + round(max(font.getlength(line) for lines in names for line in lines))
     step, columns = cell + GAP + (18 if captions else 0), max(map(len, rows.values()))
     sheet = Image.new("RGB", (left + columns * (cell + GAP), len(rows) * step + GAP), "white")

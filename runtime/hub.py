@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import torch
 import transformers
-from huggingface_hub import create_repo, upload_folder, whoami
+from huggingface_hub import constants, create_repo, upload_folder, whoami
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from huggingface_hub.utils import enable_progress_bars, validate_repo_id
+from huggingface_hub.utils import enable_progress_bars, get_session, validate_repo_id
 from safetensors import SafetensorError, safe_open
 
 from config.errors import UserError, first_line
@@ -38,7 +39,24 @@ def resolve_model(name: str) -> str:
     for path in (Path(os.path.expanduser(name)), ROOT / name):
         if path.exists():
             return str(path)
+    hub_obstacle()
     return name
+
+
+@cache
+def hub_obstacle() -> str | None:
+    """Return why the Hub cannot be asked, after a single try; None where it can.
+
+    Where it cannot, the libraries look at once for what was downloaded before. Else each file costs them half a minute.
+    """
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception as error:  # of whatever client the library uses
+        constants.HF_HUB_OFFLINE = True
+        return f"{constants.ENDPOINT}: {first_line(error)}"
+    return None
 
 
 def load_model(kind, name: str, setting: str, added: Sequence[str] = (), **options):
@@ -101,6 +119,8 @@ def _naming(kind, name: str, setting: str) -> Iterator[str]:
     place, called = Path(resolve_model(name)), f"{setting}: {str(name)!r}"
     if place.exists():
         _check_files(place, kind, called)
+    else:
+        hub_obstacle()  # where there is one, nothing is tried ten times
     try:
         yield str(place)
     except UserError:
@@ -109,6 +129,9 @@ def _naming(kind, name: str, setting: str) -> Iterator[str]:
         reason = _shortened(error)
         if place.exists() and any(place.iterdir()):
             raise UserError(f"{called} cannot be loaded as {kind.__name__}: {_damage(place) or reason}") from None
+        if obstacle := hub_obstacle():
+            looked = f"there is no such folder, it was not downloaded before, and the Hub cannot be reached ({obstacle})"
+            raise UserError(f"{called}: {looked}") from None
         raise UserError(f"{called} is neither a folder with such a model nor a name on the Hub ({reason})") from None
 
 

@@ -110,12 +110,18 @@ def write_contact_sheets(folder: Path, plan: dict[str, dict]) -> None:
     sheets: dict[str, dict[str, list[Path]]] = {}
     for path, parameters in plan.items():
         rows = sheets.setdefault(parameters["emotion"], {})
-        images = rows.setdefault(parameters["prompt"].replace(PLACEHOLDER, parameters["emotion"]), [])
+        images = rows.setdefault(_as_read(parameters["prompt"], parameters["emotion"]), [])
         if len(images) < SHEET_COLUMNS:
             images.append(folder / path)
     for name, rows in sheets.items():
         shown = {label: _readable(images) for label, images in [*rows.items()][:SHEET_ROWS]}
         write_atomically(folder / f"{name}.png", contact_sheet(shown).save)
+
+
+def _as_read(prompt: str, emotion: str) -> str:
+    """Return a prompt with the emotion in it, as people write it: an awe tree."""
+    with_article = re.sub(rf"\b([Aa])n? {PLACEHOLDER}", rf"\1{'n' * (emotion[0] in 'aeiou')} {PLACEHOLDER}", prompt)
+    return with_article.replace(PLACEHOLDER, emotion)
 
 
 def _readable(paths: list[Path]) -> list[Image.Image]:

@@ -13,6 +13,7 @@ read_settings(__name__, __doc__, "data", "machine", "answers", "understanding", 
 
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame
     answers = answer_all(asker, questions, paths, folder, mining.batch_size, **sampled)
     errors = error_rates(questions, read_answers(answers, taxonomy, settings.answers), taxonomy)
     if is_first_process():
-        write_atomically(table, errors.to_parquet)
+        write_atomically(table, partial(errors.to_parquet, write_page_checksum=True))
         _write_confusability(errors, taxonomy, folder / "confusability.json")
         _plot(errors, taxonomy, folder / "errors.png")
         seal(folder, [table.name, "errors.png"])

@@ -1,5 +1,5 @@
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from runtime.contact_sheet import GAP, contact_sheet, strip
 
@@ -40,3 +40,15 @@ def test_a_strip_is_a_grid_of_squares(count, columns, size):
     picture = strip([Image.new("RGB", (30, 20), "red")] * count, columns, cell=16, gap=4)
     assert picture.size == tuple(side * 20 - 4 for side in size)
     assert picture.getchannel("A").histogram()[255] == count * 16**2
+
+
+def test_a_name_is_never_broken_within_a_number(monkeypatch):
+    written = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, place, text, *how, **more: written.append(text))
+    names = ("amusement-0.5+sadness-0.5", "contentment_of_the_day-0.25", "an amusement-0.5+sadness-0.5 tree")
+    contact_sheet({name: squares(1) for name in names})
+    assert written == [
+        "amusement-0.5+\nsadness-0.5",
+        "contentment_of_the_day-\n0.25",
+        "an amusement-0.5+\nsadness-0.5 tree",
+    ]

@@ -13,6 +13,7 @@ from transformers import AutoModel, CLIPModel, CLIPTokenizer, ResNetModel
 
 from config.errors import UserError
 from config.section import ROOT
+from runtime import hub
 from runtime.hub import check_pipeline, hide_loading, load_model
 from runtime.tensors import read_tensors
 
@@ -140,7 +141,7 @@ def test_a_model_of_another_kind_is_told_as_one():
 @pytest.mark.parametrize("kind", [CLIPModel, StableDiffusionPipeline])
 def test_what_is_neither_here_nor_on_the_hub_is_told_as_that(kind, name, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="is neither a folder with such a model nor a name on the Hub") as error:
+    with pytest.raises(UserError, match="it was not downloaded before, and the Hub cannot be reached") as error:
         load_model(kind, name, "models.it")
     assert "\n" not in str(error.value)
 
@@ -155,3 +156,22 @@ def test_a_pointer_in_the_place_of_tensors_is_told(tmp_path):
     (tmp_path / "best.pth").write_text(POINTER)
     with pytest.raises(UserError, match=r"it: best\.pth is a Git LFS pointer to 108,913,577 bytes.*`git lfs pull`"):
         read_tensors(tmp_path / "best.pth", dict, "it")
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch):
+    asked = []
+
+    class Session:
+        def head(self, url, timeout):
+            asked.append(url)
+            raise OSError("Name or service not known")
+
+    monkeypatch.setattr(hub, "get_session", Session)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    hub.hub_obstacle.cache_clear()
+    for name in ("org/one", "org/two"):
+        message = rf"^models\.clip: '{name}' .*the Hub cannot be reached \(.*Name or service not known\)"
+        with pytest.raises(UserError, match=message):
+            hub.load_model(CLIPModel, name, "models.clip")
+    assert len(asked) == 1
+    hub.hub_obstacle.cache_clear()

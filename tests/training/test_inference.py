@@ -18,6 +18,7 @@ from config.errors import UserError
 from config.loading import load
 from config.taxonomy import DEFAULT, read_taxonomy
 from runtime.script import read_settings, run
+from training import image_files
 from training.image_files import plan_images, read_parameters, write_contact_sheets
 from training.inference import main
 
@@ -367,3 +368,22 @@ def test_a_bad_emotion_lists_the_eight(script):
     mixed = script("training/inference.py", "generate.mixes=[{awe: 1, joy: 1}]", check=False)
     assert mixed.stderr.count("\n") == 1
     assert all(emotion in mixed.stderr for emotion in EMOTIONS)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "emotion", "label"),
+    [
+        ("a photo of a <emotion> tree", "awe", "a photo of an awe tree"),
+        ("a photo of a <emotion> tree", "fear", "a photo of a fear tree"),
+        ("An <emotion> tree", "fear", "A fear tree"),
+        ("the <emotion>, a tree", "awe", "the awe, a tree"),
+        ("<emotion>", "awe", "awe"),
+    ],
+)
+def test_the_labels_of_a_contact_sheet_read_as_people_write(monkeypatch, tmp_path, prompt, emotion, label):
+    labels = []
+    sheet = Image.new("RGB", (1, 1))
+    monkeypatch.setattr(image_files, "contact_sheet", lambda rows: labels.extend(rows) or sheet)
+    sheet.save(tmp_path / "0.png")
+    write_contact_sheets(tmp_path, {"0.png": {"emotion": emotion, "prompt": prompt}})
+    assert labels == [label]

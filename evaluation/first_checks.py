@@ -1,0 +1,245 @@
+"""What is checked before anything is measured or written, with all that is wrong told at once, and what it would take.
+
+Data come first, for reading them forks; then each network sees a blank image, and each generator is loaded. A model that
+answers questions is only looked at: its weights are large, and are known by their names and shapes.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pandas as pd
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForImageTextToText
+
+from config.errors import UserError, first_line, tell_together
+from config.evaluation_settings import Evaluate
+from config.settings import Settings
+from config.understanding_settings import Understanding
+from emoset.selection import read_folder
+from evaluation import networks
+from evaluation.completeness import gaps, unknown_folders
+from evaluation.features import BLANK, feature_cache, width_of
+from evaluation.generators import check_enough, is_generator, load_base, planned
+from evaluation.judge import check_judge, load_judge
+from evaluation.measure_generation import images_of_emoset
+from evaluation.measure_understanding import images_of
+from evaluation.perceptual import load_lpips
+from evaluation.strength_and_weight import known_contents
+from runtime.checking import check_room, in_words
+from runtime.hub import hide_loading, load_model, resolve_model
+from runtime.processes import free_memory, start_process
+from runtime.run_folder import log
+from training.conditioning import tokenize
+from training.inference import check_emotions
+from training.pipeline import GENERATOR, EmotionPipeline
+from understanding.kinds import check_kinds
+from understanding.model import ADAPTER, check_four_bit
+from understanding.processor import load_processor
+from understanding.questions import evaluation_questions
+
+BYTES_OF_PIXEL = 3  # of a PNG, which hardly compresses an image with noise in it
+OTHERS = 10**8  # bytes that answers, tables and the report take at most
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def check_evaluation(
+    settings: Settings, models: dict[str, str], generators: dict[str, Path], folder: Path
+) -> dict[str, str]:
+    """Return what the evaluation would take, in words. Raises one UserError for all that would end it.
+
+    models, generators: by label. folder: of the evaluation, in the run folder.
+    """
+    evaluate, clip, found = settings.evaluate, settings.models.clip, {}
+    start_process()
+    hide_loading(diffusers)
+
+    def note(name: str, value: Callable[[], Any]) -> None:
+        found[name] = value()
+
+    data = [partial(check_kinds, settings.questions, settings.rewards)]
+    if generators:
+        data.append(partial(note, "data", partial(_data_of_generation, settings, folder)))
+    if models:
+        data.append(partial(note, "asked", partial(images_of, settings, folder)))
+    others = [
+        partial(note, row, partial(read_folder, path, settings.data.taxonomy.emotions, "evaluate.generators"))
+        for row, path in generators.items()
+        if not is_generator(path)
+    ]
+    checks = [*data, *others, partial(_check_contents, evaluate)]
+    if models:
+        checks += [
+            partial(note, f"model {label}", partial(check_model, settings.understanding, name, f"evaluate.models: {label}"))
+            for label, name in models.items()
+        ]
+    if generators or evaluate.baselines:
+        checks += [partial(_check_clip, clip)]
+    if generators:
+        checks += _checks_of_networks(settings)
+        checks += [partial(check_judge, evaluate, clip, path) for path in generators.values()]
+        checks += [
+            partial(note, f"generator {row}", partial(_check_generator, settings, row, path))
+            for row, path in generators.items()
+            if is_generator(path)
+        ]
+    tell_together(*checks)
+    given = {row: found[row] for row in generators if row in found}
+    check_enough(given)
+    if generators:
+        _tell_gaps(evaluate, settings.data.taxonomy.emotions, given, generators)
+    return _takes(settings, models, generators, folder, found)
+
+
+def check_model(understanding: Understanding, name: str, setting: str) -> int:
+    """Return the bytes that the weights of a vision-language model take, by their names and shapes; they are not read.
+
+    Raises UserError where it is no such model, or not a whole one.
+    """
+    place = Path(resolve_model(name))
+    if understanding.four_bit:
+        check_four_bit()
+    base, of = _base_of(place) if (place / ADAPTER).is_file() else (name, setting)
+    model = load_model(AutoModelForImageTextToText, base, of, device_map="meta")
+    load_processor(str(place) if place.exists() else name, setting)
+    weights = sum(weight.numel() for weight in model.parameters())
+    return int(weights * (0.5 if understanding.four_bit else BYTES[understanding.dtype]))
+
+
+def _base_of(folder: Path) -> tuple[str, str]:
+    """Return the base of the adapter in a folder, and what names it in errors."""
+    file, where = folder / ADAPTER, f"{folder.name}/{ADAPTER}: base_model_name_or_path"
+    try:
+        with safe_open(folder / "adapter_model.safetensors", "pt"):
+            return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]), where
+    except Exception as error:  # a damaged file makes its reader raise whatever it stumbles over
+        raise UserError(f"{folder}: is no whole adapter ({first_line(error)})") from None
+
+
+def _data_of_generation(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables of training images and real ones, where there are enough of them."""
+    train, real, *_ = images_of_emoset(settings, folder)
+    if train.empty or real.empty:
+        split = "train" if train.empty else settings.evaluate.split
+        raise UserError(f"data.emoset: {settings.data.emoset} has no usable image in the split {split}; see problems.csv")
+    check_enough({"real": real})
+    return train, real
+
+
+def _check_contents(evaluate: Evaluate) -> None:
+    for content in evaluate.contents:
+        if not content.strip() or "/" in content or content.startswith("."):
+            raise UserError(f"evaluate.contents: {content!r} cannot name a folder of images; name a thing, such as bag")
+
+
+def _check_clip(name: str) -> None:
+    _try("models.clip", name, lambda: (width_of(networks.clip_network(name)), networks.clip_texts(name, ["a bag"])))
+
+
+def _checks_of_networks(settings: Settings) -> list[Callable[[], Any]]:
+    """Return a check of each network that the metrics of images rest on: it is loaded, and sees an image."""
+    evaluate, emotions = settings.evaluate, settings.data.taxonomy.emotions
+    seen = {
+        "object_classifier": lambda name: width_of(networks.classifier(name, "evaluate.object_classifier")),
+        "scene_classifier": lambda name: width_of(networks.classifier(name, "evaluate.scene_classifier")),
+        "fid_network": lambda name: width_of(networks.fid_network(name, published=False)),
+        "lpips_network": _lpips_of_blanks,
+    }
+    checks = [
+        partial(_try, f"evaluate.{key}", getattr(evaluate, key), partial(see, getattr(evaluate, key)))
+        for key, see in seen.items()
+    ]
+    if evaluate.judge:  # a probe is fitted, not loaded
+        cache = feature_cache(settings.data, evaluate)
+        load = partial(load_judge, evaluate.judge, settings.models.clip, None, emotions, cache)
+        checks.append(partial(_try, "evaluate.judge", evaluate.judge, load))
+    return checks
+
+
+def _try(setting: str, name: str, see: Callable[[], Any]) -> None:
+    """Raise UserError, naming the setting, for whatever a network raises that is of another kind than is needed."""
+    try:
+        with torch.no_grad():
+            see()
+    except UserError:
+        raise
+    except Exception as error:  # libraries raise whatever they stumble over in a model of another kind
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(
+            f"{setting}: {name} sees no image, so it is of another kind than is needed; name another ({reason})"
+        ) from None
+
+
+def _lpips_of_blanks(name: str) -> None:
+    pixels = torch.zeros(1, 3, *BLANK.size)
+    load_lpips(name)[1](pixels, pixels)
+
+
+def _check_generator(settings: Settings, row: str, path: Path) -> int:
+    """Return the bytes of a generator's weights; raises UserError where it cannot make the images that are planned of it."""
+    try:
+        pipe = EmotionPipeline.from_pretrained(path)
+        if row == "ours" and not (path / GENERATOR).is_file():
+            load_base(settings.models.stable_diffusion, "models.stable_diffusion", torch.device("cpu"))
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # libraries raise whatever they stumble over in a damaged folder
+        raise UserError(f"{path}: is no whole generator ({type(error).__name__}: {first_line(error)})") from None
+    check_emotions(pipe.emotion_space.emotions, settings.data.taxonomy.emotions, path)
+    prompts = {parameters["prompt"] for _, plan in planned(row, None, settings).items() for parameters in plan.values()}
+    tokenize(pipe.tokenizer, sorted(prompts), pipe.mapper.config.tokens)
+    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    size = sum(weight.nbytes for part in parts for weight in part.parameters())
+    del pipe, parts
+    free_memory()
+    return size
+
+
+def _tell_gaps(
+    evaluate: Evaluate, emotions: tuple[str, ...], given: dict[str, pd.DataFrame], generators: dict[str, Path]
+) -> None:
+    """Log what other methods' folders and the object classifier lack, which the figures will be marked with."""
+    for row, images in given.items():
+        for text in gaps(images["emotion"], emotions) + unknown_folders(generators[row], emotions):
+            log.info(f"warning: {row}: {text}")
+    objects = networks.classifier(evaluate.object_classifier, "evaluate.object_classifier")
+    known = known_contents(evaluate.contents, networks.labels(objects, "object"))
+    if unknown := [content for content in evaluate.contents if content not in known]:
+        log.info(f"warning: evaluate.object_classifier has no label {', '.join(unknown)}: no figure of Content is of these")
+
+
+def _takes(settings: Settings, models: dict, generators: dict, folder: Path, found: dict) -> dict[str, str]:
+    """Return what the evaluation would take; raises UserError where the disk has no room for the images. found: by name."""
+    evaluate, generate, takes, images, answers = settings.evaluate, settings.generate, {}, {}, 0
+    if generators:
+        train, real = found["data"]
+        plans = [planned(row, train, settings) for row, path in generators.items() if is_generator(path)]
+        plan = {path: each for named in plans for own in named.values() for path, each in own.items()}
+        images = {path: each for path, each in plan.items() if not (folder / "images" / path).is_file()}
+        calls = sum(generate.steps * _passes(each, generate.guidance_scale) for each in images.values())
+        takes["images"] = f"{len(images):,} to make, {len(plan) - len(images):,} are there"
+        takes["U-Net calls"] = f"{calls:,}, each of one image"
+        takes["images to look at"] = f"{len(plan) + len(real) + len(train):,} and those of other methods, by 5 networks"
+    if models:
+        asked, *_ = found["asked"]
+        questions = evaluation_questions(asked, settings.data.taxonomy, settings.questions, settings.answers, settings.seed)
+        answers = len(questions) * (len(models) + evaluate.blind)
+        takes["answers"] = f"{answers:,} about {len(asked):,} images"
+    if models and generators:
+        takes["answers"] += ", and one about each generated image"
+    size = len(images) * BYTES_OF_PIXEL * settings.models.resolution**2 + OTHERS
+    check_room(folder, size, "the evaluation")
+    takes["disk"] = f"up to {in_words(size)}"
+    if sizes := [size for name, size in found.items() if name.startswith(("model ", "generator "))]:
+        takes["memory of the largest model's weights"] = in_words(max(sizes))
+    return takes
+
+
+def _passes(parameters: dict, guidance_scale: float) -> int:
+    """Return how many images go through the U-Net at each step of one: of its conditions, and of the negative prompt."""
+    strength = parameters.get("strength", 1.0)
+    return (2 if strength not in (0, 1) else 1) + (guidance_scale > 1)

@@ -1,0 +1,88 @@
+"""What evaluation/evaluate.py refuses before anything is computed, all at once, and what check=true tells."""
+
+import shutil
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from config.errors import UserError
+from config.section import ROOT
+from evaluation.evaluate import main
+from evaluation.first_checks import check_model
+
+MODELS = ROOT / "demo" / "models"
+
+
+def test_all_that_is_wrong_is_told_at_once_before_anything_is_made(quick, tmp_path):
+    """Another setting in each line. A backbone has no classes, a CLIP no ResNet, a text encoder no image features."""
+    backbone = shutil.copytree(MODELS / "backbone", tmp_path / "backbone")
+    weights = load_file(backbone / "model.safetensors")
+    head = {name: weight for name, weight in weights.items() if not name.startswith("classifier")}
+    save_file(head, backbone / "model.safetensors", {"format": "pt"})
+    (tmp_path / "empty").mkdir()
+    settings = quick(
+        models=[str(MODELS / "content")],
+        object_classifier=str(backbone),
+        scene_classifier="data/resnet50_places365.pth.tar",
+        fid_network=str(MODELS / "clip"),
+        lpips_network=str(MODELS / "clip"),
+        judge=str(MODELS / "content"),
+        contents=["a/b"],
+        generators=[str(tmp_path / "empty")],
+    )
+    with pytest.raises(UserError) as error:
+        main(settings)
+    lines = str(error.value).splitlines()
+    for setting, reason in {
+        "evaluate.models": "content",
+        "evaluate.object_classifier": "lacks the weights classifier.1.bias",
+        "evaluate.scene_classifier": "no file data/resnet50_places365.pth.tar; download it",
+        "evaluate.fid_network": "sees no image",
+        "evaluate.lpips_network": "ResNetModel",
+        "evaluate.judge": "it must know amusement, awe",
+        "evaluate.contents": "'a/b' cannot name a folder",
+        "evaluate.generators": "has no images in subfolders",
+    }.items():
+        (line,) = (line for line in lines if line.startswith(f"{setting}: "))
+        assert reason in line
+    assert len(lines) == 8
+    assert not (settings.run / "evaluation/images").exists()
+    assert not (settings.run / "evaluation/recipe.json").exists()
+
+
+def test_check_tells_what_the_evaluation_would_take_and_writes_nothing(quick, capsys):
+    settings = quick(models=[str(MODELS / "vision_language")], contents=["tree", "xylophone"])
+    settings = settings.model_copy(update={"check": True})
+    main(settings)
+    said = capsys.readouterr().out
+    # 4 of each emotion, by three methods; 5 strengths of two contents; 4 pairs at 5 weights, 4 of each.
+    assert f"images: {3 * 32 + 2 * 5 * 8 + 4 * 5 * 4} to make, 0 are there" in said
+    # Two steps of two passes each; of three passes at the strengths between 0 and 1.
+    assert f"U-Net calls: {2 * 2 * (3 * 32 + 4 * 5 * 4 + 2 * 2 * 8) + 2 * 3 * 2 * 3 * 8:,}," in said
+    assert "answers: 32 about 16 images" in said  # multiple choice, and blind
+    assert "no label xylophone" in said
+    assert not settings.run.exists()
+
+
+def test_an_empty_split_is_told(quick, emoset_copy):
+    (emoset_copy / "val.json").write_text("[]")
+    settings = quick()
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"emoset": emoset_copy})})
+    with pytest.raises(UserError, match="has no usable image in the split val"):
+        main(settings)
+
+
+def test_a_generator_of_other_emotions_is_refused(quick, write_generator, tmp_path):
+    other = write_generator(tmp_path / "other", ("joy", "fear"))
+    with pytest.raises(UserError, match=r"other was trained on the emotions joy, fear, and data\.taxonomy lists"):
+        main(quick(generators=[str(other)]))
+
+
+def test_a_model_with_missing_weights_is_refused_by_their_names_alone(quick, tmp_path):
+    settings, folder = quick(), shutil.copytree(MODELS / "vision_language", tmp_path / "model")
+    assert check_model(settings.understanding, str(folder), "evaluate.models") > 10**5
+    weights = load_file(folder / "model.safetensors")
+    lost = sorted(weights)[3]
+    save_file({name: each for name, each in weights.items() if name != lost}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=r"^evaluate\.models: .*it lacks the weights"):
+        check_model(settings.understanding, str(folder), "evaluate.models")
