@@ -12,6 +12,7 @@ from runtime.hub import check_repository, resolve_model
 from runtime.metrics import check_tracker
 from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import is_first_process, log
+from understanding.chat import read_chat
 from understanding.grpo import plan
 from understanding.model import bounded, check_four_bit, conversation
 from understanding.model_folder import WHAT
@@ -42,11 +43,10 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
 
 def prompt_tokens(understanding: Understanding, question: Question, path: Path) -> tuple[int, int]:
     """Return how many tokens the prompt of a question has, and how many of them the image takes."""
-    processor = load_processor(resolve_model(understanding.model))
-    text = processor.apply_chat_template(conversation(question.prompt), add_generation_prompt=True, tokenize=False)
-    image = bounded(load_image(path), understanding.max_pixels)
-    whole = len(processor(images=[[image]], text=[text], return_tensors="pt").input_ids[0])
-    return whole, whole - len(processor.tokenizer(text).input_ids) + 1
+    chat = read_chat(load_processor(resolve_model(understanding.model)))
+    text = chat.prompt(conversation(question.prompt))
+    whole = chat.inputs([text], [bounded(load_image(path), understanding.max_pixels)]).input_ids.size(1)
+    return whole, whole - len(chat.tokens(text)) + 1
 
 
 def _check_extras(understanding: Understanding, machine: Machine) -> None:

@@ -18,6 +18,7 @@ from emoset.images import load_image
 from runtime.hub import resolve_model
 from runtime.processes import start_process
 from runtime.run_folder import log
+from understanding.chat import read_chat
 from understanding.model import (
     bounded,
     check_language_model,
@@ -51,7 +52,9 @@ def load_trainable(understanding: Understanding, start: str | Path) -> tuple[Pre
     if new_adapter(understanding, model):
         check_targets(model, understanding)
     spare_frozen(model)
-    return model.train(), load_processor(resolve_model(str(start)))
+    processor = load_processor(resolve_model(str(start)))
+    model.generation_config.eos_token_id = read_chat(processor).ends(model)  # by which TRL ends answers
+    return model.train(), processor
 
 
 def new_adapter(understanding: Understanding, model: PreTrainedModel | PeftModel) -> dict:

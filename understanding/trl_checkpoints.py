@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 
 from config.errors import UserError
+from understanding.model import load_adapter
 
 
 def newest_checkpoint(arguments: TrainingArguments) -> str | None:
@@ -54,7 +55,7 @@ class WholeCheckpoints:
         Raises UserError where it lacks some.
         """
         if isinstance(self.model, PeftModel):
-            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return load_adapter(self.model, resume_from_checkpoint, "the checkpoint to resume from", trainable=True)
         options = dict(dtype=self.model.dtype, output_loading_info=True)
         saved, loading = type(self.model).from_pretrained(resume_from_checkpoint, **options)
         if missing := sorted(loading["missing_keys"]):  # which it filled at random; of tied weights one is enough
