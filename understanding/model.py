@@ -67,19 +67,16 @@ def load_whole(
 
 
 def load_adapter(model: PeftModel, folder: str | Path, setting: str, trainable: bool) -> None:
-    """Load an adapter's weights in place of the model's own; raises UserError, naming folder and setting, if some do not fit.
+    """Load an adapter's weights in place of the model's; raises UserError, naming folder and setting, if some do not fit.
 
     peft leaves weights that the folder lacks as they were, and passes over those that the model has no place for.
     """
     with _fitting(folder, setting):
         loading = model.load_adapter(str(folder), model.active_adapter, is_trainable=trainable)
-    for problem, names in (
-        ("lacks", loading.missing_keys),
-        ("has, and its base has no place for,", loading.unexpected_keys),
-    ):
+    for problem, names in (("lacks", loading.missing_keys), ("alone has", loading.unexpected_keys)):
         if names:
             some = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise UserError(f"{setting}: {folder} does not fit the model: it {problem} the weights {some}")
+            raise UserError(f"{setting}: {folder} does not fit its base model: it {problem} the weights {some}")
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class WholeCheckpoints:
         Raises UserError where it lacks some.
         """
         if isinstance(self.model, PeftModel):
-            return load_adapter(self.model, resume_from_checkpoint, "the checkpoint to resume from", trainable=True)
+            return load_adapter(self.model, resume_from_checkpoint, "resuming (remove it to resume earlier)", trainable=True)
         options = dict(dtype=self.model.dtype, output_loading_info=True)
         saved, loading = type(self.model).from_pretrained(resume_from_checkpoint, **options)
         if missing := sorted(loading["missing_keys"]):  # which it filled at random; of tied weights one is enough
