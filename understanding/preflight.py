@@ -1,9 +1,13 @@
 """What is checked, and said, before a model is loaded: what cannot be, and how large an update and a prompt are."""
 
+from collections.abc import Iterable
+from inspect import signature
 from pathlib import Path
 
+from trl import GRPOTrainer
+
 from config.data_settings import Machine
-from config.errors import UserError
+from config.errors import UserError, first_line
 from config.settings import Settings
 from config.understanding_settings import Understanding
 from emoset.images import load_image
@@ -18,6 +22,7 @@ from understanding.model import bounded, check_four_bit, conversation
 from understanding.model_folder import WHAT
 from understanding.processor import load_processor
 from understanding.question import Question
+from understanding.shared_prefix import UNSAID
 from understanding.trainers import start_training_process
 
 
@@ -45,8 +50,25 @@ def prompt_tokens(understanding: Understanding, question: Question, path: Path) 
     """Return how many tokens the prompt of a question has, and how many of them the image takes."""
     chat = read_chat(load_processor(resolve_model(understanding.model)))
     text = chat.prompt(conversation(question.prompt))
-    whole = chat.inputs([text], [bounded(load_image(path), understanding.max_pixels)]).input_ids.size(1)
+    image = bounded(load_image(path), understanding.max_pixels)
+    try:
+        inputs = chat.inputs([text], [image])
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        reason = first_line(error)
+        raise UserError(f"understanding.model: its processor cannot read a prompt with one image ({reason})") from None
+    check_fields(inputs.keys())
+    whole = inputs["input_ids"].size(1)
     return whole, whole - len(chat.tokens(text)) + 1
+
+
+def check_fields(made: Iterable[str]) -> None:
+    """Raise UserError for fields that a processor makes and TRL's GRPO does not hand to the model."""
+    known = set(signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters) | UNSAID
+    if foreign := sorted(set(made) - known):
+        raise UserError(
+            f"understanding.model: its processor makes {', '.join(foreign)} of an image, which TRL's GRPO does not hand to"
+            " the model; name a model of another family"
+        )
 
 
 def _check_extras(understanding: Understanding, machine: Machine) -> None:

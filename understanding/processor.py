@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from inspect import Parameter, signature
+from types import SimpleNamespace
 
 import transformers
 from transformers import PROCESSOR_MAPPING, AutoConfig, AutoProcessor, ProcessorMixin
@@ -51,16 +52,13 @@ def _load(name: str) -> ProcessorMixin:
 def without_video(processor: type[ProcessorMixin], saved: dict | None = None) -> type[ProcessorMixin]:
     """Return a processor class of the same name with all parts but the video processor; saved: what it writes besides."""
     parts = [part for part in processor.get_attributes() if part != "video_processor"]
-    given = signature(processor.__init__).parameters["video_processor"]
-    nothing = [None] if given.default is Parameter.empty else []  # the last part, which some demand
-
-    def loaded(cls, *args, **kwargs) -> list:
-        return [*super(made, cls)._get_arguments_from_pretrained(*args, **kwargs), *nothing]
-
     methods = {
         "get_attributes": classmethod(lambda cls: parts),
-        "_get_arguments_from_pretrained": classmethod(loaded),
         "to_dict": lambda self: processor.to_dict(self) | (saved or {}),
     }
-    made = type(processor.__name__, (processor,), methods)
-    return made
+    part = signature(processor.__init__).parameters.get("video_processor")
+    if part is not None and part.default is Parameter.empty:  # SmolVLM's demands it, and two of its numbers
+        parts_of = ProcessorMixin._get_arguments_from_pretrained.__func__
+        methods["_get_arguments_from_pretrained"] = classmethod(lambda *args, **kwargs: [*parts_of(*args, **kwargs), None])
+        methods["video_processor"] = SimpleNamespace(num_frames=None, fps=None)
+    return type(processor.__name__, (processor,), methods)

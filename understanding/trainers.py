@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PrinterCallback, ProcessorMixin, Progr
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from config.data_settings import Machine
+from config.errors import UserError
 from config.understanding_settings import Tuning, Understanding
 from emoset.images import load_image
 from runtime.hub import resolve_model
@@ -53,6 +54,11 @@ def load_trainable(understanding: Understanding, start: str | Path) -> tuple[Pre
         check_targets(model, understanding)
     spare_frozen(model)
     processor = load_processor(resolve_model(str(start)))
+    if getattr(model.config, "image_token_id", None) is None:
+        raise UserError(
+            f"understanding.model: a {type(model).__name__} has no image_token_id, by which TRL knows its images; name a"
+            " model of another family"
+        )
     model.generation_config.eos_token_id = read_chat(processor).ends(model)  # by which TRL ends answers
     return model.train(), processor
 
