@@ -36,8 +36,10 @@ def test_a_family_trains_resumes_and_predicts(quick, fine_tune, monkeypatch, tmp
     monkeypatch.setitem(rewards.SHARED, "format", lambda text, *_: len(text.encode()) % 7 / 7)  # a random model earns some
     save = understanding.grpo.Trainer._save_checkpoint
 
-    def killed(*args) -> None:
-        save(*args)
+    def killed(trainer, *args) -> None:
+        ends = trainer.processing_class.tokenizer.convert_ids_to_tokens(trainer.eos_token_ids)
+        assert ends == ["<end_of_utterance>" if family in (idefics, smol) else "<|im_end|>", "<|pad|>"]
+        save(trainer, *args)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as once:

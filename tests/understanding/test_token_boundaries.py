@@ -67,7 +67,8 @@ def says(said: list[list[int]], first: int):
     What it has said so far is what a token can see after the last token `first`, by the mask, packed or not.
     """
 
-    def forward(input_ids, attention_mask, logits_to_keep=1, **_):
+    def forward(input_ids, attention_mask=None, logits_to_keep=1, **_):
+        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         ids, kept = input_ids, range(input_ids.size(1) - logits_to_keep, input_ids.size(1))
         logits = torch.full((len(ids), logits_to_keep, 151936), -20.0)
         for row in range(len(ids)):
