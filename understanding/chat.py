@@ -57,13 +57,11 @@ class Chat:
     def choices(self, prompt: str, start: str, ends: Sequence[str]) -> "Choices":
         """Return the answers that begin with the text `start` and go on with one of the texts `ends`, after a prompt."""
         before, start = self.tokens(prompt), self.lead + start
-        rows, owners = [], []
-        for owner, end in enumerate(ends):
-            turn = start + end + self.closing
-            ways = [self.tokens(prompt + turn), before + self.emitted(prompt, turn)]
-            rows += ways if ways[0] != ways[1] else ways[:1]
-            owners += [owner] * (len(rows) - len(owners))
-        return Choices(start, self.tokens(prompt + start), rows, owners)
+        turns = [start + end + self.closing for end in ends]
+        rows = list(map(self.tokens, (prompt + turn for turn in turns)))
+        joined = [owner for owner, row in enumerate(rows) if row[: len(before)] != before]
+        rows += [before + self.tokens(turns[owner]) for owner in joined]
+        return Choices(start, self.tokens(prompt + start), rows, [*range(len(ends)), *joined])
 
     def ends(self, model: PreTrainedModel) -> list[int]:
         """Return the tokens that end an answer: the template's, and those that the model and its tokenizer name besides."""

@@ -39,6 +39,7 @@ def test_a_family_trains_resumes_and_predicts(quick, fine_tune, monkeypatch, tmp
     def killed(trainer, *args) -> None:
         ends = trainer.processing_class.tokenizer.convert_ids_to_tokens(trainer.eos_token_ids)
         assert ends == ["<end_of_utterance>" if family in (idefics, smol) else "<|im_end|>", "<|pad|>"]
+        assert trainer.shares_prefix is (family is not gemma), "whose image tokens see one another"
         save(trainer, *args)
         raise KeyboardInterrupt
 
@@ -55,5 +56,7 @@ def test_a_family_trains_resumes_and_predicts(quick, fine_tune, monkeypatch, tmp
     assert [line["step"] for line in losses if "loss" in line] == [1, 2]
 
     predict.main(settings)
+    told = (settings.run / "predict" / "log.txt").read_text()
+    assert ("forced choice: each name runs its own prompt" in told) is (family is gemma)
     (line,) = map(json.loads, (settings.run / "predict" / "predictions.jsonl").read_text().splitlines())
     assert sum(line["likelihoods"].values()) == pytest.approx(1, abs=1e-4)
