@@ -20,6 +20,7 @@ from runtime.recipe import digest
 from runtime.run_folder import log
 from understanding import kinds
 from understanding.answers import extract_answer
+from understanding.chat import continued, read_chat
 from understanding.model import bounded, conversation, load_whole
 from understanding.packing import PER_TOKEN, mask_for, pack, prompt_positions, sharing_obstacle
 from understanding.processor import load_processor
@@ -27,6 +28,7 @@ from understanding.question import Question
 from understanding.showing import show
 
 GREY = Image.new("RGB", (224, 224), (128, 128, 128))  # what the blind see
+AT_ONCE = 16  # rows that run at once where the answers to a question cannot share one
 
 
 def load_asker(
@@ -35,13 +37,16 @@ def load_asker(
     """Return what asks a model by name or folder, on this process's device; `setting` names it in errors."""
     device = start_process().device
     unset_hf_deepspeed_config()  # else ZeRO-3 would share out the weights, and every process asks for itself
+    processor = load_processor(resolve_model(str(name)), setting)
+    read_chat(processor, setting)  # before the weights, which take longer
     model = load_whole(understanding, name, setting)
-    return Asker(model.to(device), load_processor(resolve_model(str(name)), setting), understanding, answers, taxonomy)
+    return Asker(model.to(device), processor, understanding, answers, taxonomy, setting)
 
 
 class Asker:
     """A model and its processor, ready to be asked questions that want answers in the form `answers`.
 
+    setting: the one that names the model, for errors.
     recipe: what the answers depend on beside the questions. arithmetic: what rounds them, and how prompts are
     written. Answers that differ in it alone are sampled by the same numbers.
     """
@@ -53,11 +58,14 @@ class Asker:
         understanding: Understanding,
         answers: Answers,
         taxonomy: Taxonomy,
+        setting: str = "understanding.model",
     ):
         self.model, self.processor, self.taxonomy, self.form = model.eval(), processor, taxonomy, answers
         self.recipe = [fingerprint(model), answers.tokens, understanding.max_pixels]
         self.arithmetic = [str(model.dtype), model.config.get_text_config()._attn_implementation]
-        self.arithmetic += [digest([str(processor.chat_template), len(processor.tokenizer)])]
+        self.chat = read_chat(processor, setting)
+        self._ends = self.chat.ends(model)
+        self.arithmetic += [digest([str(processor.chat_template), len(processor.tokenizer), self.chat.closing, self._ends])]
         pixels = self._pixels = understanding.max_pixels
         self._load = lru_cache(maxsize=256)(lambda path: show(path, pixels, processor))  # of no model: it must go
         self._shares = sharing_obstacle(model) is None
@@ -87,6 +95,7 @@ class Asker:
                 repetition_penalty=1.0,
                 max_new_tokens=self.form.tokens,
                 num_return_sequences=count,
+                eos_token_id=self._ends,
                 pad_token_id=self.processor.tokenizer.pad_token_id,
             )[:, inputs["input_ids"].size(1) :]
         texts = self.processor.batch_decode(ids, skip_special_tokens=True)
@@ -95,27 +104,31 @@ class Asker:
     def likelihoods(
         self, questions: Sequence[Question], images: Sequence[Path | Image.Image], completions: Sequence[str]
     ) -> Tensor:
-        """Return the probabilities (n, K) of the emotions as answers to multiple-choice questions, rows sum to 1.
+        """Return the probabilities (n, K) of the answers that each question allows, in their order; rows sum to 1.
 
-        An emotion's is that of its name, or letter, and the end of the answer, after the model's own reasoning in
+        Those of multiple-choice questions are the emotions, by name or letter. K is the most that one question allows; after
+        fewer stand zeros. An answer's probability is that of its text and what ends it, after the model's own reasoning in
         `completions`; where that is not in the format, after none.
         """
-        starts, ends = zip(*(self._around(completion) for completion in completions), strict=True)
-        choices = [
-            [choice + end for choice in kinds.kind_named(question.kind).allowed(question, self.taxonomy, self.form)]
-            for question, end in zip(questions, ends, strict=True)
-        ]
-        tokens = [[self._tokens(start, choice) for choice in row] for start, row in zip(starts, choices, strict=True)]
-        asked = questions, images, starts, tokens
+        allowed = [kinds.kind_named(each.kind).allowed(each, self.taxonomy, self.form) for each in questions]
+        choices = []
+        for question, answers, completion in zip(questions, allowed, completions, strict=True):
+            start, end = self._around(completion)
+            prompt = self.chat.prompt(conversation(question.prompt))
+            choices.append(self.chat.choices(prompt, start, [answer + end for answer in answers]))
+        cut = max(each.reach for each in choices)  # alike for all: tokens that answers share add the same to each
+        asked = questions, images, [each.start for each in choices], [each.tails(cut) for each in choices]
         if self._shares and not self._compared:
-            self._compared, self._shares = True, self._agrees(*(each[:2] for each in asked))
-        return (self._packed if self._shares else self._plain)(*asked).softmax(1)
+            self._compared, self._shares = True, self._agrees(cut, *(each[:2] for each in asked))
+        found = (self._packed if self._shares else self._plain)(cut, *asked)
+        found = [each.of_answers(row) for each, row in zip(choices, found, strict=True)]
+        return pad_sequence(found, batch_first=True, padding_value=-torch.inf).softmax(1)
 
-    def _agrees(self, *asked: Sequence) -> bool:
+    def _agrees(self, cut: int, *asked: Sequence) -> bool:
         """Return whether rows that share their prompt give the numbers of rows that do not."""
-        plain = self._plain(*asked)
+        plain = self._plain(cut, *asked)
         try:
-            difference = (plain - self._packed(*asked)).abs().max()
+            difference = (plain - self._packed(cut, *asked)).abs().max()
         except Exception as error:  # whatever a foreign model makes of a mask or of positions that it does not know
             log.warning(f"forced choice: each name runs its own prompt ({type(error).__name__}: {error})")
             return False
@@ -124,17 +137,17 @@ class Asker:
             log.warning(f"forced choice: each name runs its own prompt (log-probabilities differ by {difference:.2g})")
         return agrees
 
-    def _inputs(self, questions, images, starts: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Return the model's inputs for some questions; starts: how the answer to each begins."""
-        chats = [conversation(question.prompt) for question in questions]
-        prompts = [self.processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats]
+    def _inputs(self, questions, images, starts: Sequence[str] | None = None, cut: int = 0) -> dict[str, Tensor]:
+        """Return the model's inputs for some questions.
+
+        starts: how the answer to each begins. cut: how many of the last tokens are left out.
+        """
+        prompts = [self.chat.prompt(conversation(question.prompt)) for question in questions]
         texts = [prompt + start for prompt, start in zip(prompts, starts or [""] * len(prompts), strict=True)]
-        shown = [[self._load(image) if isinstance(image, Path) else bounded(image, self._pixels)] for image in images]
-        start = self.processor.tokenizer.bos_token
-        special = bool(start) and not prompts[0].startswith(start)  # as in training, where TRL leaves it to transformers
-        inputs = self.processor(
-            images=shown, text=texts, padding=True, padding_side="left", add_special_tokens=special, return_tensors="pt"
-        )
+        shown = [self._load(image) if isinstance(image, Path) else bounded(image, self._pixels) for image in images]
+        inputs = self.chat.inputs(texts, shown)
+        for name in ("input_ids", "attention_mask", *PER_TOKEN & inputs.keys()):
+            inputs[name] = inputs[name][:, : inputs[name].size(1) - cut]
         return {
             name: each.to(self.model.device, self.model.dtype if each.is_floating_point() else None)
             for name, each in inputs.items()
@@ -143,62 +156,60 @@ class Asker:
     def _around(self, completion: str) -> tuple[str, str]:
         """Return what comes before and after the answer's text, in the format that the questions ask for.
 
-        Before it is the reasoning of `completion`, as it stands there, if the parser takes an answer after it.
+        Before it is the reasoning of `completion`, as it stands there, if the parser takes an answer after it and it holds
+        no special token, such as that of an image.
         """
         if not self.form.reasoning:
-            return "", self.processor.tokenizer.eos_token
+            return "", ""
         thought, opened, _ = completion.partition("<answer>")
         start = thought + opened
         kept = extract_answer(f"{start}any</answer>", reasoning=True)
+        kept = kept and not set(self.chat.tokens(start)) & set(self.processor.tokenizer.all_special_ids)
         return start if kept else "<think></think><answer>", "</answer>"
 
-    def _tokens(self, start: str, choice: str) -> list[int]:
-        """Return the tokens of a choice as they are after `start`, whose last token may not change with it."""
-        tokenizer = self.processor.tokenizer
-        before = tokenizer(start, add_special_tokens=False).input_ids
-        whole = tokenizer(start + choice, add_special_tokens=False).input_ids
-        return (
-            whole[len(before) :] if whole[: len(before)] == before else tokenizer(choice, add_special_tokens=False).input_ids
-        )
-
     @torch.no_grad()
-    def _packed(self, questions: Sequence[Question], images: Sequence, starts: Sequence[str], tokens: list) -> Tensor:
-        """Return log-probabilities (n, K); the choices of a question are one row and share its image and prompt."""
-        inputs, choices = self._inputs(questions, images, starts), len(tokens[0])
-        prompts = [inputs[name].repeat_interleave(choices, 0) for name in ("input_ids", "attention_mask")]
-        ids, mask, longest = _continued(*prompts, [choice for row in tokens for choice in row])
-        packed = pack(ids, mask, prompt_positions(self.model, inputs), choices, longest)
+    def _packed(
+        self, cut: int, questions: Sequence[Question], images: Sequence, starts: Sequence[str], tails: list
+    ) -> Tensor:
+        """Return log-probabilities (n, C) of the tails of each question, which are one row and share its image and prompt.
+
+        cut: how many tokens of the prompts and `starts` the tails begin with. After fewer tails than C stand zeros.
+        """
+        inputs, most = self._inputs(questions, images, starts, cut), max(map(len, tails))
+        prompts = [inputs[name].repeat_interleave(most, 0) for name in ("input_ids", "attention_mask")]
+        rows = [tail for own in tails for tail in (*own, *[[]] * (most - len(own)))]
+        ids, mask, longest = continued(*prompts, rows)
+        packed = pack(ids, mask, prompt_positions(self.model, inputs), most, longest)
         packed["attention_mask"] = mask_for(self.model, packed["attention_mask"])
         labels = packed.pop("shift_labels")
         rest = {name: each for name, each in inputs.items() if name not in (*packed, *PER_TOKEN)}
-        kept = choices * longest
+        kept = most * longest
         logits = self.model(**packed, **rest, logits_to_keep=kept).logits
-        return _log_probabilities(logits, labels[:, -kept:]).view(len(tokens), choices, longest).sum(-1)
+        return _log_probabilities(logits, labels[:, -kept:]).view(len(tails), most, longest).sum(-1)
 
     @torch.no_grad()
-    def _plain(self, questions: Sequence[Question], images: Sequence, starts: Sequence[str], tokens: list) -> Tensor:
-        """Return the same from a row for each choice, one question after the other.
+    def _plain(
+        self, cut: int, questions: Sequence[Question], images: Sequence, starts: Sequence[str], tails: list
+    ) -> Tensor:
+        """Return the same from a row for each tail, one question after the other, some rows at once.
 
         The processor makes the rows: which parts of its fields are whose it alone knows, of images cut into tiles.
         """
         totals = []
-        for question, image, start, choices in zip(questions, images, starts, tokens, strict=True):
-            inputs = self._inputs(*([each] * len(choices) for each in (question, image, start)))
-            ids, mask, longest = _continued(inputs["input_ids"], inputs["attention_mask"], choices)
-            for name in PER_TOKEN & inputs.keys():
-                inputs[name] = torch.nn.functional.pad(inputs[name], (0, longest))
-            inputs |= {"input_ids": ids, "attention_mask": mask}
-            logits = self.model(**inputs, logits_to_keep=longest + 1).logits[:, :-1]
-            labels = ids[:, -longest:].masked_fill(mask[:, -longest:] == 0, -100)
-            totals.append(_log_probabilities(logits, labels).sum(-1))
-        return torch.stack(totals)
-
-
-def _continued(prompts: Tensor, mask: Tensor, choices: list[list[int]]) -> tuple[Tensor, Tensor, int]:
-    """Return ids and mask (n, P + R) of prompts (n, P), each with its choice after it, and R, the most tokens of one."""
-    rows = [torch.tensor(choice, device=prompts.device) for choice in choices]
-    ids, kept = (pad_sequence(each, batch_first=True) for each in (rows, [torch.ones_like(row) for row in rows]))
-    return torch.cat([prompts, ids], 1), torch.cat([mask, kept], 1), ids.size(1)
+        for question, image, start, own in zip(questions, images, starts, tails, strict=True):
+            parts = []
+            for first in range(0, len(own), AT_ONCE):
+                some = own[first : first + AT_ONCE]
+                inputs = self._inputs(*([each] * len(some) for each in (question, image, start)), cut)
+                ids, mask, longest = continued(inputs["input_ids"], inputs["attention_mask"], some)
+                for name in PER_TOKEN & inputs.keys():
+                    inputs[name] = torch.nn.functional.pad(inputs[name], (0, longest))
+                inputs |= {"input_ids": ids, "attention_mask": mask}
+                logits = self.model(**inputs, logits_to_keep=longest + 1).logits[:, :-1]
+                labels = ids[:, -longest:].masked_fill(mask[:, -longest:] == 0, -100)
+                parts.append(_log_probabilities(logits, labels).sum(-1))
+            totals.append(torch.cat(parts))
+        return pad_sequence(totals, batch_first=True)
 
 
 def _log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:

@@ -3,11 +3,15 @@
 import importlib.util
 import json
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel
 from PIL import Image
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, PreTrainedModel
 
@@ -53,9 +57,40 @@ def load_whole(
     folder = Path(resolve_model(str(name)))
     if not (folder / ADAPTER).is_file():
         return load_base(settings, str(name), setting)
-    base = json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"]
+    try:
+        base = json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{setting}: {folder / ADAPTER} does not say which base its adapter is for ({error})") from None
     model = load_base(settings, base, f"{folder.name}/{ADAPTER}: base_model_name_or_path")
-    return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+    with _fitting(folder, setting), warnings.catch_warnings(action="ignore"):  # of what is an error here
+        adapted = PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+    load_adapter(adapted, folder, setting, trainable)
+    return adapted
+
+
+def load_adapter(model: PeftModel, folder: str | Path, setting: str, trainable: bool) -> None:
+    """Load an adapter's weights in place of the model's; raises UserError, naming folder and setting, if some do not fit.
+
+    peft leaves weights that the folder lacks as they were, and passes over those that the model has no place for.
+    """
+    with _fitting(folder, setting):
+        loading = model.load_adapter(str(folder), model.active_adapter, is_trainable=trainable)
+    for problem, names in (("lacks", loading.missing_keys), ("alone has", loading.unexpected_keys)):
+        if names:
+            some = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise UserError(f"{setting}: {folder} does not fit its base model: it {problem} the weights {some}")
+
+
+@contextmanager
+def _fitting(folder: str | Path, setting: str) -> Iterator[None]:
+    """Turn what peft raises of an adapter that cannot be loaded into one line that names its folder."""
+    if not any((Path(folder) / name).is_file() for name in ("adapter_model.safetensors", "adapter_model.bin")):
+        raise UserError(f"{setting}: {folder} has an {ADAPTER}, but no adapter_model.safetensors")
+    try:
+        yield
+    except (ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{setting}: the adapter in {folder} does not fit the model or is damaged ({reason})") from None
 
 
 def lora_config(settings: Understanding) -> LoraConfig:

@@ -5,11 +5,15 @@
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
-from config.errors import UserError, tell_together
+from trl import GRPOTrainer
+
+from config.errors import UserError, first_line, tell_together
 from config.settings import Settings
 from config.understanding_settings import Understanding
 from runtime.built_folder import check_ours
@@ -17,6 +21,7 @@ from runtime.checking import check_room, in_words
 from runtime.hub import check_repository, resolve_model
 from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import is_first_process, log
+from understanding.chat import read_chat
 from understanding.grpo import plan
 from understanding.mining import check_count
 from understanding.model import conversation
@@ -25,6 +30,7 @@ from understanding.model_folder import WHAT
 from understanding.processor import load_processor
 from understanding.question import Question
 from understanding.questions import needed_confusability, question_counts
+from understanding.shared_prefix import UNSAID
 from understanding.showing import substitute
 from understanding.trainers import start_training_process
 
@@ -126,11 +132,27 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
 def prompt_tokens(understanding: Understanding, questions: list[Question], images: dict[str, Path]) -> tuple[int, int]:
     """Return how many tokens the prompt of the first question has, and how many of them the image takes."""
     processor = load_processor(resolve_model(understanding.model))
+    chat = read_chat(processor)
     number, image = substitute(questions, images, understanding.max_pixels, processor)(0)
-    prompt = conversation(questions[number].prompt)
-    text = processor.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-    whole = len(processor(images=[[image]], text=[text], return_tensors="pt").input_ids[0])
-    return whole, whole - len(processor.tokenizer(text).input_ids) + 1
+    text = chat.prompt(conversation(questions[number].prompt))
+    try:
+        inputs = chat.inputs([text], [image])
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        reason = first_line(error)
+        raise UserError(f"understanding.model: its processor cannot read a prompt with one image ({reason})") from None
+    check_fields(inputs.keys())
+    whole = inputs["input_ids"].size(1)
+    return whole, whole - len(chat.tokens(text)) + 1
+
+
+def check_fields(made: Iterable[str]) -> None:
+    """Raise UserError for fields that a processor makes and TRL's GRPO does not hand to the model."""
+    known = set(signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters) | UNSAID
+    if foreign := sorted(set(made) - known):
+        raise UserError(
+            f"understanding.model: its processor makes {', '.join(foreign)} of an image, which TRL's GRPO does not hand to"
+            " the model; name a model of another family"
+        )
 
 
 def _check_repository(name: str | None, check: bool) -> None:

@@ -1,6 +1,8 @@
 """The processor of a vision-language model, loaded with torchvision or without."""
 
 from contextlib import suppress
+from inspect import Parameter, signature
+from types import SimpleNamespace
 
 import transformers
 from transformers import PROCESSOR_MAPPING, AutoConfig, AutoProcessor, ProcessorMixin
@@ -15,15 +17,22 @@ def load_processor(name: str, setting: str = "understanding.model") -> Processor
     A processor that also takes videos does not load at all without torchvision, and the CPU builds of torch have none that
     fits. Nothing here shows videos, so then it is loaded without its video part; where it is saved, that is described as
     it was, so that the folder loads whole where torchvision is.
-    Raises UserError, naming `setting`, where there is none.
+    Raises UserError, naming `setting`, where there is none, or where it needs a package that is not there.
     """
     try:
-        return _load(name)
+        processor = _load(name)
+    except ImportError as error:
+        raise UserError(f"{setting}: the processor of {name!r} needs a package ({first_line(error)})") from None
     except (OSError, ValueError) as error:
         reason = first_line(error)
         raise UserError(
             f"{setting}: {name!r} is neither a folder with a processor nor a name on the Hub ({reason})"
         ) from None
+    if not {"image_processor", "tokenizer"} <= set(getattr(processor, "get_attributes", list)()):
+        raise UserError(f"{setting}: {name!r} has no processor of images and text; name a model that answers about images")
+    if processor.tokenizer.pad_token is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    return processor
 
 
 def _load(name: str) -> ProcessorMixin:
@@ -47,4 +56,9 @@ def without_video(processor: type[ProcessorMixin], saved: dict | None = None) ->
         "get_attributes": classmethod(lambda cls: parts),
         "to_dict": lambda self: processor.to_dict(self) | (saved or {}),
     }
+    part = signature(processor.__init__).parameters.get("video_processor")
+    if part is not None and part.default is Parameter.empty:  # SmolVLM's demands it, and two of its numbers
+        parts_of = ProcessorMixin._get_arguments_from_pretrained.__func__
+        methods["_get_arguments_from_pretrained"] = classmethod(lambda *args, **kwargs: [*parts_of(*args, **kwargs), None])
+        methods["video_processor"] = SimpleNamespace(num_frames=None, fps=None)
     return type(processor.__name__, (processor,), methods)

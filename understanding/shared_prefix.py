@@ -26,6 +26,7 @@ from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict
 from runtime.run_folder import log
 from understanding.packing import PER_TOKEN, backbone, mask_for, pack, prompt_positions, sharing_obstacle, take, take_rows
 
+UNSAID = {"batch_num_images"}  # fields that TRL does not hand on, and without which a model takes a row to have one image
 LEAK = 0.01  # what an answer may change of another's log-probabilities; none of them where the mask is kept to
 
 
@@ -88,6 +89,7 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
         if not self.shares_prefix:
             return super()._tokenize_prompts(prompts)
         ids, images, fields = super()._tokenize_prompts(prompts[:: self._group])
+        fields = {name: each for name, each in fields.items() if name not in UNSAID}
         inputs, counts = self._tensors(ids, fields), _counts(images, len(ids))
         if not self._compared:
             self._compared = True
@@ -175,6 +177,7 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         if not self.shares_prefix:
             asked = (batch_size, compute_entropy, compute_aux_loss)
+            fields = {name: each for name, each in fields.items() if name not in UNSAID}
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *asked, **fields
             )

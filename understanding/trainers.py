@@ -12,10 +12,12 @@ from transformers import PreTrainedModel, PrinterCallback, ProcessorMixin, Progr
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from config.data_settings import Machine
+from config.errors import UserError
 from config.understanding_settings import Tuning, Understanding
 from runtime.hub import resolve_model
 from runtime.processes import start_process
 from runtime.run_folder import log
+from understanding.chat import read_chat
 from understanding.model import (
     check_language_model,
     check_targets,
@@ -49,7 +51,14 @@ def load_trainable(understanding: Understanding, start: str | Path) -> tuple[Pre
     if new_adapter(understanding, model):
         check_targets(model, understanding)
     spare_frozen(model)
-    return model.train(), load_processor(resolve_model(str(start)))
+    processor = load_processor(resolve_model(str(start)))
+    if getattr(model.config, "image_token_id", None) is None:
+        raise UserError(
+            f"understanding.model: a {type(model).__name__} has no image_token_id, by which TRL knows its images; name a"
+            " model of another family"
+        )
+    model.generation_config.eos_token_id = read_chat(processor).ends(model)  # by which TRL ends answers
+    return model.train(), processor
 
 
 def new_adapter(understanding: Understanding, model: PreTrainedModel | PeftModel) -> dict:

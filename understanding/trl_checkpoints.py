@@ -17,6 +17,7 @@ from runtime.full_disk import naming
 from runtime.processes import of_first
 from runtime.sealed import newest_sealed, seal
 from runtime.stopping import finishing_updates, stop, stop_is_asked
+from understanding.model import load_adapter
 
 
 def newest_checkpoint(arguments: TrainingArguments) -> str | None:
@@ -88,7 +89,12 @@ class WholeCheckpoints:
         Raises UserError where it lacks some.
         """
         if isinstance(self.model, PeftModel):
-            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return load_adapter(
+                self.model,
+                resume_from_checkpoint,
+                "a checkpoint to resume from (remove it to resume from an earlier one)",
+                trainable=True,
+            )
         options = dict(dtype=self.model.dtype, output_loading_info=True)
         saved, loading = type(self.model).from_pretrained(resume_from_checkpoint, **options)
         if missing := sorted(loading["missing_keys"]):  # which it filled at random; of tied weights one is enough

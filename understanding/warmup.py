@@ -3,7 +3,10 @@
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+from torch.nn import functional as F
 from trl import SFTConfig, SFTTrainer
+from trl.trainer.utils import flush_left
 
 from config.settings import Settings
 from config.taxonomy import Taxonomy
@@ -11,6 +14,8 @@ from config.understanding_settings import Answers
 from runtime.recipe import settings_of
 from understanding import kinds
 from understanding.callbacks import MetricsCallback
+from understanding.chat import Chat, continued, read_chat
+from understanding.packing import PER_TOKEN
 from understanding.question import Question
 from understanding.stages import StageModel, TrainingData, run_stage, stage_recipe
 from understanding.trainers import (
@@ -58,6 +63,7 @@ def train_on_answers(
     answers = [right_answer(question, settings.data.taxonomy, settings.answers) for question in questions]
     trainer = Trainer(
         model=model,
+        data_collator=partial(answered, read_chat(processor)),
         args=arguments,
         processing_class=processor,
         train_dataset=question_data(questions, images, settings.understanding.max_pixels, answers, processor),
@@ -75,6 +81,24 @@ def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> st
     answer = kinds.kind_named(question.kind).right_answer(question, taxonomy, answers)
     thought = f"This image evokes {question.emotion}."
     return f"<think>{thought}</think><answer>{answer}</answer>" if answers.reasoning else answer
+
+
+def answered(chat: Chat, rows: list[dict]) -> dict[str, Tensor]:
+    """Return the batch of rows of question_data: the tokens of the prompts, and after each those that sampling has to emit.
+
+    The loss is of these alone, from the first that sampling emits to the one that ends the answer.
+    """
+    prompts = [chat.prompt(row["prompt"]) for row in rows]
+    turns = [chat.turn(row["completion"][0]["content"]) for row in rows]
+    inputs = dict(chat.inputs(prompts, [row["image"] for row in rows]))
+    answers = [chat.emitted(prompt, turn) for prompt, turn in zip(prompts, turns, strict=True)]
+    ids, mask, longest = continued(inputs["input_ids"], inputs["attention_mask"], answers)
+    labels = ids.masked_fill(mask == 0, -100)
+    labels[:, :-longest] = -100
+    tokens = {"input_ids": ids, "labels": labels}
+    tokens |= {name: F.pad(inputs[name], (0, longest)) for name in PER_TOKEN & inputs.keys()}
+    mask, *moved = flush_left(mask, *tokens.values())
+    return inputs | dict(zip(tokens, moved, strict=True)) | {"attention_mask": mask}
 
 
 class Trainer(WholeCheckpoints, SFTTrainer):

@@ -56,7 +56,7 @@ def test_likelihoods_are_those_of_the_answers_one_by_one(asked, reasoning, answe
     torch.testing.assert_close(alone, packed, rtol=1e-3, atol=1e-5)
 
     start = "<think>a tree</think><answer>" if reasoning else ""
-    end = "</answer>" if reasoning else asker.processor.tokenizer.eos_token
+    end = ("</answer>" if reasoning else "") + asker.processor.tokenizer.eos_token
     said = {emotion: "ABCDEFGH"[questions[0].options.index(emotion)] for emotion in EMOTIONS}
     choices = [said[emotion] if answer_by == "letter" else emotion for emotion in EMOTIONS]
     torch.testing.assert_close(packed[0], by_hand(asker, questions[0], shown[0], start, end, choices), rtol=1e-3, atol=1e-5)

@@ -1,14 +1,18 @@
 """The adapter: on the language model alone, or on the vision tower too."""
 
+import json
+
 import pytest
 from peft import get_peft_model
+from safetensors.torch import load_file, save_file
 from tiny_trainers import llava, qwen2_5, qwen3
 from transformers import AutoModelForImageTextToText
 
 import understanding.trainers
 from config.errors import UserError
-from understanding.model import check_targets, lora_config
+from understanding.model import check_targets, load_whole, lora_config
 from understanding.trainers import load_trainable
+from understanding.trl_checkpoints import WholeCheckpoints
 
 
 def adapted(model, settings) -> list[str]:
@@ -65,3 +69,50 @@ def test_a_target_that_no_layer_ends_in_is_refused_in_one_line(quick):
     check_targets(qwen2_5(), quick(understanding={"lora_targets": ["qkv"], "train_vision": True}).understanding)
     with pytest.raises(UserError, match="no layer ends in wrong; its"):
         check_targets(llava(), quick(understanding={"lora_targets": ["wrong"], "train_vision": True}).understanding)
+
+
+def spoiled(adapter, fault: str) -> None:
+    """Change the adapter in a folder so that it does not fit its base."""
+    path, config = adapter / "adapter_model.safetensors", adapter / "adapter_config.json"
+    weights = load_file(path)
+    first = sorted(weights)[0]
+    if fault == "lacks":
+        del weights[first]
+    elif fault == "alone has":
+        weights[first.replace("layers.0.", "layers.9.")] = weights[first].clone()
+    elif fault == "size mismatch":
+        weights[first] = weights[first][:, :8].contiguous()
+    save_file(weights, path)
+    if fault == "no adapter_model.safetensors":
+        path.unlink()
+    elif fault == "damaged":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif fault == "Target modules":
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"target_modules": ["c_attn"]}))
+    elif fault == "does not say which base":
+        config.write_text("{}")
+
+
+FAULTS = ["lacks", "alone has", "size mismatch", "no adapter_model.safetensors", "damaged", "Target modules"]
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "does not say which base"])
+def test_an_adapter_that_does_not_fit_its_base_weight_by_weight_is_refused(quick, adapter, fault):
+    """peft warns, at most, and answers with random weights."""
+    settings = quick().understanding
+    load_whole(settings, adapter, "predict.model")
+    spoiled(adapter, fault)
+    with pytest.raises(UserError, match=rf"^predict\.model: .*{adapter}.*{fault}") as error:
+        load_whole(settings, adapter, "predict.model")
+    assert "\n" not in str(error.value)
+    if fault in ("lacks", "alone has"):
+        assert "language_model.layers." in str(error.value)
+
+
+def test_so_is_a_checkpoint_that_lacks_a_weight_of_the_adapter(quick, adapter):
+    trainer = WholeCheckpoints()
+    trainer.model = load_whole(quick().understanding, adapter, "understanding.model", trainable=True)
+    trainer._load_from_checkpoint(str(adapter))
+    spoiled(adapter, "lacks")
+    with pytest.raises(UserError, match=r"remove it to resume from an earlier one.* lacks the weights base_model"):
+        trainer._load_from_checkpoint(str(adapter))
