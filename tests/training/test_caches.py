@@ -277,3 +277,13 @@ def test_a_full_disk_is_told_before_the_work_starts(moments, monkeypatch):
     monkeypatch.setattr(caches.shutil, "disk_usage", lambda _: usage(0, 0, needed))
     moments()
     assert len(decoded) == 40
+
+
+def test_squeezed_pixels_show_all_of_an_image(tmp_path):
+    image = Image.new("RGB", (64, 16), "red")
+    image.paste("blue", (48, 0, 64, 16))
+    image.save(tmp_path / "wide.png")
+    squeezed, cropped = (load_pixels(tmp_path / "wide.png", 16, squeeze=squeeze) for squeeze in (True, False))
+    assert squeezed.shape == cropped.shape == (3, 16, 16)
+    assert squeezed[:, 8, -1].tolist() == [0, 0, 255]
+    assert cropped[:, 8, -1].tolist() == [255, 0, 0]

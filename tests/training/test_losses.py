@@ -52,3 +52,9 @@ def test_total_loss_is_the_published_one():
 def test_undiscounted_the_diffusion_loss_counts_fully():
     parts = [torch.tensor([value]) for value in (0.5, 4.0, 3.0, 0.2)]
     assert total_loss(*parts, 0.01, 0.1, discounted=False).item() == pytest.approx(0.5 + 0.01 * 0.2 * 4 + 0.1 * 3)
+
+
+def test_an_attribute_that_does_not_count_has_no_loss():
+    texts, attributes = torch.eye(3)[:2], torch.eye(3)
+    losses = attribute_loss(texts, attributes, torch.tensor([-1, 1]), 1.0)
+    assert losses.tolist() == pytest.approx([0, log(exp(1) + 2) - 1])

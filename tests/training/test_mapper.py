@@ -140,6 +140,17 @@ def items():
     return make
 
 
+def test_a_mirrored_image_has_the_vector_that_the_config_says(items):
+    """The second vector of each image, that of its mirror image, is one above the first."""
+    made = items(content_share=0.0)
+    made.vectors = torch.stack([made.vectors[:, 0], made.vectors[:, 0] + 1], 1)
+    of_image = made.vectors[made.image_of_row[0], 0]
+    seen = {(made[epoch, 0, 0]["vectors"] - of_image).mean().item() for epoch in range(20)}
+    assert seen == {0, 1}
+    made.mirrored_vectors = False
+    assert {(made[epoch, 0, 0]["vectors"] - of_image).mean().item() for epoch in range(20)} == {0}
+
+
 def test_an_item_is_its_own_images(items):
     made = items(content_share=0.0)
     for row in range(len(ROWS)):
