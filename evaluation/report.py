@@ -30,6 +30,7 @@ from evaluation.report_generation import generation_part
 from evaluation.report_training import training_part
 from evaluation.report_understanding import headline_metrics, understanding_part
 from evaluation.run_files import COMMANDS, RunFiles
+from runtime.checking import stops_here
 from runtime.files import read_json, write_atomically
 from runtime.page import write_page
 from runtime.run_folder import log, open_run_folder
@@ -56,6 +57,9 @@ def main(settings: Settings) -> None:
     if all(not (settings.run / path).exists() for path in PARTS):
         raise UserError(f"{settings.run}: no run to report on; name one with run=..., or with the --config that it had")
     open_run_folder(settings, "report")
+    found = [what for path, what in PARTS.items() if (settings.run / path).exists()]
+    if stops_here(settings, {"what the page shows": "; ".join(found)}):
+        return
     write_report(settings)
 
 

@@ -177,3 +177,9 @@ def closure(path: Path) -> set[Path]:
                 found.add(modules[name])
                 left.append(modules[name])
     return found
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
+def test_every_script_stops_after_its_checks_where_it_is_told_to(path):
+    assert "runtime.checking.stops_here" in imports(path)
+    assert any(isinstance(node, ast.Call) and getattr(node.func, "id", "") == "stops_here" for node in ast.walk(tree(path)))

@@ -27,14 +27,27 @@ from demo.drawn.world import EMOTIONS
 from demo.making import small_models as small
 from demo.making.fitting import fit
 from demo.making.small_models import draw_images
+from runtime.checking import in_words, stops_here
 from runtime.run_folder import open_run_folder
 
 IMAGES = 60_000
+UPDATES = {
+    "backbone": 1800,
+    "content": 4000,
+    "judge": 1600,
+    "autoencoder": 3000,
+    "clip": 1000,
+    "unet": 7500,
+    "unet-both": 4500,
+}
 
 
 def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "models")
     seed = settings.seed
+    takes = {"updates": ", ".join(f"{count:,} of {name}" for name, count in UPDATES.items())}
+    if stops_here(settings, takes | {"drawings": f"{2 * IMAGES:,}", "disk": in_words(2 * IMAGES * 3 * small.SIZE**2)}):
+        return
     work = settings.run / f"work-{seed}"
     work.mkdir(exist_ok=True)
     torch.manual_seed(seed)
@@ -45,22 +58,25 @@ def main(settings: Settings) -> None:
     contents = draw_images(work / "contents", IMAGES, small.SIZE, seed, False, settings.machine.processes)
     emotions = draw_images(work / "emotions", IMAGES, small.SIZE, seed, True, settings.machine.processes)
     backbone = fit_classifier(
-        "backbone", small.make_resnet(small.CONTENTS, (24, 48, 96, 128)), small.content_loss(contents), 1800
+        "backbone", small.make_resnet(small.CONTENTS, (24, 48, 96, 128)), small.content_loss(contents), UPDATES["backbone"]
     )
     content = small.make_resnet(small.CONTENTS, (32, 64, 96, 128))
-    content = fit_classifier("content", content, small.content_loss(contents, soft=0.5), 4000)
-    judge = fit_classifier("judge", small.make_resnet(list(EMOTIONS), (32, 64, 96, 128)), small.emotion_loss(emotions), 1600)
+    content = fit_classifier("content", content, small.content_loss(contents, soft=0.5), UPDATES["content"])
+    judge = small.make_resnet(list(EMOTIONS), (32, 64, 96, 128))
+    judge = fit_classifier("judge", judge, small.emotion_loss(emotions), UPDATES["judge"])
     tokenizer = small.make_tokenizer(seed)
-    vae = fit_here("autoencoder", small.make_autoencoder(), small.reconstruction_loss(contents, backbone), 3000, 8, 1.5e-3)
-    clip = fit_here("clip", small.make_clip(tokenizer), small.contrastive_loss(contents, tokenizer), 1000, 128, 1e-3)
+    reconstruction = small.reconstruction_loss(contents, backbone)
+    vae = fit_here("autoencoder", small.make_autoencoder(), reconstruction, UPDATES["autoencoder"], 8, 1.5e-3)
+    contrast = small.contrastive_loss(contents, tokenizer)
+    clip = fit_here("clip", small.make_clip(tokenizer), contrast, UPDATES["clip"], 128, 1e-3)
     moments = small.encode_latents(vae, contents)
     denoising = small.denoising_loss(moments, contents, clip, tokenizer)
-    unet = fit_here("unet", small.make_unet(), denoising, 7500, 64, 1.5e-3).requires_grad_(True)
+    unet = fit_here("unet", small.make_unet(), denoising, UPDATES["unet"], 64, 1.5e-3).requires_grad_(True)
     # By then it draws all but things in places, a fifth of the images: more of those.
     both = [row for row, cues in enumerate(contents.cues) if cues.object and cues.scene]
     rows = torch.tensor([*range(IMAGES), *both * 6])
     again = partial(fit, work, images=len(rows), seed=seed + 1)
-    unet = again("unet-both", unet, lambda unet, drawn: denoising(unet, rows[drawn]), 4500, 64, 1e-3)
+    unet = again("unet-both", unet, lambda unet, drawn: denoising(unet, rows[drawn]), UPDATES["unet-both"], 64, 1e-3)
 
     small.save_stable_diffusion(folder, vae, clip, unet, tokenizer)
     size = dict(height=small.SIZE, width=small.SIZE)

@@ -21,6 +21,7 @@ from transformers import ResNetForImageClassification
 from config.section import ROOT
 from config.settings import Settings
 from demo.making.captions import caption, draw_content
+from runtime.checking import stops_here
 from runtime.contact_sheet import contact_sheet
 from runtime.figures import of_share
 from runtime.files import write_atomically
@@ -35,6 +36,8 @@ KINDS = ("object", "scene", "facial_expression", "human_action")
 
 def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "measure")
+    if stops_here(settings, {"images": f"{IMAGES:,}", "U-Net calls": f"{IMAGES * STEPS:,}, each with guidance"}):
+        return
     start_process()
     models = settings.run / "models"
     models = models if models.is_dir() and (models / "content").is_dir() else ROOT / "demo" / "models"

@@ -29,6 +29,7 @@ from demo.drawn.world import TAXONOMY
 from demo.making.content_questions import ask_content
 from demo.making.small_models import SIZE, Images, draw_images
 from demo.making.vlm_answers import emotion_questions
+from runtime.checking import stops_here
 from runtime.figures import of_share
 from runtime.run_folder import log, open_run_folder, progress
 from understanding.answers import extract_answer
@@ -44,6 +45,9 @@ BATCH = 64
 
 def main(settings: Settings) -> None:
     folder, seed, processes = open_run_folder(settings, "measure"), settings.seed, settings.machine.processes
+    asked = f"{CONTENTS:,} about content, {2 * EMOTIONAL:,} about emotions, {2 * SAMPLED:,} of them answered {GROUP} times"
+    if stops_here(settings, {"drawings": f"{CONTENTS + EMOTIONAL:,}", "questions": asked}):
+        return
     models = settings.run / "models"
     models = models if (models / "processor_config.json").is_file() else ROOT / "demo" / "models" / "vision_language"
     model = AutoModelForImageTextToText.from_pretrained(models, dtype=torch.float32)

@@ -25,14 +25,19 @@ from demo.making import small_vlm as small
 from demo.making.fitting import DEVICE, fit
 from demo.making.small_models import SIZE, draw_images
 from demo.making.vlm_answers import Answering, answer_loss
+from runtime.checking import in_words, stops_here
 from runtime.run_folder import log, open_run_folder
 
 IMAGES = 60_000
+UPDATES = {"vision": 2000, "answers": 3400, "guesses": 1700}
 
 
 def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "models")
     seed = settings.seed
+    takes = {"updates": ", ".join(f"{count:,} of {name}" for name, count in UPDATES.items())}
+    if stops_here(settings, takes | {"drawings": f"{2 * IMAGES:,}", "disk": in_words(2 * IMAGES * 3 * SIZE**2)}):
+        return
     work = settings.run / f"work-{seed}"
     work.mkdir(exist_ok=True)
     torch.manual_seed(seed)
@@ -45,16 +50,17 @@ def main(settings: Settings) -> None:
     backbone = ResNetModel.from_pretrained(ROOT / "demo/models/backbone", dtype=torch.float32)
     backbone = backbone.to(DEVICE).eval().requires_grad_(False)
     naming = small.ContentNaming(model.model.visual, backbone)
-    naming = fit_here("vision", naming, small.naming_loss(contents, backbone), 2000, 64, 3e-3)
+    naming = fit_here("vision", naming, small.naming_loss(contents, backbone), UPDATES["vision"], 64, 3e-3)
     model.model.visual.load_state_dict(naming.tower.state_dict())
     answering = Answering(model)
     model.model.visual.requires_grad_(False)
     # A moving average would remember how the language model began.
     data = (contents, emotions, processor, seed)
-    answering = fit_here("answers", answering, answer_loss(*data, guesses=1), 3400, 24, 1.2e-3, averaged=False)
+    answering = fit_here("answers", answering, answer_loss(*data, guesses=1), UPDATES["answers"], 24, 1.2e-3, averaged=False)
     answering.model.model.language_model.requires_grad_(True)
     answering.probe.requires_grad_(True)
-    model = fit_here("guesses", answering, answer_loss(*data, guesses=6), 1700, 8, 5e-4, averaged=False).model
+    guesses = answer_loss(*data, guesses=6)
+    model = fit_here("guesses", answering, guesses, UPDATES["guesses"], 8, 5e-4, averaged=False).model
     small.save_vlm(folder, model, processor)
     log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
 
