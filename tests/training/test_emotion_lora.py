@@ -176,7 +176,7 @@ def test_a_folder_of_an_earlier_version_and_one_that_lost_it(pipe, tmp_path):
     assert np.allclose(show(EmotionPipeline.from_pretrained(tmp_path / "saved"), **TREE), show(pipe, **TREE), atol=1e-5)
     index.write_text(listed)
     shutil.rmtree(tmp_path / "saved" / FOLDER)
-    with pytest.raises(UserError, match=r"the generator.s LoRA cannot be read"):
+    with pytest.raises(UserError, match=r"saved' is no whole EmotionPipeline: it lacks the folder unet_lora"):
         EmotionPipeline.from_pretrained(tmp_path / "saved")
 
 
