@@ -1,6 +1,7 @@
 """Answers and likelihoods: the same whatever the batch, the processes and the way they are computed."""
 
 import logging
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -60,6 +61,23 @@ def test_likelihoods_are_those_of_the_answers_one_by_one(asked, reasoning, answe
     said = {emotion: "ABCDEFGH"[questions[0].options.index(emotion)] for emotion in EMOTIONS}
     choices = [said[emotion] if answer_by == "letter" else emotion for emotion in EMOTIONS]
     torch.testing.assert_close(packed[0], by_hand(asker, questions[0], shown[0], start, end, choices), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_questions_that_allow_unequally_many_answers_are_scored_together(asked, shares):
+    asker, questions, paths = asked()
+    asker._compared, asker._shares = True, shares
+    first = questions[0]
+    about = {"asked": "awe", "options": ()}
+    mixed = [replace(first, kind=kind, prompt=f"{kind}?", **about) for kind in ("binary", "misleading")] + [first]
+    shown = [paths[first.image_id]] * 3
+    found = asker.likelihoods(mixed, shown, [""] * 3)
+    assert found.shape == (3, 101)
+    torch.testing.assert_close(found.sum(1), torch.ones(3))
+    for row, (question, allowed) in enumerate(zip(mixed, (2, 101, 8), strict=True)):
+        assert not found[row, allowed:].any()
+        alone = asker.likelihoods([question], shown[:1], [""])
+        torch.testing.assert_close(found[row, :allowed], alone[0], rtol=1e-3, atol=1e-5)
 
 
 def by_hand(asker, question, image, start, end, choices) -> torch.Tensor:

@@ -4,7 +4,8 @@ In Qwen's vocabulary `>` joins the letters after it: `<answer>fear` is `<`, `ans
 `answer`, `>`, `awe`.
 """
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from dataclasses import replace
 from functools import wraps
 
@@ -67,21 +68,22 @@ def says(said: list[list[int]], first: int):
     What it has said so far is what a token can see after the last token `first`, by the mask, packed or not.
     """
 
+    after = defaultdict(Counter)
+    for row in said:
+        for place, token in enumerate(row):
+            after[tuple(row[:place])][token] += 1
+
     def forward(input_ids, attention_mask=None, logits_to_keep=1, **_):
-        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        ids, kept = input_ids, range(input_ids.size(1) - logits_to_keep, input_ids.size(1))
-        logits = torch.full((len(ids), logits_to_keep, 151936), -20.0)
-        for row in range(len(ids)):
-            for number, place in enumerate(kept):
-                if attention_mask.ndim == 4:
-                    seen = ids[row][attention_mask[row, 0, place]].tolist()
-                else:
-                    seen = ids[row, : place + 1][attention_mask[row, : place + 1].bool()].tolist()
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        length = input_ids.size(1)
+        logits = torch.full((len(input_ids), logits_to_keep, 151936), -20.0)
+        for row, ids in enumerate(input_ids):
+            for place in range(length - logits_to_keep, length):
+                visible = mask[row, 0, place] if mask.ndim == 4 else mask[row].bool() & (torch.arange(length) <= place)
+                seen = ids[visible].tolist()
                 seen = seen[len(seen) - seen[::-1].index(first) :]
-                for token, count in Counter(
-                    each[len(seen)] for each in said if each[: len(seen)] == seen and len(each) > len(seen)
-                ).items():
-                    logits[row, number, token] = 20 + torch.tensor(float(count)).log()
+                for token, count in after[tuple(seen)].items():
+                    logits[row, place - length, token] = 20 + math.log(count)
         return CausalLMOutputWithPast(logits=logits)
 
     return forward
