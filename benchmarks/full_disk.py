@@ -26,7 +26,10 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = 4096
 CONFIG = ["--config", "config/demo.yaml", "--config", "demo/miniature.yaml", "machine.loaders=0", "machine.processes=1"]
-LINE = re.compile(r"error: No space left on device: (.+)\. Nothing finished before was lost; fix it and run again\n")
+LINE = re.compile(
+    r"error: (?:No space left on device: (?P<filled>.+)\. Nothing finished before was lost; fix it and run again"
+    r"|(?P<small>.+?): .+ takes .+, and its disk has .+ left; make room)\n"  # told before it was filled
+)
 PROGRESS = re.compile(r".*\r|\n(?=error: )|^\n")  # bars
 SCRIPTS = {  # and what changes beside the miniature's settings
     "training/dataset_balance.py": ["data.link=copy"],
@@ -71,8 +74,9 @@ def main(folder: Path, attempts: int, scripts: list[str]) -> None:
                 if not code:
                     break
                 told = LINE.fullmatch(PROGRESS.sub("", errors))
-                named[re.sub(r"[0-9a-f]{12,}|\d+", "#", Path(told[1]).name) if told else "?"] += 1
-                if not told or not told[1].startswith(str(full)):
+                file = (told["filled"] or told["small"]) if told else ""
+                named[re.sub(r"[0-9a-f]{12,}|\d+", "#", Path(file).name) or "?"] += 1
+                if not file.startswith(str(full)):
                     wrong.append(errors)
                 size = max(size, used(full)) + PAGE * rng.randint(1, max(1, round(2 * step / PAGE)))
             different = differences(alone, full)

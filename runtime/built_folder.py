@@ -92,7 +92,7 @@ def building(folder: Path, recipe: Recipe, resume: bool = False) -> Iterator[Pat
     try:
         with naming(folder, beside):
             yield beside
-            settle(beside, beside / MARKER)
+            settle(beside.rglob("*"), beside / MARKER)
         recipe.finish(beside / MARKER)
         if folder.exists():
             folder.rename(old)

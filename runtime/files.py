@@ -94,13 +94,13 @@ def digest_of(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=DIGEST_SIZE).hexdigest()
 
 
-def settle(folder: Path, example: Path) -> None:
-    """Let all in `folder` be on the disk, and let who may read `example`, a file of ours, read what libraries wrote.
+def settle(paths: Iterable[Path], example: Path) -> None:
+    """Let files be on the disk, and let who may read `example`, which was written as ours are, read what libraries wrote.
 
     safetensors lets nobody but the owner read what it saves. Links are passed over: they are somebody else's files too.
     """
     allowed = example.stat().st_mode & 0o666
-    for path in (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
+    for path in (path for path in paths if path.is_file() and not path.is_symlink()):
         state = path.stat()
         if state.st_nlink > 1:
             continue

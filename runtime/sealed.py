@@ -18,7 +18,7 @@ def seal(folder: Path, names: Sequence[str] | None = None) -> None:
     """
     files = [folder / name for name in names or ()] or sorted(path for path in folder.rglob("*") if path.is_file())
     write_json(folder / SEAL, {path.relative_to(folder).as_posix(): file_digest(path) for path in files})
-    settle(folder, folder / SEAL)
+    settle(files, folder / SEAL)
 
 
 def is_sealed(folder: Path) -> bool:

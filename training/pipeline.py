@@ -13,6 +13,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from config.errors import UserError
 from config.generation_settings import PLACEHOLDER
+from runtime.files import settle
 from runtime.hub import fingerprints
 from training.base_model import load_base
 from training.composed_guidance import composed
@@ -125,6 +126,7 @@ class EmotionPipeline(StableDiffusionPipeline):
             for name, model in adapted.items():
                 setattr(self, name, without_adapters(model))
             super().save_pretrained(folder, **options)
+            settle(Path(folder).rglob("*.safetensors"), Path(folder) / "model_index.json")
         finally:
             for name, model in adapted.items():
                 setattr(self, name, model)

@@ -16,6 +16,20 @@ def test_no_file_has_no_lines(tmp_path):
     assert read_metrics(tmp_path) == []
 
 
+def test_what_is_damaged_is_left_out_and_the_rest_is_read(tmp_path):
+    lines = MetricsFile(tmp_path)
+    for step in (1, 2):
+        lines.write(step, {"loss": 0.5})
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b'\0\0\xff\xfe}\n{"step": 3, "lo"ss": 1}\n[1, 2]\n7\n{}\n{"step": "x"}\n' + b"[" * 5000 + b"}\n")
+    lines.write(4, {"loss": 0.25})
+    expected = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.5}, {"step": 4, "loss": 0.25}]
+    assert read_metrics(tmp_path) == expected
+    MetricsFile(tmp_path, step=4)
+    assert read_metrics(tmp_path) == expected
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize("by", ["step", "epoch"])
 def test_it_resumes_after_its_checkpoint(tmp_path, by):
     lines = MetricsFile(tmp_path, by=by)

@@ -236,6 +236,8 @@ def test_a_safety_checker_is_loaded_where_it_is_asked_for_and_there(generator, m
     given = EmotionPipeline.from_pretrained(saved, **safety)
     assert given.safety_checker is safety["safety_checker"]
     bare.save_pretrained(tmp_path / "bare")
+    shown = {path.stat().st_mode & 0o777 for path in (tmp_path / "bare").rglob("*") if path.is_file()}
+    assert len(shown) == 1, "who may read its JSON may read its weights"
     for folder in (generator, tmp_path / "bare"):
         with pytest.raises(UserError, match=r"safety_checker=True: .* has none; give a safety checker itself") as error:
             EmotionPipeline.from_pretrained(folder, safety_checker=True)
