@@ -84,11 +84,12 @@ def mixed(photos):
     return photos
 
 
-USABLE = ["a.jpg", "b.jpg", "deeper/b.JPG", "e.txt", "long.png", "no suffix", "one.png", "Ünï;,.jpeg"]
+USABLE = ["a.jpg", "b.jpg", "deeper/b.JPG", "e.txt", "no suffix", "one.png", "Ünï;,.jpeg"]
 UNUSABLE = [
     "cut.jpg: cannot be read",
     "empty.png: empty file",
-    "notes.txt: not an image",
+    "notes.txt: no image",
+    "long.png: 2000 x 8 pixels, more than 100 times as long as wide",
     "pipe.jpg: ",
     "pixels.png: cannot",
 ]
@@ -117,7 +118,7 @@ def test_what_opens_is_predicted_and_the_rest_is_named(quick, mixed, vlm, capsys
     for said in [*UNUSABLE, "gone.jpg: cannot be read: no such file"]:
         assert printed.count(said) == 1, said
     assert not {".DS_Store", "Thumbs.db", "._a.jpg", "circle"} & set(printed.replace("/", " ").split())
-    assert "9 images predicted, 6 files left out" in printed
+    assert "8 images predicted, 7 files left out" in printed
 
 
 def test_predictions_are_written_as_they_come_and_a_killed_run_resumes(quick, photos, vlm, quick_answers, monkeypatch):
@@ -176,8 +177,8 @@ def test_an_image_that_goes_after_it_was_found_is_named(quick, photos, vlm, quic
         (["empty"], "predict.images: .*/empty has no images"),
         (["nowhere.jpg"], "nowhere.jpg: cannot be read: no such file"),
         (["broken.jpg"], "broken.jpg: cannot be"),
-        (["photos/notes.txt"], "notes.txt: not an image"),
-        (["photos/notes.txt", "broken.jpg", "empty"], "notes.txt: not an image; .*broken.jpg: .*; .*empty has no images"),
+        (["photos/notes.txt"], "notes.txt: no image"),
+        (["photos/notes.txt", "broken.jpg", "empty"], "notes.txt: no image.*; .*broken.jpg: .*; .*empty has no images"),
     ],
 )
 def test_where_no_image_can_be_read_it_is_one_line_before_a_model_is_loaded(
@@ -198,8 +199,8 @@ def test_with_check_nothing_is_loaded_or_written(quick, mixed, vlm, monkeypatch,
     settings = quick(check=True, predict={"images": [str(mixed)], "model": str(vlm)})
     predict.main(settings)
     printed = capsys.readouterr().out
-    assert "All checks passed. The run would take:\n    images: 8\n" in printed
-    assert "4 files are left out: " in printed
+    assert "All checks passed. The run would take:\n    images: 7\n" in printed
+    assert "5 files are left out: " in printed
     assert not settings.run.exists()
 
 
