@@ -4,7 +4,6 @@ Data come first, for reading them forks; then each network sees a blank image, a
 answers questions is only looked at: its weights are large, and are known by their names and shapes.
 """
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,6 @@ from typing import Any
 import diffusers
 import pandas as pd
 import torch
-from safetensors import safe_open
-from transformers import AutoModelForImageTextToText
 
 from config.errors import UserError, first_line, tell_together
 from config.evaluation_settings import Evaluate
@@ -31,20 +28,18 @@ from evaluation.measure_understanding import images_of
 from evaluation.perceptual import load_lpips
 from evaluation.strength_and_weight import known_contents
 from runtime.checking import check_room, in_words
-from runtime.hub import hide_loading, load_model, resolve_model
+from runtime.hub import hide_loading
 from runtime.processes import free_memory, start_process
 from runtime.run_folder import log
 from training.conditioning import tokenize
 from training.inference import check_emotions
 from training.pipeline import GENERATOR, EmotionPipeline
 from understanding.kinds import check_kinds
-from understanding.model import ADAPTER, check_four_bit
-from understanding.processor import load_processor
+from understanding.model_check import check_extras, check_model
 from understanding.questions import evaluation_questions
 
 BYTES_OF_PIXEL = 3  # of a PNG, which hardly compresses an image with noise in it
 OTHERS = 10**8  # bytes that answers, tables and the report take at most
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def check_evaluation(
@@ -73,8 +68,9 @@ def check_evaluation(
     ]
     checks = [*data, *others, partial(_check_contents, evaluate)]
     if models:
+        weigh = partial(_check_model, settings.understanding, download=not settings.check)
         checks += [
-            partial(note, f"model {label}", partial(check_model, settings.understanding, name, f"evaluate.models: {label}"))
+            partial(note, f"model {label}", partial(weigh, name, f"evaluate.models: {label}"))
             for label, name in models.items()
         ]
     if generators or evaluate.baselines:
@@ -95,29 +91,10 @@ def check_evaluation(
     return _takes(settings, models, generators, folder, found)
 
 
-def check_model(understanding: Understanding, name: str, setting: str) -> int:
-    """Return the bytes that the weights of a vision-language model take, by their names and shapes; they are not read.
-
-    Raises UserError where it is no such model, or not a whole one.
-    """
-    place = Path(resolve_model(name))
-    if understanding.four_bit:
-        check_four_bit()
-    base, of = _base_of(place) if (place / ADAPTER).is_file() else (name, setting)
-    model = load_model(AutoModelForImageTextToText, base, of, device_map="meta")
-    load_processor(str(place) if place.exists() else name, setting)
-    weights = sum(weight.numel() for weight in model.parameters())
-    return int(weights * (0.5 if understanding.four_bit else BYTES[understanding.dtype]))
-
-
-def _base_of(folder: Path) -> tuple[str, str]:
-    """Return the base of the adapter in a folder, and what names it in errors."""
-    file, where = folder / ADAPTER, f"{folder.name}/{ADAPTER}: base_model_name_or_path"
-    try:
-        with safe_open(folder / "adapter_model.safetensors", "pt"):
-            return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]), where
-    except Exception as error:  # a damaged file makes its reader raise whatever it stumbles over
-        raise UserError(f"{folder}: is no whole adapter ({first_line(error)})") from None
+def _check_model(understanding: Understanding, name: str, setting: str, download: bool) -> int:
+    """Return the bytes that a model's weights take; raises UserError where it cannot be asked."""
+    check_extras(understanding)
+    return check_model(understanding, name, setting, download).bytes
 
 
 def _data_of_generation(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
