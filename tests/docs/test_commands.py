@@ -15,6 +15,7 @@ from documented import CANNOT_RUN, PAGES, PYTHON, commands, script_and_arguments
 from config.loading import load
 from config.section import ROOT
 from evaluation.report import PARTS
+from evaluation.run_files import COMMANDS
 
 SCRIPTS = sorted({script_and_arguments(command)[0] for _, command in PYTHON})
 
@@ -41,9 +42,9 @@ def test_script_and_settings_exist(page, command):
         load([os.path.join(ROOT, word) if word.startswith("config/") else word for word in arguments])
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: part[0])
-def test_the_report_names_scripts_that_exist(part):
-    assert (ROOT / script_and_arguments(part[2])[0]).is_file()
+@pytest.mark.parametrize("folder", sorted({path.partition("/")[0] for path in PARTS} | COMMANDS.keys()))
+def test_the_report_names_scripts_that_exist(folder):
+    assert (ROOT / script_and_arguments(COMMANDS[folder])[0]).is_file()
 
 
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if takes_settings(script)])
