@@ -109,7 +109,7 @@ def read_chat(processor: ProcessorMixin, setting: str = "understanding.model") -
     or thinks by itself.
     """
     if not getattr(processor, "chat_template", None):
-        raise UserError(f"{setting}: its processor has no chat template; name a model that was trained to chat")
+        raise UserError(f"{setting}: its processor has no chat template; name a model that was made for chats")
     asked = conversation(ASKED)
     answered = [*asked, {"role": "assistant", "content": [{"type": "text", "text": MARK}]}]
     try:

@@ -24,6 +24,7 @@ from config.errors import UserError, first_line, tell_together
 from config.understanding_settings import Understanding
 from runtime.hub import hide_loading, load_model, resolve_model
 from runtime.metrics import check_tracker
+from understanding.chat import read_chat
 from understanding.model import ADAPTER, check_four_bit, check_language_model, check_targets, freeze_vision, lora_config
 from understanding.processor import load_processor
 
@@ -142,17 +143,18 @@ def _check_kind(name: str, setting: str) -> PreTrainedConfig:
 def _check_processor(processor: ProcessorMixin, model: nn.Module, name: str, setting: str) -> None:
     if not (hasattr(processor, "image_processor") and hasattr(processor, "tokenizer")):
         raise UserError(f"{setting}: {name!r} has a {type(processor).__name__}, which takes no images with text")
-    if not processor.chat_template:
-        raise UserError(f"{setting}: the processor of {name!r} has no chat template; name a model that was made for chats")
+    read_chat(processor, setting)
     rows, highest = model.get_input_embeddings().num_embeddings, max(processor.tokenizer.get_vocab().values())
     if highest >= rows:
         raise UserError(
             f"{setting}: the tokenizer of {name!r} is another model's: it has {highest + 1:,} tokens, the model {rows:,}"
         )
-    own, expected = getattr(processor, "image_token_id", None), getattr(model.config, "image_token_id", None)
-    if None not in (own, expected) and own != expected:
+    own = set(processor.image_token_ids) - {None}  # of Gemma 3 not image_token_id, which begins an image in a text
+    expected = getattr(model.config, "image_token_id", None)
+    if own and expected is not None and expected not in own:
+        token = ", ".join(map(str, sorted(own)))
         raise UserError(
-            f"{setting}: the tokenizer of {name!r} is another model's: an image is its token {own}, the model's {expected}"
+            f"{setting}: the tokenizer of {name!r} is another model's: an image is its token {token}, the model's {expected}"
         )
 
 
