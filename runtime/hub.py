@@ -129,10 +129,10 @@ def _naming(kind, name: str, setting: str) -> Iterator[str]:
         reason = _shortened(error)
         if place.exists() and any(place.iterdir()):
             raise UserError(f"{called} cannot be loaded as {kind.__name__}: {_damage(place) or reason}") from None
+        where = "is neither a folder with such a model nor a name on the Hub"
         if obstacle := hub_obstacle():
-            looked = f"there is no such folder, it was not downloaded before, and the Hub cannot be reached ({obstacle})"
-            raise UserError(f"{called}: {looked}") from None
-        raise UserError(f"{called} is neither a folder with such a model nor a name on the Hub ({reason})") from None
+            where, reason = f"{where} that was downloaded before, and the Hub cannot be reached", obstacle
+        raise UserError(f"{called} {where} ({reason})") from None
 
 
 def _is_model(kind) -> bool:

@@ -28,6 +28,7 @@ from runtime.hub import check_pipeline, check_repository, hide_loading, load_mod
 from runtime.metrics import check_tracker
 from runtime.run_folder import is_first_process
 from training.attributes import check_clip, load_tokenizer, read_attribute_list
+from training.base_model import check_parts, check_schedule
 from training.emotion_encoder import EmotionEncoder, new_encoder
 from training.imported_space import check_imported
 from training.mapper_data import Share
@@ -92,32 +93,11 @@ def check_stable_diffusion(name: str, resolution: int) -> tuple[Path, dict[str, 
     images of `resolution`.
     """
     folder, parts = check_pipeline(StableDiffusionPipeline, name, SD, **WITHOUT_A_CHECKER)
-
-    def need(fits: bool, what: str) -> None:
-        if not fits:
-            raise UserError(f"{SD}: {name!r} {what}; name a Stable Diffusion 1 or 2 that makes images from text")
-
-    need("text_encoder_2" not in parts, "has two text encoders, as Stable Diffusion XL does")
-    for part, kind in {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}.items():
-        found = type(parts[part]).__name__ if part in parts else "none"
-        need(isinstance(parts.get(part), kind), f"needs a {kind.__name__} as its {part} and has {found}")
-    unet, vae, text = parts["unet"].config, parts["vae"].config, parts["text_encoder"].config
-    channels, uses = vae.latent_channels, {9: ", as for inpainting", 8: ", as for editing images", 7: ", as for upscaling"}
-    use = uses.get(unet.in_channels, "")
-    need(unet.in_channels == channels, f"has a U-Net that takes {unet.in_channels} channels, its VAE has {channels}{use}")
-    need(unet.out_channels == channels, f"has a U-Net that gives {unet.out_channels} channels, its VAE has {channels}")
-    added = [key for key in ("addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim_type",
-                             "time_cond_proj_dim") if unet.get(key) is not None]  # fmt: skip
-    need(not added, f"has a U-Net that takes more than a text ({', '.join(added)})")
-    widths = unet.cross_attention_dim
-    widths = set(widths) if isinstance(widths, list | tuple) else {widths}
-    need(
-        widths == {text.hidden_size},
-        f"has a text encoder that is {text.hidden_size} wide, its U-Net takes {' and '.join(map(str, sorted(widths)))}",
-    )
-    load_tokenizer(str(folder / "tokenizer"), SD, text)
-    check_schedule(folder / "scheduler")
-    factor = 2 ** (len(vae.block_out_channels) - 1)
+    check_parts(parts, f"{SD}: {name!r}")
+    load_tokenizer(str(folder / "tokenizer"), SD, parts["text_encoder"].config)
+    asked = load_model(DDPMScheduler, str(folder / "scheduler"), SD).config.prediction_type
+    check_schedule(DDPMScheduler.load_config(folder / "scheduler").get("_class_name", ""), asked, f"{SD}: {name!r}")
+    factor = 2 ** (len(parts["vae"].config.block_out_channels) - 1)
     if resolution % factor:
         raise UserError(
             f"models.resolution: {resolution} is no multiple of {factor}, by which the VAE of {name!r} shrinks it"
@@ -133,17 +113,6 @@ def check_splits(index: pd.DataFrame, emotions: Sequence[str], processes: int) -
     counts = index.loc[index["split"] == "train", "emotion"].value_counts()
     if few := [emotion for emotion in emotions if counts.get(emotion, 0) < 2]:
         raise UserError(f"train split: fewer than two images of {', '.join(few)}; a Gaussian needs more: check data.emoset")
-
-
-def check_schedule(folder: Path) -> None:
-    """Raise UserError unless the U-Net predicts what the mapper's training compares: the noise, or the velocity."""
-    asked = load_model(DDPMScheduler, str(folder), SD).config.prediction_type
-    kind = DDPMScheduler.load_config(folder).get("_class_name", "")
-    if asked not in ("epsilon", "v_prediction") or kind.startswith(("FlowMatch", "EDM")):
-        raise UserError(
-            f"{SD}: its {folder.name}/scheduler_config.json says prediction_type {asked} of a {kind}, and the mapper is "
-            "trained on noise (epsilon) or velocity (v_prediction) alone; name another model"
-        )
 
 
 @contextmanager

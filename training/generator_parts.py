@@ -12,7 +12,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from config.errors import UserError, first_line
 from runtime.hub import load_model
-from training.base_model import check_kind
+from training.base_model import check_loaded
 from training.emotion_lora import FOLDER as LORA_FOLDER
 from training.emotion_lora import EmotionLora
 from training.emotion_space import EmotionSpace
@@ -93,7 +93,7 @@ def load_whole(load: Callable, folder: Path, options: dict) -> StableDiffusionPi
             from_pretrained=load,
         )
         pipe = load_model(kind, str(folder), "generator", **options)
-    check_kind(pipe, f"generator: {str(folder)!r}")
+    check_loaded(pipe, f"generator: {str(folder)!r}")
     variant = {name: value for name, value in options.items() if name == "variant"}
     parts = load_parts(folder, about, pipe.unet, pipe.text_encoder.config.hidden_size, **variant)
     if pipe.unet_lora is None:  # an earlier version of this project did not list it

@@ -366,15 +366,15 @@ def test_a_whole_folder_is_checked_too(pipe, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (dict(in_channels=9), "made for inpainting: its U-Net takes 9 channels"),
-        (dict(in_channels=8), "made to change images: its U-Net takes 8 channels"),
+        (dict(in_channels=9), "has a U-Net that takes 9 channels, its VAE has 4, as for inpainting"),
+        (dict(in_channels=8), "takes 8 channels, its VAE has 4, as for editing"),
         (
             dict(addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=72),
-            "an SDXL, whose U-Net takes a second text encoder",
+            r"takes more than a text \(addition_embed_type\)",
         ),
         (dict(num_class_embeds=7), r"takes more than a text \(num_class_embeds\)"),
-        (dict(cross_attention_dim=24), "its U-Net reads states 24 wide, its text encoder's are 32"),
-        (dict(prediction_type="sample"), "trained to predict 'sample', and only epsilon and v_prediction are known"),
+        (dict(cross_attention_dim=24), "has a text encoder that is 32 wide, its U-Net takes 24"),
+        (dict(prediction_type="sample"), "says prediction_type sample of a "),
     ],
 )
 def test_a_base_of_another_kind_is_refused_by_its_name(generator, models, tmp_path, changed, message):
@@ -385,6 +385,6 @@ def test_a_base_of_another_kind_is_refused_by_its_name(generator, models, tmp_pa
     else:
         config = UNet2DConditionModel.load_config(base / "unet")
         UNet2DConditionModel.from_config(config | changed).save_pretrained(base / "unet")
-    with pytest.raises(UserError, match=rf"generator.json: base: '.*base' is .*{message}") as error:
+    with pytest.raises(UserError, match=rf"generator.json: base: '.*base'.*{message}") as error:
         EmotionPipeline.from_pretrained(generator, base=str(base))
     assert "\n" not in str(error.value)
