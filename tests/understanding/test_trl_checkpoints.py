@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from config.errors import UserError
-from runtime.run_folder import log
 from runtime.sealed import seal
 from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint
 
@@ -57,8 +56,7 @@ def checkpoints(tmp_path):
 
 @pytest.mark.parametrize("name", ["trainer_state.json", "adapter_model.safetensors", "files.json"])
 @pytest.mark.parametrize("damage", ["empty", "cut off", "flipped", "gone"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(checkpoints, caplog, monkeypatch, name, damage):
-    monkeypatch.setattr(log, "propagate", True)
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(checkpoints, caplog, name, damage):
     arguments = SimpleNamespace(output_dir=str(checkpoints))
     assert newest_checkpoint(arguments) == str(checkpoints / "checkpoint-10")
     file = checkpoints / "checkpoint-10" / name
