@@ -80,7 +80,8 @@ class OrBlank(Dataset):
         try:
             return self.images.decode(row) | {"reason": ""}
         except ImageError as error:
-            blank = torch.zeros((3, self.images.size, self.images.size), dtype=torch.uint8)
+            side, *_ = self.images.sizes
+            blank = torch.zeros((3, side, side), dtype=torch.uint8)
             return {"pixels": blank, "reason": error.reason}
 
 
