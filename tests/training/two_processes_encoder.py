@@ -18,11 +18,17 @@ from training.emotion_encoder import encode_images, new_encoder
 from training.encoder_training import fit_encoder
 
 
+class Pixels(list):
+    """Images as a cache takes them."""
+
+    decode = list.__getitem__
+
+
 def main(folder: Path) -> None:
     settings = load(["--config", str(folder / "settings.yaml")], "")
     index = pd.read_parquet(folder / "index.parquet")
     images = torch.load(folder / "pixels.pt", weights_only=True)
-    pixels = [{"pixels": image} for image in images]
+    pixels = Pixels({"pixels": image} for image in images)
     accelerator = start_accelerator()
     if accelerator.is_main_process:
         (folder / "processes.txt").write_text(f"{accelerator.num_processes} {accelerator.distributed_type.value}")
@@ -34,7 +40,7 @@ def main(folder: Path) -> None:
     encoded = encode_images(encoder, pixels, np.arange(71), accelerator, flip=True)
     (folder / "shards").mkdir(exist_ok=True)
     cache = TensorCache(folder / "shards", index["image_id"].tolist(), 9)
-    cache.fill(pixels, lambda batch: {"pixels": batch}, 1, settings.caches.batch_size, settings.machine.processes)
+    cache.fill(pixels, lambda batch: {"pixels": batch}, 1, settings.caches.batch_size, settings.machine.processes, 0.0)
     if not accelerator.is_main_process:  # either process has all of it
         torch.save(encoded, folder / "encoded.pt")
         torch.save(torch.stack([cache[row]["pixels"] for row in range(len(cache))]), folder / "cached.pt")
