@@ -122,7 +122,7 @@ def test_the_stage_leaves_a_whole_emotion_space(build, tmp_path):
     folder, index = tmp_path / "space", build.index
     assert {path.name for path in folder.iterdir()} == {
         "encoder", "encoder_recipe.json", "metrics.jsonl", "vectors.safetensors", "gaussians.safetensors",
-        "emotion_confidence.csv", "confusability.json", "emotion_space.png", "summary.json", "recipe.json",
+        "emotion_confidence.csv", "confusability.json", "emotion_space.png", "summary.json", "recipe.json", "files.json",
     }  # fmt: skip
     assert result.ids == index["image_id"].tolist()
     assert result.vectors.shape == (len(index), 2, 12)

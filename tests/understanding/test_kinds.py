@@ -127,7 +127,7 @@ def asker() -> Asker:
 
 def uses(name: str) -> Callable:
     """Return a function of questions of the kind that uses what the kind calls `name`."""
-    answering = SimpleNamespace(taxonomy=EMOSET, answers=lambda *_: [["a"]])
+    answering = SimpleNamespace(taxonomy=EMOSET, answers=lambda *_: [["a"]], obstacle=lambda image: None)
     one = Question("initial", "awe_1", "awe", None, (), 0, "?")
     return {
         "draw": lambda: draw_questions(images(EMOSET), EMOSET, ALONE, ANSWERS, None, 0),

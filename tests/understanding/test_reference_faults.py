@@ -111,7 +111,7 @@ def asked(quick, fine_tune, understanding_script, monkeypatch):
         for stage in (warm_up, train_by_grpo, mine, hard_images):
             monkeypatch.setattr(understanding_script, stage.__name__, stage)
         for name in ("check_and_announce", "save"):
-            monkeypatch.setattr(understanding_script, name, lambda *_: None)
+            monkeypatch.setattr(understanding_script, name, lambda *_: {})
         fine_tune(quick("run", **changed))
         return images
 
