@@ -32,7 +32,7 @@ SCRIPTS = {  # and what changes beside the miniature's settings
     "training/dataset_balance.py": ["data.link=copy"],
     "training/main.py": ["mapper.sample_every=3", "machine.tracker=tensorboard"],
     "training/inference.py": [],
-    "understanding.py": ["warmup.steps=2", "grpo.evaluate_every=2", "grpo.evaluated_questions=24"],
+    "understanding.py": ["warmup.steps=2"],
     "understanding/merge.py": [],
     "understanding/predict.py": ["predict.images={folder}/EmoSet/image/awe"],
     "evaluation/evaluate.py": [],
