@@ -110,8 +110,7 @@ DAMAGES = [b"", b"\0" * 300, b'{"format": 1, "what": "thi', b"\x89PNG\xff\xfe", 
 @pytest.mark.parametrize(
     ("marker", "damage"), [(MARKER, damage) for damage in DAMAGES] + [(".built.json", damage) for damage in DAMAGES[:4]]
 )
-def test_a_damaged_marker_is_of_unfinished_work(tmp_path, caplog, monkeypatch, place, marker, damage):
-    monkeypatch.setattr("runtime.run_folder.log.propagate", True)
+def test_a_damaged_marker_is_of_unfinished_work(tmp_path, caplog, place, marker, damage):
     build(tmp_path / place, OLD, "old")
     (tmp_path / place / MARKER).unlink()
     (tmp_path / place / marker).write_bytes(damage)
