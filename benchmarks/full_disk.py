@@ -176,13 +176,11 @@ def results(folder: Path) -> dict[str, Callable]:
         "run/**/*.safetensors": tensors,
         "run/images/**/*.png": pixels,
         "run/training/mapper/metrics.jsonl": Path.read_bytes,
-        "run/evaluation/*.json": figures,
+        **{f"run/evaluation/{part}.json": figures for part in ("generation", "understanding", "cross")},
         "run/predict/predictions.jsonl": predictions,
     }.items():
-        paths = (path for path in folder.glob(pattern) if not {"checkpoints", "recipe.json"} & {*path.parts})
-        for path in paths:
-            if path.name != "curves.json":
-                found[path.relative_to(folder).as_posix()] = lambda path=path, read=read: read(path)
+        for path in (path for path in folder.glob(pattern) if "checkpoints" not in path.parts):
+            found[path.relative_to(folder).as_posix()] = lambda path=path, read=read: read(path)
     return found
 
 
