@@ -7,13 +7,12 @@ values[i][j] is how easily an image of emotion i is taken for emotion j, among t
 diagonal is 0 and a row sums to 1.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from config.errors import UserError, first_line
-from emoset.images import check_regular
+from config.errors import UserError
+from emoset.split_lists import read_json_file
 from runtime.files import write_json
 
 ROWS = "true emotion"
@@ -42,15 +41,7 @@ def read_confusability(path: Path, emotions: tuple[str, ...]) -> np.ndarray:
     Raises UserError, naming the file, for anything but the K emotions with K rows of K numbers, none negative, zero on the
     diagonal, and in each row one above zero.
     """
-    try:
-        check_regular(path)
-        text = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: expected JSON, and it is none: {first_line(error)}") from None
+    content = read_json_file(path, dict)
     try:
         listed, values = content["emotions"], np.array(content["values"], dtype=float)
         order = [listed.index(emotion) for emotion in emotions]

@@ -17,7 +17,7 @@ def read_vocabulary(root: Path, emotions: tuple[str, ...]) -> dict[str, set[str]
 
     A kind that info.json does not know has no names.
     """
-    info = _read_json(root / "info.json", dict)
+    info = read_json_file(root / "info.json", dict)
     try:
         listed = tuple(sorted(info["emotion"]["label2idx"], key=info["emotion"]["label2idx"].get))
         known = {kind: info[kind]["label2idx"] if kind in info else () for kind in KINDS}
@@ -37,7 +37,7 @@ def read_splits(root: Path) -> tuple[list[tuple], list[tuple]]:
     entries, problems, seen = [], [], {}
     for split in SPLITS:
         path = root / f"{split}.json"
-        for number, row in enumerate(_read_json(path, list)):
+        for number, row in enumerate(read_json_file(path, list)):
             if not (isinstance(row, list) and len(row) in (3, 4) and all(isinstance(cell, str) for cell in row)):
                 problem = f"expected {ROW}, found {json.dumps(row)[:80]}"
                 problems.append((f"{split}, entry {number}", path.name, problem, "image"))
@@ -66,7 +66,8 @@ def stem(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def _read_json(path: Path, kind: type):
+def read_json_file(path: Path, kind: type):
+    """Return the JSON in a file that a user gives. Raises UserError where it cannot be read or holds another kind."""
     try:
         check_regular(path)
         text = path.read_bytes()

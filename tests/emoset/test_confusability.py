@@ -80,7 +80,7 @@ def test_no_file_and_no_json_get_one_line(tmp_path):
     with pytest.raises(UserError, match=r"gone.json: cannot be read"):
         read_confusability(tmp_path / "gone.json", EMOTIONS)
     (tmp_path / "broken.json").write_text("[1, 2")
-    with pytest.raises(UserError, match=r"broken.json: expected JSON"):
+    with pytest.raises(UserError, match=r"broken.json: not valid JSON: Expecting ','"):
         read_confusability(tmp_path / "broken.json", EMOTIONS)
 
 
