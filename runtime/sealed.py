@@ -30,10 +30,19 @@ def is_sealed(folder: Path) -> bool:
 
 
 def newest_sealed(folders: Sequence[Path]) -> Path | None:
-    """Return the last of some checkpoints, oldest first, that is whole; remove those after it, with a line for each."""
+    """Return the last of some checkpoints, oldest first, that is whole; remove those after it, with a line for each.
+
+    One without a seal, as an earlier version of this project has written it, may be whole: it is moved to set-aside-<name>.
+    """
     for folder in reversed(folders):
         if is_sealed(folder):
             return folder
+        if not (folder / SEAL).exists():
+            aside = folder.with_name(f"set-aside-{folder.name}")
+            log.info(f"{folder.name} has no {SEAL}, so nothing tells whether it is whole; it is moved to {aside.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            continue
         log.info(f"{folder.name} is cut off or damaged; it is removed, and the one before it is taken up, if there is one")
         shutil.rmtree(folder)
     return None
