@@ -27,6 +27,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "_full_size.py": "a GPU, for models of full size",
     "understanding_quality.py": "minutes for its nine trainings, even in miniature",
     "killed_demo.py": "minutes for its nine starts of the demo",
+    "full_disk.py": "minutes for its starts on a disk that grows, and root",
     "generation_quality.py": "minutes for its four thousand images",
     "grpo_step.py": "minutes for its twelve kinds of step",
     "mapper_step.py": "minutes, for its images are decoded and encoded one by one",
