@@ -1,9 +1,12 @@
-"""A small drawn EmoSet, drawn once for all tests; a test that changes it takes a copy."""
+"""A small drawn EmoSet, drawn once for all tests, of which a test that changes it takes a copy; and scripts that run."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,13 +39,38 @@ def published() -> Path:
     return METADATA
 
 
+@contextmanager
+def warm_python(said: Path, environment: dict[str, str]) -> Iterator[Callable[..., subprocess.CompletedProcess]]:
+    """Give a function that runs `python script arguments` in a folder, without importing slow libraries each time.
+
+    said: a folder for what the scripts say.
+    """
+    quiet = {f"{library}_VERBOSITY": "error" for library in ("TRANSFORMERS", "DIFFUSERS")}  # as scripts set them
+    files = [said / name for name in ("stdout", "stderr")]
+    command = [sys.executable, Path(__file__).with_name("warm_python.py"), *files]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment | quiet}
+    with subprocess.Popen(command, **pipes) as warm:
+
+        def run(folder: Path, *words: object) -> subprocess.CompletedProcess:
+            print(json.dumps([str(folder), *map(str, words)]), file=warm.stdin, flush=True)
+            status = int(warm.stdout.readline())
+            return subprocess.CompletedProcess(words, status, *(file.read_text() for file in files))
+
+        yield run
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory):
+    with warm_python(tmp_path_factory.mktemp("said"), os.environ | {"PYTHONPATH": str(ROOT)}) as run:
+        yield run
+
+
 @pytest.fixture
-def script(tmp_path):
+def script(python, tmp_path):
     """Return a function that runs a script of the project from a foreign folder, as a user would."""
 
     def run(name: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(ROOT / name), *map(str, arguments)]
-        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        result = python(tmp_path, ROOT / name, *arguments)
         assert not check or result.returncode == 0, result.stderr
         return result
 

@@ -11,10 +11,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import warm_python
 from datasets import ClassLabel, Dataset, Features, Image
 from documented import PYTHON, blocks, on_processors
 
@@ -39,6 +41,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "demo/run.py": "nothing: all that runs here begins with it",
     "questions.valence=1": "nothing: tests/understanding/test_understanding.py asks about valence",
     "launch understanding/mining.py": "nothing: the same command runs without accelerate",
+    "launch evaluation/evaluate.py": "nothing: the same runs without accelerate, and in tests/evaluation on two processes",
     "predict.py predict.images": "nothing: the same runs with --config config/demo.yaml",
 }
 EMOTIONS = read_taxonomy(DEFAULT).emotions
@@ -108,11 +111,21 @@ def copy(tmp_path_factory) -> Path:
     return copy
 
 
+def environment(copy: Path) -> dict[str, str]:
+    """The environment of a command in the copy, whose packages are imported and whose folder is the project's there."""
+    found = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    return found | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
 def run(copy: Path, command: list[str]) -> subprocess.CompletedProcess:
-    """Run a command in the copy, whose packages are imported and whose folder is the project's there."""
-    environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=600)
+    """Run a command in the copy."""
+    return subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def python(copy, tmp_path_factory):
+    with warm_python(tmp_path_factory.mktemp("said"), environment(copy)) as run:
+        yield partial(run, copy)
 
 
 def test_make_demo_leaves_a_page_and_its_figures(copy):
@@ -129,12 +142,12 @@ def test_make_demo_leaves_a_page_and_its_figures(copy):
     assert yaml.safe_load((copy / "runs/demo/training/config.yaml").read_text())["mapper"]["max_train_steps"] == 6
 
 
-def test_its_commands_again_train_nothing_and_give_the_same_figures(copy):
+def test_its_commands_again_train_nothing_and_give_the_same_figures(copy, python):
     metrics = copy / "runs/demo/report/metrics.json"
     before, said = json.loads(metrics.read_text()), ""
     for page, command in PYTHON:
         if page == "pipeline.md":
-            done = run(copy, shlex.split(command))
+            done = python(*shlex.split(command)[1:])
             assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
             said += done.stdout
     for stage in ("mapper", "step_one", "step_two"):
@@ -153,13 +166,15 @@ def others() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("command", list(others()))
-def test_it_runs(copy, command):
-    done = run(copy, shlex.split(on_processors(command), comments=True))
+def test_it_runs(copy, python, command):
+    program, *words = shlex.split(on_processors(command), comments=True)
+    done = python(*words) if program == "python" else run(copy, [program, *words])
     assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
 
 
 @pytest.mark.parametrize(("page", "text"), blocks("python"))
-def test_python_runs(copy, page, text):
+def test_python_runs(copy, python, page, text):
     here = text.replace('.to("cuda")', "").replace("Qwen/Qwen2.5-VL-3B-Instruct", "demo/models/vision_language")
-    done = run(copy, [sys.executable, "-c", here])
+    (copy / "example.py").write_text(here)
+    done = python("example.py")
     assert done.returncode == 0, f"{page}\n{done.stderr[-3000:]}"

@@ -172,12 +172,12 @@ def test_two_processes_take_the_plain_trainers_step(tmp_path, launch):
     }
     script = Path(__file__).with_name("two_processes_step.py")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", *launchers[launch], str(script), str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=500)
+    assert result.returncode == 0, result.stderr[-3000:]
     weights = {}
     for mode in ("plain", "shared"):
-        (folder := tmp_path / mode).mkdir()
-        command = [sys.executable, "-m", *launchers[launch], str(script), str(folder), mode]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=500)
-        assert result.returncode == 0, result.stderr[-3000:]
+        folder = tmp_path / mode
         assert (folder / "processes.txt").read_text() == f"2 {'DEEPSPEED' if launch == 'zero2' else 'MULTI_CPU'}"
         weights[mode] = {part: torch.load(folder / f"{part}.pt", weights_only=True) for part in ("adapter", "whole")}
     for part, plain in weights["plain"].items():

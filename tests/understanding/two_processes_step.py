@@ -1,4 +1,4 @@
-"""A step of GRPO on two processes, plain or shared, of an adapter and of whole weights, for test_shared_prefix.py."""
+"""A step of GRPO on two processes, plain and shared, of an adapter and of whole weights, for test_shared_prefix.py."""
 
 import os
 import sys
@@ -11,14 +11,16 @@ from tiny_trainers import make_trainer
 from runtime.script import end_process_group
 
 
-def main(folder: Path, mode: str) -> None:
-    own = folder / f"process_{os.environ['RANK']}"  # both times: once distributed, the second process saves no model
+def main(folder: Path) -> None:
+    own = folder / f"process_{os.environ['RANK']}"  # all four times: once distributed, the second process saves no model
     own.mkdir()
-    for part in ("adapter", "whole"):
-        weights, state = step(own, mode == "shared", part == "adapter")
-        if os.environ["RANK"] == "0":
-            (folder / "processes.txt").write_text(f"{state.num_processes} {state.distributed_type.value}")
-            torch.save(weights, folder / f"{part}.pt")
+    for mode in ("plain", "shared"):
+        (folder / mode).mkdir(exist_ok=True)
+        for part in ("adapter", "whole"):
+            weights, state = step(own, mode == "shared", part == "adapter")
+            if os.environ["RANK"] == "0":
+                (folder / mode / "processes.txt").write_text(f"{state.num_processes} {state.distributed_type.value}")
+                torch.save(weights, folder / mode / f"{part}.pt")
 
 
 def step(folder: Path, share: bool, lora: bool) -> tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], AcceleratorState]:
@@ -34,5 +36,5 @@ def step(folder: Path, share: bool, lora: bool) -> tuple[dict[str, tuple[torch.T
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))
     end_process_group()
