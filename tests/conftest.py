@@ -1,15 +1,12 @@
 """A small drawn EmoSet, drawn once for all tests, of which a test that changes it takes a copy; and scripts that run."""
 
-import json
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from warm_python import warm_python
 
 from config.section import ROOT
 from demo.drawn.dataset import write_dataset
@@ -37,26 +34,6 @@ def published() -> Path:
     if not (METADATA / "index.csv.gz").is_file():
         pytest.skip(f"no published metadata in {METADATA} (set EMOSET_METADATA)")
     return METADATA
-
-
-@contextmanager
-def warm_python(said: Path, environment: dict[str, str]) -> Iterator[Callable[..., subprocess.CompletedProcess]]:
-    """Give a function that runs `python script arguments` in a folder, without importing slow libraries each time.
-
-    said: a folder for what the scripts say.
-    """
-    quiet = {f"{library}_VERBOSITY": "error" for library in ("TRANSFORMERS", "DIFFUSERS")}  # as scripts set them
-    files = [said / name for name in ("stdout", "stderr")]
-    command = [sys.executable, Path(__file__).with_name("warm_python.py"), *files]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment | quiet}
-    with subprocess.Popen(command, **pipes) as warm:
-
-        def run(folder: Path, *words: object) -> subprocess.CompletedProcess:
-            print(json.dumps([str(folder), *map(str, words)]), file=warm.stdin, flush=True)
-            status = int(warm.stdout.readline())
-            return subprocess.CompletedProcess(words, status, *(file.read_text() for file in files))
-
-        yield run
 
 
 @pytest.fixture(scope="session")

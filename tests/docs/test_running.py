@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import warm_python
 from datasets import ClassLabel, Dataset, Features, Image
 from documented import PYTHON, blocks, on_processors
+from warm_python import warm_python
 
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
