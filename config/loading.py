@@ -35,6 +35,7 @@ RENAMED = {
     "grpo.answer_tokens": "answers.tokens",
     "questions.answer_by": "answers.by",
     "questions.reasoning": "answers.reasoning",
+    "questions.score_step": "answers.score_step",
     "understanding.reference": "mining.reference",
 } | {
     f"grpo.{name}": f"tuning.{name}"

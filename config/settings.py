@@ -71,3 +71,16 @@ class Settings(Section):
             if unknown := [repr(name) for name in dict.fromkeys(names) if name not in known]:
                 are = "is" if len(unknown) == 1 else "are"
                 yield f"{key}: {', '.join(unknown)} {are} not allowed; data.taxonomy lists {', '.join(known)}"
+        if self.grpo.answers == "exact":
+            yield from self._not_exact()
+        elif self.rewards.scoring == "log":
+            yield "rewards.scoring: log is a score of distributions; set grpo.answers=exact, or choose quadratic or reward"
+
+    def _not_exact(self) -> Iterator[str]:
+        """Yield what exact answers do not go with."""
+        if self.answers.reasoning:
+            yield "grpo.answers: exact is of answers alone; set answers.reasoning=false, or grpo.answers=sampled"
+        if self.rewards.graded:
+            yield "rewards.graded: is of sampled answers; set it to false, or grpo.answers=sampled"
+        if self.rewards.length:
+            yield "rewards.length: is of sampled answers; set it to 0, or grpo.answers=sampled"

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from config.section import BatchSize, ByKind, ModelName, ProjectPath, Section, SplitAtCommas, Unique
+
+SCORINGS = {"brier": "quadratic", "published": "reward"}  # by their older names
 
 
 class Questions(ByKind):
@@ -28,6 +30,15 @@ class Answers(Section):
     """Ask for <think>...</think><answer>...</answer>. false asks for the answer alone."""
     tokens: int = Field(256, ge=1, le=32768)
     """Most tokens of an answer, its reasoning included."""
+    score_step: int = Field(5, ge=1, le=50)
+    """Steps of the scores from 0 to 100 that misleading questions allow. 1 allows every whole number."""
+
+    def contradictions(self) -> Iterator[str]:
+        if 100 % self.score_step:
+            yield f"answers.score_step: {self.score_step} does not divide 100; the next that does is {self._divisor()}"
+
+    def _divisor(self) -> int:
+        return next(each for each in range(self.score_step, 101) if 100 % each == 0)
 
 
 class Rewards(ByKind):
@@ -35,8 +46,11 @@ class Rewards(ByKind):
 
     format: float = Field(0.2, ge=0, le=1000)
     """Weight of 1 for an answer in the right format."""
-    scoring: Literal["brier", "published"] = "brier"
-    """Reward of a score s from 0 to 100. brier is the proper score 1 - 2 (s / 100 - t)^2, published is linear in s."""
+    scoring: Annotated[Literal["quadratic", "reward", "log"], BeforeValidator(lambda name: SCORINGS.get(name, name))] = (
+        "quadratic"
+    )
+    """What a score s from 0 to 100, or the distribution of all answers, earns. quadratic, 1 - 2 (s / 100 - t)^2, is a proper
+    score. reward is the published one, linear in s. log is a proper score of distributions alone."""
     graded: bool = False
     """Give a wrong emotion up to a half, by how easily the true one is taken for it."""
     length: float = Field(0.0, ge=0, le=1000)
@@ -107,6 +121,8 @@ class Warmup(Section):
 class Grpo(Section):
     """Group relative policy optimisation (Shao et al. 2024), in Step I and in Step II."""
 
+    answers: Literal["exact", "sampled"] = "sampled"
+    """exact trains on the probabilities of all answers that a question allows, computed at once. sampled draws some."""
     group: int = Field(8, ge=2, le=1024)
     """Answers sampled to each question. They are compared with one another."""
     questions_per_step: int = Field(32, ge=1, le=10**6)

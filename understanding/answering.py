@@ -66,6 +66,31 @@ def answer_all(
     return pd.concat(answered, ignore_index=True)
 
 
+def answer_distributions(
+    asker: Asker, questions: list[Question], images: dict[str, Path], folder: Path, batch_size: int
+) -> list[list[float] | None]:
+    """Return the probabilities of the answers that each question allows, in their order; they sum to 1.
+
+    None for a question whose image cannot be shown. All processes call it together. Kept in `folder`/distributions/, so a
+    killed run resumes. images: the file of every image id.
+    """
+    how = {"batch size": batch_size, "model, tokens and pixels": asker.recipe, "arithmetic": asker.arithmetic}
+    files = file_states(images[question.image_id] for question in questions)
+    asked = digest([asdict(question) for question in questions])
+    recipe = Recipe("distributions", {}, how | {"questions": asked, "images": digest(files)})
+    batches = [questions[first : first + batch_size] for first in range(0, len(questions), batch_size)]
+
+    def make(number: int) -> bytes:
+        usable = [each for each in batches[number] if asker.obstacle(images[each.image_id]) is None]
+        shown = [images[each.image_id] for each in usable]
+        found = iter(asker.likelihoods(usable, shown, [""] * len(usable)).tolist() if usable else [])
+        rows = [next(found) if each in usable else None for each in batches[number]]
+        return pd.DataFrame({"probabilities": pd.Series(rows, dtype=object)}).to_parquet()
+
+    paths = kept_batches(folder / "distributions", recipe, len(batches), ".parquet", make, "asking for all answers")
+    return [None if row is None else list(row) for path in paths for row in pd.read_parquet(path)["probabilities"]]
+
+
 def _answered(
     asker: Asker, batch: list[Question], shown: list[Path | Image.Image], count: int, temperature: float, forced: bool
 ) -> Iterator[dict]:

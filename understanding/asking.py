@@ -19,10 +19,11 @@ from runtime.processes import start_process
 from runtime.recipe import digest
 from runtime.run_folder import log
 from understanding import kinds
+from understanding.answer_tree import answer_tree, log_probabilities, with_trees
 from understanding.answers import extract_answer
 from understanding.chat import continued, read_chat
 from understanding.model import bounded, conversation, load_whole
-from understanding.packing import PER_TOKEN, mask_for, pack, prompt_positions, sharing_obstacle
+from understanding.packing import PER_TOKEN, sharing_obstacle
 from understanding.processor import load_processor
 from understanding.question import Question
 from understanding.showing import show
@@ -175,17 +176,9 @@ class Asker:
 
         cut: how many tokens of the prompts and `starts` the tails begin with. After fewer tails than C stand zeros.
         """
-        inputs, most = self._inputs(questions, images, starts, cut), max(map(len, tails))
-        prompts = [inputs[name].repeat_interleave(most, 0) for name in ("input_ids", "attention_mask")]
-        rows = [tail for own in tails for tail in (*own, *[[]] * (most - len(own)))]
-        ids, mask, longest = continued(*prompts, rows)
-        packed = pack(ids, mask, prompt_positions(self.model, inputs), most, longest)
-        packed["attention_mask"] = mask_for(self.model, packed["attention_mask"])
-        labels = packed.pop("shift_labels")
-        rest = {name: each for name, each in inputs.items() if name not in (*packed, *PER_TOKEN)}
-        kept = most * longest
-        logits = self.model(**packed, **rest, logits_to_keep=kept).logits
-        return _log_probabilities(logits, labels[:, -kept:]).view(len(tails), most, longest).sum(-1)
+        inputs, trees = self._inputs(questions, images, starts, cut), list(map(answer_tree, tails))
+        logits = self.model(**with_trees(self.model, inputs, trees)).logits
+        return pad_sequence(log_probabilities(logits, trees), batch_first=True)
 
     @torch.no_grad()
     def _plain(

@@ -49,6 +49,11 @@ class Chat:
         """Return the tokens of a text, without any that a tokenizer adds."""
         return self.processor.tokenizer(text, add_special_tokens=False).input_ids
 
+    def end_of(self, prompt: str) -> str:
+        """Return a prompt from its last special token on: no text before it changes the tokens of what follows."""
+        special = {token.content for token in self.processor.tokenizer.added_tokens_decoder.values()}
+        return prompt[max(0, *(prompt.rfind(each) for each in special)) :]
+
     def emitted(self, prompt: str, turn: str) -> list[int]:
         """Return the tokens that a model has to emit after those of the prompt to write `turn`."""
         before, whole = self.tokens(prompt), self.tokens(prompt + turn)

@@ -17,6 +17,7 @@ from config.understanding_settings import Grpo
 from runtime.recipe import settings_of
 from understanding.callbacks import EvaluationCallback
 from understanding.dead_groups import ExactDeadGroups
+from understanding.exact import train as train_exactly
 from understanding.question import Question
 from understanding.rewards import reward_functions, reward_weights
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
@@ -34,6 +35,7 @@ from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, r
 
 # What the weights do not depend on. How many updates a step has, its recipe says apart.
 WATCHING = {"steps_one", "steps_two", "evaluate_every", "evaluated_questions", "evaluation_batch_size"}
+SAMPLING = {"group", "temperature", "share_prefix"}  # without which exact answers do
 LABELS = {"step_one": "Step I, training images", "step_two": "Step II, hard images"}
 
 
@@ -85,13 +87,18 @@ def train_by_grpo(
     """
     if limit == 0:
         return start
-    steps = plan(settings.grpo, len(questions), limit).steps
-    own = settings_of("grpo", settings.grpo, WATCHING) | {f"grpo.{name.replace('step_', 'steps_')}": steps}
-    own |= reward_settings(settings.questions, settings.rewards) | {"answers.tokens": settings.answers.tokens}
+    grpo = settings.grpo
+    shared = plan(grpo, len(questions), limit)
+    steps, is_exact = shared.steps, grpo.answers == "exact"
+    own = settings_of("grpo", grpo, WATCHING | (SAMPLING if is_exact else set()))
+    own |= {f"grpo.{name.replace('step_', 'steps_')}": steps} | reward_settings(settings.questions, settings.rewards)
+    own |= {} if is_exact else {"answers.tokens": settings.answers.tokens}
     recipe = stage_recipe(settings, name, own, start, questions, data)
-    update = f"{settings.grpo.questions_per_step} questions x {settings.grpo.group} answers"
-    what = f"{LABELS[name]}: {steps:,} updates of {update}"
+    each = "all their answers" if is_exact else f"{grpo.group} answers"
+    what = f"{LABELS[name]}: {steps:,} updates of {grpo.questions_per_step} questions x {each}"
     training = partial(train, settings, name, start.model, questions, data, steps)
+    if is_exact:
+        training = partial(train_exactly, settings, name, start.model, questions, data, steps, shared.accumulation)
     return run_stage(settings, folder / name, recipe, start, steps, what, training)
 
 

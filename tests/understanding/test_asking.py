@@ -11,9 +11,9 @@ from tiny_trainers import questions as tiny_questions
 
 from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.reading import read_emoset
+from understanding.answer_tree import pack_trees
 from understanding.answering import answer_all
 from understanding.asking import Asker, load_asker
-from understanding.packing import pack
 from understanding.questions import draw_questions, multiple_choice
 
 TAXONOMY = read_taxonomy(DEFAULT)
@@ -126,14 +126,14 @@ def test_likelihoods_are_right_with_other_architectures_and_where_none_can_share
     questions = multiple_choice(table, TAXONOMY, settings.answers, 0)
 
     def faulty(*args):
-        packed = pack(*args)
+        packed = pack_trees(*args)
         if fault == "raises":
             raise NotImplementedError("no such mask")
         packed["attention_mask"] = torch.ones_like(packed["attention_mask"]).tril()
         return packed
 
     if fault:
-        monkeypatch.setattr("understanding.asking.pack", faulty)
+        monkeypatch.setattr("understanding.answer_tree.pack_trees", faulty)
     found = asker.likelihoods(questions, shown, ["awe", "", "x"])
     assert asker._shares is (fault is None)
     said = [record.getMessage() for record in caplog.records if "forced choice" in record.getMessage()]

@@ -24,6 +24,8 @@
                                         what an answer says; None where it says nothing, never an exception
     reward(question, said, taxonomy, rewards, confusability)
                                         what it earns, `said` being what `read` returned, or None
+    score(question, probabilities, scoring, taxonomy, answers)
+                                        what the distribution over the allowed answers earns, quadratic or log
     chance(taxonomy, rewards, confusability)
                                         what an answer at random earns
     blind_answers(taxonomy, answers)    {name: policy}, what a policy can answer without looking, given the question
@@ -43,7 +45,19 @@ from config.understanding_settings import Questions, Rewards
 from understanding.kinds import binary, misleading, multiple, valence
 
 NAMES = ("NAME", "SHARE", "WEIGHT", "PHRASINGS", "COLUMN", "FORCED_CHOICE", "CURVES", "ALWAYS", "cases", "draw", "options")
-NAMES += ("text", "truth", "allowed", "right_answer", "read", "reward", "chance", "blind_answers", "logged", "figures")
+NAMES += (
+    "text",
+    "truth",
+    "allowed",
+    "right_answer",
+    "read",
+    "reward",
+    "score",
+    "chance",
+    "blind_answers",
+    "logged",
+    "figures",
+)
 NAMES += ("metrics",)
 KINDS: tuple[ModuleType, ...] = (binary, multiple, misleading, valence)
 

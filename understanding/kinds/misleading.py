@@ -3,8 +3,8 @@
 P(the asked emotion is true | asked emotion, phrasing) is 1/2 exactly. A score s, of an emotion that is (t = 1) or is not
 (t = 0) the image's, earns
 
-    brier       1 - 2 (s / 100 - t)^2       a proper score (Brier 1950), from -1 to 1; 50 earns 1/2
-    published   s / 100 where t = 1, else 1 - s / 100, from 0 to 1; 50 earns 1/2
+    quadratic   1 - 2 (s / 100 - t)^2       a proper score (Brier 1950), from -1 to 1; 50 earns 1/2
+    reward      s / 100 where t = 1, else 1 - s / 100, as published, from 0 to 1; 50 earns 1/2
 
 and an answer that is no score the worst that a score can earn, so that none is never better than some.
 """
@@ -16,27 +16,29 @@ from random import Random
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
+from torch import Tensor
 
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, of_share, of_statistic
 from understanding.cases import half_true
+from understanding.proper_scores import of_number
 from understanding.question import Question
 
 NAME = "misleading"
 SHARE = 1.0
 WEIGHT = 1.0
 PHRASINGS = (
-    "To what extent, from 0 to 100, do you think this image belongs to {asked}? Answer with a number.",
-    "How strongly does this image evoke {asked}? Answer with a number from 0 (not at all) to 100 (certainly).",
-    "Rate from 0 to 100 how well {asked} describes this image. Answer with the number.",
-    "How sure are you, from 0 to 100, that the emotion of this image is {asked}? Answer with a number.",
+    "To what extent, from 0 to 100{steps}, do you think this image belongs to {asked}? Answer with a number.",
+    "How strongly does this image evoke {asked}? Answer with a number from 0 (not at all) to 100 (certainly){steps}.",
+    "Rate from 0 to 100{steps} how well {asked} describes this image. Answer with the number.",
+    "How sure are you, from 0 to 100{steps}, that the emotion of this image is {asked}? Answer with a number.",
 )
 COLUMN = "said_score"
 FORCED_CHOICE = False
 CURVES = {"misleading_auroc": "misleading AUROC"}
 ALWAYS = ("0", "50", "100")
-SURE = {True: "95", False: "5"}  # scores of a true and of a wrong emotion, in supervised training
+SURE = 95  # the most that a score of a true emotion is in supervised training
 TRIED = range(0, 101, 5)  # scores that a blind policy chooses from
 BINS = 10  # of the calibration error
 NUMBER = re.compile(r"""[\s"'`*_(\[]*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*(?:%|/\s*100)?[\s"'`*_)\].,;:!]*""")
@@ -60,8 +62,9 @@ def options(taxonomy: Taxonomy, rng: Random) -> tuple[str, ...]:
 
 
 def text(phrasing: int, asked: str, options: tuple[str, ...], answers: Answers) -> str:
-    """Return the question, which names the asked emotion."""
-    return PHRASINGS[phrasing].format(asked=asked)
+    """Return the question, which names the asked emotion and, above 1, the step of the scores."""
+    steps = f" in steps of {answers.score_step}" if answers.score_step > 1 else ""
+    return PHRASINGS[phrasing].format(asked=asked, steps=steps)
 
 
 def truth(question: Question, taxonomy: Taxonomy) -> float:
@@ -70,13 +73,15 @@ def truth(question: Question, taxonomy: Taxonomy) -> float:
 
 
 def allowed(question: Question, taxonomy: Taxonomy, answers: Answers) -> tuple[str, ...]:
-    """Return the whole scores."""
-    return tuple(map(str, range(101)))
+    """Return the scores from 0 to 100 in steps of `answers.score_step`."""
+    return tuple(map(str, range(0, 101, answers.score_step)))
 
 
 def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> str:
-    """Return a score that is sure, but not quite: it earns nearly the most."""
-    return SURE[question.is_true]
+    """Return an allowed score that is sure, but not quite, if one is above 50: it earns nearly the most."""
+    sure = SURE - SURE % answers.score_step
+    sure = sure if sure > 50 else 100
+    return str(sure if question.is_true else 100 - sure)
 
 
 def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> float | None:
@@ -89,12 +94,18 @@ def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Ans
 def reward(
     question: Question, said: float | None, taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None
 ) -> float:
-    """Return what a score earns by `rewards.scoring`, brier or published."""
-    is_brier = rewards.scoring == "brier"
+    """Return what a score earns by `rewards.scoring`, quadratic or reward."""
+    is_quadratic = rewards.scoring == "quadratic"
     if said is None:
-        return -1.0 if is_brier else 0.0
+        return -1.0 if is_quadratic else 0.0
     error = abs(said / 100 - question.is_true)
-    return 1 - 2 * error**2 if is_brier else 1 - error
+    return 1 - 2 * error**2 if is_quadratic else 1 - error
+
+
+def score(question: Question, probabilities: Tensor, scoring: str, taxonomy: Taxonomy, answers: Answers) -> Tensor:
+    """Return the score (proper_scores.of_number) of probabilities (A,) of the allowed answers."""
+    scores = probabilities.new_tensor([float(answer) for answer in allowed(question, taxonomy, answers)])
+    return of_number(probabilities, scores, question.is_true, scoring)
 
 
 def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:

@@ -10,12 +10,14 @@ from random import Random
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from config.errors import UserError
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, of_balanced_share, of_share
 from understanding.answers import plain
+from understanding.proper_scores import of_choice
 from understanding.question import Question
 
 NAME = "multiple"
@@ -122,6 +124,12 @@ def reward(
         return float(said is not None and said == true)
     row = confusability[taxonomy.emotions.index(true)]
     return float(0.5 * row[taxonomy.emotions.index(said)] / row.max())
+
+
+def score(question: Question, probabilities: Tensor, scoring: str, taxonomy: Taxonomy, answers: Answers) -> Tensor:
+    """Return the score (proper_scores.of_choice) of probabilities (A,) of the allowed answers."""
+    right = allowed(question, taxonomy, answers).index(right_answer(question, taxonomy, answers))
+    return of_choice(probabilities, right, scoring)
 
 
 def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:

@@ -9,11 +9,13 @@ from random import Random
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from config.taxonomy import SIDES, Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, of_balanced_share, of_share
 from understanding.answers import plain
+from understanding.proper_scores import of_choice
 from understanding.question import Question
 
 NAME = "valence"
@@ -83,6 +85,12 @@ def reward(
 ) -> float:
     """Return 1 for the right one of positive and negative, else 0."""
     return float(said == truth(question, taxonomy))
+
+
+def score(question: Question, probabilities: Tensor, scoring: str, taxonomy: Taxonomy, answers: Answers) -> Tensor:
+    """Return the score (proper_scores.of_choice) of probabilities (A,) of the allowed answers."""
+    right = allowed(question, taxonomy, answers).index(right_answer(question, taxonomy, answers))
+    return of_choice(probabilities, right, scoring)
 
 
 def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:

@@ -1,0 +1,123 @@
+"""All answers to a question as one tree of tokens: their probabilities from one forward pass of a row that they share.
+
+What several answers begin with stands in the row once. A token sees the prompt and the tokens that lead to it, so its
+probability is the one that it has in a row of its own, up to rounding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from understanding.packing import PER_TOKEN, mask_for, prompt_positions
+
+
+@dataclass(frozen=True)
+class AnswerTree:
+    """Node 0 is the last token of the prompt; the others are the tokens of answers that another one follows.
+
+    tokens, parents: of the nodes from 1 on, a parent before its children. edges: (node, token), where a token is predicted,
+    each once. paths: the numbers of the edges that each answer takes.
+    """
+
+    tokens: list[int]
+    parents: list[int]
+    edges: list[tuple[int, int]]
+    paths: list[list[int]]
+
+    @property
+    def depths(self) -> list[int]:
+        """How many tokens each node is after the prompt's last."""
+        found = [0]
+        for parent in self.parents:
+            found.append(found[parent] + 1)
+        return found
+
+    def ancestors(self) -> Tensor:
+        """Return which nodes each node sees, itself included: (N, N), True in a row for a node and those before it."""
+        seen = torch.eye(len(self.tokens) + 1, dtype=torch.bool)
+        for node, parent in enumerate(self.parents, start=1):
+            seen[node] |= seen[parent]
+        return seen
+
+
+def answer_tree(answers: Sequence[Sequence[int]]) -> AnswerTree:
+    """Return the tree of answers, each the tokens that are emitted after the prompt.
+
+    >>> answer_tree([[7, 1, 9], [7, 9], [5, 9]])
+    AnswerTree(tokens=[7, 1, 5], parents=[0, 1, 0], edges=[(0, 7), (1, 1), (2, 9), (1, 9), (0, 5), (3, 9)], \
+paths=[[0, 1, 2], [0, 3], [4, 5]])
+    """
+    tokens, parents, paths = [], [], []
+    edges: dict[tuple[int, int], int] = {}
+    nodes: dict[int, int] = {}  # which node the token of an edge is
+    for answer in answers:
+        node, path = 0, []
+        for place, token in enumerate(answer):
+            path.append(edges.setdefault((node, token), len(edges)))
+            if place + 1 == len(answer):
+                break
+            if path[-1] not in nodes:
+                tokens.append(token)
+                parents.append(node)
+                nodes[path[-1]] = len(tokens)
+            node = nodes[path[-1]]
+        paths.append(path)
+    return AnswerTree(tokens, parents, list(edges), paths)
+
+
+def log_probabilities(logits: Tensor, trees: Sequence[AnswerTree]) -> list[Tensor]:
+    """Return the log-probability of every answer of each tree, (A,), from the logits (B, N + 1, V) of the nodes."""
+    logits = logits.float()
+    totals, found = logits.logsumexp(-1), []
+    for row, tree in enumerate(trees):
+        nodes, tokens = torch.tensor(tree.edges, device=logits.device).T
+        edges = logits[row, nodes, tokens] - totals[row, nodes]
+        taken = edges[torch.tensor([edge for path in tree.paths for edge in path], device=logits.device)]
+        owners = torch.tensor([number for number, path in enumerate(tree.paths) for _ in path], device=logits.device)
+        found.append(torch.zeros(len(tree.paths), device=logits.device).index_add(0, owners, taken))
+    return found
+
+
+def with_trees(model: nn.Module, inputs: dict[str, Any], trees: Sequence[AnswerTree]) -> dict[str, Any]:
+    """Return what a model is called with to get the logits of the nodes, (B, N + 1, V).
+
+    inputs: of the model, prompts (B, P), padded on the left. model: not wrapped.
+    """
+    packed = pack_trees(inputs, prompt_positions(model, inputs), trees)
+    packed["attention_mask"] = mask_for(model, packed["attention_mask"])
+    rest = {name: each for name, each in inputs.items() if name not in (*packed, *PER_TOKEN)}
+    nodes = packed["input_ids"].size(1) - inputs["input_ids"].size(1)
+    return packed | rest | {"logits_to_keep": nodes + 1}
+
+
+def pack_trees(inputs: dict[str, Tensor], positions: Tensor, trees: Sequence[AnswerTree]) -> dict[str, Tensor]:
+    """Return a model's inputs for rows of a prompt and its tree, (B, P + N), N being the most nodes that follow a prompt.
+
+    inputs: input_ids and attention_mask (B, P), padded on the left. positions: position ids of the prompts, (..., B, P).
+    Returns input_ids, position_ids (..., B, P + N) and attention_mask (B, 1, P + N, P + N), True where the row's token may
+    look at the column's. After fewer nodes than N stands padding, which nothing else looks at.
+    """
+    ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
+    rows, prompt = ids.shape
+    most = max(len(tree.tokens) for tree in trees)
+    tokens = torch.zeros(rows, most, dtype=ids.dtype)
+    depths = torch.zeros(rows, most, dtype=positions.dtype)
+    nodes = torch.zeros(rows, most, most, dtype=torch.bool)
+    for row, tree in enumerate(trees):
+        count = len(tree.tokens)
+        tokens[row, :count] = torch.tensor(tree.tokens, dtype=ids.dtype)
+        depths[row, :count] = torch.tensor(tree.depths[1:], dtype=positions.dtype)
+        nodes[row, :count, :count] = tree.ancestors()[1:, 1:]
+    visible = torch.zeros(rows, prompt + most, prompt + most, dtype=torch.bool, device=ids.device)
+    visible[:, :prompt, :prompt] = mask[:, None, :].expand(-1, prompt, -1).tril()
+    visible[:, prompt:, :prompt] = mask[:, None, :]
+    visible[:, prompt:, prompt:] = nodes.to(ids.device)
+    visible |= torch.eye(prompt + most, dtype=torch.bool, device=ids.device)  # padding: a softmax over nothing is NaN
+    return {
+        "input_ids": torch.cat([ids, tokens.to(ids.device)], 1),
+        "position_ids": torch.cat([positions, positions[..., -1:] + depths.to(ids.device)], -1),
+        "attention_mask": visible[:, None],
+    }

@@ -1,0 +1,253 @@
+"""Training on the whole distribution of answers: no answer is sampled, each that a question allows is scored at once.
+
+The objective of a question of kind k, p(a) being the probability of the allowed answer a after the prompt, is
+
+    weight_k · S + rewards.format · Σ p(a) - grpo.beta · KL(q ‖ q_start),        q = p / Σ p
+
+    quadratic, log   S is the kind's proper score of q (proper_scores.py)
+    reward           S = Σ p(a) reward(a) + (1 - Σ p(a)) reward(no answer): what sampled GRPO climbs, in expectation
+
+One forward pass of a row that shares image and prompt (answer_tree.py) gives all of it, so there are no groups, no
+advantages and no noise of sampling.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from peft import get_peft_model
+from torch import Tensor, nn
+from transformers import BatchFeature, Trainer, TrainingArguments, set_seed
+
+from config.errors import UserError
+from config.settings import Settings
+from config.taxonomy import Taxonomy
+from config.understanding_settings import Answers, Rewards
+from runtime.processes import free_memory
+from understanding import kinds
+from understanding.answer_tree import AnswerTree, answer_tree, log_probabilities, with_trees
+from understanding.answering import answer_distributions
+from understanding.asking import load_asker
+from understanding.callbacks import EvaluationCallback
+from understanding.chat import Chat, read_chat
+from understanding.model import lora_config
+from understanding.packing import PER_TOKEN, sharing_obstacle
+from understanding.question import Question
+from understanding.stages import TrainingData
+from understanding.trainers import common_arguments, keep_precise, load_trainable, log_start, new_adapter, question_data
+from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, run_updates
+
+AGREE = 1e-3, 0.1  # how far the log-probability of a shared row may be from that of its own, in float32 and in less
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a question's distribution of answers is worth. weights: of the kinds, by name."""
+
+    taxonomy: Taxonomy
+    answers: Answers
+    rewards: Rewards
+    weights: Mapping[str, float]
+
+    def score(self, question: Question, log_p: Tensor) -> Tensor:
+        """Return S of a question from the log-probabilities of its allowed answers (A,), which need not sum to 1."""
+        kind = kinds.kind_named(question.kind)
+        if self.rewards.scoring != "reward":
+            return kind.score(question, log_p.softmax(0), self.rewards.scoring, self.taxonomy, self.answers)
+        allowed = kind.allowed(question, self.taxonomy, self.answers)
+        said = [kind.read(answer, question.options, self.taxonomy, self.answers) for answer in allowed]
+        *earned, floor = (kind.reward(question, each, self.taxonomy, self.rewards, None) for each in (*said, None))
+        p = log_p.exp()
+        return p @ p.new_tensor(earned) + (1 - p.sum()) * floor
+
+    def value(self, question: Question, log_p: Tensor) -> Tensor:
+        """Return the score with its kind's weight, and the weighted mass of all allowed answers."""
+        return self.weights[question.kind] * self.score(question, log_p) + self.rewards.format * log_p.exp().sum()
+
+
+class Batches:
+    """Makes the batch of rows of question_data: the model's inputs, the questions' numbers and their trees of answers."""
+
+    def __init__(self, chat: Chat, questions: list[Question], taxonomy: Taxonomy, answers: Answers):
+        self.chat, self.questions, self.taxonomy, self.answers = chat, questions, taxonomy, answers
+        self._tree = lru_cache(maxsize=4096)(self._tree_after)
+
+    def __call__(self, rows: list[dict]) -> dict:
+        prompts = [self.chat.prompt(row["prompt"]) for row in rows]
+        inputs: BatchFeature = self.chat.inputs(prompts, [row["image"] for row in rows])
+        asked = [self.questions[row["question"]] for row in rows]
+        trees = [self.tree(prompt, question) for prompt, question in zip(prompts, asked, strict=True)]
+        return dict(inputs) | {"questions": [row["question"] for row in rows], "trees": trees}
+
+    def tree(self, prompt: str, question: Question) -> AnswerTree:
+        """Return the tree of all answers that a question allows, as they are emitted after its prompt."""
+        allowed = kinds.kind_named(question.kind).allowed(question, self.taxonomy, self.answers)
+        return self._tree(self.chat.end_of(prompt), allowed)
+
+    def _tree_after(self, end: str, allowed: tuple[str, ...]) -> AnswerTree:
+        return answer_tree([self.chat.emitted(end, self.chat.turn(answer)) for answer in allowed])
+
+
+class ExactTrainer(WholeCheckpoints, Trainer):
+    """transformers' `Trainer` of an Objective.
+
+    Raises UserError in the first update where the answers to a question cannot share its prompt: where one changes the
+    probability of another, or of itself in a row of its own.
+    """
+
+    def __init__(
+        self,
+        *args,
+        objective: Objective,
+        questions: list[Question],
+        beta: float = 0.0,
+        start: Sequence[Tensor | None] = (),
+        **kwargs,
+    ):
+        """objective, questions: of the training. beta: weight of the KL divergence from the model at its start.
+
+        start: the log-probabilities of each question's answers by that model, where beta is not 0.
+        """
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = False  # so that the loss is a mean over the batches of an update
+        self.objective, self.questions, self.beta, self.start = objective, questions, beta, start
+        self._compared, self._seen = False, defaultdict(list)
+
+    def compute_loss(self, model: nn.Module, inputs: dict, return_outputs: bool = False, num_items_in_batch=None) -> Tensor:
+        numbers, trees = inputs.pop("questions"), inputs.pop("trees")
+        if not self._compared:
+            self._compared = True
+            self._check_sharing(model)
+        logits = model(**with_trees(self.model, inputs, trees)).logits
+        asked, found = [self.questions[number] for number in numbers], log_probabilities(logits, trees)
+        values = [self.objective.value(question, log_p) for question, log_p in zip(asked, found, strict=True)]
+        self._note(asked, found)
+        loss = -torch.stack(values).mean()
+        if self.beta:
+            apart = [divergence(log_p, self.start[number]) for number, log_p in zip(numbers, found, strict=True)]
+            self._seen["kl"] += [each.detach() for each in apart]
+            loss = loss + self.beta * torch.stack(apart).mean()
+        return loss
+
+    @torch.no_grad()
+    def _note(self, asked: list[Question], found: list[Tensor]) -> None:
+        for question, log_p in zip(asked, found, strict=True):
+            self._seen[f"score/{question.kind}"].append(self.objective.score(question, log_p))
+            self._seen["allowed"].append(log_p.exp().sum())
+
+    def log(self, logs: dict[str, float], *args, **kwargs) -> None:
+        """As Trainer's, with the mean score of each kind, and of the probability of all answers that are allowed."""
+        names = [*(f"score/{name}" for name in self.objective.weights), "allowed", "kl"]
+        sums = [[sum(self._seen[name], torch.zeros((), device=self.args.device)), len(self._seen[name])] for name in names]
+        sums = self.accelerator.reduce(torch.tensor(sums, device=self.args.device), "sum")
+        self._seen.clear()
+        means = {name: (total / count).item() for name, (total, count) in zip(names, sums, strict=True) if count}
+        super().log(logs | means, *args, **kwargs)
+
+    @torch.no_grad()
+    def _check_sharing(self, model: nn.Module) -> None:
+        """Raise UserError where an answer in the tree of all has another probability than in a row of its own."""
+        if obstacle := sharing_obstacle(self.model):
+            raise UserError(f"grpo.answers: exact needs rows that answers share, and {obstacle}; set grpo.answers=sampled")
+        one = self._prepare_inputs(self.data_collator([self.train_dataset[0]]))
+        one.pop("questions")
+        (tree,) = one.pop("trees")
+        self.model.eval()  # dropout differs by itself
+        try:
+            shared = log_probabilities(model(**with_trees(self.model, dict(one), [tree])).logits, [tree])[0]
+            apart = [self._apart(model, one, [tree.edges[edge][1] for edge in tree.paths[answer]]) for answer in (0, -1)]
+        finally:
+            self.model.train()
+        worst = max(abs(shared[0] - apart[0]), abs(shared[-1] - apart[1])).item()
+        exact = self.model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
+        if not worst < AGREE[not exact]:
+            raise UserError(
+                f"grpo.answers: exact needs rows that answers share, and in a {type(self.model).__name__} they differ from"
+                f" rows of their own (log-probabilities by {worst:.2g}); set grpo.answers=sampled"
+            )
+
+    def _apart(self, model: nn.Module, one: dict, answer: list[int]) -> Tensor:
+        """Return the log-probability of an answer in a row of its own, as the model reads it by itself."""
+        added = one["input_ids"].new_tensor([answer[:-1]])
+        row = {"input_ids": torch.cat([one["input_ids"], added], 1)}
+        row["attention_mask"] = torch.cat([one["attention_mask"], torch.ones_like(added)], 1)
+        row |= {field: torch.cat([one[field], torch.zeros_like(added)], 1) for field in PER_TOKEN & one.keys()}
+        logits = model(**one | row, logits_to_keep=len(answer)).logits[0].float().log_softmax(-1)
+        return logits.gather(1, logits.new_tensor(answer, dtype=torch.long)[:, None]).sum()
+
+
+def divergence(log_p: Tensor, start: Tensor) -> Tensor:
+    """Return KL(q ‖ q_start) of two distributions over the same answers (A,), from log-probabilities that need not sum to 1.
+
+    >>> divergence(torch.tensor([0.5, 0.5]).log(), torch.tensor([2.0, 2.0]).log()).item()
+    0.0
+    """
+    log_q, log_start = log_p.log_softmax(0), start.to(log_p.device).log_softmax(0)
+    return (log_q.exp() * (log_q - log_start)).sum()
+
+
+def train(
+    settings: Settings,
+    name: str,
+    start: str | Path,
+    questions: list[Question],
+    data: TrainingData,
+    steps: int,
+    accumulation: int,
+    folder: Path,
+) -> None:
+    """Train the model `start`, by name or folder, for `steps` updates, from the newest checkpoint in `folder`.
+
+    The last checkpoint, checkpoint-<steps>, must not be there: from it Trainer would make one update more.
+    name: of the step, for the log. accumulation: forward passes of a process for each update.
+    """
+    # The arguments come before the model: ZeRO-3 shares it out as it loads.
+    grpo = settings.grpo
+    arguments = TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        per_device_train_batch_size=grpo.batch_size,
+        gradient_accumulation_steps=accumulation,
+        max_steps=steps,
+        learning_rate=grpo.learning_rate,
+        lr_scheduler_type=grpo.schedule if grpo.schedule != "constant" else "constant_with_warmup",
+        **common_arguments(settings.tuning, settings.machine, settings.understanding.dtype, settings.seed),
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    distributions = start_distributions(settings, start, questions, data, folder) if grpo.beta else []
+    model, processor = load_trainable(settings.understanding, start)
+    if new_adapter(settings.understanding, model):
+        set_seed(settings.seed)
+        model = get_peft_model(model, lora_config(settings.understanding))
+    newest = newest_checkpoint(arguments)
+    watching = EvaluationCallback(folder, settings, data.val_questions, data.images, processor)
+    taxonomy, weights = settings.data.taxonomy, kinds.weights(settings.questions, settings.rewards)
+    trainer = ExactTrainer(
+        model,
+        arguments,
+        data_collator=Batches(read_chat(processor), questions, taxonomy, settings.answers),
+        train_dataset=question_data(questions, data.images, settings.understanding.max_pixels, processor=processor),
+        processing_class=processor,
+        callbacks=[watching],
+        objective=Objective(taxonomy, settings.answers, settings.rewards, weights),
+        questions=questions,
+        beta=grpo.beta,
+        start=distributions,
+    )
+    watching.trainer = trainer
+    keep_precise(trainer, settings.understanding)
+    log_start(trainer, name, newest)
+    run_updates(trainer, newest)
+
+
+def start_distributions(
+    settings: Settings, start: str | Path, questions: list[Question], data: TrainingData, folder: Path
+) -> list[Tensor | None]:
+    """Return what the model `start` says before it is trained: log-probabilities of each question's answers."""
+    asker = load_asker(settings.understanding, settings.answers, settings.data.taxonomy, start, "understanding.model")
+    asked = answer_distributions(asker, questions, data.images, folder, settings.grpo.evaluation_batch_size)
+    del asker
+    free_memory()
+    return [None if each is None else torch.tensor(each).log() for each in asked]
