@@ -83,8 +83,9 @@ def answer_distributions(
     def make(number: int) -> bytes:
         usable = [each for each in batches[number] if asker.obstacle(images[each.image_id]) is None]
         shown = [images[each.image_id] for each in usable]
-        found = iter(asker.likelihoods(usable, shown, [""] * len(usable)).tolist() if usable else [])
-        rows = [next(found) if each in usable else None for each in batches[number]]
+        found = asker.likelihoods(usable, shown, [""] * len(usable)).tolist() if usable else []
+        known = {each: row[: len(asker.allowed(each))] for each, row in zip(usable, found, strict=True)}
+        rows = [known.get(each) for each in batches[number]]
         return pd.DataFrame({"probabilities": pd.Series(rows, dtype=object)}).to_parquet()
 
     paths = kept_batches(folder / "distributions", recipe, len(batches), ".parquet", make, "asking for all answers")

@@ -81,6 +81,10 @@ class Asker:
             return error.reason
         return None
 
+    def allowed(self, question: Question) -> tuple[str, ...]:
+        """Return all answers that a question allows."""
+        return kinds.kind_named(question.kind).allowed(question, self.taxonomy, self.form)
+
     def answers(
         self, questions: Sequence[Question], images: Sequence[Path | Image.Image], count: int = 1, temperature: float = 0.0
     ) -> list[list[str]]:
@@ -111,12 +115,11 @@ class Asker:
         fewer stand zeros. An answer's probability is that of its text and what ends it, after the model's own reasoning in
         `completions`; where that is not in the format, after none.
         """
-        allowed = [kinds.kind_named(each.kind).allowed(each, self.taxonomy, self.form) for each in questions]
         choices = []
-        for question, answers, completion in zip(questions, allowed, completions, strict=True):
+        for question, completion in zip(questions, completions, strict=True):
             start, end = self._around(completion)
             prompt = self.chat.prompt(conversation(question.prompt))
-            choices.append(self.chat.choices(prompt, start, [answer + end for answer in answers]))
+            choices.append(self.chat.choices(prompt, start, [answer + end for answer in self.allowed(question)]))
         cut = max(each.reach for each in choices)  # alike for all: tokens that answers share add the same to each
         asked = questions, images, [each.start for each in choices], [each.tails(cut) for each in choices]
         if self._shares and not self._compared:

@@ -250,4 +250,4 @@ def start_distributions(
     asked = answer_distributions(asker, questions, data.images, folder, settings.grpo.evaluation_batch_size)
     del asker
     free_memory()
-    return [None if each is None else torch.tensor(each).log() for each in asked]
+    return [None if each is None else torch.tensor(each).clamp(min=1e-30).log() for each in asked]

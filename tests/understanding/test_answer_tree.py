@@ -105,7 +105,7 @@ def test_probabilities_are_those_of_rows_of_their_own_with_qwens_vocabulary():
     if not QWEN.is_dir():
         pytest.skip(f"no vocabulary in {QWEN}")
     torch.manual_seed(0)
-    model = Qwen2_5_VLForConditionalGeneration(AutoConfig.from_pretrained(QWEN, dtype="float32")).eval()
+    model = Qwen2_5_VLForConditionalGeneration(AutoConfig.from_pretrained(QWEN)).float().eval()
     processor = load_processor(str(QWEN))
     chat, images = read_chat(processor), [row["image"] for row in questions(3)]
     asked = [
