@@ -49,8 +49,7 @@ class Rewards(ByKind):
     scoring: Annotated[Literal["quadratic", "reward", "log"], BeforeValidator(lambda name: SCORINGS.get(name, name))] = (
         "quadratic"
     )
-    """What a score s from 0 to 100, or the distribution of all answers, earns. quadratic, 1 - 2 (s / 100 - t)^2, is a proper
-    score. reward is the published one, linear in s. log is a proper score of distributions alone."""
+    """What a score, or the distribution of all answers, earns. quadratic and log are proper, reward is as published."""
     graded: bool = False
     """Give a wrong emotion up to a half, by how easily the true one is taken for it."""
     length: float = Field(0.0, ge=0, le=1000)

@@ -15,7 +15,6 @@ from runtime.recipe import Recipe, digest
 from runtime.seeds import derived_seed
 from understanding import kinds
 from understanding.asking import GREY, Asker
-from understanding.kinds.multiple import likelihood_columns
 from understanding.question import Question
 from understanding.showing import tell_left_out
 
@@ -33,9 +32,9 @@ def answer_all(
 ) -> pd.DataFrame:
     """Ask all questions and return a row for each answer, in the order of the questions. All processes call it together.
 
-    Columns: those of a Question but its prompt, completion and, with `forced`, a column p_<emotion> for each of the K, their
-    likelihoods (NaN for kinds of question that have no forced choice). Images that cannot be shown have no rows, and the log
-    names them; raises UserError where none can.
+    Columns: those of a Question but its prompt, completion and, with `forced`, what the kinds keep of the distribution over
+    all answers that a question allows, such as p_<emotion> (NaN in rows of other kinds). Images that cannot be shown have no
+    rows, and the log names them; raises UserError where none can.
     images: the file of every image id. blind: show a grey image instead. count, temperature: answers sampled to each
     question; greedy ones at 0.
     Answers are kept in `folder`/answers/, a Parquet file for every `batch_size` questions, so a killed run resumes.
@@ -45,8 +44,7 @@ def answer_all(
     seed = derived_seed(asker.recipe, contents, batch_size, blind, count, temperature, forced)
     files = [] if blind else file_states(images[question.image_id] for question in questions)
     how = {"batch size": batch_size, "blind": blind, "answers to a question": count, "temperature": temperature}
-    names = [kind.NAME for kind in kinds.KINDS if forced and kind.FORCED_CHOICE]
-    how |= {"forced choice": names, "model, tokens and pixels": asker.recipe, "arithmetic": asker.arithmetic}
+    how |= {"likelihoods of all answers": forced, "model, tokens and pixels": asker.recipe, "arithmetic": asker.arithmetic}
     recipe = Recipe("answers", {}, how | {"questions": digest(contents), "images": digest(files)})
     batches = [questions[first : first + batch_size] for first in range(0, len(questions), batch_size)]
 
@@ -100,15 +98,14 @@ def _answered(
         return
     batch, shown = [batch[place] for place in usable], [shown[place] for place in usable]
     answers = asker.answers(batch, shown, count, temperature)
-    columns, likely = likelihood_columns(asker.taxonomy.emotions) if forced else [], {}
-    choices = [place for place, each in enumerate(batch) if forced and kinds.kind_named(each.kind).FORCED_CHOICE]
-    if choices:
-        firsts = [answers[place][0] for place in choices]
-        found = asker.likelihoods([batch[place] for place in choices], [shown[place] for place in choices], firsts)
-        likely = dict(zip(choices, found.tolist(), strict=True))
-    for place, (question, completions) in enumerate(zip(batch, answers, strict=True)):
+    columns = [name for kind in kinds.KINDS for name in kind.likely_columns(asker.taxonomy)] if forced else []
+    found = asker.likelihoods(batch, shown, [each[0] for each in answers]).tolist() if forced else [()] * len(batch)
+    for question, completions, probabilities in zip(batch, answers, found, strict=True):
         row = {name: value for name, value in asdict(question).items() if name != "prompt"}
-        row["options"] = list(question.options)
-        row |= dict(zip(columns, likely.get(place, [None] * len(columns)), strict=True))
+        row |= {"options": list(question.options)} | dict.fromkeys(columns)
+        if forced:
+            kind, own = kinds.kind_named(question.kind), probabilities[: len(asker.allowed(question))]
+            likely = kind.likely(question, own, asker.taxonomy, asker.form)
+            row |= dict(zip(kind.likely_columns(asker.taxonomy), likely, strict=True))
         for completion in completions:
             yield row | {"completion": completion}

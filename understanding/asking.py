@@ -117,9 +117,9 @@ class Asker:
         """
         choices = []
         for question, completion in zip(questions, completions, strict=True):
-            start, end = self._around(completion)
+            allowed, (start, end) = self.allowed(question), self._around(completion)
             prompt = self.chat.prompt(conversation(question.prompt))
-            choices.append(self.chat.choices(prompt, start, [answer + end for answer in self.allowed(question)]))
+            choices.append(self.chat.choices(prompt, start, [answer + end for answer in allowed]))
         cut = max(each.reach for each in choices)  # alike for all: tokens that answers share add the same to each
         asked = questions, images, [each.start for each in choices], [each.tails(cut) for each in choices]
         if self._shares and not self._compared:

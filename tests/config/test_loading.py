@@ -38,7 +38,7 @@ def test_the_published_presets_change_only_known_keys():
     assert lora == (64, 16)
     assert understanding.understanding.four_bit
     assert understanding.understanding.max_pixels == 256 * 28 * 28
-    assert understanding.rewards.scoring == "published"
+    assert understanding.rewards.scoring == "reward"
     emogen = load(["--config", str(ROOT / "config/emogen.yaml")])
     assert emogen.balance.policy == "emogen"
     published = {"hidden_layers": 1, "hidden_size": 1024, "tokens": 1, "lora_rank": 0, "epochs": 1, "max_train_steps": None}

@@ -72,9 +72,9 @@ def test_questions_that_allow_unequally_many_answers_are_scored_together(asked, 
     mixed = [replace(first, kind=kind, prompt=f"{kind}?", **about) for kind in ("binary", "misleading")] + [first]
     shown = [paths[first.image_id]] * 3
     found = asker.likelihoods(mixed, shown, [""] * 3)
-    assert found.shape == (3, 101)
+    assert found.shape == (3, 21)
     torch.testing.assert_close(found.sum(1), torch.ones(3))
-    for row, (question, allowed) in enumerate(zip(mixed, (2, 101, 8), strict=True)):
+    for row, (question, allowed) in enumerate(zip(mixed, (2, 21, 8), strict=True)):
         assert not found[row, allowed:].any()
         alone = asker.likelihoods([question], shown[:1], [""])
         torch.testing.assert_close(found[row, :allowed], alone[0], rtol=1e-3, atol=1e-5)
@@ -196,7 +196,7 @@ def test_a_killed_run_asks_only_what_is_missing(asked, tmp_path, monkeypatch):
     assert calls == [8], "two of three batches were kept"
 
 
-def test_forced_choice_leaves_other_questions_without_likelihoods(asked, quick, drawn, tmp_path):
+def test_each_kind_keeps_what_it_needs_of_the_distribution(asked, quick, drawn, tmp_path):
     asker, *_ = asked()
     settings = quick()
     index = read_emoset(settings.data, tmp_path, 2).index
@@ -208,4 +208,6 @@ def test_forced_choice_leaves_other_questions_without_likelihoods(asked, quick, 
     paths = {image_id: drawn / path for image_id, path in images[["image_id", "image"]].to_numpy()}
     answers = answer_all(asker, questions, paths, tmp_path, 32, forced=True)
     assert answers["kind"].value_counts().to_dict() == dict.fromkeys(of_kind, 8)
-    assert (answers["p_awe"].notna() == (answers["kind"] == "multiple")).all()
+    for column, kind, most in (("p_awe", "multiple", 1), ("p_yes", "binary", 1), ("expected_score", "misleading", 100)):
+        assert (answers[column].notna() == (answers["kind"] == kind)).all()
+        assert answers[column].dropna().between(0, most, inclusive="neither").all()

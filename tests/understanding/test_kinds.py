@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from config.errors import UserError
@@ -19,6 +20,7 @@ from understanding import kinds
 from understanding.answering import _answered
 from understanding.asking import Asker
 from understanding.blind_check import blind_table
+from understanding.exact import Objective
 from understanding.kinds import binary, check_kinds, multiple, valence
 from understanding.question import Question
 from understanding.questions import draw_questions, evaluation_questions
@@ -44,7 +46,6 @@ def initial_kind(**names) -> SimpleNamespace:
         WEIGHT=0.5,
         PHRASINGS=("Which letter does the emotion begin with?", "Name the first letter of the emotion."),
         COLUMN="said_initial",
-        FORCED_CHOICE=False,
         CURVES={"initial_accuracy": "initial"},
         ALWAYS=("a",),
         cases=len,
@@ -52,10 +53,17 @@ def initial_kind(**names) -> SimpleNamespace:
         options=lambda taxonomy, rng: (),
         text=lambda phrasing, *_: kind["PHRASINGS"][phrasing],
         truth=lambda question, taxonomy: question.emotion[0],
-        allowed=lambda question, taxonomy, answers: tuple({emotion[0] for emotion in taxonomy.emotions}),
+        allowed=lambda question, taxonomy, answers: tuple(sorted({emotion[0] for emotion in taxonomy.emotions})),
         right_answer=lambda question, *_: question.emotion[0],
         read=lambda answer, *_: answer if len(answer) == 1 else None,
         reward=lambda question, said, *_: float(said == question.emotion[0]),
+        score=lambda question, probabilities, *_: probabilities[
+            kind["allowed"](question, EMOSET, None).index(question.emotion[0])
+        ],
+        likely_columns=lambda taxonomy: ("p_right",),
+        likely=lambda question, probabilities, *_: (
+            probabilities[kind["allowed"](question, EMOSET, None).index(question.emotion[0])],
+        ),
         chance=lambda taxonomy, *_: (
             Counter(emotion[0] for emotion in taxonomy.emotions).most_common(1)[0][1] / len(taxonomy)
         ),
@@ -127,8 +135,11 @@ def asker() -> Asker:
 
 def uses(name: str) -> Callable:
     """Return a function of questions of the kind that uses what the kind calls `name`."""
-    answering = SimpleNamespace(taxonomy=EMOSET, answers=lambda *_: [["a"]], obstacle=lambda image: None)
+    answering = asker()
+    answering.answers, answering.obstacle = lambda *_: [["a"]], lambda image: None
+    answering.likelihoods = lambda *_: torch.full((1, 6), 1 / 6)
     one = Question("initial", "awe_1", "awe", None, (), 0, "?")
+    exactly = Objective(EMOSET, ANSWERS, Rewards(), {"initial": 1.0})
     return {
         "draw": lambda: draw_questions(images(EMOSET), EMOSET, ALONE, ANSWERS, None, 0),
         "rewards": lambda: rewarded([one], ALONE),
@@ -139,6 +150,7 @@ def uses(name: str) -> Callable:
         "evaluated": lambda: evaluation_questions(images(EMOSET), EMOSET, Questions(), ANSWERS, 0),
         "right": lambda: right_answer(one, EMOSET, ANSWERS),
         "likelihoods": lambda: asker().likelihoods([one], [None], ["a"]),
+        "exact": lambda: exactly.score(one, torch.zeros(6)),
         "answered": lambda: list(_answered(answering, [one], [None], 1, 0.0, True)),
     }[name]
 
@@ -151,7 +163,9 @@ def uses(name: str) -> Callable:
         ("WEIGHT", ("rewards",)),
         ("PHRASINGS", ("draw", "evaluated")),
         ("COLUMN", ("figures",)),
-        ("FORCED_CHOICE", ("answered",)),
+        ("likely_columns", ("answered",)),
+        ("likely", ("answered",)),
+        ("score", ("exact",)),
         ("CURVES", ("curves",)),
         ("ALWAYS", ("blind",)),
         ("cases", ("draw", "evaluated")),

@@ -6,8 +6,8 @@ import pytest
 
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Answers
-from understanding.kinds.misleading import calibration_error
 from understanding.scoring import figures, likelihood_columns, metrics, read_answers
+from understanding.statistics import calibration_error
 
 TAXONOMY = read_taxonomy(DEFAULT)
 EMOTIONS = TAXONOMY.emotions
@@ -109,9 +109,22 @@ def test_every_figure_has_a_name_and_a_meaning_but_those_of_single_emotions():
     rows = [(kind, emotion, "awe", said) for emotion in ("awe", "fear") for kind, said in (
         ("binary", "yes"), ("multiple", "awe"), ("misleading", "70"), ("valence", "positive"))]  # fmt: skip
     table = read(*rows)
-    table[LIKELIHOODS] = 1 / len(EMOTIONS)
+    table[[*LIKELIHOODS, "p_yes", "expected_score", "p_positive"]] = 1 / len(EMOTIONS)
     assert figures(table, TAXONOMY).keys() - {f"multiple_{emotion}" for emotion in EMOTIONS} == metrics(TAXONOMY).keys()
     assert metrics(TAXONOMY)["multiple_accuracy"].chance == 1 / 8
+
+
+def test_figures_of_distributions_are_there_where_all_were_measured():
+    rows = [("binary", emotion, "awe", "no") for emotion in ("awe", "awe", "fear", "anger")]
+    table = read(*rows, *[("misleading", emotion, "awe", "5") for emotion in ("awe", "fear")])
+    assert not {"binary_auroc", "misleading_expected_auroc", "misleading_expected_ece"} & figures(table, TAXONOMY).keys()
+    table["p_yes"] = [0.4, 0.2, 0.3, 0.1, np.nan, np.nan]
+    table["expected_score"] = [np.nan] * 4 + [30.0, 10.0]
+    found = figures(table, TAXONOMY)
+    assert found["binary_auroc"]["value"] == pytest.approx(3 / 4)
+    assert found["misleading_expected_auroc"]["value"] == 1
+    assert found["misleading_auroc"]["value"] == 0.5, "by the one score that is said"
+    assert found["misleading_expected_ece"]["value"] == pytest.approx((0.7 + 0.1) / 2)
 
 
 def test_calibration_error():

@@ -4,7 +4,6 @@
     SHARE, WEIGHT        the defaults of its share of the questions and of its reward's weight
     PHRASINGS            the texts of its questions, each asked equally often
     COLUMN               the column of what is read from its answers
-    FORCED_CHOICE        whether an evaluation measures how likely each emotion is as its answer
     CURVES               the figures that are plotted and logged while a model trains: {figure: label}
     ALWAYS               answers that a policy may give whatever the question
 
@@ -26,6 +25,9 @@
                                         what it earns, `said` being what `read` returned, or None
     score(question, probabilities, scoring, taxonomy, answers)
                                         what the distribution over the allowed answers earns, quadratic or log
+    likely_columns(taxonomy)            the columns of what `likely` returns, in a table of answers
+    likely(question, probabilities, taxonomy, answers)
+                                        what an evaluation keeps of that distribution, a number for each of these columns
     chance(taxonomy, rewards, confusability)
                                         what an answer at random earns
     blind_answers(taxonomy, answers)    {name: policy}, what a policy can answer without looking, given the question
@@ -44,21 +46,9 @@ from config.errors import UserError
 from config.understanding_settings import Questions, Rewards
 from understanding.kinds import binary, misleading, multiple, valence
 
-NAMES = ("NAME", "SHARE", "WEIGHT", "PHRASINGS", "COLUMN", "FORCED_CHOICE", "CURVES", "ALWAYS", "cases", "draw", "options")
-NAMES += (
-    "text",
-    "truth",
-    "allowed",
-    "right_answer",
-    "read",
-    "reward",
-    "score",
-    "chance",
-    "blind_answers",
-    "logged",
-    "figures",
-)
-NAMES += ("metrics",)
+NAMES = ("NAME", "SHARE", "WEIGHT", "PHRASINGS", "COLUMN", "CURVES", "ALWAYS", "cases", "draw", "options", "text", "truth")
+NAMES += ("allowed", "right_answer", "read", "reward", "score", "likely_columns", "likely", "chance", "blind_answers")
+NAMES += ("logged", "figures", "metrics")
 KINDS: tuple[ModuleType, ...] = (binary, multiple, misleading, valence)
 
 

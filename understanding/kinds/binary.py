@@ -3,7 +3,7 @@
 P(yes is right | asked emotion, phrasing) is 1/2 exactly.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 import numpy as np
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
-from runtime.figures import Metric, of_balanced_share, of_share
+from runtime.figures import Metric, of_balanced_share, of_share, of_statistic
 from understanding.answers import plain
 from understanding.cases import half_true
 from understanding.proper_scores import of_choice
 from understanding.question import Question
+from understanding.statistics import auroc, is_measured
 
 NAME = "binary"
 SHARE = 1.0
@@ -28,8 +29,7 @@ PHRASINGS = (
     "Someone says that this image shows {asked}. Is that right? Answer yes or no.",
 )
 COLUMN = "said_yes"
-FORCED_CHOICE = False
-CURVES = {"binary_balanced_accuracy": "binary"}
+CURVES = {"binary_balanced_accuracy": "binary", "binary_auroc": "binary AUROC"}
 WORDS = {"yes": True, "no": False}
 ALWAYS = tuple(WORDS)
 
@@ -89,6 +89,16 @@ def score(question: Question, probabilities: Tensor, scoring: str, taxonomy: Tax
     return of_choice(probabilities, right, scoring)
 
 
+def likely_columns(taxonomy: Taxonomy) -> tuple[str, ...]:
+    """Return what `likely` returns, by name."""
+    return ("p_yes",)
+
+
+def likely(question: Question, probabilities: Sequence[float], taxonomy: Taxonomy, answers: Answers) -> tuple[float, ...]:
+    """Return (p_yes,) from the probabilities (A,) of the allowed answers."""
+    return (probabilities[allowed(question, taxonomy, answers).index("yes")],)
+
+
 def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
     """Return what a coin earns."""
     return 1 / 2
@@ -109,12 +119,16 @@ def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dic
 
     binary_balanced_accuracy     mean of the shares answered right where yes is right and where no is; no answer is wrong
     yes_rate                     share of yes among all answers
+    binary_auroc                 chance that yes is likelier where it is right than where it is wrong, where measured
     """
     is_true = (table["asked"] == table["emotion"]).to_numpy()
     found = {"yes_rate": of_share([said is True for said in table[COLUMN]], seed)}
     if len(set(is_true)) == 2:
         right = (table[COLUMN] == pd.Series(is_true, table.index)).to_numpy()
         found["binary_balanced_accuracy"] = of_balanced_share(right, is_true, seed)
+        if is_measured(table, likely_columns(taxonomy)):
+            p_yes = table["p_yes"].to_numpy(float)
+            found["binary_auroc"] = of_statistic(lambda rows: auroc(is_true[rows], p_yes[rows]), is_true, seed)
     return found
 
 
@@ -122,5 +136,6 @@ def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
     """Return what the figures are called, and what chance gives."""
     return {
         "binary_balanced_accuracy": Metric("Binary, balanced", "↑", "right yes and right no, half each", 1 / 2),
+        "binary_auroc": Metric("Binary, AUROC", "↑", "yes is likelier where it is right than where it is wrong", 1 / 2),
         "yes_rate": Metric("Says yes", "", "share of yes among binary answers; half of them are right", 1 / 2),
     }

@@ -10,12 +10,11 @@ and an answer that is no score the worst that a score can earn, so that none is 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 from torch import Tensor
 
 from config.taxonomy import Taxonomy
@@ -24,6 +23,7 @@ from runtime.figures import Metric, of_share, of_statistic
 from understanding.cases import half_true
 from understanding.proper_scores import of_number
 from understanding.question import Question
+from understanding.statistics import auroc, calibration_error, is_measured
 
 NAME = "misleading"
 SHARE = 1.0
@@ -35,12 +35,10 @@ PHRASINGS = (
     "How sure are you, from 0 to 100{steps}, that the emotion of this image is {asked}? Answer with a number.",
 )
 COLUMN = "said_score"
-FORCED_CHOICE = False
-CURVES = {"misleading_auroc": "misleading AUROC"}
+CURVES = {"misleading_auroc": "misleading AUROC", "misleading_expected_auroc": "expected score, AUROC"}
 ALWAYS = ("0", "50", "100")
 SURE = 95  # the most that a score of a true emotion is in supervised training
 TRIED = range(0, 101, 5)  # scores that a blind policy chooses from
-BINS = 10  # of the calibration error
 NUMBER = re.compile(r"""[\s"'`*_(\[]*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*(?:%|/\s*100)?[\s"'`*_)\].,;:!]*""")
 
 
@@ -108,6 +106,17 @@ def score(question: Question, probabilities: Tensor, scoring: str, taxonomy: Tax
     return of_number(probabilities, scores, question.is_true, scoring)
 
 
+def likely_columns(taxonomy: Taxonomy) -> tuple[str, ...]:
+    """Return what `likely` returns, by name."""
+    return ("expected_score",)
+
+
+def likely(question: Question, probabilities: Sequence[float], taxonomy: Taxonomy, answers: Answers) -> tuple[float, ...]:
+    """Return (expected_score,): the mean of the allowed scores, by their probabilities (A,)."""
+    allowed_scores = map(float, allowed(question, taxonomy, answers))
+    return (sum(p * score for p, score in zip(probabilities, allowed_scores, strict=True)),)
+
+
 def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
     """Return what always 50 earns, by either scoring."""
     return 1 / 2
@@ -129,6 +138,7 @@ def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dic
     misleading_auroc             chance that a true emotion's score is above a wrong one's; no score counts as 50
     misleading_mean_true, misleading_mean_wrong   mean scores, from 0 to 100, of those that gave one
     misleading_ece               expected calibration error of score / 100, in ten bins (Naeini et al. 2015)
+    misleading_expected_auroc, misleading_expected_ece   the same of expected scores, where likelihoods were measured
     """
     found = {}
     is_true = (table["asked"] == table["emotion"]).to_numpy()
@@ -144,20 +154,14 @@ def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dic
         said, true = scores[given] / 100, is_true[given]
         one_group = np.zeros(len(said))
         found["misleading_ece"] = of_statistic(lambda rows: calibration_error(said[rows], true[rows]), one_group, seed)
+    if is_measured(table, likely_columns(taxonomy)):
+        means = table["expected_score"].to_numpy(float) / 100
+        if len(set(is_true)) == 2:
+            found["misleading_expected_auroc"] = of_statistic(lambda rows: auroc(is_true[rows], means[rows]), is_true, seed)
+        one_group = np.zeros(len(means))
+        expected = of_statistic(lambda rows: calibration_error(means[rows], is_true[rows]), one_group, seed)
+        found["misleading_expected_ece"] = expected
     return found
-
-
-def auroc(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Return the chance that the score of a true one is above that of a false one, ties by half: Mann and Whitney's U."""
-    true = int(truth.sum())
-    return float((rankdata(scores)[truth].mean() - (true + 1) / 2) / (len(truth) - true))
-
-
-def calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean distance of stated probabilities from how often they came true, over ten equal bins by their size."""
-    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    gaps = [abs((probabilities[bins == each] - truth[bins == each]).sum()) for each in range(BINS)]
-    return float(sum(gaps) / len(probabilities))
 
 
 def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
@@ -167,4 +171,8 @@ def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
         "misleading_mean_true": Metric("Score of true", "↑", "mean score, of 100, of the true emotion"),
         "misleading_mean_wrong": Metric("Score of wrong", "↓", "mean score, of 100, of a wrong emotion"),
         "misleading_ece": Metric("Misleading, ECE", "↓", "calibration error of the scores"),
+        "misleading_expected_auroc": Metric(
+            "Expected score, AUROC", "↑", "the mean score by its probabilities, of a true emotion above a wrong one's", 1 / 2
+        ),
+        "misleading_expected_ece": Metric("Expected score, ECE", "↓", "calibration error of the mean scores"),
     }

@@ -5,7 +5,7 @@ Every emotion is the true one equally often, and the options stand in random ord
 
 import re
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 import numpy as np
@@ -19,6 +19,7 @@ from runtime.figures import Metric, of_balanced_share, of_share
 from understanding.answers import plain
 from understanding.proper_scores import of_choice
 from understanding.question import Question
+from understanding.statistics import is_measured
 
 NAME = "multiple"
 SHARE = 1.0
@@ -30,7 +31,6 @@ PHRASINGS = (
     "Name the emotion of this image. It is one of {options}. Answer with {how}.",
 )
 COLUMN = "said_emotion"
-FORCED_CHOICE = True
 CURVES = {"multiple_accuracy": "multiple choice", "multiple_forced_accuracy": "forced choice"}
 ALWAYS = ()
 LETTERS = string.ascii_uppercase
@@ -132,6 +132,16 @@ def score(question: Question, probabilities: Tensor, scoring: str, taxonomy: Tax
     return of_choice(probabilities, right, scoring)
 
 
+def likely_columns(taxonomy: Taxonomy) -> tuple[str, ...]:
+    """Return p_<emotion> of each emotion."""
+    return tuple(likelihood_columns(taxonomy.emotions))
+
+
+def likely(question: Question, probabilities: Sequence[float], taxonomy: Taxonomy, answers: Answers) -> tuple[float, ...]:
+    """Return p_<emotion> of each emotion: the probabilities (K,) of the allowed answers, which have the same order."""
+    return tuple(probabilities)
+
+
 def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
     """Return what an answer at random earns; of the graded reward what the emotion earns that earns most on average."""
     if not rewards.graded:
@@ -188,7 +198,7 @@ def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dic
     for emotion in [emotion for emotion in taxonomy.emotions if (true == emotion).any()]:
         found[f"multiple_{emotion}"] = of_share(table[true == emotion][COLUMN] == emotion, seed)
     columns = likelihood_columns(taxonomy.emotions)
-    if columns[0] in table and table[columns].notna().all(axis=None):
+    if is_measured(table, columns):
         likeliest = np.array(taxonomy.emotions)[table[columns].to_numpy().argmax(1)]
         found |= choice_figures("multiple_forced", true, likeliest, seed)
     return found

@@ -4,7 +4,7 @@ P(positive | phrasing) is 1/2 exactly, however many emotions either side has, an
 word first. Which emotions are positive, the taxonomy says.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from config.taxonomy import SIDES, Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
-from runtime.figures import Metric, of_balanced_share, of_share
+from runtime.figures import Metric, of_balanced_share, of_share, of_statistic
 from understanding.answers import plain
 from understanding.proper_scores import of_choice
 from understanding.question import Question
+from understanding.statistics import auroc, is_measured
 
 NAME = "valence"
 SHARE = 0.0
@@ -28,8 +29,7 @@ PHRASINGS = (
     "Does this image make its viewers feel negative or positive? Answer with one of the two words.",
 )
 COLUMN = "said_valence"
-FORCED_CHOICE = False
-CURVES = {"valence_balanced_accuracy": "valence"}
+CURVES = {"valence_balanced_accuracy": "valence", "valence_auroc": "valence AUROC"}
 ALWAYS = SIDES
 
 
@@ -93,6 +93,16 @@ def score(question: Question, probabilities: Tensor, scoring: str, taxonomy: Tax
     return of_choice(probabilities, right, scoring)
 
 
+def likely_columns(taxonomy: Taxonomy) -> tuple[str, ...]:
+    """Return what `likely` returns, by name."""
+    return ("p_positive",)
+
+
+def likely(question: Question, probabilities: Sequence[float], taxonomy: Taxonomy, answers: Answers) -> tuple[float, ...]:
+    """Return (p_positive,) from the probabilities (A,) of the allowed answers."""
+    return (probabilities[allowed(question, taxonomy, answers).index("positive")],)
+
+
 def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
     """Return what a coin earns."""
     return 1 / 2
@@ -113,12 +123,18 @@ def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dic
 
     valence_balanced_accuracy    mean of the shares answered right of positive and of negative images; no answer is wrong
     positive_rate                share of positive among all answers
+    valence_auroc                chance that positive is likelier where it is right than where it is wrong, where measured
     """
     true = table["emotion"].map(taxonomy.side_of).to_numpy()
     found = {"positive_rate": of_share([said == "positive" for said in table[COLUMN]], seed)}
     if len(set(true)) == 2:
         right = (table[COLUMN] == pd.Series(true, table.index)).to_numpy()
         found["valence_balanced_accuracy"] = of_balanced_share(right, true, seed)
+        if is_measured(table, likely_columns(taxonomy)):
+            likely_positive, is_positive = table["p_positive"].to_numpy(float), true == "positive"
+            found["valence_auroc"] = of_statistic(
+                lambda rows: auroc(is_positive[rows], likely_positive[rows]), is_positive, seed
+            )
     return found
 
 
@@ -127,5 +143,8 @@ def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
     rate = "share of positive among valence answers; half of the images are"
     return {
         "valence_balanced_accuracy": Metric("Valence, balanced", "↑", "right positive and right negative, half each", 1 / 2),
+        "valence_auroc": Metric(
+            "Valence, AUROC", "↑", "positive is likelier where it is right than where it is wrong", 1 / 2
+        ),
         "positive_rate": Metric("Says positive", "", rate, 1 / 2),
     }
