@@ -21,18 +21,21 @@ import torch
 from peft import get_peft_model
 from torch import Tensor, nn
 from transformers import BatchFeature, Trainer, TrainingArguments, set_seed
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from config.errors import UserError
 from config.settings import Settings
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Rewards
 from runtime.processes import free_memory
+from runtime.run_folder import log
 from understanding import kinds
 from understanding.answer_tree import AnswerTree, answer_tree, log_probabilities, with_trees
 from understanding.answering import answer_distributions
 from understanding.asking import load_asker
 from understanding.callbacks import EvaluationCallback
 from understanding.chat import Chat, read_chat
+from understanding.kept_vision import KeptVision
 from understanding.model import lora_config
 from understanding.packing import PER_TOKEN, sharing_obstacle
 from understanding.question import Question
@@ -105,24 +108,30 @@ class ExactTrainer(WholeCheckpoints, Trainer):
         questions: list[Question],
         beta: float = 0.0,
         start: Sequence[Tensor | None] = (),
+        keep_vision: bool = False,
         **kwargs,
     ):
         """objective, questions: of the training. beta: weight of the KL divergence from the model at its start.
 
-        start: the log-probabilities of each question's answers by that model, where beta is not 0.
+        start: the log-probabilities of each question's answers by that model, where beta is not 0. keep_vision: what the
+        vision tower makes of an image, which is frozen.
         """
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False  # so that the loss is a mean over the batches of an update
         self.objective, self.questions, self.beta, self.start = objective, questions, beta, start
         self._compared, self._seen = False, defaultdict(list)
+        self.vision = KeptVision(self.model) if keep_vision else None
 
     def compute_loss(self, model: nn.Module, inputs: dict, return_outputs: bool = False, num_items_in_batch=None) -> Tensor:
         numbers, trees = inputs.pop("questions"), inputs.pop("trees")
         if not self._compared:
             self._compared = True
             self._check_sharing(model)
-        logits = model(**with_trees(self.model, inputs, trees)).logits
-        asked, found = [self.questions[number] for number in numbers], log_probabilities(logits, trees)
+            self._check_vision(model)
+        asked, called = [self.questions[number] for number in numbers], with_trees(self.model, inputs, trees)
+        if self.vision:
+            called = self.vision(called, [question.image_id for question in asked])
+        found = log_probabilities(model(**called).logits, trees)
         values = [self.objective.value(question, log_p) for question, log_p in zip(asked, found, strict=True)]
         self._note(asked, found)
         loss = -torch.stack(values).mean()
@@ -168,6 +177,24 @@ class ExactTrainer(WholeCheckpoints, Trainer):
                 f"grpo.answers: exact needs rows that answers share, and in a {type(self.model).__name__} they differ from"
                 f" rows of their own (log-probabilities by {worst:.2g}); set grpo.answers=sampled"
             )
+
+    @torch.no_grad()
+    def _check_vision(self, model: nn.Module) -> None:
+        """Let the vision tower see every image anew where what is kept of two images is not what it makes of them."""
+        if not self.vision:
+            return
+        two = self._prepare_inputs(self.data_collator([self.train_dataset[number] for number in (0, 1)]))
+        images, trees = [self.questions[number].image_id for number in two.pop("questions")], two.pop("trees")
+        called = with_trees(self.model, two, trees)
+        plain = model(**called).logits
+        try:
+            difference = (model(**self.vision(called, images)).logits - plain).abs().max().item()
+            problem = f"logits differ by {difference:.2g}" if difference > 1e-3 * plain.abs().max().item() else ""
+        except Exception as error:  # whatever a foreign model makes of its images
+            problem = f"{type(error).__name__}: {error}"
+        if problem:
+            self.vision = None
+            log.warning(f"the vision tower sees an image once for each question about it, not once for all ({problem})")
 
     def _apart(self, model: nn.Module, one: dict, answer: list[int]) -> Tensor:
         """Return the log-probability of an answer in a row of its own, as the model reads it by itself."""
@@ -235,6 +262,7 @@ def train(
         questions=questions,
         beta=grpo.beta,
         start=distributions,
+        keep_vision=not (settings.understanding.train_vision or is_deepspeed_zero3_enabled()),
     )
     watching.trainer = trainer
     keep_precise(trainer, settings.understanding)

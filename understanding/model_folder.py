@@ -26,7 +26,7 @@ tags: [emotion, vision-language, grpo, affective-computing]
 ---
 # A vision-language model that tells the emotion of an image
 
-`{base}`, fine-tuned on {data} by GRPO with questions of the kinds {kinds}.
+`{base}`, fine-tuned on {data} by {by} with questions of the kinds {kinds}.
 
 ```python
 {use}
@@ -95,10 +95,12 @@ def _name_base(path: Path, base: str) -> None:
 def _model_card(settings: Settings, done: Sequence[str]) -> str:
     options, rewards = settings.understanding, settings.rewards
     adapter = f"LoRA of rank {options.lora_rank} on {', '.join(options.lora_targets)}"
+    is_proper = settings.grpo.answers == "exact" and rewards.scoring != "reward"
     vision = "the vision tower trained too" if options.train_vision else "the vision tower frozen"
     return CARD.format(
         **about_data(settings.data.emoset, settings.data.taxonomy),
         base=options.model,
+        by="a proper score of all answers at once" if is_proper else "GRPO",
         kinds=", ".join(name for name, share in kinds.shares(settings.questions).items() if share),
         use=(ADAPTER_USE if options.lora_rank else WHOLE_USE).format(base=options.model),
         what=f"{adapter if options.lora_rank else 'All weights'}, {vision}.",

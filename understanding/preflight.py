@@ -114,19 +114,29 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     if shared.processes != state.num_processes:
         raise UserError(f"{shared.processes} processes were launched, but they found {state.num_processes}")
     prompt, image = prompt_tokens(settings.understanding, questions, images)
+    is_exact = grpo.answers == "exact"
+    each = "all their answers" if is_exact else f"{grpo.group} sampled answers"
     log.info(
-        f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions x {grpo.group} answers on"
-        f" {shared.processes} processes ({state.device.type}), each"
-        f" {shared.accumulation} times {grpo.batch_size} x {grpo.group} answers; {shared.steps:,} updates in Step I,"
-        f" of {len(questions) // grpo.questions_per_step:,} to a pass over the questions\n"
+        f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions x {each} on {shared.processes}"
+        f" processes ({state.device.type}), each {shared.accumulation} times {grpo.batch_size}; {shared.steps:,} updates in Step"
+        f" I, of {len(questions) // grpo.questions_per_step:,} to a pass over the questions\n{why(settings)}\n"
         f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {settings.answers.tokens}"
     )
     two = plan(grpo, len(questions), grpo.steps_two).steps  # as many questions about hard images
+    takes = {"updates": f"{settings.warmup.steps:,} of the warm-up, {shared.steps:,} of Step I, {two:,} of Step II"}
+    if is_exact:
+        return takes
     answers = grpo.questions_per_step * grpo.group
-    return {
-        "updates": f"{settings.warmup.steps:,} of the warm-up, {shared.steps:,} of Step I, {two:,} of Step II",
-        "sampled answers": f"{(shared.steps + two) * answers:,}, {answers:,} for each update of Steps I and II",
-    }
+    return takes | {"sampled answers": f"{(shared.steps + two) * answers:,}, {answers:,} for each update of Steps I and II"}
+
+
+def why(settings: Settings) -> str:
+    """Return which way of training Steps I and II take, and why."""
+    if settings.grpo.answers == "exact":
+        scored = f"the {settings.rewards.scoring} score of the probabilities of all answers that a question allows"
+        return f"grpo.answers is exact: an update raises {scored}, and nothing is sampled"
+    sampled = f"{settings.grpo.group} sampled {'thoughts and answers' if settings.answers.reasoning else 'answers'}"
+    return f"grpo.answers is sampled: an update compares {sampled} to a question with one another"
 
 
 def prompt_tokens(understanding: Understanding, questions: list[Question], images: dict[str, Path]) -> tuple[int, int]:

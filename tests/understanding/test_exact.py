@@ -5,16 +5,22 @@ from itertools import product
 
 import pytest
 import torch
-from families import gemma, write_family
+from families import gemma, internvl, onevision, qwen, smol, write_family
 from safetensors.torch import load_file
+from tiny_trainers import llava, processor_of, qwen2_5, qwen3
+from tiny_trainers import questions as tiny_questions
 
 import understanding.exact
 from config.errors import UserError
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Answers, Rewards
 from runtime.metrics import read_metrics
+from understanding.answer_tree import answer_tree, with_trees
+from understanding.chat import read_chat
 from understanding.exact import Objective, divergence
+from understanding.kept_vision import KeptVision
 from understanding.kinds import kind_named
+from understanding.model import conversation
 from understanding.question import Question
 
 TAXONOMY = read_taxonomy(DEFAULT)
@@ -172,6 +178,45 @@ def test_killed_it_ends_with_the_same_weights_and_logs_what_it_earns(weights, mo
     assert logged[2]["kl"] > 1e-6
 
 
+@pytest.mark.parametrize("architecture", [qwen2_5, qwen3, llava])
+def test_kept_features_are_what_the_tower_makes_of_an_image(architecture, monkeypatch):
+    """Rows 0 and 2 show the same image; on the second call two are known, and a store of one byte keeps none."""
+    torch.manual_seed(0)
+    model = architecture().eval()
+    chat, rows = read_chat(processor_of(model)), tiny_questions(3)
+    rows[2]["image"] = rows[0]["image"]
+    tree = answer_tree([[1, 2], [3, 2]])
+
+    def called(numbers: list[int]) -> dict:
+        prompts = [chat.prompt(conversation(rows[number]["prompt"][0]["content"])) for number in numbers]
+        inputs = dict(chat.inputs(prompts, [rows[number]["image"] for number in numbers]))
+        return with_trees(model, inputs, [tree] * len(numbers))
+
+    seen, tower = [], type(model.model).get_image_features
+    for most in (2**20, 1):
+        kept = KeptVision(model, most)
+        for numbers in ([0, 1, 2], [1, 2], [2, 1, 0]):
+            plain = model(**called(numbers)).logits
+            with monkeypatch.context() as counted:
+                counted.setattr(
+                    kept.backbone, "get_image_features", lambda **given: seen.append(1) or tower(model.model, **given)
+                )
+                made = kept(called(numbers), ["ab"[number % 2] for number in numbers])
+            assert "pixel_values" not in made
+            torch.testing.assert_close(model(**made).logits, plain, rtol=0, atol=1e-5)
+    assert len(seen) == 1 + 3
+
+
+def test_kept_features_change_no_weight(weights, monkeypatch):
+    plainly(monkeypatch)
+    one = {"steps_one": 1, "learning_rate": 1.0}
+    kept = weights("kept", grpo=one)
+    given = understanding.exact.ExactTrainer.__init__
+    without = {"keep_vision": False}
+    monkeypatch.setattr(understanding.exact.ExactTrainer, "__init__", lambda *a, **k: given(*a, **k | without))
+    assert_same(kept, weights("plain", grpo=one), 1e-4)
+
+
 def test_it_learns(weights, tmp_path):
     only = {"questions": {"binary": 0.0, "misleading": 0.0, "count": 64}}
     weights("learns", **only, grpo={"steps_one": 24, "questions_per_step": 32, "batch_size": 32, "learning_rate": 0.005})
@@ -186,6 +231,19 @@ def test_a_model_whose_answers_cannot_share_a_row_is_refused(quick, fine_tune, t
         UserError, match=r"grpo\.answers: exact needs rows that answers share, and .*; set grpo.answers=sampled"
     ):
         fine_tune(settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [qwen, smol, onevision, internvl])
+def test_other_families_train(weights, monkeypatch, tmp_path, family):
+    plainly(monkeypatch)
+    model = {"model": str(write_family(family, tmp_path / "model"))}
+    exact = {"steps_one": 1, "questions_per_step": 4, "learning_rate": 1.0}
+    kept = weights("kept", understanding=model, grpo=exact)
+    told = (tmp_path / "kept/understanding/log.txt").read_text()
+    is_cut_into_tiles = family is internvl
+    assert ("the vision tower sees an image once for each question" in told) == is_cut_into_tiles
+    assert any(weight.any() for name, weight in kept.items() if "lora_B" in name)
 
 
 @pytest.mark.parametrize(

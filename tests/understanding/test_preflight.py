@@ -19,8 +19,8 @@ def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, c
     caplog.set_level(logging.INFO, logger="emotion")
     check_and_announce(settings, questions, paths)
     said = caplog.records[-1].getMessage()
-    assert f"{len(questions)} questions; an update: 8 questions x 4 answers on 1 processes" in said
-    assert f"each 2 times 4 x 4 answers; 4 updates in Step I, of {len(questions) // 8} to a pass over the questions" in said
+    assert f"{len(questions)} questions; an update: 8 questions x 4 sampled answers on 1 processes" in said
+    assert f"each 2 times 4; 4 updates in Step I, of {len(questions) // 8} to a pass over the questions" in said
 
     processor = load_processor(str(vlm))
     text = processor.apply_chat_template(conversation(questions[0].prompt), add_generation_prompt=True, tokenize=False)
