@@ -116,10 +116,11 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     prompt, image = prompt_tokens(settings.understanding, questions, images)
     is_exact = grpo.answers == "exact"
     each = "all their answers" if is_exact else f"{grpo.group} sampled answers"
+    processes = f"{shared.processes} processes ({state.device.type}), each {shared.accumulation} times {grpo.batch_size}"
     log.info(
-        f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions x {each} on {shared.processes}"
-        f" processes ({state.device.type}), each {shared.accumulation} times {grpo.batch_size}; {shared.steps:,} updates in Step"
-        f" I, of {len(questions) // grpo.questions_per_step:,} to a pass over the questions\n{why(settings)}\n"
+        f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions x {each} on {processes};"
+        f" {shared.steps:,} updates in Step I, of {len(questions) // grpo.questions_per_step:,} to a pass over the questions\n"
+        f"{why(settings)}\n"
         f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {settings.answers.tokens}"
     )
     two = plan(grpo, len(questions), grpo.steps_two).steps  # as many questions about hard images
