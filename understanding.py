@@ -24,8 +24,9 @@ from runtime.checking import stops_here
 from runtime.processes import free_memory
 from runtime.run_folder import inner_stage, is_first_process, open_run_folder
 from understanding.grpo import train_by_grpo
+from understanding.hard_images import hard_images
 from understanding.kinds import check_kinds
-from understanding.mining import hard_images, mine
+from understanding.mining import mine
 from understanding.preflight import check_and_announce, check_start
 from understanding.questions import draw_questions, needed_confusability
 from understanding.stages import TrainingData, base_model, save

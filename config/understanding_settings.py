@@ -157,22 +157,18 @@ class Mining(Section):
     """Model whose mistakes make an image hard: the one before Step I, or the one after it."""
     images: int | None = Field(None, ge=8, le=10**8)
     """Training images that the reference model is asked about, equally many of each emotion. null takes all."""
-    answers: int = Field(4, ge=1, le=1024)
-    """Multiple-choice answers sampled about each image. The share of wrong ones is its error rate."""
-    temperature: float = Field(1.0, gt=0, le=10)
-    """Temperature of sampling in mining."""
     batch_size: BatchSize = 16
-    """Questions that each process runs at once."""
-    lowest: float = Field(0.5, ge=0, le=1)
-    """Lowest error rate of a hard image."""
-    highest: float = Field(1.0, ge=0, le=1)
-    """Highest error rate of a hard image. An image that is always answered wrong may be labelled wrong."""
+    """Images that each process asks about at once."""
+    lowest: float = Field(0.6, ge=0, le=1)
+    """A hard image has a larger error than this share of the images of its emotion."""
+    highest: float = Field(0.9, ge=0, le=1)
+    """And it is not among those above this share, many of which others would label otherwise. 1 keeps them."""
     easy_share: float = Field(0.2, ge=0, lt=1)
     """Share of other images in Step II, so that the model keeps what it knows."""
 
     def contradictions(self) -> Iterator[str]:
-        if self.lowest > self.highest:
-            yield f"mining.lowest: {self.lowest} is more than mining.highest, {self.highest}"
+        if self.lowest >= self.highest:
+            yield f"mining.lowest: {self.lowest} is not less than mining.highest, {self.highest}"
 
 
 class Predict(Section):

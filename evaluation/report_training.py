@@ -11,6 +11,7 @@ from evaluation.plots import lines
 from evaluation.run_files import RunFiles
 from runtime.page import picture, thumbnail
 from understanding import kinds, scoring
+from understanding.hard_images import is_hard
 from understanding.rewards import SHARED
 
 STEPS = {"warm_up": "Warm-up", "step_one": "Step I", "step_two": "Step II"}
@@ -106,16 +107,16 @@ def training_samples(files: RunFiles, emotions: int) -> dict | None:
 
 
 def mining_table(file: Path, mining: Mining, emotions: tuple[str, ...]) -> dict:
-    """Return a table of the reference model's errors by emotion: how many, how hard, and what was said instead."""
+    """Return a table of the reference model's errors by emotion: how large, how many hard, what was likely instead."""
     errors, rows = pd.read_parquet(file, page_checksum_verification=True), []
     if others := set(errors["emotion"]) - set(emotions):
         raise ValueError(f"it holds the emotion {min(map(str, others))!r}")
     for emotion, own in errors.groupby("emotion"):
         others = own[[each for each in emotions if each != emotion]].mean().nlargest(2)
         instead = ", ".join(f"{name} {share:.0%}" for name, share in others.items() if share)
-        hard = own["error"].between(mining.lowest, mining.highest).sum()
-        cells = [f"{len(own):,}", f"{own['error'].mean():.1%}", f"{hard:,}", instead or "nothing"]
+        hard = is_hard(own, mining).sum()
+        cells = [f"{len(own):,}", f"{own['error'].mean():.3f}", f"{hard:,}", instead or "nothing"]
         rows.append({"name": emotion, "cells": [{"value": cell} for cell in cells]})
-    hard = f"hard: {mining.lowest:g} to {mining.highest:g} wrong"
-    columns = ["images", "wrong answers", hard, "answered instead"]
+    hard = f"hard: above {mining.lowest:.0%} of them, up to {mining.highest:.0%}"
+    columns = ["images", "mean error", hard, "taken for"]
     return {"caption": "Mining: errors of the reference model on training images", "columns": columns, "rows": rows}

@@ -1,10 +1,12 @@
-"""Find the hard training images. The reference model answers about each image several times, and we count its wrong answers.
+"""Find the hard training images: those for whose true emotion the reference model has a low probability.
 
     python understanding/mining.py --config config/demo.yaml
     accelerate launch understanding/mining.py data.emoset=path/to/EmoSet            # as accelerate is configured
 
-Writes to `<run>/mining/`: errors.parquet, the error rate of every image and what it was taken for; confusability.json;
-and errors.png, the error rates by emotion. understanding.py does the same between its Step I and Step II.
+One forward pass of an image gives the probabilities of all emotions. Its error is 1 - p(true emotion).
+
+Writes to `<run>/mining/`: errors.parquet, the error of every image and the probabilities; confusability.json, what is taken
+for what; and errors.png, the errors by emotion. understanding.py does the same between its Step I and Step II.
 """
 
 from runtime.script import read_settings, run
@@ -37,15 +39,14 @@ from runtime.processes import start_process
 from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import is_first_process, log, open_run_folder
 from runtime.sealed import is_sealed, seal
-from understanding.answering import answer_all
+from understanding.answering import answer_distributions
 from understanding.asking import load_asker
-from understanding.kinds import multiple
 from understanding.model_check import CheckedModel, check_extras, check_model
 from understanding.question import Question
 from understanding.questions import multiple_choice
-from understanding.scoring import read_answers
+from understanding.showing import tell_left_out
 
-NOT_ASKED = {"lowest", "highest", "easy_share", "reference"}  # of the settings, what no answer depends on
+NOT_ASKED = {"lowest", "highest", "easy_share", "reference", "batch_size"}  # of the settings, what no answer depends on
 
 
 def main(settings: Settings) -> None:
@@ -54,8 +55,8 @@ def main(settings: Settings) -> None:
         about = check(settings)
         index = read_emoset(settings.data, folder, settings.machine.processes, settings.check).index
         images = index[index["split"] == "train"]
-        asked, answers = len(equal_emotions(images, settings.mining.images, settings.seed)), settings.mining.answers
-        takes = {"images": f"{asked:,}", "sampled answers": f"{asked * answers:,}, {answers} about each image"}
+        asked = len(equal_emotions(images, settings.mining.images, settings.seed))
+        takes = {"images": f"{asked:,}, a forward pass of each"}
         if not stops_here(settings, takes | {"memory of each process": f"{in_words(about.bytes)} of weights"}):
             mine(images, folder, settings)
 
@@ -85,12 +86,14 @@ def check_count(mining: Mining, taxonomy: Taxonomy) -> None:
 def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame:
     """Ask about the images (columns image_id, emotion, image) and return a row for each: error, from 0 to 1, and emotion.
 
-    Also a column for each emotion: the share of answers that named it. Written into `folder`, with a plot. Where that table
-    is there, of the same images, model and settings, no model is loaded. All processes call it together.
+    Also a column for each emotion: its probability. Asked for is the answer alone, also where training asks for reasoning.
+    Written into `folder`, with a plot. Where that table is there, of the same images, model and settings, no model is
+    loaded. Images that cannot be shown are left out, and named. All processes call it together.
     """
     taxonomy, mining, reference = settings.data.taxonomy, settings.mining, reference_model(settings)
     images = equal_emotions(images, mining.images, settings.seed)
-    questions = multiple_choice(images, taxonomy, settings.answers, settings.seed)
+    alone = settings.answers.model_copy(update={"reasoning": False})
+    questions = multiple_choice(images, taxonomy, alone, settings.seed)
     paths = {name: settings.data.emoset / path for name, path in zip(images["image_id"], images["image"], strict=True)}
     recipe = _recipe(settings, reference, questions, paths)
     table, made_from = folder / "errors.parquet", folder / RECIPE
@@ -105,10 +108,10 @@ def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame
         if made_from.is_file() and not recipe.is_started(made_from):
             log.info(f"mining: {recipe.changes(made_from)}")
         recipe.start(made_from)
-    asker = load_asker(settings.understanding, settings.answers, taxonomy, reference, "understanding.model")
-    sampled = dict(count=mining.answers, temperature=mining.temperature)
-    answers = answer_all(asker, questions, paths, folder, mining.batch_size, **sampled)
-    errors = error_rates(questions, read_answers(answers, taxonomy, settings.answers), taxonomy)
+    asker = load_asker(settings.understanding, alone, taxonomy, reference, "understanding.model")
+    found = answer_distributions(asker, questions, paths, folder, mining.batch_size)
+    tell_left_out([each.image_id for each, p in zip(questions, found, strict=True) if p is None], paths, asker.obstacle)
+    errors = errors_of(questions, found, taxonomy)
     if is_first_process():
         write_atomically(table, partial(errors.to_parquet, write_page_checksum=True))
         _write_confusability(errors, taxonomy, folder / "confusability.json")
@@ -116,7 +119,8 @@ def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame
         seal(folder, [table.name, "errors.png"])
         recipe.finish(made_from)
     log.info(
-        f"{len(errors):,} images: {errors['error'].mean():.1%} of answers wrong; {(errors['error'] > 0.5).sum():,} mostly"
+        f"{len(errors):,} images: mean error {errors['error'].mean():.3f}; the true emotion of"
+        f" {(errors['error'] > 0.5).sum():,} is less likely than not"
     )
     return errors
 
@@ -137,53 +141,34 @@ def reference_model(settings: Settings) -> str | Path:
 
 
 def _recipe(settings: Settings, reference: str | Path, questions: list[Question], paths: dict[str, Path]) -> Recipe:
-    """Return what the error rates follow from."""
+    """Return what the errors follow from."""
     read = {"dtype", "attention", "four_bit", "max_pixels"}
     model = settings_of("understanding", settings.understanding, set(type(settings.understanding).model_fields) - read)
-    asking = settings_of("mining", settings.mining, NOT_ASKED) | settings_of("answers", settings.answers)
+    asking = settings_of("mining", settings.mining, NOT_ASKED) | {"answers.by": settings.answers.by}
     inputs = {
         "reference model": model_digest(str(reference)),
         "base model": model_digest(settings.understanding.model),
         "questions": digest([asdict(question) for question in questions]),
         "images": digest(file_states(paths.values())),
     }
-    return Recipe("error rates", {"seed": settings.seed} | model | asking, inputs)
+    return Recipe("errors", {"seed": settings.seed} | model | asking, inputs)
 
 
-def error_rates(questions: list[Question], answers: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
-    """Return what `mine` does, of read answers to multiple-choice questions, one about each image."""
-    said = pd.crosstab(answers["image_id"], answers[multiple.COLUMN].fillna("none"), normalize="index")
-    said = said.reindex(columns=list(taxonomy.emotions), fill_value=0.0)
-    errors = pd.DataFrame([(question.image_id, question.emotion) for question in questions], columns=["image_id", "emotion"])
-    errors = errors.merge(said, left_on="image_id", right_index=True)
-    own = errors["emotion"].map(taxonomy.emotions.index).to_numpy()
-    errors.insert(2, "error", 1 - errors[list(taxonomy.emotions)].to_numpy()[np.arange(len(errors)), own])
-    return errors
+def errors_of(questions: list[Question], probabilities: list[list[float] | None], taxonomy: Taxonomy) -> pd.DataFrame:
+    """Return what `mine` does, of the probabilities (K,) of the emotions for multiple-choice questions; None is left out.
 
-
-def hard_images(errors: pd.DataFrame, taxonomy: Taxonomy, mining: Mining, seed: int) -> pd.DataFrame:
-    """Return the images of Step II (columns image_id, emotion): hard ones, equally many of each emotion, and some easier.
-
-    An emotion gives as many as that with the fewest hard images has, drawn at random.
-    Raises UserError where an emotion has no hard image.
+    Raises UserError where every one is None.
     """
-    is_hard = errors["error"].between(mining.lowest, mining.highest)
-    counts = errors.loc[is_hard, "emotion"].value_counts().reindex(list(taxonomy.emotions), fill_value=0)
-    if not counts.min():
-        none = ", ".join(counts.index[counts == 0])
-        raise UserError(
-            f"mining: no image of {none} has an error rate from {mining.lowest:g} to {mining.highest:g};"
-            " lower mining.lowest, or set grpo.steps_two=0"
-        )
-    hard = equal_emotions(errors[is_hard], int(counts.min()) * len(taxonomy), seed)
-    easy = round(len(hard) * mining.easy_share / (1 - mining.easy_share))
-    others = errors[errors["error"] < mining.lowest]
-    easier = others.sample(min(easy, len(others)), random_state=seed)
-    log.info(
-        f"{len(hard):,} hard images, {counts.min():,} of each emotion, and {len(easier):,} easier; there are hard ones of"
-        f" {', '.join(f'{emotion} {count:,}' for emotion, count in counts.items())}"
-    )
-    return pd.concat([hard, easier])[["image_id", "emotion"]].reset_index(drop=True)
+    emotions = list(taxonomy.emotions)
+    rows = [
+        {"image_id": question.image_id, "emotion": question.emotion, "error": 1 - p[emotions.index(question.emotion)]}
+        | dict(zip(emotions, p, strict=True))
+        for question, p in zip(questions, probabilities, strict=True)
+        if p is not None
+    ]
+    if not rows:
+        raise UserError(f"none of {len(questions):,} images can be shown to the model")
+    return pd.DataFrame(rows)
 
 
 def _write_confusability(errors: pd.DataFrame, taxonomy: Taxonomy, path: Path) -> None:
@@ -200,23 +185,20 @@ def _write_confusability(errors: pd.DataFrame, taxonomy: Taxonomy, path: Path) -
 
 
 def _plot(errors: pd.DataFrame, taxonomy: Taxonomy, path: Path) -> None:
-    emotions, rounded = list(taxonomy.emotions), errors["error"].round(3)
-    rates = sorted(rounded.unique())
-    shares = pd.crosstab(errors["emotion"], rounded, normalize="index").reindex(emotions).fillna(0)
+    emotions, fifths = list(taxonomy.emotions), np.minimum((errors["error"] * 5).astype(int), 4)
+    shares = pd.crosstab(errors["emotion"], fifths, normalize="index").reindex(emotions, columns=range(5)).fillna(0)
     figure = Figure(figsize=(9, 1 + 0.4 * len(emotions)), layout="constrained")
     axes = figure.subplots()
     left = np.zeros(len(emotions))
-    colours = colormaps["cividis_r"](np.linspace(0.05, 1, max(len(rates), 2)))
-    for rate, colour in zip(rates, colours, strict=False):
-        width = shares[rate].to_numpy()
-        axes.barh(emotions, width, left=left, color=colour, label=f"{rate:.0%}" if len(rates) <= 9 else None)
+    for fifth, colour in enumerate(colormaps["cividis_r"](np.linspace(0.05, 1, 5))):
+        width = shares[fifth].to_numpy()
+        axes.barh(emotions, width, left=left, color=colour, label=f"{fifth / 5:.1f} to {(fifth + 1) / 5:.1f}")
         left += width
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1), xlabel="share of the emotion's images", title="Error rate of the reference model, image by image")
+    axes.set(xlim=(0, 1), xlabel="share of the emotion's images", title="Error of the reference model, image by image")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.spines[["top", "right"]].set_visible(False)
-    if len(rates) <= 9:
-        axes.legend(title="wrong answers", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes.legend(title="1 - p(true emotion)", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     write_atomically(path, lambda beside: figure.savefig(beside, dpi=130))
 
 

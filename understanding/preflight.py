@@ -117,9 +117,10 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     is_exact = grpo.answers == "exact"
     each = "all their answers" if is_exact else f"{grpo.group} sampled answers"
     processes = f"{shared.processes} processes ({state.device.type}), each {shared.accumulation} times {grpo.batch_size}"
+    update, whole = f"{grpo.questions_per_step} questions x {each}", len(questions) // grpo.questions_per_step
     log.info(
-        f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions x {each} on {processes};"
-        f" {shared.steps:,} updates in Step I, of {len(questions) // grpo.questions_per_step:,} to a pass over the questions\n"
+        f"{len(questions):,} questions; an update: {update} on {processes}; {shared.steps:,} updates in Step I, of {whole:,} to"
+        " a pass over the questions\n"
         f"{why(settings)}\n"
         f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {settings.answers.tokens}"
     )

@@ -367,7 +367,7 @@ def test_all_that_is_wrong_is_told_at_once(overlay):
         "generate.prompts: 'a' says <emotion> 0 times",
         "generate.prompts: 'b' says <emotion> 0 times",
         "generate.seeds: one of [1, 1]",
-        "mining.lowest: 0.9 is more than",
+        "mining.lowest: 0.9 is not less than",
         "source.shares: [1.0, 1.0, 1.0] are not shares",
         "understanding.four_bit: weights of 4 bits",
         "balance.policy: emogen is defined for object and scene alone; take human_action out",
@@ -376,11 +376,11 @@ def test_all_that_is_wrong_is_told_at_once(overlay):
     assert len(lines) == 11, lines
 
     with pytest.raises(UserError) as error:
-        load(["generate.emotions=joy,awe, fun", "generate.mixes=[{calm: 1}]", "mining.answers=0"])
+        load(["generate.emotions=joy,awe, fun", "generate.mixes=[{calm: 1}]", "mining.batch_size=0"])
     first, second, third = sorted(str(error.value).splitlines())
     assert first.startswith("command line: generate.emotions: 'joy', 'fun' are not allowed; data.taxonomy lists amusement")
     assert second.startswith("command line: generate.mixes: 'calm' is not allowed; data.taxonomy lists amusement")
-    assert third.startswith("command line: mining.answers: 0 is not allowed; allowed: whole number, 1")
+    assert third.startswith("command line: mining.batch_size: 0 is not allowed; allowed: whole number, 1")
 
     with pytest.raises(UserError) as error:
         load(["--foo=1", "balance.temprature=1", "data=3"])

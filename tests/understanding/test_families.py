@@ -30,7 +30,7 @@ def test_a_family_trains_resumes_and_predicts(quick, fine_tune, monkeypatch, tmp
             "steps_one": 2,
             "steps_two": 1,
         },
-        mining={"images": 8, "answers": 1, "batch_size": 8},
+        mining={"images": 8, "lowest": 0.0, "highest": 1.0, "batch_size": 8},
         predict={"images": [str(next(drawn.rglob("*.jpg")))]},
     )
     monkeypatch.setitem(rewards.SHARED, "format", lambda text, *_: len(text.encode()) % 7 / 7)  # a random model earns some

@@ -1,53 +1,59 @@
-import os
-
 """Which images are hard, and which of them Step II takes."""
+
+import os
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from config.errors import UserError
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Mining
 from emoset.confusability import read_confusability
+from emoset.reading import read_emoset
 from emoset.selection import equal_emotions, read_folder
 from understanding import mining
-from understanding.asking import Asker
-from understanding.mining import hard_images
+from understanding.asking import Asker, load_asker
+from understanding.hard_images import hard_images
+from understanding.questions import multiple_choice
 
 TAXONOMY = read_taxonomy(DEFAULT)
 EMOTIONS = TAXONOMY.emotions
 
 
-def errors(each: int, rates: dict[str, list[float]] | None = None) -> pd.DataFrame:
-    """Return `each` images of every emotion; their error rates go round 0, 0.25, ... 1, or through `rates`."""
-    rates = {emotion: [0, 0.25, 0.5, 0.75, 1] for emotion in EMOTIONS} | (rates or {})
+def errors(each: int, **counts: int) -> pd.DataFrame:
+    """Return `each` images of every emotion, or as many as `counts` says, whose errors are spread evenly from 0 to 1."""
     rows = [
-        (f"{emotion}_{n}", emotion, rates[emotion][n % len(rates[emotion])]) for emotion in EMOTIONS for n in range(each)
+        (f"{emotion}_{number}", emotion, number / counts.get(emotion, each))
+        for emotion in EMOTIONS
+        for number in range(counts.get(emotion, each))
     ]
-    return pd.DataFrame(rows, columns=["image_id", "emotion", "error"])
+    return pd.DataFrame(rows, columns=["image_id", "emotion", "error"]).sample(frac=1, random_state=0)
 
 
-def test_step_two_takes_as_many_hard_images_of_each_emotion_and_a_share_of_others():
-    table = errors(50, {"awe": [0.0, 0.0, 0.0, 0.0, 0.75]})
-    chosen = hard_images(table, TAXONOMY, Mining(lowest=0.5, highest=0.75, easy_share=0.2), seed=0).merge(table)
-    is_hard = chosen["error"].between(0.5, 0.75)
-    assert chosen[is_hard]["emotion"].value_counts().to_dict() == dict.fromkeys(EMOTIONS, 10)  # awe has no more
-    assert (~is_hard).sum() == 20  # a fifth of all
-    assert (chosen[~is_hard]["error"] < 0.5).all(), "easier ones, and none that is always answered wrong"
+def test_step_two_takes_the_hard_of_each_emotion_but_the_doubtful_and_a_share_of_easier_ones():
+    table = errors(50, awe=20)
+    table.loc[table["emotion"] == "fear", "error"] /= 10  # hard is what is hard for its emotion
+    chosen = hard_images(table, TAXONOMY, Mining(lowest=0.6, highest=0.9, easy_share=0.2), seed=0).merge(table)
+    ranks = table.set_index("image_id").groupby("emotion")["error"].rank(pct=True)[chosen["image_id"]].to_numpy()
+    hard = (ranks > 0.6) & (ranks <= 0.9)
+    assert chosen[hard]["emotion"].value_counts().to_dict() == dict.fromkeys(EMOTIONS, 15) | {"awe": 6}
+    assert (~hard).sum() == round(111 / 4), "a fifth of all"
+    assert (ranks[~hard] <= 0.6).all(), "easier ones, and none that is doubtful"
     assert chosen["image_id"].is_unique
 
 
-def test_the_bounds_are_part_of_the_range():
-    chosen = hard_images(errors(5), TAXONOMY, Mining(lowest=0.5, highest=1.0, easy_share=0.0), seed=0)
-    assert len(chosen) == 3 * 8
-    other = hard_images(errors(50), TAXONOMY, Mining(lowest=0.5, highest=0.5, easy_share=0.0), seed=0)
-    assert len(other) == 10 * 8
+@pytest.mark.parametrize(("lowest", "highest", "count"), [(0.0, 1.0, 10), (0.5, 1.0, 5), (0.9, 1.0, 1), (0.0, 0.1, 1)])
+def test_equal_errors_are_taken_apart(lowest, highest, count):
+    table = errors(10).assign(error=0.5)
+    chosen = hard_images(table, TAXONOMY, Mining(lowest=lowest, highest=highest, easy_share=0.0), seed=0)
+    assert chosen["emotion"].value_counts().to_dict() == dict.fromkeys(EMOTIONS, count)
 
 
 def test_an_emotion_without_hard_images_is_named():
-    with pytest.raises(UserError, match=r"mining: no image of fear has an error rate from 0\.5 to 1;"):
-        hard_images(errors(10, {"fear": [0.0]}), TAXONOMY, Mining(), seed=0)
+    with pytest.raises(UserError, match=r"mining: no image of fear ranks from 0\.6 to 0\.9 by its error; lower mining"):
+        hard_images(errors(10, fear=1), TAXONOMY, Mining(), seed=0)
 
 
 def test_equal_emotions_gives_what_there_is():
@@ -87,35 +93,63 @@ def test_a_folder_of_another_data_set(drawn, tmp_path, caplog):
         read_folder(tmp_path / "nowhere", EMOTIONS)
 
 
-def test_the_command_counts_wrong_answers_and_what_was_named_instead(quick, monkeypatch):
-    """A model that takes every emotion for the next one, in one of two answers, and once names nothing."""
+def certain(monkeypatch, said) -> None:
+    """Let a model find the emotions as likely as `said` has it, given a question: {emotion: probability}."""
 
-    def said(self, questions, images, count, temperature):
-        assert temperature > 0, "greedy answers would all be the same"
-        wrong = ["?", *(EMOTIONS[(EMOTIONS.index(question.emotion) + 1) % 8] for question in questions[1:])]
-        return [[named, question.emotion] for named, question in zip(wrong, questions, strict=True)]
+    def likelihoods(self, questions, images, completions):
+        assert all("Give nothing but the answer." in question.prompt for question in questions), (
+            "also where training reasons"
+        )
+        return torch.tensor([[said(question).get(emotion, 0.0) for emotion in EMOTIONS] for question in questions])
 
-    settings = quick(mining={"images": 32, "answers": 2})
-    monkeypatch.setattr(Asker, "answers", said)
+    monkeypatch.setattr(Asker, "likelihoods", likelihoods)
+
+
+def after(emotion: str) -> str:
+    return EMOTIONS[(EMOTIONS.index(emotion) + 1) % 8]
+
+
+def test_the_command_tells_errors_and_what_was_likely_instead(quick, monkeypatch):
+    """A model that takes every emotion for the next one, with a probability of a quarter."""
+    settings = quick(mining={"images": 32}, answers={"reasoning": True})
+    certain(monkeypatch, lambda question: {question.emotion: 0.75, after(question.emotion): 0.25})
     mining.main(settings)
     folder = settings.run / "mining"
     errors = pd.read_parquet(folder / "errors.parquet")
     assert errors["emotion"].value_counts().to_dict() == dict.fromkeys(EMOTIONS, 4)
-    assert set(errors["error"]) == {0.5}
+    assert set(errors["error"]) == {0.25}
     shares = errors[list(EMOTIONS)].to_numpy()
-    assert (np.sort(shares, 1)[:, :-2] == 0).all()
+    assert np.sort(shares, 1)[:, -2:].tolist() == [[0.25, 0.75]] * 32
     assert np.allclose(read_confusability(folder / "confusability.json", EMOTIONS), np.roll(np.eye(8), 1, axis=1))
     assert (folder / "errors.png").stat().st_size > 1000
+
+
+def test_an_error_is_one_minus_the_forced_choice_of_the_model(quick, tmp_path):
+    settings = quick(mining={"images": 16, "batch_size": 3})
+    mining.main(settings)
+    errors = pd.read_parquet(settings.run / "mining/errors.parquet")
+    index = read_emoset(settings.data, tmp_path, 2).index
+    images = equal_emotions(index[index["split"] == "train"], 16, settings.seed)
+    questions = multiple_choice(images, TAXONOMY, settings.answers, settings.seed)
+    asker = load_asker(
+        settings.understanding, settings.answers, TAXONOMY, settings.understanding.model, "understanding.model"
+    )
+    shown = [settings.data.emoset / image for image in images["image"]]
+    expected = asker.likelihoods(questions, shown, [""] * len(questions))
+    np.testing.assert_allclose(errors[list(EMOTIONS)].to_numpy(), expected.numpy(), atol=1e-5)
+    true = expected[range(16), [EMOTIONS.index(emotion) for emotion in images["emotion"]]]
+    np.testing.assert_allclose(errors["error"], 1 - true.numpy(), atol=1e-5)
+    assert errors["error"].nunique() == 16
 
 
 def test_what_was_mined_is_taken_up_without_the_model_until_something_changes(quick, monkeypatch):
     loaded, load = [], mining.load_asker
     monkeypatch.setattr(mining, "load_asker", lambda *given: loaded.append(given) or load(*given))
-    monkeypatch.setattr(Asker, "answers", lambda self, questions, *_: [["awe", "fear"]] * len(questions))
+    certain(monkeypatch, lambda question: {"awe": 0.5, "fear": 0.5})
     mining.main(quick(mining={"images": 32}))
     errors = pd.read_parquet(quick().run / "mining" / "errors.parquet")
-    mining.main(quick(mining={"images": 32, "lowest": 0.5}, grpo={"learning_rate": 0.5}))
-    assert len(loaded) == 1, "neither changes an answer"
+    mining.main(quick(mining={"images": 32, "lowest": 0.5}, grpo={"learning_rate": 0.5}, answers={"tokens": 3}))
+    assert len(loaded) == 1, "none of them changes an error"
     pd.testing.assert_frame_equal(pd.read_parquet(quick().run / "mining" / "errors.parquet"), errors)
     for number, dtype in enumerate(("bfloat16", "float32")):
         mining.main(quick(mining={"images": 40}, understanding={"dtype": dtype}))
@@ -125,13 +159,13 @@ def test_what_was_mined_is_taken_up_without_the_model_until_something_changes(qu
 def test_a_confusability_that_no_longer_holds_is_removed(quick, monkeypatch, capsys):
     """Of an emotion that is never mistaken, nobody knows what it is taken for."""
     file = quick().run / "mining" / "confusability.json"
-    wrong = {emotion: EMOTIONS[number - 1] for number, emotion in enumerate(EMOTIONS)}
-    for mistaken in (wrong, wrong | {"awe": "awe", "fear": "?"}):
-        monkeypatch.setattr(
-            Asker, "answers", lambda self, questions, *_, said=mistaken: [[said[each.emotion]] * 2 for each in questions]
+    for images, sure in ((32, ()), (40, ("awe", "fear"))):
+        certain(
+            monkeypatch,
+            lambda question, sure=sure: {question.emotion if question.emotion in sure else after(question.emotion): 1.0},
         )
-        mining.main(quick(mining={"images": 32}, answers={"tokens": 6 + (mistaken is not wrong)}))
-        assert file.exists() == (mistaken is wrong)
+        mining.main(quick(mining={"images": images}))
+        assert file.exists() == (not sure)
     assert "never taken for another emotion: awe, fear; so there is no confusability.json" in capsys.readouterr().out
 
 
