@@ -71,9 +71,9 @@ class Settings(Section):
             if unknown := [repr(name) for name in dict.fromkeys(names) if name not in known]:
                 are = "is" if len(unknown) == 1 else "are"
                 yield f"{key}: {', '.join(unknown)} {are} not allowed; data.taxonomy lists {', '.join(known)}"
-        if self.grpo.answers == "exact":
+        if "exact" in self.grpo.ways:
             yield from self._not_exact()
-        elif self.rewards.scoring == "log":
+        if "sampled" in self.grpo.ways and self.rewards.scoring == "log":
             yield "rewards.scoring: log is a score of distributions; set grpo.answers=exact, or choose quadratic or reward"
 
     def _not_exact(self) -> Iterator[str]:

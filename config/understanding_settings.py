@@ -122,6 +122,8 @@ class Grpo(Section):
 
     answers: Literal["exact", "sampled"] = "sampled"
     """exact trains on the probabilities of all answers that a question allows, computed at once. sampled draws some."""
+    answers_two: Literal["exact", "sampled"] | None = None
+    """The same of Step II. null takes that of Step I."""
     group: int = Field(8, ge=2, le=1024)
     """Answers sampled to each question. They are compared with one another."""
     questions_per_step: int = Field(32, ge=1, le=10**6)
@@ -148,6 +150,16 @@ class Grpo(Section):
     """Questions about images of the val split in such an evaluation, of the kinds that are trained on."""
     evaluation_batch_size: BatchSize = 16
     """Questions of such an evaluation that each process runs at once."""
+
+    def answers_of(self, step: str) -> str:
+        """Return exact or sampled. step: step_one or step_two."""
+        return self.answers_two or self.answers if step == "step_two" else self.answers
+
+    @property
+    def ways(self) -> set[str]:
+        """Which of exact and sampled the steps take that have updates."""
+        updates = {"step_one": self.steps_one, "step_two": self.steps_two}
+        return {self.answers_of(step) for step, limit in updates.items() if limit != 0}
 
 
 class Mining(Section):

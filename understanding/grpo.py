@@ -33,8 +33,9 @@ from understanding.trainers import (
 )
 from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, run_updates
 
-# What the weights do not depend on. How many updates a step has, its recipe says apart.
+# What the weights do not depend on. How many updates a step has, and with which answers, its recipe says apart.
 WATCHING = {"steps_one", "steps_two", "evaluate_every", "evaluated_questions", "evaluation_batch_size"}
+WATCHING |= {"answers", "answers_two"}
 SAMPLING = {"group", "temperature", "share_prefix"}  # without which exact answers do
 LABELS = {"step_one": "Step I, training images", "step_two": "Step II, hard images"}
 
@@ -89,9 +90,10 @@ def train_by_grpo(
         return start
     grpo = settings.grpo
     shared = plan(grpo, len(questions), limit)
-    steps, is_exact = shared.steps, grpo.answers == "exact"
+    steps, is_exact = shared.steps, grpo.answers_of(name) == "exact"
     own = settings_of("grpo", grpo, WATCHING | (SAMPLING if is_exact else set()))
-    own |= {f"grpo.{name.replace('step_', 'steps_')}": steps} | reward_settings(settings.questions, settings.rewards)
+    own |= {f"grpo.{name.replace('step_', 'steps_')}": steps, "grpo.answers": grpo.answers_of(name)}
+    own |= reward_settings(settings.questions, settings.rewards)
     own |= {} if is_exact else {"answers.tokens": settings.answers.tokens}
     recipe = stage_recipe(settings, name, own, start, questions, data)
     each = "all their answers" if is_exact else f"{grpo.group} answers"

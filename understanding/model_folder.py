@@ -20,6 +20,7 @@ from understanding.processor import load_processor
 from understanding.rewards import reward_weights
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", ADAPTER)  # of a checkpoint
+BY = {"exact": "scoring all answers at once", "sampled": "GRPO"}
 CARD = """---
 {licence}base_model: {base}
 tags: [emotion, vision-language, grpo, affective-computing]
@@ -95,12 +96,11 @@ def _name_base(path: Path, base: str) -> None:
 def _model_card(settings: Settings, done: Sequence[str]) -> str:
     options, rewards = settings.understanding, settings.rewards
     adapter = f"LoRA of rank {options.lora_rank} on {', '.join(options.lora_targets)}"
-    is_proper = settings.grpo.answers == "exact" and rewards.scoring != "reward"
     vision = "the vision tower trained too" if options.train_vision else "the vision tower frozen"
     return CARD.format(
         **about_data(settings.data.emoset, settings.data.taxonomy),
         base=options.model,
-        by="a proper score of all answers at once" if is_proper else "GRPO",
+        by=" and ".join(BY[way] for way in sorted(settings.grpo.ways)),
         kinds=", ".join(name for name, share in kinds.shares(settings.questions).items() if share),
         use=(ADAPTER_USE if options.lora_rank else WHOLE_USE).format(base=options.model),
         what=f"{adapter if options.lora_rank else 'All weights'}, {vision}.",

@@ -22,7 +22,7 @@ from runtime.hub import check_repository, resolve_model
 from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import is_first_process, log
 from understanding.chat import read_chat
-from understanding.grpo import plan
+from understanding.grpo import LABELS, plan
 from understanding.mining import check_count
 from understanding.model import conversation
 from understanding.model_check import CheckedModel, check_extras, check_model, check_trainable
@@ -114,31 +114,30 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     if shared.processes != state.num_processes:
         raise UserError(f"{shared.processes} processes were launched, but they found {state.num_processes}")
     prompt, image = prompt_tokens(settings.understanding, questions, images)
-    is_exact = grpo.answers == "exact"
-    each = "all their answers" if is_exact else f"{grpo.group} sampled answers"
     processes = f"{shared.processes} processes ({state.device.type}), each {shared.accumulation} times {grpo.batch_size}"
-    update, whole = f"{grpo.questions_per_step} questions x {each}", len(questions) // grpo.questions_per_step
     log.info(
-        f"{len(questions):,} questions; an update: {update} on {processes}; {shared.steps:,} updates in Step I, of {whole:,} to"
-        " a pass over the questions\n"
-        f"{why(settings)}\n"
-        f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {settings.answers.tokens}"
+        f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions on {processes};"
+        f" {shared.steps:,} updates in Step I, {len(questions) // grpo.questions_per_step:,} are a pass over the questions"
     )
     two = plan(grpo, len(questions), grpo.steps_two).steps  # as many questions about hard images
+    updates = {"step_one": shared.steps, "step_two": two}
+    for name, label in LABELS.items():
+        if updates[name]:
+            log.info(f"{label}: {way(settings, grpo.answers_of(name))}")
+    log.info(f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {settings.answers.tokens}")
+    each = grpo.questions_per_step * grpo.group
+    sampled = sum(count * each for name, count in updates.items() if grpo.answers_of(name) == "sampled")
     takes = {"updates": f"{settings.warmup.steps:,} of the warm-up, {shared.steps:,} of Step I, {two:,} of Step II"}
-    if is_exact:
-        return takes
-    answers = grpo.questions_per_step * grpo.group
-    return takes | {"sampled answers": f"{(shared.steps + two) * answers:,}, {answers:,} for each update of Steps I and II"}
+    return takes | ({"sampled answers": f"{sampled:,}, {each:,} for each update"} if sampled else {})
 
 
-def why(settings: Settings) -> str:
-    """Return which way of training Steps I and II take, and why."""
-    if settings.grpo.answers == "exact":
+def way(settings: Settings, answers: str) -> str:
+    """Return what an update with exact or sampled answers does."""
+    if answers == "exact":
         scored = f"the {settings.rewards.scoring} score of the probabilities of all answers that a question allows"
-        return f"grpo.answers is exact: an update raises {scored}, and nothing is sampled"
+        return f"answers are exact: an update raises {scored}, and nothing is sampled"
     sampled = f"{settings.grpo.group} sampled {'thoughts and answers' if settings.answers.reasoning else 'answers'}"
-    return f"grpo.answers is sampled: an update compares {sampled} to a question with one another"
+    return f"answers are sampled: an update compares {sampled} to each question"
 
 
 def prompt_tokens(understanding: Understanding, questions: list[Question], images: dict[str, Path]) -> tuple[int, int]:

@@ -24,7 +24,7 @@ POINTS = {  # the function that a run is killed in, and at which of its calls in
     "while the warm-up's checkpoint is saved": (understanding.warmup.Trainer, "_save_rng_state", 2),
     "in sampling": (understanding.grpo.Trainer, "_generate_single_turn", 2),
     "in the update": (understanding.callbacks.EvaluationCallback, "on_optimizer_step", 1),
-    "while images are mined": (understanding.asking.Asker, "answers", 2),
+    "while images are mined": (understanding.asking.Asker, "likelihoods", 2),
     "in a step's second update": (understanding.callbacks.EvaluationCallback, "on_optimizer_step", 2),
     "while a checkpoint is saved": (understanding.grpo.Trainer, "_save_rng_state", 1),
     "while the result is saved": (understanding.model_folder, "_model_card", 1),

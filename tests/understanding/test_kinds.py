@@ -151,7 +151,7 @@ def uses(name: str) -> Callable:
         "right": lambda: right_answer(one, EMOSET, ANSWERS),
         "likelihoods": lambda: asker().likelihoods([one], [None], ["a"]),
         "exact": lambda: exactly.score(one, torch.zeros(6)),
-        "answered": lambda: list(_answered(answering, [one], [None], 1, 0.0, True)),
+        "answered": lambda: list(_answered(answering, [one], [None], True)),
     }[name]
 
 

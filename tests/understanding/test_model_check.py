@@ -191,7 +191,7 @@ def test_with_check_nothing_is_trained_or_written_and_what_it_takes_is_told(
     assert "sampled answers: 1,632, 32 for each update" in printed
     assert re.search(r"memory of each process: 1\d\.\d MB for weights, .*\n    disk: \d\.\d+ MB", printed)
     mining.main(quick(check=True))
-    assert "images: 64\n    sampled answers: 128, 2 about each image\n" in capsys.readouterr().out
+    assert "images: 64, a forward pass of each\n" in capsys.readouterr().out
     assert {path for path in settings.run.parent.rglob("*")} == before
 
 

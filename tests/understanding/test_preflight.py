@@ -5,7 +5,7 @@ import logging
 from emoset.images import load_image
 from emoset.reading import read_emoset
 from understanding.model import bounded, conversation
-from understanding.preflight import check_and_announce
+from understanding.preflight import check_and_announce, way
 from understanding.processor import load_processor
 from understanding.questions import draw_questions
 
@@ -18,9 +18,11 @@ def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, c
     paths = {image_id: settings.data.emoset / path for image_id, path in index[["image_id", "image"]].to_numpy()}
     caplog.set_level(logging.INFO, logger="emotion")
     check_and_announce(settings, questions, paths)
-    said = caplog.records[-1].getMessage()
-    assert f"{len(questions)} questions; an update: 8 questions x 4 sampled answers on 1 processes" in said
-    assert f"each 2 times 4; 4 updates in Step I, of {len(questions) // 8} to a pass over the questions" in said
+    said = "\n".join(record.getMessage() for record in caplog.records)
+    assert f"{len(questions)} questions; an update: 8 questions on 1 processes (cpu), each 2 times 4; 4 updates in" in said
+    assert f"in Step I, {len(questions) // 8} are a pass over the questions" in said
+    for step in ("Step I, training images", "Step II, hard images"):
+        assert f"{step}: answers are sampled: an update compares 4 sampled answers to each question" in said
 
     processor = load_processor(str(vlm))
     text = processor.apply_chat_template(conversation(questions[0].prompt), add_generation_prompt=True, tokenize=False)
@@ -29,3 +31,12 @@ def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, c
     shown = int((ids == processor.image_token_id).sum())
     assert shown > 1
     assert f"a prompt: {len(ids)} tokens, {shown} of them the image; an answer: up to 6" in said
+
+
+def test_each_step_says_which_way_it_takes(quick):
+    settings = quick(grpo={"answers": "exact", "answers_two": "sampled"}, answers={"reasoning": False})
+    exact, sampled = (way(settings, settings.grpo.answers_of(step)) for step in ("step_one", "step_two"))
+    assert exact.startswith("answers are exact: an update raises the quadratic score of the probabilities of all answers")
+    assert sampled == "answers are sampled: an update compares 4 sampled answers to each question"
+    assert settings.grpo.ways == {"exact", "sampled"}
+    assert quick(grpo={"answers": "exact", "steps_two": 0}).grpo.ways == {"exact"}
