@@ -140,6 +140,8 @@ class Grpo(Section):
     """Weight of the KL divergence from the model that the step started from."""
     learning_rate: float = Field(1e-5, gt=0, le=1)
     """Peak learning rate of AdamW."""
+    learning_rate_two: float | None = Field(None, gt=0, le=1)
+    """The same of Step II. null takes that of Step I."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     """Learning rate after the warm-up."""
     share_prefix: bool = True
@@ -154,6 +156,10 @@ class Grpo(Section):
     def answers_of(self, step: str) -> str:
         """Return exact or sampled. step: step_one or step_two."""
         return self.answers_two or self.answers if step == "step_two" else self.answers
+
+    def rate_of(self, step: str) -> float:
+        """Return the peak learning rate. step: step_one or step_two."""
+        return self.learning_rate_two or self.learning_rate if step == "step_two" else self.learning_rate
 
     @property
     def ways(self) -> set[str]:

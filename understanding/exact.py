@@ -238,7 +238,7 @@ def train(
         per_device_train_batch_size=grpo.batch_size,
         gradient_accumulation_steps=accumulation,
         max_steps=steps,
-        learning_rate=grpo.learning_rate,
+        learning_rate=grpo.rate_of(name),
         lr_scheduler_type=grpo.schedule if grpo.schedule != "constant" else "constant_with_warmup",
         **common_arguments(settings.tuning, settings.machine, settings.understanding.dtype, settings.seed),
     )

@@ -33,9 +33,9 @@ from understanding.trainers import (
 )
 from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, run_updates
 
-# What the weights do not depend on. How many updates a step has, and with which answers, its recipe says apart.
+# What the weights do not depend on. What the two steps may have of their own, a step's recipe says apart.
 WATCHING = {"steps_one", "steps_two", "evaluate_every", "evaluated_questions", "evaluation_batch_size"}
-WATCHING |= {"answers", "answers_two"}
+WATCHING |= {"answers", "answers_two", "learning_rate", "learning_rate_two"}
 SAMPLING = {"group", "temperature", "share_prefix"}  # without which exact answers do
 LABELS = {"step_one": "Step I, training images", "step_two": "Step II, hard images"}
 
@@ -93,6 +93,7 @@ def train_by_grpo(
     steps, is_exact = shared.steps, grpo.answers_of(name) == "exact"
     own = settings_of("grpo", grpo, WATCHING | (SAMPLING if is_exact else set()))
     own |= {f"grpo.{name.replace('step_', 'steps_')}": steps, "grpo.answers": grpo.answers_of(name)}
+    own |= {"grpo.learning_rate": grpo.rate_of(name)}
     own |= reward_settings(settings.questions, settings.rewards)
     own |= {} if is_exact else {"answers.tokens": settings.answers.tokens}
     recipe = stage_recipe(settings, name, own, start, questions, data)
@@ -119,7 +120,7 @@ def train(
     name: of the step, for the log.
     """
     # The arguments come before the model: ZeRO-3 shares it out as it loads.
-    arguments = training_arguments(settings, len(questions), steps, folder)
+    arguments = training_arguments(settings, name, len(questions), steps, folder)
     model, processor = load_trainable(settings.understanding, start)
     newest = newest_checkpoint(arguments)
     watching = EvaluationCallback(folder, settings, data.val_questions, data.images, processor)
@@ -142,8 +143,8 @@ def train(
     run_updates(trainer, newest)
 
 
-def training_arguments(settings: Settings, questions: int, steps: int, folder: Path) -> GRPOConfig:
-    """Return TRL's arguments for `steps` updates; its batch sizes count answers."""
+def training_arguments(settings: Settings, name: str, questions: int, steps: int, folder: Path) -> GRPOConfig:
+    """Return TRL's arguments for `steps` updates of step_one or step_two; its batch sizes count answers."""
     grpo = settings.grpo
     shared = plan(grpo, questions, steps)
     arguments = GRPOConfig(
@@ -158,7 +159,7 @@ def training_arguments(settings: Settings, questions: int, steps: int, folder: P
         scale_rewards="none",  # by a group's deviation, a slight error would count as much as a gross one: no proper score
         reward_weights=list(reward_weights(settings.questions, settings.rewards).values()),
         max_steps=steps,
-        learning_rate=grpo.learning_rate,
+        learning_rate=grpo.rate_of(name),
         lr_scheduler_type=grpo.schedule if grpo.schedule != "constant" else "constant_with_warmup",
         **common_arguments(settings.tuning, settings.machine, settings.understanding.dtype, settings.seed),
     )

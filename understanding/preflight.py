@@ -93,7 +93,7 @@ def needs(settings: Settings, model: CheckedModel, trained: int) -> Needs:
     if settings.understanding.lora_rank:
         memory, saved = model.bytes + trained * (4 + 4 + ADAM), trained * 4
     else:
-        copies = 2 if grpo.beta and (grpo.steps_one != 0 or grpo.steps_two != 0) else 1  # the reference model is one
+        copies = 2 if grpo.beta and "sampled" in grpo.ways else 1  # the reference model is one
         memory, saved = copies * model.weights * 4 + trained * (4 + ADAM), model.weights * 4
     disk = saved  # the result
     for steps in (settings.warmup.steps, grpo.steps_one, grpo.steps_two):

@@ -57,7 +57,7 @@ def test_rewards_in_use_have_weights_in_the_same_order():
 
 def test_an_advantage_is_what_an_answer_earns_above_its_group(quick, tmp_path, monkeypatch):
     """Divided by its group's deviation, a score's error of 5 among good ones would count as one of 50 among bad ones."""
-    arguments = training_arguments(quick(), questions=400, steps=1, folder=tmp_path)
+    arguments = training_arguments(quick(), "step_one", questions=400, steps=1, folder=tmp_path)
     trainer = make_trainer(tmp_path, share=True, scale_rewards=arguments.scale_rewards)
     batch, *_ = scored(trainer, monkeypatch)
     said = trainer.processing_class.batch_decode(batch["completion_ids"], skip_special_tokens=True)
