@@ -126,8 +126,10 @@ class ExactTrainer(WholeCheckpoints, Trainer):
         numbers, trees = inputs.pop("questions"), inputs.pop("trees")
         if not self._compared:
             self._compared = True
+            self.model.eval()  # dropout differs by itself
             self._check_sharing(model)
             self._check_vision(model)
+            self.model.train()
         asked, called = [self.questions[number] for number in numbers], with_trees(self.model, inputs, trees)
         if self.vision:
             called = self.vision(called, [question.image_id for question in asked])
@@ -164,12 +166,8 @@ class ExactTrainer(WholeCheckpoints, Trainer):
         one = self._prepare_inputs(self.data_collator([self.train_dataset[0]]))
         one.pop("questions")
         (tree,) = one.pop("trees")
-        self.model.eval()  # dropout differs by itself
-        try:
-            shared = log_probabilities(model(**with_trees(self.model, dict(one), [tree])).logits, [tree])[0]
-            apart = [self._apart(model, one, [tree.edges[edge][1] for edge in tree.paths[answer]]) for answer in (0, -1)]
-        finally:
-            self.model.train()
+        shared = log_probabilities(model(**with_trees(self.model, one, [tree])).logits, [tree])[0]
+        apart = [self._apart(model, one, [tree.edges[edge][1] for edge in tree.paths[answer]]) for answer in (0, -1)]
         worst = max(abs(shared[0] - apart[0]), abs(shared[-1] - apart[1])).item()
         exact = self.model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
         if not worst < AGREE[not exact]:
@@ -231,8 +229,9 @@ def train(
     The last checkpoint, checkpoint-<steps>, must not be there: from it Trainer would make one update more.
     name: of the step, for the log. accumulation: forward passes of a process for each update.
     """
-    # The arguments come before the model: ZeRO-3 shares it out as it loads.
     grpo = settings.grpo
+    distributions = start_distributions(settings, start, questions, data, folder) if grpo.beta else []
+    # The arguments come before the model that is trained: ZeRO-3 shares it out as it loads.
     arguments = TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         per_device_train_batch_size=grpo.batch_size,
@@ -243,7 +242,6 @@ def train(
         **common_arguments(settings.tuning, settings.machine, settings.understanding.dtype, settings.seed),
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)
-    distributions = start_distributions(settings, start, questions, data, folder) if grpo.beta else []
     model, processor = load_trainable(settings.understanding, start)
     if new_adapter(settings.understanding, model):
         set_seed(settings.seed)

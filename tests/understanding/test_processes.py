@@ -34,20 +34,23 @@ def weights_of(settings: Settings) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 def test_two_processes_train_the_weights_of_one(quick):
-    """Groups, rewards, advantages, KL, accumulation, updates, checkpoints; what is left to differ is rounding."""
-    trained = {}
+    """Groups, rewards, advantages, KL, accumulation, updates, checkpoints, all answers at once; the rest is rounding."""
+    ways, trained = ("sampled", "exact"), {}
     for launcher in LAUNCHERS:
-        settings = quick(launcher, grpo={"steps_one": 3, "steps_two": 0, "learning_rate": 1.0, "beta": 0.1})
-        result = launch(launcher, "whole_training.py", settings)
+        grpo = {"steps_one": 3, "steps_two": 0, "learning_rate": 1.0, "beta": 0.1}
+        settings = {way: quick(f"{launcher}-{way}", grpo=grpo | {"answers": way}) for way in ways}
+        result = launch(launcher, "whole_training.py", settings["sampled"], str(settings["exact"].run.with_suffix(".yaml")))
         assert result.returncode == 0, result.stderr[-3000:]
-        log = (settings.run / "understanding" / "log.txt").read_text()
-        assert (f" on 2 processes ({launcher})" in log) == (launcher != "NO")
-        trained[launcher] = weights_of(settings)
-    alone = {name: weight for name, weight in trained["NO"].items() if "lora_B" in name}
-    assert all(weight.any() for weight in alone.values()), "they start from zero"
-    for launcher in ("MULTI_CPU", "DEEPSPEED"):
-        for name, weight in alone.items():
-            assert (weight - trained[launcher][name]).norm() <= 1e-3 * weight.norm(), (launcher, name)
+        for way in ways:
+            log = (settings[way].run / "understanding" / "log.txt").read_text()
+            assert (f" on 2 processes ({launcher})" in log) == (launcher != "NO")
+            trained[launcher, way] = weights_of(settings[way])
+    for way in ways:
+        alone = {name: weight for name, weight in trained["NO", way].items() if "lora_B" in name}
+        assert all(weight.any() for weight in alone.values()), "they start from zero"
+        for launcher in ("MULTI_CPU", "DEEPSPEED"):
+            for name, weight in alone.items():
+                assert (weight - trained[launcher, way][name]).norm() <= 1e-3 * weight.norm(), (launcher, way, name)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Runs understanding.py on as many processes as it is launched on; for test_processes.py.
+"""Runs understanding.py with each of some configs, on as many processes as it is launched on; for test_processes.py.
 
 Sampling differs from process to process by design. Here an answer follows from its prompt and its place in the group, and
 the update is plain gradient descent, so that trainings are equal up to rounding where the questions and gradients are.
@@ -8,14 +8,15 @@ import hashlib
 import importlib.util
 import random
 import sys
-from pathlib import Path
 
+import understanding.exact
 import understanding.grpo
 from config.loading import load
 from config.section import ROOT
 from runtime.script import end_process_group
 
 common_arguments = understanding.grpo.common_arguments
+SGD = {"optim": "sgd", "max_grad_norm": 0.0}
 
 
 def made_up(trainer, prompt_ids, images, *_):
@@ -29,15 +30,17 @@ def made_up(trainer, prompt_ids, images, *_):
     return answers, None
 
 
-def main(config: str) -> None:
-    understanding.grpo.common_arguments = lambda *given: common_arguments(*given) | {"optim": "sgd", "max_grad_norm": 0.0}
+def main(*configs: str) -> None:
+    for module in (understanding.grpo, understanding.exact):
+        module.common_arguments = lambda *given: common_arguments(*given) | SGD
     understanding.grpo.Trainer._generate_single_turn = made_up
     spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    script.main(load(["--config", config]))
+    for config in configs:
+        script.main(load(["--config", config]))
 
 
 if __name__ == "__main__":
-    main(str(Path(sys.argv[1])))
+    main(*sys.argv[1:])
     end_process_group()
