@@ -30,7 +30,10 @@ METRICS = {
     "multiple choice": "multiple_balanced_accuracy",
     "forced choice": "multiple_forced_balanced_accuracy",
     "binary": "binary_balanced_accuracy",
+    "binary AUROC": "binary_auroc",
     "AUROC": "misleading_auroc",
+    "expected score, AUROC": "misleading_expected_auroc",
+    "its ECE": "misleading_expected_ece",
     "format": "format_rate",
 }
 RANDOM_IMAGES = ("mining.lowest=0", "mining.highest=1", "mining.easy_share=0")  # every image counts as hard

@@ -40,7 +40,7 @@ def test_grpos_first_updates(quick, fine_tune, monkeypatch):
     monkeypatch.setattr(understanding.grpo.Trainer, "_generate_single_turn", fixed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    settings = quick("golden", grpo={"steps_one": 3, "steps_two": 0})
+    settings = quick("golden", grpo={"steps_one": 3, "steps_two": 0}, answers={"score_step": 1})
     fine_tune(settings)
     torch.set_num_threads(threads)
     lines = (settings.run / "understanding/step_one/metrics.jsonl").read_text().splitlines()
@@ -57,7 +57,7 @@ def test_questions(quick, tmp_path):
     matrix = np.full((8, 8), 1 / 7)
     np.fill_diagonal(matrix, 0)
     taxonomy, asked = settings.data.taxonomy, settings.questions.model_copy(update={"confusable_share": 0.5})
-    answers = settings.answers.model_copy(update={"reasoning": True})
+    answers = settings.answers.model_copy(update={"reasoning": True, "score_step": 1})
     train, val = (index[index["split"] == split] for split in ("train", "val"))
     val = pd.concat([val] * 3)
     drawn = {
