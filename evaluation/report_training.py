@@ -44,6 +44,8 @@ def plotted(taxonomy: Taxonomy) -> dict[str, dict[str, dict[str, str]]]:
         plots[f"understanding/{step}"] = {
             f"{name}: loss": {"loss": "loss"},
             f"{name}: rewards": {"reward": "all, weighted"} | {f"rewards/{each}/mean": each for each in rewards},
+            f"{name}: scores of the distributions of answers": {f"score/{kind.NAME}": kind.NAME for kind in kinds.KINDS},
+            f"{name}: probability of all answers that are allowed": {"allowed": "their sum"},
             f"{name}: KL divergence": {"kl": "from the model before it"},
             f"{name}: entropy": {"entropy": "nats a token"},
             f"{name}: groups whose answers earn the same": {"dead_groups": "all"}
