@@ -100,7 +100,9 @@ def test_an_adapter_and_what_it_is_merged_into_have_the_same_figures(measured, d
         f"evaluate.folder={drawn}/image", "evaluate.images=64", "evaluate.blind=false", f"evaluate.models={models}"
     )
     base, adapted, merged = json.loads((run / "evaluation" / "understanding.json").read_text())["figures"].values()
-    assert adapted == merged
+    assert adapted.keys() == merged.keys()
+    for name, figure in adapted.items():
+        assert figure == pytest.approx(merged[name], abs=1e-4), name  # of probabilities, which round otherwise
     assert adapted["misleading_auroc"] != base["misleading_auroc"]
     assert adapted["multiple_accuracy"]["value"] != base["multiple_accuracy"]["value"]
     assert adapted["format_rate"]["value"] > 0.5
