@@ -33,7 +33,7 @@ class MetricsCallback(TrainerCallback):
     def on_train_begin(self, args, state, control, **_) -> None:
         """Drop the lines of steps after the one that the training resumes from."""
         if is_first_process():
-            self.metrics = MetricsFile(self.folder, state.global_step)
+            self.metrics = MetricsFile(self.folder, state.global_step or -1)  # of a start from nothing not even step 0
             self.bar = progress(None, "updates", state.max_steps, state.global_step, " updates")
 
     def on_log(self, args, state, control, logs=None, **_) -> None:
