@@ -13,6 +13,7 @@ SHARE = """
 import json, sys
 from pathlib import Path
 from runtime.processes import any_of, of_first, shared_work, start_process
+from runtime.script import end_process_group
 
 folder, items = Path(sys.argv[1]), ["a", "b", "c", "d", "e"]
 with shared_work(items, lambda item: not (folder / item).exists()) as (missing, mine):
@@ -22,6 +23,7 @@ there = sorted(path.name for path in folder.iterdir() if len(path.name) == 1)
 index = start_process().process_index
 agreed = [any_of(index == 1), any_of(False), of_first(lambda: f"found by {index}")]
 (folder / f"process-{index}.json").write_text(json.dumps([missing, mine, there, agreed]))
+end_process_group()
 """
 
 
