@@ -165,7 +165,11 @@ def results(folder: Path) -> dict[str, Callable]:
         return json.loads(path.read_text())["figures"]
 
     def predictions(path: Path) -> list[dict]:
-        return [{**json.loads(line), "image": ""} for line in path.read_text().splitlines()]
+        """Likelihoods round otherwise where a resumed run batches images otherwise."""
+        found = [json.loads(line) | {"image": ""} for line in path.read_text().splitlines()]
+        for line in found:
+            line["likelihoods"] = {name: round(p, 4) for name, p in line["likelihoods"].items()}
+        return found
 
     found = {}
     for pattern, read in {
