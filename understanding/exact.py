@@ -40,7 +40,15 @@ from understanding.model import lora_config
 from understanding.packing import PER_TOKEN, sharing_obstacle
 from understanding.question import Question
 from understanding.stages import TrainingData
-from understanding.trainers import common_arguments, keep_precise, load_trainable, log_start, new_adapter, question_data
+from understanding.trainers import (
+    common_arguments,
+    keep_precise,
+    load_trainable,
+    log_start,
+    new_adapter,
+    on_one_gpu,
+    question_data,
+)
 from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, run_updates
 
 AGREE = 1e-3, 0.1  # how far the log-probability of a shared row may be from that of its own, in float32 and in less
@@ -241,7 +249,7 @@ def train(
         lr_scheduler_type=grpo.schedule if grpo.schedule != "constant" else "constant_with_warmup",
         **common_arguments(settings.tuning, settings.machine, settings.understanding.dtype, settings.seed),
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)
+    arguments = on_one_gpu(arguments)
     model, processor = load_trainable(settings.understanding, start)
     if new_adapter(settings.understanding, model):
         set_seed(settings.seed)

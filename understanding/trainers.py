@@ -113,7 +113,7 @@ def common_arguments(tuning: Tuning, machine: Machine, dtype: str, seed: int) ->
 
 
 def on_one_gpu(arguments):
-    """Return TRL's arguments, by which a process takes one GPU, however many it sees; TRL refuses DataParallel."""
+    """Return a trainer's arguments, by which a process takes one GPU, however many it sees; TRL refuses DataParallel."""
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 

@@ -92,7 +92,7 @@ INPUTS = {
 
 
 @torch.no_grad()
-def compare(unet: UNet2DConditionModel, make_inputs, call) -> None:
+def assert_composed(unet: UNet2DConditionModel, make_inputs, call) -> None:
     """Assert that the composed prediction is the weighted sum of those of each condition alone."""
     torch.manual_seed(1)
     sample, each = rows(4, 8, 8), [rows(LENGTH, WIDTH) for _ in WEIGHTS]
@@ -122,7 +122,7 @@ def by_keyword(unet, sample, states, options):
 @pytest.mark.parametrize("what", INPUTS)
 def test_what_has_a_row_for_each_image_goes_with_the_others(unets, what):
     name, make_inputs = INPUTS[what]
-    compare(unets[name], make_inputs, by_keyword)
+    assert_composed(unets[name], make_inputs, by_keyword)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_what_has_a_row_for_each_image_goes_with_the_others(unets, what):
     ids=["by place", "all by name"],
 )
 def test_however_the_unet_is_called(unets, call):
-    compare(unets["plain"], INPUTS["a timestep for each row"][1], call)
+    assert_composed(unets["plain"], INPUTS["a timestep for each row"][1], call)
 
 
 def test_without_guidance_one_image_and_masks_of_one_adapter(unets):
@@ -165,7 +165,7 @@ class Small(torch.nn.Module):
 
 def test_a_compiled_unet_mixes_or_is_refused():
     unet = Small()
-    compare(torch.compile(unet, backend="eager"), dict, by_keyword)
+    assert_composed(torch.compile(unet, backend="eager"), dict, by_keyword)
     unet.compile(backend="eager")
     with pytest.raises(UserError, match=r"was compiled in its place .* use pipe.unet = torch.compile"):
-        compare(unet, dict, by_keyword)
+        assert_composed(unet, dict, by_keyword)
