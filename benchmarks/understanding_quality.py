@@ -1,11 +1,13 @@
-"""What each stage of understanding gives on the drawn world: supervised answers alone, Step I, Step II, and random images.
+"""What each way of training gives: right answers, sampled GRPO, both, exact answers; on drawings that nothing was chosen on.
 
-    python benchmarks/understanding_quality.py --config config/demo.yaml
+    OMP_NUM_THREADS=1 python benchmarks/understanding_quality.py --config config/demo.yaml
 
-Runs, for three seeds and in `<run>-quality-<seed>/`: supervised fine-tuning with as many updates as Step I has; Step I;
-after it Step II on hard images, or the same number of updates on random ones. `demo/draw.py` and `training/main.py` must
-have run in the run folder, for the images and for what is confusable. Measures every model on all test images of another
-drawing, in `<run>-quality/`: config/demo.yaml was chosen on the run's.
+Each of three seeds draws an EmoSet of its own, trains on its train split and measures on its test split. Every way has as
+many updates as the config's Step I. A way whose updates take other seconds is trained once more, with as many as fit into
+those of `exact quadratic`. The seconds are of the CPU, of the whole command but its start. CLIP's probe of the same images
+stands beside. What is confusable is that of the run's emotion space: demo/draw.py and training/main.py must have run before.
+
+All of it is kept in `<run>-quality/<drawing>/`. If you stop it, the same command goes on with the next training.
 """
 
 from runtime.script import read_settings, run
@@ -13,9 +15,11 @@ from runtime.script import read_settings, run
 read_settings(__name__, __doc__, "grpo", "understanding")
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -24,69 +28,112 @@ from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
 
-SEEDS = (0, 1, 2)
-DRAWING = 1000  # the seed of the images that are measured on
+DRAWINGS = {0: 2000, 1: 2001, 2: 2002}  # the seed of the images, by that of the training
 METRICS = {
     "multiple choice": "multiple_balanced_accuracy",
     "forced choice": "multiple_forced_balanced_accuracy",
     "binary": "binary_balanced_accuracy",
-    "binary AUROC": "binary_auroc",
-    "AUROC": "misleading_auroc",
-    "expected score, AUROC": "misleading_expected_auroc",
-    "its ECE": "misleading_expected_ece",
+    "p(yes), AUROC": "binary_auroc",
+    "score, AUROC": "misleading_auroc",
+    "E[score], AUROC": "misleading_expected_auroc",
+    "E[score], ECE": "misleading_expected_ece",
     "format": "format_rate",
 }
-RANDOM_IMAGES = ("mining.lowest=0", "mining.highest=1", "mining.easy_share=0")  # every image counts as hard
+SAMPLED = ("grpo.answers=sampled", "grpo.learning_rate=0.00125")  # config/demo.yaml's before it had exact answers
+BEST = "exact quadratic"  # which others are compared with
+WAYS: dict[str, Callable[[int], tuple[str, ...]]] = {  # the settings of so many updates
+    "supervised": lambda n: (f"warmup.steps={n}", "grpo.steps_one=0"),
+    "sampled": lambda n: (*SAMPLED, f"grpo.steps_one={n}"),
+    "supervised then sampled": lambda n: (*SAMPLED, f"warmup.steps={n // 2}", f"grpo.steps_one={n - n // 2}"),
+    "exact reward": lambda n: ("rewards.scoring=reward", f"grpo.steps_one={n}"),
+    "exact log": lambda n: ("rewards.scoring=log", f"grpo.steps_one={n}"),
+    BEST: lambda n: ("rewards.scoring=quadratic", f"grpo.steps_one={n}"),
+}
 
 
 def main(settings: Settings) -> None:
-    arguments = sys.argv[1:]
     confusability = settings.run / "training" / "emotion_space" / "confusability.json"
     if not confusability.exists():
         raise UserError(f"{confusability}: not there; run demo/draw.py, training/dataset_balance.py and training/main.py")
-    if not settings.grpo.steps_one or not settings.grpo.steps_two:
-        raise UserError(
-            "grpo.steps_one, grpo.steps_two: give both a number, for the other trainings to have as many updates"
-        )
-    measured = Path(f"{settings.run}-quality")
-    script("demo/draw.py", *arguments, f"run={measured}", f"data.emoset={measured / 'EmoSet'}", f"seed={DRAWING}")
-    rows, cells = [], []
-    for seed in SEEDS:
-        folders = {name: Path(f"{settings.run}-quality-{seed}") / name for name in ("grpo", "random", "supervised")}
-        shared = [*arguments, f"seed={seed}", f"questions.confusability={confusability}", "grpo.evaluate_every=null"]
-        supervised = [f"warmup.steps={settings.grpo.steps_one}", f"warmup.batch_size={settings.grpo.questions_per_step}"]
-        supervised += ["warmup.learning_rate=0.001", "grpo.steps_one=0", "grpo.steps_two=0"]
-        script("understanding.py", *shared, f"run={folders['grpo']}")
-        first = Path("understanding") / "step_one"  # is the same for both, and is not trained twice
-        shutil.copytree(folders["grpo"] / first, folders["random"] / first, dirs_exist_ok=True)
-        script("understanding.py", *shared, f"run={folders['random']}", *RANDOM_IMAGES)
-        script("understanding.py", *shared, f"run={folders['supervised']}", *supervised)
-        models = {
-            "before": settings.understanding.model,
-            "supervised": folders["supervised"] / "understanding" / "model",
-            "Step I": folders["grpo"] / "understanding" / "step_one" / "model",
-            "random images": folders["random"] / "understanding" / "model",
-            "Step II": folders["grpo"] / "understanding" / "model",  # the last one is asked blind as well
-        }
-        named = f"evaluate.models=[{','.join(str(path) for path in models.values())}]"
-        measuring = ["evaluate.split=test", "evaluate.images=null", "evaluate.baselines=false"]
-        measuring += [f"data.emoset={measured / 'EmoSet'}"]
-        script("evaluation/evaluate.py", *shared, f"run={folders['grpo']}", named, *measuring)
-        found = json.loads((folders["grpo"] / "evaluation" / "understanding.json").read_text(encoding="utf-8"))
-        names = [*models, "blind"]
-        for name, figures in zip(names, found["figures"].values(), strict=True):
-            rows.append(dict(seed=seed, model=name) | {title: figures[key]["value"] for title, key in METRICS.items()})
-            cells.append(dict(seed=seed, model=name) | {title: as_text(figures[key]) for title, key in METRICS.items()})
-    table = pd.DataFrame(rows)
-    means = table.groupby("model", sort=False)[list(METRICS)].agg(["mean", "min", "max"])
-    ranges = {title: ["{:.3f} ({:.3f} to {:.3f})".format(*row) for row in means[title].to_numpy()] for title in METRICS}
-    print(f"{pd.DataFrame(cells).to_markdown(index=False)}\n\nvalue (95 % interval; n)")
-    print(f"\nmean (least to most) of seeds {SEEDS}\n\n{pd.DataFrame(ranges, means.index).to_markdown()}")
+    if not settings.grpo.steps_one:
+        raise UserError("grpo.steps_one: give it a number, for every way to have as many updates")
+    rows, grpo = [], settings.grpo
+    for seed, drawing in DRAWINGS.items():
+        home = Path(f"{settings.run}-quality") / str(drawing)
+        shared = [*sys.argv[1:], f"data.emoset={home / 'EmoSet'}", f"data.cache={home / 'cache'}"]
+        script("demo/draw.py", *shared, f"run={home}", f"seed={drawing}")
+        shared += [
+            f"seed={seed}",
+            f"questions.confusability={confusability}",
+            "grpo.evaluate_every=null",
+            "grpo.steps_two=0",
+        ]
+        shared += [f"warmup.batch_size={grpo.questions_per_step}", f"warmup.learning_rate={grpo.learning_rate}"]
+        updates, seconds = train_all(home, shared, grpo.steps_one)
+        rows += [
+            dict(seed=seed, way=way, updates=updates.get(way), seconds=seconds.get(way)) | figures
+            for way, figures in measured(home, shared, settings.understanding.model, list(updates)).items()
+        ]
+    show(pd.DataFrame(rows))
 
 
-def as_text(figure: dict) -> str:
-    """Return a figure with its interval and n."""
-    return "{value:.3f} ({low:.3f} to {high:.3f}; {n})".format(**figure)
+def train_all(home: Path, shared: list[str], updates: int) -> tuple[dict[str, int], dict[str, float]]:
+    """Train by every way, as far as it is not done; return the updates and the seconds of each, the best way last."""
+    made = {}
+    started = train(home, "start", [*shared, *WAYS[BEST](updates), "check=true"])
+    seconds = {way: train(home, way, [*shared, *settings_of(updates)]) - started for way, settings_of in WAYS.items()}
+    for way in WAYS:
+        made[way] = updates
+        fitting = round(updates * seconds[BEST] / seconds[way])
+        if abs(fitting - updates) > updates / 10:
+            again = f"{way} in equal seconds"
+            made[again] = fitting
+            seconds[again] = train(home, again, [*shared, *WAYS[way](fitting)]) - started
+    return made | {BEST: made.pop(BEST)}, seconds
+
+
+def train(home: Path, way: str, arguments: list[str]) -> float:
+    """Train in `home`/<way>/, unless it has been trained; return the seconds of all processes of the whole command."""
+    folder, kept = home / way, home / f"{way}.json"
+    if not kept.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of a training that was stopped: its seconds would be too few
+        before = cpu_seconds()
+        script("understanding.py", *arguments, f"run={folder}")
+        kept.write_text(json.dumps(cpu_seconds() - before), encoding="utf-8")
+    return json.loads(kept.read_text(encoding="utf-8"))
+
+
+def cpu_seconds() -> float:
+    """Return the seconds that all processes took which this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measured(home: Path, shared: list[str], base: str, ways: list[str]) -> dict[str, dict[str, float]]:
+    """Return the METRICS on the test images, by their titles: of the base, the models of the ways, the last blind, CLIP."""
+    models = {"base": base} | {way: str(home / way / "understanding" / "model") for way in ways}
+    named = f"evaluate.models={json.dumps(list(models.values()))}"
+    script("evaluation/evaluate.py", *shared, f"run={home}", named, "evaluate.split=test", "evaluate.images=null")
+    found = json.loads((home / "evaluation" / "understanding.json").read_text(encoding="utf-8"))["figures"]
+    names = [*models, "blind", *list(found)[len(models) + 1 :]]
+    return {
+        name: {title: figures[key]["value"] for title, key in METRICS.items() if key in figures}
+        for name, figures in zip(names, found.values(), strict=True)
+    }
+
+
+def show(table: pd.DataFrame) -> None:
+    """Print every seed's figures, their means and ranges, and what each way has more than the best, seed by seed."""
+    print(table.to_markdown(index=False, floatfmt=".3f"))
+    titles = ["updates", "seconds", *METRICS]
+    kept = table.groupby("way", sort=False)[titles].agg(["mean", "min", "max"])
+    ranges = {title: ["{:.3f} ({:.3f} to {:.3f})".format(*row) for row in kept[title].to_numpy()] for title in titles}
+    print(f"\nmean (least to most) of three seeds\n\n{pd.DataFrame(ranges, kept.index).to_markdown()}")
+    wide = table.set_index(["way", "seed"])[list(METRICS)]
+    apart = (wide - wide.loc[BEST]).groupby("way", sort=False).agg(["mean", "sem"])
+    differences = {title: ["{:+.3f} ± {:.3f}".format(*row) for row in apart[title].to_numpy()] for title in METRICS}
+    print(f"\nless that of {BEST}: mean and standard error of three paired differences\n")
+    print(pd.DataFrame(differences, apart.index).drop(BEST).to_markdown())
 
 
 def script(name: str, *arguments: str) -> None:

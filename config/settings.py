@@ -78,8 +78,6 @@ class Settings(Section):
 
     def _not_exact(self) -> Iterator[str]:
         """Yield what exact answers do not go with."""
-        if self.answers.reasoning:
-            yield "grpo.answers: exact is of answers alone; set answers.reasoning=false, or grpo.answers=sampled"
         if self.rewards.graded:
             yield "rewards.graded: is of sampled answers; set it to false, or grpo.answers=sampled"
         if self.rewards.length:

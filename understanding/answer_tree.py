@@ -43,6 +43,45 @@ class AnswerTree:
         return seen
 
 
+class Growth:
+    """A tree of tokens while sequences are added to it.
+
+    tokens, parents, edges: as an AnswerTree's. paths: what has been added.
+    """
+
+    def __init__(self):
+        self.tokens, self.parents, self.edges, self.paths = [], [], [], []
+        self._numbers: dict[tuple[int, int], int] = {}  # of the edges
+        self._nodes: dict[int, int] = {}  # which node the token of an edge is
+
+    def add(self, tokens: Sequence[int], after: Sequence[int] = ()) -> list[int]:
+        """Return the numbers of the edges that tokens take after a path, or after the prompt; a path of the tree's own."""
+        path = [*after]
+        for token in tokens:
+            edge = (self._end(path), token)
+            if edge not in self._numbers:
+                self._numbers[edge] = len(self.edges)
+                self.edges.append(edge)
+            path.append(self._numbers[edge])
+        self.paths.append(path[len(after) :])
+        return self.paths[-1]
+
+    def _end(self, path: list[int]) -> int:
+        """Return the node of the last token of a path, which from now on something follows."""
+        if not path:
+            return 0
+        if path[-1] not in self._nodes:
+            parent, token = self.edges[path[-1]]
+            self.tokens.append(token)
+            self.parents.append(parent)
+            self._nodes[path[-1]] = len(self.tokens)
+        return self._nodes[path[-1]]
+
+    def tree(self) -> AnswerTree:
+        """Return the tree."""
+        return AnswerTree(self.tokens, self.parents, self.edges, self.paths)
+
+
 def answer_tree(answers: Sequence[Sequence[int]]) -> AnswerTree:
     """Return the tree of answers, each the tokens that are emitted after the prompt.
 
@@ -50,22 +89,10 @@ def answer_tree(answers: Sequence[Sequence[int]]) -> AnswerTree:
     AnswerTree(tokens=[7, 1, 5], parents=[0, 1, 0], edges=[(0, 7), (1, 1), (2, 9), (1, 9), (0, 5), (3, 9)], \
 paths=[[0, 1, 2], [0, 3], [4, 5]])
     """
-    tokens, parents, paths = [], [], []
-    edges: dict[tuple[int, int], int] = {}
-    nodes: dict[int, int] = {}  # which node the token of an edge is
+    growth = Growth()
     for answer in answers:
-        node, path = 0, []
-        for place, token in enumerate(answer):
-            path.append(edges.setdefault((node, token), len(edges)))
-            if place + 1 == len(answer):
-                break
-            if path[-1] not in nodes:
-                tokens.append(token)
-                parents.append(node)
-                nodes[path[-1]] = len(tokens)
-            node = nodes[path[-1]]
-        paths.append(path)
-    return AnswerTree(tokens, parents, list(edges), paths)
+        growth.add(answer)
+    return growth.tree()
 
 
 def log_probabilities(logits: Tensor, trees: Sequence[AnswerTree]) -> list[Tensor]:

@@ -11,9 +11,7 @@ One forward pass of a row that shares image and prompt (answer_tree.py) gives al
 advantages and no noise of sampling.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from config.errors import UserError
 from config.settings import Settings
 from config.taxonomy import Taxonomy
-from config.understanding_settings import Answers, Rewards
+from config.understanding_settings import Answers
 from runtime.processes import free_memory
 from runtime.run_folder import log
 from understanding import kinds
@@ -37,6 +35,7 @@ from understanding.callbacks import EvaluationCallback
 from understanding.chat import Chat, read_chat
 from understanding.kept_vision import KeptVision
 from understanding.model import lora_config
+from understanding.objective import Objective, Tally, divergence
 from understanding.packing import PER_TOKEN, sharing_obstacle
 from understanding.question import Question
 from understanding.stages import TrainingData
@@ -52,31 +51,6 @@ from understanding.trainers import (
 from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, run_updates
 
 AGREE = 1e-3, 0.1  # how far the log-probability of a shared row may be from that of its own, in float32 and in less
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What a question's distribution of answers is worth. weights: of the kinds, by name."""
-
-    taxonomy: Taxonomy
-    answers: Answers
-    rewards: Rewards
-    weights: Mapping[str, float]
-
-    def score(self, question: Question, log_p: Tensor) -> Tensor:
-        """Return S of a question from the log-probabilities of its allowed answers (A,), which need not sum to 1."""
-        kind = kinds.kind_named(question.kind)
-        if self.rewards.scoring != "reward":
-            return kind.score(question, log_p.softmax(0), self.rewards.scoring, self.taxonomy, self.answers)
-        allowed = kind.allowed(question, self.taxonomy, self.answers)
-        said = [kind.read(answer, question.options, self.taxonomy, self.answers) for answer in allowed]
-        *earned, floor = (kind.reward(question, each, self.taxonomy, self.rewards, None) for each in (*said, None))
-        p = log_p.exp()
-        return p @ p.new_tensor(earned) + (1 - p.sum()) * floor
-
-    def value(self, question: Question, log_p: Tensor) -> Tensor:
-        """Return the score with its kind's weight, and the weighted mass of all allowed answers."""
-        return self.weights[question.kind] * self.score(question, log_p) + self.rewards.format * log_p.exp().sum()
 
 
 class Batches:
@@ -127,7 +101,7 @@ class ExactTrainer(WholeCheckpoints, Trainer):
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False  # so that the loss is a mean over the batches of an update
         self.objective, self.questions, self.beta, self.start = objective, questions, beta, start
-        self._compared, self._seen = False, defaultdict(list)
+        self._compared, self.seen = False, Tally()
         self.vision = KeptVision(self.model) if keep_vision else None
 
     def compute_loss(self, model: nn.Module, inputs: dict, return_outputs: bool = False, num_items_in_batch=None) -> Tensor:
@@ -143,28 +117,20 @@ class ExactTrainer(WholeCheckpoints, Trainer):
             called = self.vision(called, [question.image_id for question in asked])
         found = log_probabilities(model(**called).logits, trees)
         values = [self.objective.value(question, log_p) for question, log_p in zip(asked, found, strict=True)]
-        self._note(asked, found)
+        self.seen.add("allowed", (log_p.exp().sum() for log_p in found))
+        for question, log_p in zip(asked, found, strict=True):
+            self.seen.add(f"score/{question.kind}", [self.objective.score(question, log_p.detach())])
         loss = -torch.stack(values).mean()
         if self.beta:
             apart = [divergence(log_p, self.start[number]) for number, log_p in zip(numbers, found, strict=True)]
-            self._seen["kl"] += [each.detach() for each in apart]
+            self.seen.add("kl", apart)
             loss = loss + self.beta * torch.stack(apart).mean()
         return loss
-
-    @torch.no_grad()
-    def _note(self, asked: list[Question], found: list[Tensor]) -> None:
-        for question, log_p in zip(asked, found, strict=True):
-            self._seen[f"score/{question.kind}"].append(self.objective.score(question, log_p))
-            self._seen["allowed"].append(log_p.exp().sum())
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         """As Trainer's, with the mean score of each kind, and of the probability of all answers that are allowed."""
         names = [*(f"score/{name}" for name in self.objective.weights), "allowed", "kl"]
-        sums = [[sum(self._seen[name], torch.zeros((), device=self.args.device)), len(self._seen[name])] for name in names]
-        sums = self.accelerator.reduce(torch.tensor(sums, device=self.args.device), "sum")
-        self._seen.clear()
-        means = {name: (total / count).item() for name, (total, count) in zip(names, sums, strict=True) if count}
-        super().log(logs | means, *args, **kwargs)
+        super().log(logs | self.seen.means(names, self.accelerator), *args, **kwargs)
 
     @torch.no_grad()
     def _check_sharing(self, model: nn.Module) -> None:
@@ -210,16 +176,6 @@ class ExactTrainer(WholeCheckpoints, Trainer):
         row |= {field: torch.cat([one[field], torch.zeros_like(added)], 1) for field in PER_TOKEN & one.keys()}
         logits = model(**one | row, logits_to_keep=len(answer)).logits[0].float().log_softmax(-1)
         return logits.gather(1, logits.new_tensor(answer, dtype=torch.long)[:, None]).sum()
-
-
-def divergence(log_p: Tensor, start: Tensor) -> Tensor:
-    """Return KL(q ‖ q_start) of two distributions over the same answers (A,), from log-probabilities that need not sum to 1.
-
-    >>> divergence(torch.tensor([0.5, 0.5]).log(), torch.tensor([2.0, 2.0]).log()).item()
-    0.0
-    """
-    log_q, log_start = log_p.log_softmax(0), start.to(log_p.device).log_softmax(0)
-    return (log_q.exp() * (log_q - log_start)).sum()
 
 
 def train(

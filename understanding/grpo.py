@@ -16,12 +16,16 @@ from config.settings import Settings
 from config.understanding_settings import Grpo
 from runtime.recipe import settings_of
 from understanding.callbacks import EvaluationCallback
+from understanding.chat import read_chat
 from understanding.dead_groups import ExactDeadGroups
 from understanding.exact import train as train_exactly
+from understanding.kinds import weights
+from understanding.objective import Objective
 from understanding.question import Question
 from understanding.rewards import reward_functions, reward_weights
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
 from understanding.stages import StageModel, TrainingData, reward_settings, run_stage, stage_recipe
+from understanding.thoughts import ThoughtTrainer
 from understanding.trainers import (
     common_arguments,
     keep_precise,
@@ -72,6 +76,11 @@ def plan(grpo: Grpo, questions: int, limit: int | None) -> Plan:
     return Plan(processes, asked // at_once, questions // asked if limit is None else limit)
 
 
+def is_sampling(settings: Settings, name: str) -> bool:
+    """Return whether step_one or step_two samples anything: answers or, where all answers are scored, thoughts."""
+    return settings.answers.reasoning or settings.grpo.answers_of(name) == "sampled"
+
+
 def train_by_grpo(
     settings: Settings,
     name: str,
@@ -90,17 +99,17 @@ def train_by_grpo(
         return start
     grpo = settings.grpo
     shared = plan(grpo, len(questions), limit)
-    steps, is_exact = shared.steps, grpo.answers_of(name) == "exact"
-    own = settings_of("grpo", grpo, WATCHING | (SAMPLING if is_exact else set()))
+    steps, is_exact, samples = shared.steps, grpo.answers_of(name) == "exact", is_sampling(settings, name)
+    own = settings_of("grpo", grpo, WATCHING | (set() if samples else SAMPLING))
     own |= {f"grpo.{name.replace('step_', 'steps_')}": steps, "grpo.answers": grpo.answers_of(name)}
     own |= {"grpo.learning_rate": grpo.rate_of(name)}
     own |= reward_settings(settings.questions, settings.rewards)
-    own |= {} if is_exact else {"answers.tokens": settings.answers.tokens}
+    own |= {"answers.tokens": settings.answers.tokens} if samples else {}
     recipe = stage_recipe(settings, name, own, start, questions, data)
-    each = "all their answers" if is_exact else f"{grpo.group} answers"
+    each = f"{grpo.group} {'thoughts' if is_exact else 'answers'}" if samples else "all their answers"
     what = f"{LABELS[name]}: {steps:,} updates of {grpo.questions_per_step} questions x {each}"
     training = partial(train, settings, name, start.model, questions, data, steps)
-    if is_exact:
+    if not samples:
         training = partial(train_exactly, settings, name, start.model, questions, data, steps, shared.accumulation)
     return run_stage(settings, folder / name, recipe, start, steps, what, training)
 
@@ -124,19 +133,23 @@ def train(
     model, processor = load_trainable(settings.understanding, start)
     newest = newest_checkpoint(arguments)
     watching = EvaluationCallback(folder, settings, data.val_questions, data.images, processor)
-    earned = reward_functions(
-        questions, settings.data.taxonomy, settings.questions, settings.answers, settings.rewards, data.confusability
-    )
-    trainer = Trainer(
+    taxonomy, rewards = settings.data.taxonomy, settings.rewards
+    earned = reward_functions(questions, taxonomy, settings.questions, settings.answers, rewards, data.confusability)
+    common = dict(
         model=model,
         args=arguments,
         processing_class=processor,
         train_dataset=question_data(questions, data.images, settings.understanding.max_pixels, processor=processor),
-        reward_funcs=list(earned.values()),
-        share_prefix=settings.grpo.share_prefix,
         callbacks=[watching],
         **new_adapter(settings.understanding, model),
     )
+    if settings.grpo.answers_of(name) == "exact":
+        arguments.reward_weights = [1.0]
+        objective = Objective(taxonomy, settings.answers, rewards, weights(settings.questions, rewards))
+        own = dict(objective=objective, questions=questions, chat=read_chat(processor))
+        trainer = ThoughtTrainer(**common, **own, reward_funcs=[earned["format"]])
+    else:
+        trainer = Trainer(**common, reward_funcs=list(earned.values()), share_prefix=settings.grpo.share_prefix)
     watching.trainer = trainer
     keep_precise(trainer, settings.understanding)
     log_start(trainer, name, newest)

@@ -22,7 +22,7 @@ from runtime.hub import check_repository, resolve_model
 from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import is_first_process, log
 from understanding.chat import read_chat
-from understanding.grpo import LABELS, plan
+from understanding.grpo import LABELS, is_sampling, plan
 from understanding.mining import check_count
 from understanding.model import conversation
 from understanding.model_check import CheckedModel, check_extras, check_model, check_trainable
@@ -93,7 +93,8 @@ def needs(settings: Settings, model: CheckedModel, trained: int) -> Needs:
     if settings.understanding.lora_rank:
         memory, saved = model.bytes + trained * (4 + 4 + ADAM), trained * 4
     else:
-        copies = 2 if grpo.beta and "sampled" in grpo.ways else 1  # the reference model is one
+        samples = settings.answers.reasoning or "sampled" in grpo.ways
+        copies = 2 if grpo.beta and samples else 1  # the reference model is one
         memory, saved = copies * model.weights * 4 + trained * (4 + ADAM), model.weights * 4
     disk = saved  # the result
     for steps in (settings.warmup.steps, grpo.steps_one, grpo.steps_two):
@@ -123,21 +124,24 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     updates = {"step_one": shared.steps, "step_two": two}
     for name, label in LABELS.items():
         if updates[name]:
-            log.info(f"{label}: {way(settings, grpo.answers_of(name))}")
+            log.info(f"{label}: {way(settings, name)}")
     log.info(f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {settings.answers.tokens}")
     each = grpo.questions_per_step * grpo.group
-    sampled = sum(count * each for name, count in updates.items() if grpo.answers_of(name) == "sampled")
+    sampled = sum(count * each for name, count in updates.items() if is_sampling(settings, name))
     takes = {"updates": f"{settings.warmup.steps:,} of the warm-up, {shared.steps:,} of Step I, {two:,} of Step II"}
     return takes | ({"sampled answers": f"{sampled:,}, {each:,} for each update"} if sampled else {})
 
 
-def way(settings: Settings, answers: str) -> str:
-    """Return what an update with exact or sampled answers does."""
-    if answers == "exact":
-        scored = f"the {settings.rewards.scoring} score of the probabilities of all answers that a question allows"
-        return f"answers are exact: an update raises {scored}, and nothing is sampled"
-    sampled = f"{settings.grpo.group} sampled {'thoughts and answers' if settings.answers.reasoning else 'answers'}"
-    return f"answers are sampled: an update compares {sampled} to each question"
+def way(settings: Settings, name: str) -> str:
+    """Return what an update of step_one or step_two does, and why."""
+    group, is_exact = settings.grpo.group, settings.grpo.answers_of(name) == "exact"
+    if not is_exact:
+        what = "thoughts and answers" if settings.answers.reasoning else "answers"
+        return f"GRPO (grpo.answers: sampled): an update compares what {group} sampled {what} to each question earn"
+    scored = f"the {settings.rewards.scoring} score of the probabilities of all answers that a question allows"
+    if settings.answers.reasoning:
+        return f"GRPO of thoughts (grpo.answers: exact): an update compares {group} sampled thoughts by {scored} after each"
+    return f"no GRPO, for without thoughts exact answers (grpo.answers: exact) leave nothing to sample: an update raises {scored}"
 
 
 def prompt_tokens(understanding: Understanding, questions: list[Question], images: dict[str, Path]) -> tuple[int, int]:

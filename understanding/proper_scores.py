@@ -7,9 +7,12 @@ s from 0 to 100, t = 1 where the asked emotion is the image's, else 0.
 Logarithms are those of at least FLOOR.
 """
 
+import math
+
 from torch import Tensor
 
 FLOOR = 1e-4
+WORST = {"quadratic": -1.0, "log": math.log(FLOOR)}  # what is surely wrong
 
 
 def of_choice(probabilities: Tensor, right: int, scoring: str) -> Tensor:

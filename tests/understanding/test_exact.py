@@ -17,10 +17,10 @@ from config.understanding_settings import Answers, Rewards
 from runtime.metrics import read_metrics
 from understanding.answer_tree import answer_tree, with_trees
 from understanding.chat import read_chat
-from understanding.exact import Objective, divergence
 from understanding.kept_vision import KeptVision
 from understanding.kinds import kind_named
 from understanding.model import conversation
+from understanding.objective import Objective, divergence
 from understanding.question import Question
 
 TAXONOMY = read_taxonomy(DEFAULT)

@@ -20,8 +20,8 @@ from understanding import kinds
 from understanding.answering import _answered
 from understanding.asking import Asker
 from understanding.blind_check import blind_table
-from understanding.exact import Objective
 from understanding.kinds import binary, check_kinds, multiple, valence
+from understanding.objective import Objective
 from understanding.question import Question
 from understanding.questions import draw_questions, evaluation_questions
 from understanding.rewards import reward_functions, reward_weights
