@@ -141,7 +141,7 @@ def way(settings: Settings, name: str) -> str:
     scored = f"the {settings.rewards.scoring} score of the probabilities of all answers that a question allows"
     if settings.answers.reasoning:
         return f"GRPO of thoughts (grpo.answers: exact): an update compares {group} sampled thoughts by {scored} after each"
-    return f"no GRPO, for without thoughts exact answers (grpo.answers: exact) leave nothing to sample: an update raises {scored}"
+    return f"no GRPO (grpo.answers: exact), for answers without thoughts leave nothing to sample: an update raises {scored}"
 
 
 def prompt_tokens(understanding: Understanding, questions: list[Question], images: dict[str, Path]) -> tuple[int, int]:

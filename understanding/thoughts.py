@@ -54,8 +54,8 @@ class Thought:
 class Found:
     """What a model says of a question's thoughts.
 
-    said: ln π of each thought, (G,), at the temperature that it was sampled at. answers: the log-probabilities of the allowed
-    answers after each, (A,), at temperature 1; none where it has none.
+    said: ln π of each thought, (G,), at the temperature of sampling. answers: the log-probabilities of the allowed answers
+    after each, (A,), at temperature 1; none where it has none.
     """
 
     said: Tensor

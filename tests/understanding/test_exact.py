@@ -249,7 +249,6 @@ def test_other_families_train(weights, monkeypatch, tmp_path, family):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"answers": {"reasoning": True}, "grpo": EXACT}, r"grpo\.answers: exact is of answers alone"),
         ({"rewards": {"graded": True}, "grpo": EXACT}, r"rewards\.graded: is of sampled answers"),
         ({"rewards": {"length": 0.1}, "grpo": EXACT}, r"rewards\.length: is of sampled answers"),
         ({"rewards": {"scoring": "log"}}, r"rewards\.scoring: log is a score of distributions"),

@@ -4,6 +4,7 @@ import logging
 
 from emoset.images import load_image
 from emoset.reading import read_emoset
+from understanding.grpo import is_sampling
 from understanding.model import bounded, conversation
 from understanding.preflight import check_and_announce, way
 from understanding.processor import load_processor
@@ -34,9 +35,16 @@ def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, c
 
 
 def test_each_step_says_which_way_it_takes(quick):
-    settings = quick(grpo={"answers": "exact", "answers_two": "sampled"}, answers={"reasoning": False})
-    exact, sampled = (way(settings, settings.grpo.answers_of(step)) for step in ("step_one", "step_two"))
-    assert exact.startswith("answers are exact: an update raises the quadratic score of the probabilities of all answers")
-    assert sampled == "answers are sampled: an update compares 4 sampled answers to each question"
+    settings = quick(grpo={"answers": "exact", "answers_two": "sampled"})
+    exact, sampled = (way(settings, step) for step in ("step_one", "step_two"))
+    assert exact.startswith("no GRPO (grpo.answers: exact), for answers without thoughts leave nothing to sample: an update")
+    assert exact.endswith("raises the quadratic score of the probabilities of all answers that a question allows")
+    assert sampled == "GRPO (grpo.answers: sampled): an update compares what 4 sampled answers to each question earn"
+    thoughts = settings.model_copy(update={"answers": settings.answers.model_copy(update={"reasoning": True})})
+    assert way(thoughts, "step_one").startswith(
+        "GRPO of thoughts (grpo.answers: exact): an update compares 4 sampled thoughts"
+    )
+    assert "sampled thoughts and answers" in way(thoughts, "step_two")
+    assert [is_sampling(each, "step_one") for each in (settings, thoughts)] == [False, True]
     assert settings.grpo.ways == {"exact", "sampled"}
     assert quick(grpo={"answers": "exact", "steps_two": 0}).grpo.ways == {"exact"}

@@ -34,12 +34,15 @@ def weights_of(settings: Settings) -> dict[str, torch.Tensor]:
 
 @pytest.mark.slow
 def test_two_processes_train_the_weights_of_one(quick):
-    """Groups, rewards, advantages, KL, accumulation, updates, checkpoints, all answers at once; the rest is rounding."""
-    ways, trained = ("sampled", "exact"), {}
+    """Groups, rewards, advantages, KL, accumulation, updates, checkpoints, all answers at once, also after thoughts."""
+    ways, trained = ("sampled", "exact", "thoughts"), {}
     for launcher in LAUNCHERS:
         grpo = {"steps_one": 3, "steps_two": 0, "learning_rate": 1.0, "beta": 0.1}
-        settings = {way: quick(f"{launcher}-{way}", grpo=grpo | {"answers": way}) for way in ways}
-        result = launch(launcher, "whole_training.py", settings["sampled"], str(settings["exact"].run.with_suffix(".yaml")))
+        changed = {way: {"grpo": grpo | {"answers": way}} for way in ways}
+        changed["thoughts"] = {"grpo": grpo | {"answers": "exact"}, "answers": {"reasoning": True, "tokens": 32}}
+        settings = {way: quick(f"{launcher}-{way}", **changed[way]) for way in ways}
+        others = [str(settings[way].run.with_suffix(".yaml")) for way in ways[1:]]
+        result = launch(launcher, "whole_training.py", settings["sampled"], *others)
         assert result.returncode == 0, result.stderr[-3000:]
         for way in ways:
             log = (settings[way].run / "understanding" / "log.txt").read_text()

@@ -151,11 +151,10 @@ def test_the_gradient_is_that_of_what_is_earned_on_average(kind, scoring, beta):
 
     q, before = (each.log_softmax(1) for each in (own, own_before))
     apart = torch.cat([(q.exp() * (q - before)).sum(1), torch.zeros(1, dtype=torch.float64)])
-    earned = torch.stack([*(objective.value(question, each) for each in own), torch.tensor(objective.worst(question))])
+    earned = torch.stack([*(objective.value(question, each) for each in own), logits.new_tensor(objective.worst(question))])
     whole = said.exp() @ (earned - beta * (apart + said - said_before))
-    for found_gradient, exact in zip(
-        torch.autograd.grad(expected_loss, (logits, answers), retain_graph=True), torch.autograd.grad(-whole, (logits, answers)), strict=True
-    ):
+    found_gradients = torch.autograd.grad(expected_loss, (logits, answers), retain_graph=True)
+    for found_gradient, exact in zip(found_gradients, torch.autograd.grad(-whole, (logits, answers)), strict=True):
         assert exact.abs().max() > 1e-3
         torch.testing.assert_close(found_gradient, exact, rtol=1e-9, atol=1e-12)
 

@@ -14,15 +14,19 @@ import understanding.grpo
 from config.loading import load
 from config.section import ROOT
 from runtime.script import end_process_group
+from understanding.thoughts import ThoughtTrainer
 
 common_arguments = understanding.grpo.common_arguments
 SGD = {"optim": "sgd", "max_grad_norm": 0.0}
 
 
 def made_up(trainer, prompt_ids, images, *_):
-    """Return answers of one to three tokens, the same wherever a question is answered."""
+    """Return answers of a few tokens, or thoughts with an answer, the same wherever a question is answered."""
     tokenizer, group = trainer.processing_class.tokenizer, trainer.num_generations
-    words = [tokenizer(word).input_ids for word in ("yes", "no", "awe", "fear", "0", "70", "100")]
+    words = ["yes", "no", "awe", "fear", "0", "70", "100"]
+    if isinstance(trainer, ThoughtTrainer):
+        words = ["no thought", *(f"<think>{word}</think><answer>yes</answer>" for word in words)]
+    words = [tokenizer(word).input_ids for word in words]
     answers = []
     for place, (ids, shown) in enumerate(zip(prompt_ids, images, strict=True)):
         key = hashlib.blake2b(repr(ids).encode() + shown[0].tobytes()).hexdigest()
@@ -33,7 +37,8 @@ def made_up(trainer, prompt_ids, images, *_):
 def main(*configs: str) -> None:
     for module in (understanding.grpo, understanding.exact):
         module.common_arguments = lambda *given: common_arguments(*given) | SGD
-    understanding.grpo.Trainer._generate_single_turn = made_up
+    for trainer in (understanding.grpo.Trainer, ThoughtTrainer):
+        trainer._generate_single_turn = made_up
     spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
