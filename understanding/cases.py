@@ -4,8 +4,12 @@ from collections.abc import Iterator
 from random import Random
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from config.understanding_settings import Questions
+
+LEAST = 0.01  # how often, at least, any wrong emotion is shown, of what equal shares would be: so that scaling ends
+SCALINGS = 1000
 
 
 def half_true(
@@ -13,26 +17,47 @@ def half_true(
 ) -> Iterator[tuple[str, str]]:
     """Yield (asked, true) emotions: each emotion is asked about `rounds` times where it is true, and as often where not.
 
-    The asked emotion comes first and the image after, so how often an emotion is asked about tells nothing. Of the wrong
-    half the share `questions.confusable_share` shows emotions that are easily taken for the asked one.
+    In each round every emotion is asked about once where it is wrong, and shown once: so neither the emotion that is asked
+    about nor the one that is shown tells anything by itself. In the share `questions.confusable_share` of the rounds an
+    asked emotion is one that the shown one is easily taken for.
     confusability: (K, K), row i, column j: how easily an image of emotion i is taken for j; None where that share is 0.
     """
-    for asked in emotions:
-        wrong = _wrong_emotions(asked, rounds, emotions, questions.confusable_share, confusability, rng)
-        for true in [asked] * rounds + wrong:
-            yield asked, true
-
-
-def _wrong_emotions(
-    asked: str, count: int, emotions: tuple[str, ...], share: float, confusability: np.ndarray | None, rng: Random
-) -> list[str]:
-    """Return the true emotions of `count` images for which `asked` is wrong, on average a share of them confusable."""
-    others = [emotion for emotion in emotions if emotion != asked]
-    confusable = int(count * share + rng.random()) if share else 0  # so that few of many cells have their share too
-    shown = [others[number % len(others)] for number in range(count - confusable)] if confusable < count else []
-    shown = rng.sample(others, len(others))[: len(shown)] if len(shown) < len(others) else shown
+    share, count = questions.confusable_share, len(emotions)
+    confusable = int(rounds * share + rng.random()) if share else 0  # so that few of many cells have their share too
+    shifts = rng.sample(range(1, count), count - 1)  # each of which shows every emotion once, and none where it is asked about
+    shown = [np.roll(range(count), shifts[number % len(shifts)]) for number in range(rounds - confusable)]
     if confusable:
-        column = confusability[:, emotions.index(asked)]
-        weights = column if column.any() else np.array([emotion != asked for emotion in emotions], dtype=float)
-        shown += rng.choices(emotions, weights.tolist(), k=confusable)
-    return shown
+        matchings, shares = decomposed(doubly_stochastic(confusability.T))
+        shown += rng.choices(matchings, shares, k=confusable)
+    for matching in shown:
+        for asked, true in enumerate(matching):
+            yield emotions[asked], emotions[asked]
+            yield emotions[asked], emotions[true]
+
+
+def doubly_stochastic(weights: np.ndarray) -> np.ndarray:
+    """Return weights (K, K) with rows and columns scaled in turn until all sum to 1; the diagonal is 0 (Sinkhorn 1967)."""
+    apart = 1 - np.eye(len(weights))
+    scaled = (weights + LEAST * weights.sum() / apart.sum()) * apart if weights.any() else apart
+    for _ in range(SCALINGS):
+        scaled = scaled / scaled.sum(1, keepdims=True)
+        scaled = scaled / scaled.sum(0)
+    return scaled
+
+
+def decomposed(matrix: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
+    """Return permutations, the column of each row, and their shares, whose mean is a doubly stochastic matrix (K, K).
+
+    Birkhoff's theorem (1946): each time the permutation whose least entry is largest, as far as that goes, is taken off.
+    """
+    left, matchings, shares = matrix.copy(), [], []
+    rows = np.arange(len(matrix))
+    while left.sum() > 1e-6 * len(matrix):
+        _, columns = linear_sum_assignment(-np.log(left.clip(1e-12)))
+        share = left[rows, columns].min()
+        if share <= 1e-9:
+            break
+        matchings.append(columns)
+        shares.append(float(share))
+        left[rows, columns] -= share
+    return matchings, shares
