@@ -1,13 +1,19 @@
-"""What a completion answers: strict about the format, generous about case, spaces and punctuation; never an exception.
+"""What a completion answers: strict about the format, generous about how an answer is put; never an exception.
 
-What an answer says, its kind of question reads (understanding/kinds/).
+What an answer says, its kind of question reads (understanding/kinds/). One that names several things says none of them.
 """
 
+import re
 import string
+from collections.abc import Collection
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 LONGEST = 100  # characters of an answer: what is longer is an essay
 AROUND = string.whitespace + string.punctuation
+BOXED = re.compile(r"\\boxed\s*\{(?:\\text\s*\{)?([^{}]*)\}")
+LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence)\W+)?(?:(?:the|my)\s+)?(?:(?:final|correct|best|right)\s+)?"
+                  r"(?:answer|option|choice|letter|score|emotion)\b\W*(?:is\b|would be\b)?\W*")  # fmt: skip
+DENIED = re.compile(r"\b(?:not|never|neither|cannot|without|than|instead|isn|doesn|don|can)(?:\W|$)|n't\b|n\u2019t\b")
 
 
 def extract_answer(completion: str, reasoning: bool) -> str | None:
@@ -29,6 +35,33 @@ def extract_answer(completion: str, reasoning: bool) -> str | None:
     return answer if whole and 0 < len(answer) <= LONGEST else None
 
 
+def bare(answer: str) -> str:
+    """Return an answer in lower case, without what models write around it: \\boxed{}, "the answer is", space, punctuation.
+
+    >>> bare("**The answer is:** B.")
+    'b'
+    """
+    boxed = BOXED.findall(answer)
+    text = plain(boxed[0] if len(boxed) == 1 else answer)
+    return plain(LEAD.sub("", text))
+
+
 def plain(answer: str) -> str:
     """Return an answer in lower case, without the space and punctuation around it."""
     return answer.strip(AROUND).casefold()
+
+
+def the_one(answer: str, words: Collection[str]) -> str | None:
+    """Return the one of some words, in lower case, that an answer says; None where it says none, several, or denies it.
+
+    >>> the_one("The emotion is awe.", ["awe", "fear"])
+    'awe'
+    >>> [the_one(answer, ["awe", "fear"]) for answer in ("awe or fear", "not awe", "awesome")]
+    [None, None, None]
+    """
+    text = bare(answer)
+    pattern = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    found = list(re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text))
+    if len({match[0] for match in found}) != 1 or DENIED.search(text[: found[0].start()]):
+        return None
+    return found[0][0]

@@ -24,7 +24,7 @@ def half_true(
     """
     share, count = questions.confusable_share, len(emotions)
     confusable = int(rounds * share + rng.random()) if share else 0  # so that few of many cells have their share too
-    shifts = rng.sample(range(1, count), count - 1)  # each of which shows every emotion once, and none where it is asked about
+    shifts = rng.sample(range(1, count), count - 1)  # each shows every emotion once, and none where it is asked about
     shown = [np.roll(range(count), shifts[number % len(shifts)]) for number in range(rounds - confusable)]
     if confusable:
         matchings, shares = decomposed(doubly_stochastic(confusability.T))

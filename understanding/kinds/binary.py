@@ -13,7 +13,7 @@ from torch import Tensor
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, of_balanced_share, of_share, of_statistic
-from understanding.answers import plain
+from understanding.answers import the_one
 from understanding.cases import half_true
 from understanding.proper_scores import of_choice
 from understanding.question import Question
@@ -72,8 +72,8 @@ def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> st
 
 
 def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> bool | None:
-    """Return True for yes, False for no, None for anything else, "yes and no" among them."""
-    return WORDS.get(plain(answer))
+    """Return True for yes, False for no, as "Yes, it does." gives it, None for anything else, "yes and no" among them."""
+    return WORDS.get(the_one(answer, WORDS))
 
 
 def reward(

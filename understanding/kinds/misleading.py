@@ -20,6 +20,7 @@ from torch import Tensor
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, of_share, of_statistic
+from understanding.answers import BOXED
 from understanding.cases import half_true
 from understanding.proper_scores import of_number
 from understanding.question import Question
@@ -39,7 +40,10 @@ CURVES = {"misleading_auroc": "misleading AUROC", "misleading_expected_auroc": "
 ALWAYS = ("0", "50", "100")
 SURE = 95  # the most that a score of a true emotion is in supervised training
 TRIED = range(0, 101, 5)  # scores that a blind policy chooses from
-NUMBER = re.compile(r"""[\s"'`*_(\[]*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*(?:%|/\s*100)?[\s"'`*_)\].,;:!]*""")
+QUOTES, ENDS = "\"'`*_()[]{}:=", ".,;:!?\"'`*_)]}"  # what may stand around a number
+OF_HUNDRED = re.compile(r"(?<=\d)\s*(?:%|percent\b|/\s*100\b|(?:out\s+)?of\s+100\b)(?!\.\d)")
+BOUND = re.compile(r"\b(?:more|less|over|under|above|below|least|most|between|up|not)\b|n't\b|[-+]\s*$")  # no one score
+NUMBER = re.compile(r"(?:[0-9]{1,3}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})")
 
 
 def cases(taxonomy: Taxonomy) -> int:
@@ -83,10 +87,17 @@ def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> st
 
 
 def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> float | None:
-    """Return a score from 0 to 100, as "70", "70.5", "70 %" or "70/100" give it, or None: "-5", "1e3", "101", "70 or 80"."""
-    match = NUMBER.fullmatch(answer)
-    score = float(match[1]) if match else None
-    return score if score is not None and score <= 100 else None
+    """Return a score from 0 to 100, as "70", "70 %", "70/100", "About 70 out of 100." and, for 0.7, ".7" give it.
+
+    None for anything else: "-5", "1e3", "101", "70 or 80", "at least 70".
+    """
+    boxed = BOXED.findall(answer)
+    text = OF_HUNDRED.sub(" ", (boxed[0] if len(boxed) == 1 else answer).casefold())
+    words = [word for word in text.split() if any(letter.isdigit() for letter in word)]
+    number = NUMBER.fullmatch(words[0].strip(QUOTES).rstrip(ENDS)) if len(words) == 1 else None
+    if not number or BOUND.search(text.partition(words[0])[0]):
+        return None
+    return float(number[0]) if float(number[0]) <= 100 else None
 
 
 def reward(

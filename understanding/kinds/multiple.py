@@ -16,7 +16,7 @@ from config.errors import UserError
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, of_balanced_share, of_share
-from understanding.answers import plain
+from understanding.answers import bare, plain, the_one
 from understanding.proper_scores import of_choice
 from understanding.question import Question
 from understanding.statistics import is_measured
@@ -99,12 +99,12 @@ def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> st
 def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> str | None:
     """Return the one emotion that an answer names, or gives the letter of, or None.
 
-    options: the emotions in the order of their letters. By letter, "B", "(b)" and, where they agree, "B: awe" are read.
+    options: the emotions in the order of their letters. By name, "The emotion is awe." is read. By letter, "B", "(b)", "The
+    answer is B." and, where they agree, "B: awe" are.
     """
-    words = plain(answer)
     if answers.by == "name":
-        return words if words in taxonomy.emotions else None
-    letter, _, name = (plain(part) for part in re.sub(r"[):.,\s]+", " ", words).partition(" "))
+        return the_one(answer, taxonomy.emotions)
+    letter, _, name = (plain(part) for part in re.sub(r"[):.,\s]+", " ", bare(answer)).partition(" "))
     place = LETTERS.casefold().find(letter) if len(letter) == 1 else -1
     if not 0 <= place < len(options) or name not in ("", options[place]):
         return None

@@ -14,7 +14,7 @@ from torch import Tensor
 from config.taxonomy import SIDES, Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, of_balanced_share, of_share, of_statistic
-from understanding.answers import plain
+from understanding.answers import the_one
 from understanding.proper_scores import of_choice
 from understanding.question import Question
 from understanding.statistics import auroc, is_measured
@@ -76,8 +76,7 @@ def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> st
 
 def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> str | None:
     """Return positive or negative, None for anything else, both words among them."""
-    word = plain(answer)
-    return word if word in SIDES else None
+    return the_one(answer, SIDES)
 
 
 def reward(
