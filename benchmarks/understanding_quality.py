@@ -19,7 +19,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -72,9 +72,9 @@ def main(settings: Settings) -> None:
         updates, seconds = train_all(home, shared, grpo.steps_one)
         rows += [
             dict(seed=seed, way=way, updates=updates.get(way), seconds=seconds.get(way)) | figures
-            for way, figures in measured(home, shared, settings.understanding.model, list(updates)).items()
+            for way, figures in measured(home, shared, models_of(home, settings.understanding.model, updates)).items()
         ]
-    show(pd.DataFrame(rows))
+    show(pd.DataFrame(rows), BEST)
 
 
 def train_all(home: Path, shared: list[str], updates: int) -> tuple[dict[str, int], dict[str, float]]:
@@ -109,9 +109,13 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measured(home: Path, shared: list[str], base: str, ways: list[str]) -> dict[str, dict[str, float]]:
-    """Return the METRICS on the test images, by their titles: of the base, the models of the ways, the last blind, CLIP."""
-    models = {"base": base} | {way: str(home / way / "understanding" / "model") for way in ways}
+def models_of(home: Path, base: str, ways: Iterable[str]) -> dict[str, str]:
+    """Return the models that are measured, by the names of their rows."""
+    return {"base": base} | {way: str(home / way / "understanding" / "model") for way in ways}
+
+
+def measured(home: Path, shared: list[str], models: dict[str, str]) -> dict[str, dict[str, float]]:
+    """Return the METRICS on the test images, by their titles: of each model, of the last one asked blind, of CLIP."""
     named = f"evaluate.models={json.dumps(list(models.values()))}"
     script("evaluation/evaluate.py", *shared, f"run={home}", named, "evaluate.split=test", "evaluate.images=null")
     found = json.loads((home / "evaluation" / "understanding.json").read_text(encoding="utf-8"))["figures"]
@@ -122,18 +126,21 @@ def measured(home: Path, shared: list[str], base: str, ways: list[str]) -> dict[
     }
 
 
-def show(table: pd.DataFrame) -> None:
-    """Print every seed's figures, their means and ranges, and what each way has more than the best, seed by seed."""
+def show(table: pd.DataFrame, best: str) -> None:
+    """Print every seed's figures, their means and ranges, and what each way has more than one of them, seed by seed.
+
+    table: columns seed, way, perhaps updates and seconds, METRICS.
+    """
     print(table.to_markdown(index=False, floatfmt=".3f"))
-    titles = ["updates", "seconds", *METRICS]
+    titles = [name for name in ("updates", "seconds", *METRICS) if name in table]
     kept = table.groupby("way", sort=False)[titles].agg(["mean", "min", "max"])
     ranges = {title: ["{:.3f} ({:.3f} to {:.3f})".format(*row) for row in kept[title].to_numpy()] for title in titles}
-    print(f"\nmean (least to most) of three seeds\n\n{pd.DataFrame(ranges, kept.index).to_markdown()}")
+    print(f"\nmean (least to most) of the seeds\n\n{pd.DataFrame(ranges, kept.index).to_markdown()}")
     wide = table.set_index(["way", "seed"])[list(METRICS)]
-    apart = (wide - wide.loc[BEST]).groupby("way", sort=False).agg(["mean", "sem"])
+    apart = (wide - wide.loc[best]).groupby("way", sort=False).agg(["mean", "sem"])
     differences = {title: ["{:+.3f} ± {:.3f}".format(*row) for row in apart[title].to_numpy()] for title in METRICS}
-    print(f"\nless that of {BEST}: mean and standard error of three paired differences\n")
-    print(pd.DataFrame(differences, apart.index).drop(BEST).to_markdown())
+    print(f"\nless that of {best}: mean and standard error of the seeds' differences\n")
+    print(pd.DataFrame(differences, apart.index).drop(best).to_markdown())
 
 
 def script(name: str, *arguments: str) -> None:

@@ -82,3 +82,5 @@ class Settings(Section):
             yield "rewards.graded: is of sampled answers; set it to false, or grpo.answers=sampled"
         if self.rewards.length:
             yield "rewards.length: is of sampled answers; set it to 0, or grpo.answers=sampled"
+        if self.grpo.entropy and "sampled" not in self.grpo.ways:
+            yield "grpo.entropy: is of sampled answers; set it to 0, or grpo.answers=sampled"

@@ -136,8 +136,10 @@ class Grpo(Section):
     """Updates of Step II. null makes one pass over the questions about hard images, 0 skips mining and Step II."""
     temperature: float = Field(1.0, gt=0, le=10)
     """Temperature of sampling in training."""
-    beta: float = Field(0.02, ge=0, le=100)
-    """Weight of the KL divergence from the model that the step started from."""
+    beta: float = Field(0.0, ge=0, le=100)
+    """Weight of the KL divergence from the model that the step started from. 0 spares the reference."""
+    entropy: float = Field(0.0, ge=0, le=100)
+    """Weight of the mean entropy of the next token, in nats: keeps sampled answers from becoming all alike."""
     learning_rate: float = Field(1e-5, gt=0, le=1)
     """Peak learning rate of AdamW."""
     learning_rate_two: float | None = Field(None, gt=0, le=1)

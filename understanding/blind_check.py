@@ -1,9 +1,11 @@
-"""Show that no policy earns more than chance without looking at the images: scripted ones, and the best that reads the text.
+"""Show that no policy earns more than chance without looking at the images, nor by looking at these alone.
 
     python understanding/blind_check.py --config config/demo.yaml
 
-The questions are those that a training with the same config asks. The best blind policy is fitted on one drawing of them
-and tried on another. Writes `<run>/blind_check/blind.csv`, and ends with an error where a policy earns more than chance.
+The questions are those that a training with the same config asks. Tried are scripted policies, the best that reads the text,
+and the best that knows the emotion of the image and ignores what is asked about it. The best ones are fitted on one drawing
+of the questions and tried on another. They all think nothing. Writes `<run>/blind_check/blind.csv`, and ends with an error
+where a policy earns more than chance.
 """
 
 from runtime.script import read_settings, run
@@ -30,6 +32,7 @@ from understanding.question import Question
 from understanding.questions import draw_questions, needed_confusability
 from understanding.rewards import kind_reward
 
+OF_THE_IMAGE = "the best that sees the image alone"
 Policy = Callable[[Question], str]  # -> the answer, without the format around it
 
 
@@ -52,10 +55,10 @@ def main(settings: Settings) -> None:
     if len(too_good):
         worst = too_good.iloc[0]
         raise UserError(
-            f"{worst['policy']}: earns {worst['reward']:.3f} on {worst['kind']} questions without looking at the images,"
+            f"{worst['policy']}: earns {worst['reward']:.3f} on {worst['kind']} questions,"
             f" a coin {worst['chance']:.3f}; a training with these questions would teach it"
         )
-    log.info("no policy earns more than chance without looking")
+    log.info("no policy earns more than chance")
 
 
 def blind_table(
@@ -73,15 +76,19 @@ def blind_table(
     """
 
     def earned(question: Question, answer: str) -> float:
-        completion = f"<think>.</think><answer>{answer}</answer>" if answers.reasoning else answer
+        completion = f"<think></think><answer>{answer}</answer>" if answers.reasoning else answer
         return kind_reward(question, completion, taxonomy, answers, rewards, confusability)
 
     policies = scripted_policies(fitting, taxonomy, answers)
-    policies["the best that reads the text"] = best_policy(fitting, taxonomy, answers, earned)
+    policies["the best that reads the text"] = best_policy(fitting, taxonomy, answers, earned, _words)
+    policies[OF_THE_IMAGE] = best_policy(
+        fitting, taxonomy, answers, earned, lambda question: (question.kind, question.emotion)
+    )
     rows = []
     for name, policy in policies.items():
         found = defaultdict(list)
-        for question in trying:
+        asked = (question for question in trying if name != OF_THE_IMAGE or question.asked)  # other kinds are of it alone
+        for question in asked:
             found[question.kind].append(earned(question, policy(question)))
         for kind in (kind for kind in kinds.KINDS if kind.NAME in found):
             own, chance = found[kind.NAME], kind.chance(taxonomy, rewards, confusability)
@@ -115,33 +122,42 @@ def scripted_policies(questions: list[Question], taxonomy: Taxonomy, answers: An
         own = blind[question.kind]
         return own["place 0"](question) if "place 0" in own else str(question.asked)
 
+    def say_all(question: Question) -> str:
+        return " or ".join(kinds.kind_named(question.kind).allowed(question, taxonomy, answers))
+
     return {f"always {word}": lambda question, word=word: word for word in words} | {
+        "nothing": lambda question: "",
+        "all that the question allows": say_all,
         f"always {commonest}, the commonest": say_commonest,
         "the asked emotion, or the first option": say_first,
     }
 
 
 def best_policy(
-    questions: list[Question], taxonomy: Taxonomy, answers: Answers, earned: Callable[[Question, str], float]
+    questions: list[Question],
+    taxonomy: Taxonomy,
+    answers: Answers,
+    earned: Callable[[Question, str], float],
+    seen: Callable[[Question], tuple[str, ...]],
 ) -> Policy:
-    """Return the policy that gives to each prompt what earned most with it in `questions`; it sees the prompt alone.
+    """Return the policy that answers what earned most in `questions` with what is seen of the question, and nothing else is.
 
-    Prompts of the same words in another order are one to it, as those are whose options are shuffled. Of these it may
-    choose one by its place. earned: what an answer to a question earns.
+    earned: what an answer to a question earns. Of the options in a prompt it may choose one by its place.
     """
     groups = defaultdict(list)
     for question in questions:
-        groups[_words(question)].append(question)
+        groups[seen(question)].append(question)
     tried = {kind.NAME: list(kind.blind_answers(taxonomy, answers).values()) for kind in kinds.KINDS}
     best = {}
-    for words, group in groups.items():
+    for group in groups.values():
         policies = tried[group[0].kind]
         means = [np.mean([earned(question, policy(question)) for question in group]) for policy in policies]
-        best[words] = policies[int(np.argmax(means))]
-    return lambda question: best.get(_words(question), tried[question.kind][0])(question)
+        best[seen(group[0])] = policies[int(np.argmax(means))]
+    return lambda question: best.get(seen(question), tried[question.kind][0])(question)
 
 
 def _words(question: Question) -> tuple[str, ...]:
+    """Return the words of a prompt, in an order of their own: prompts whose options are shuffled are one."""
     return tuple(sorted(re.findall(r"\w+", question.prompt)))
 
 

@@ -39,7 +39,7 @@ from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, r
 
 # What the weights do not depend on. What the two steps may have of their own, a step's recipe says apart.
 WATCHING = {"steps_one", "steps_two", "evaluate_every", "evaluated_questions", "evaluation_batch_size"}
-WATCHING |= {"answers", "answers_two", "learning_rate", "learning_rate_two"}
+WATCHING |= {"answers", "answers_two", "learning_rate", "learning_rate_two", "entropy"}
 SAMPLING = {"group", "temperature", "share_prefix"}  # without which exact answers do
 LABELS = {"step_one": "Step I, training images", "step_two": "Step II, hard images"}
 
@@ -105,6 +105,7 @@ def train_by_grpo(
     own |= {"grpo.learning_rate": grpo.rate_of(name)}
     own |= reward_settings(settings.questions, settings.rewards)
     own |= {"answers.tokens": settings.answers.tokens} if samples else {}
+    own |= {} if is_exact else {"grpo.entropy": grpo.entropy}
     recipe = stage_recipe(settings, name, own, start, questions, data)
     each = f"{grpo.group} {'thoughts' if is_exact else 'answers'}" if samples else "all their answers"
     what = f"{LABELS[name]}: {steps:,} updates of {grpo.questions_per_step} questions x {each}"
@@ -169,6 +170,7 @@ def training_arguments(settings: Settings, name: str, questions: int, steps: int
         max_completion_length=settings.answers.tokens,
         temperature=grpo.temperature,
         beta=grpo.beta,
+        entropy_coef=grpo.entropy if grpo.answers_of(name) == "sampled" else 0.0,
         scale_rewards="none",  # by a group's deviation, a slight error would count as much as a gross one: no proper score
         reward_weights=list(reward_weights(settings.questions, settings.rewards).values()),
         max_steps=steps,

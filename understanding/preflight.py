@@ -35,6 +35,7 @@ from understanding.showing import substitute
 from understanding.trainers import start_training_process
 
 ADAM = 8  # bytes that AdamW keeps of a trained weight
+WHOLE_RATE = 1e-6  # of GRPO on all weights: TRL's default, and that of Shao et al. 2024
 STAGES = ("warm_up", "step_one", "step_two")
 
 
@@ -125,11 +126,20 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     for name, label in LABELS.items():
         if updates[name]:
             log.info(f"{label}: {way(settings, name)}")
+            warn_of_rate(settings, name)
     log.info(f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {settings.answers.tokens}")
     each = grpo.questions_per_step * grpo.group
     sampled = sum(count * each for name, count in updates.items() if is_sampling(settings, name))
     takes = {"updates": f"{settings.warmup.steps:,} of the warm-up, {shared.steps:,} of Step I, {two:,} of Step II"}
     return takes | ({"sampled answers": f"{sampled:,}, {each:,} for each update"} if sampled else {})
+
+
+def warn_of_rate(settings: Settings, name: str) -> None:
+    """Log that all weights are trained at the learning rate of an adapter, where they are. name: step_one or step_two."""
+    rate, key = settings.grpo.rate_of(name), "grpo.learning_rate"
+    if not settings.understanding.lora_rank and rate >= 10 * WHOLE_RATE:
+        key += "_two" if name == "step_two" and settings.grpo.learning_rate_two else ""
+        log.warning(f"{key}: {rate:g} is for an adapter; others train all weights by GRPO at {WHOLE_RATE:g}")
 
 
 def way(settings: Settings, name: str) -> str:

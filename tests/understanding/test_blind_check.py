@@ -53,8 +53,11 @@ def caught(table: pd.DataFrame) -> set[str]:
 def test_no_policy_earns_more_than_a_coin_without_looking(changed):
     table = tried(*changed)
     valence = {"valence"} & {name.removeprefix("questions.").partition("=")[0] for name in changed}
-    policies = 10 if valence else 8  # always positive, always negative
-    assert table["kind"].value_counts().to_dict() == dict.fromkeys({"binary", "multiple", "misleading"} | valence, policies)
+    policies = 12 if valence else 10  # always positive, always negative
+    expected = dict.fromkeys({"multiple"} | valence, policies) | dict.fromkeys(("binary", "misleading"), policies + 1)
+    assert table["kind"].value_counts().to_dict() == expected, (
+        "that of the image alone is of kinds that ask about an emotion"
+    )
     assert not caught(table)
     coin = table[(table["policy"] == "always yes") & (table["kind"] == "binary")]
     assert coin["reward"].item() == 0.5, "exactly, half of the questions are true"
@@ -71,7 +74,27 @@ def test_what_is_asked_about_more_often_when_true_is_found_out():
 
     table = tried(fault=half_as_often)
     assert caught(table) == {"binary", "misleading"}
-    assert set(table[table["reward"] - table["chance"] > table["tolerance"]]["policy"]) == {"the best that reads the text"}
+    too_good = table[table["reward"] - table["chance"] > table["tolerance"]]
+    assert "the best that reads the text" in set(too_good["policy"])
+
+
+def test_an_emotion_that_is_shown_more_often_when_it_is_asked_about_is_found_out():
+    """What a policy could learn that sees the image and ignores the question: rare is wrong, or common is."""
+
+    def half_as_often(question):
+        rare = question.asked and question.is_true == (question.emotion in EMOTIONS[:4])
+        return None if rare and int(question.image_id.split("_")[1]) % 2 else question
+
+    table = tried(fault=half_as_often)
+    too_good = table[table["reward"] - table["chance"] > table["tolerance"]]
+    assert {"the best that sees the image alone"} <= set(too_good["policy"])
+    assert set(too_good["kind"]) == {"binary", "misleading"}
+
+
+def test_saying_nothing_or_everything_earns_the_least():
+    table = tried().set_index(["policy", "kind"])["reward"]
+    for policy in ("nothing", "all that the question allows"):
+        assert table[policy].to_dict() == {"binary": 0.0, "multiple": 0.0, "misleading": -1.0}
 
 
 def test_an_option_that_stands_first_when_it_is_true_is_found_out():
@@ -96,7 +119,7 @@ def test_the_table_has_policies_as_rows_and_kinds_as_columns():
         "", "binary (n = 192)", "multiple (n = 192)", "misleading (n = 192)"
     ]  # fmt: skip
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == ["a coin, or always 50", "0.500", "0.125", "0.500"]
-    assert len(lines) == 2 + 2 + 8
+    assert len(lines) == 2 + 2 + 11
 
 
 def test_the_command(script, drawn, tmp_path):
@@ -105,9 +128,9 @@ def test_the_command(script, drawn, tmp_path):
     arguments += [f"questions.confusability={tmp_path}/confusability.json", "answers.by=letter"]
     result = script("understanding/blind_check.py", *arguments, "rewards.scoring=published", "rewards.format=0")
     assert "| always yes" in result.stdout
-    assert "no policy earns more than chance without looking" in result.stdout
+    assert "no policy earns more than chance" in result.stdout
     table = pd.read_csv(tmp_path / "run" / "blind_check" / "blind.csv")
-    assert len(table) == 3 * 8
+    assert len(table) == 3 * 10 + 2
     missing = script("understanding/blind_check.py", *arguments[:-2], check=False)
     assert missing.returncode == 1
     assert "emotion_space/confusability.json is not there; training/main.py makes it" in missing.stderr.strip()

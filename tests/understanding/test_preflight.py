@@ -2,13 +2,17 @@
 
 import logging
 
+import pytest
+
+from config.loading import load
+from config.section import ROOT
 from emoset.images import load_image
 from emoset.reading import read_emoset
-from understanding.grpo import is_sampling
+from understanding.grpo import Plan, is_sampling, plan
 from understanding.model import bounded, conversation
-from understanding.preflight import check_and_announce, way
+from understanding.preflight import check_and_announce, warn_of_rate, way
 from understanding.processor import load_processor
-from understanding.questions import draw_questions
+from understanding.questions import draw_questions, question_counts
 
 
 def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, caplog):
@@ -48,3 +52,27 @@ def test_each_step_says_which_way_it_takes(quick):
     assert [is_sampling(each, "step_one") for each in (settings, thoughts)] == [False, True]
     assert settings.grpo.ways == {"exact", "sampled"}
     assert quick(grpo={"answers": "exact", "steps_two": 0}).grpo.ways == {"exact"}
+
+
+def test_the_preset_fills_eight_gpus(monkeypatch):
+    """In one forward pass each, for one pass over the questions; on fewer GPUs by accumulation."""
+    settings = load(["--config", str(ROOT / "config" / "eight_gpus.yaml")])
+    questions = sum(question_counts(settings.data.taxonomy, settings.questions).values())
+    for processes, accumulation in ((8, 1), (4, 2), (1, 8)):
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        assert plan(settings.grpo, questions, settings.grpo.steps_one) == Plan(processes, accumulation, 375)
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    whole = settings.grpo.model_copy(update={"steps_one": None})
+    assert plan(whole, questions, None).steps == questions // 128
+
+
+@pytest.mark.parametrize(
+    ("rank", "rate", "is_told"), [(0, 1e-5, True), (0, 1e-6, False), (16, 1e-5, False)], ids=["all", "slowly", "adapter"]
+)
+def test_the_learning_rate_of_an_adapter_is_warned_of_where_all_weights_are_trained(quick, caplog, rank, rate, is_told):
+    settings = quick(understanding={"lora_rank": rank}, grpo={"learning_rate": rate})
+    with caplog.at_level(logging.WARNING):
+        warn_of_rate(settings, "step_one")
+    assert (
+        "grpo.learning_rate: 1e-05 is for an adapter; others train all weights by GRPO at 1e-06" in caplog.text
+    ) == is_told

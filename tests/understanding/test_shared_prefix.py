@@ -41,6 +41,7 @@ def test_log_probabilities_and_gradients_are_those_of_the_plain_trainer(trainer,
     [
         ("eager", {}),
         ("sdpa", {"gradient_checkpointing": True}),
+        ("sdpa", {"entropy_coef": 0.5}),
         ("sdpa", {"mask_truncated_completions": True, "loss_type": "dr_grpo"}),
         ("sdpa", {"pad_to_multiple_of": 16, "num_iterations": 2}),
         ("sdpa", {"per_device_train_batch_size": G, "steps_per_generation": 2, "top_entropy_quantile": 0.5}),

@@ -1,0 +1,96 @@
+"""Which images Step II should take: hard ones, by the errors before or after Step I, ones drawn by their error, or any.
+
+    OMP_NUM_THREADS=1 python benchmarks/hard_images.py --config config/demo.yaml
+
+After benchmarks/understanding_quality.py, in whose folders it goes on from each seed's Step I with exact answers: by exact
+answers again, and by sampled ones as config/demo.yaml does. All ways take equally many updates, on the same questions but for
+their images. Measured on the same test images.
+"""
+
+from runtime.script import read_settings, run
+
+read_settings(__name__, __doc__, "grpo", "understanding", "mining")
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+from understanding_quality import BEST, DRAWINGS, WAYS, measured, show
+
+from config.errors import UserError
+from config.loading import load
+from config.section import ROOT
+from config.settings import Settings
+from config.taxonomy import Taxonomy
+from config.understanding_settings import Mining
+from runtime.run_folder import open_run_folder
+
+AFTER = "mining.reference=step_one"
+IMAGES = {  # which images, by the settings of mining
+    "random images": ("mining.lowest=0", "mining.highest=1", "mining.easy_share=0", AFTER),
+    "hard before Step I": ("mining.reference=base",),
+    "hard after Step I": (AFTER,),
+    "drawn by their error": (AFTER,),
+}
+STEPS = {  # of Step II
+    "exact": ("grpo.answers_two=exact", "grpo.steps_two=100", "grpo.learning_rate_two=0.001"),
+    "sampled": ("grpo.answers_two=sampled", "grpo.steps_two=16"),
+}
+
+
+def main(settings: Settings) -> None:
+    confusability = settings.run / "training" / "emotion_space" / "confusability.json"
+    rows = []
+    for seed, drawing in DRAWINGS.items():
+        home = Path(f"{settings.run}-quality") / str(drawing)
+        first = home / BEST / "understanding" / "step_one"
+        if not first.is_dir():
+            raise UserError(f"{first} is not there; run benchmarks/understanding_quality.py")
+        shared = [*sys.argv[1:], f"data.emoset={home / 'EmoSet'}", f"data.cache={home / 'cache'}", f"seed={seed}"]
+        shared += [
+            f"questions.confusability={confusability}",
+            "grpo.evaluate_every=null",
+            *WAYS[BEST](settings.grpo.steps_one),
+        ]
+        models = {"Step I": str(first / "model")}
+        for images, choosing in IMAGES.items():
+            for way, steps in STEPS.items():
+                folder = home / "step two" / f"{images} {way}"
+                shutil.copytree(first, folder / "understanding" / "step_one", dirs_exist_ok=True)
+                fine_tune(load([*shared, *choosing, *steps, "mining.images=null", f"run={folder}"]), images)
+                models[f"{images}, {way}"] = str(folder / "understanding" / "model")
+        found = measured(home / "step two", [*shared, "evaluate.baselines=false"], models)
+        rows += [dict(seed=seed, way=way) | figures for way, figures in found.items()]
+    for way in STEPS:
+        show(
+            pd.DataFrame([row for row in rows if row["way"] == "Step I" or row["way"].endswith(way)]),
+            f"random images, {way}",
+        )
+
+
+def fine_tune(settings: Settings, images: str) -> None:
+    """Run understanding.py with the images of IMAGES."""
+    script = understanding_script()
+    if images == "drawn by their error":
+        script.hard_images = drawn_by_error
+    script.fine_tune(settings, open_run_folder(settings, "understanding"))
+
+
+def understanding_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def drawn_by_error(errors: pd.DataFrame, taxonomy: Taxonomy, mining: Mining, seed: int) -> pd.DataFrame:
+    """Return as many images as there are, each as likely as its error, with repetitions. errors: of understanding.mining."""
+    drawn = errors.sample(len(errors), replace=True, weights=errors["error"], random_state=seed)
+    return drawn[["image_id", "emotion"]].reset_index(drop=True)
+
+
+if __name__ == "__main__":
+    run(main)
