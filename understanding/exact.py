@@ -40,13 +40,13 @@ from understanding.packing import PER_TOKEN, sharing_obstacle
 from understanding.question import Question
 from understanding.stages import TrainingData
 from understanding.trainers import (
-    common_arguments,
     keep_precise,
     load_trainable,
     log_start,
     new_adapter,
     on_one_gpu,
     question_data,
+    step_arguments,
 )
 from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, run_updates
 
@@ -197,13 +197,9 @@ def train(
     distributions = start_distributions(settings, start, questions, data, folder) if grpo.beta else []
     # The arguments come before the model that is trained: ZeRO-3 shares it out as it loads.
     arguments = TrainingArguments(
-        output_dir=str(folder / "checkpoints"),
         per_device_train_batch_size=grpo.batch_size,
         gradient_accumulation_steps=accumulation,
-        max_steps=steps,
-        learning_rate=grpo.rate_of(name),
-        lr_scheduler_type=grpo.schedule if grpo.schedule != "constant" else "constant_with_warmup",
-        **common_arguments(settings.tuning, settings.machine, settings.understanding.dtype, settings.seed),
+        **step_arguments(settings, name, steps, folder),
     )
     arguments = on_one_gpu(arguments)
     model, processor = load_trainable(settings.understanding, start)

@@ -27,13 +27,13 @@ from understanding.shared_prefix import SharedPrefixGRPOTrainer
 from understanding.stages import StageModel, TrainingData, reward_settings, run_stage, stage_recipe
 from understanding.thoughts import ThoughtTrainer
 from understanding.trainers import (
-    common_arguments,
     keep_precise,
     load_trainable,
     log_start,
     new_adapter,
     on_one_gpu,
     question_data,
+    step_arguments,
 )
 from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, run_updates
 
@@ -162,7 +162,6 @@ def training_arguments(settings: Settings, name: str, questions: int, steps: int
     grpo = settings.grpo
     shared = plan(grpo, questions, steps)
     arguments = GRPOConfig(
-        output_dir=str(folder / "checkpoints"),
         per_device_train_batch_size=grpo.batch_size * grpo.group,
         gradient_accumulation_steps=shared.accumulation,
         steps_per_generation=shared.accumulation,  # one sampling for each update, without which no run resumes exactly
@@ -173,10 +172,7 @@ def training_arguments(settings: Settings, name: str, questions: int, steps: int
         entropy_coef=grpo.entropy if grpo.answers_of(name) == "sampled" else 0.0,
         scale_rewards="none",  # by a group's deviation, a slight error would count as much as a gross one: no proper score
         reward_weights=list(reward_weights(settings.questions, settings.rewards).values()),
-        max_steps=steps,
-        learning_rate=grpo.rate_of(name),
-        lr_scheduler_type=grpo.schedule if grpo.schedule != "constant" else "constant_with_warmup",
-        **common_arguments(settings.tuning, settings.machine, settings.understanding.dtype, settings.seed),
+        **step_arguments(settings, name, steps, folder),
     )
     return on_one_gpu(arguments)
 

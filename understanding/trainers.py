@@ -13,6 +13,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 
 from config.data_settings import Machine
 from config.errors import UserError
+from config.settings import Settings
 from config.understanding_settings import Tuning, Understanding
 from runtime.hub import resolve_model
 from runtime.processes import start_process
@@ -109,6 +110,18 @@ def common_arguments(tuning: Tuning, machine: Machine, dtype: str, seed: int) ->
         use_cpu=not torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
         remove_unused_columns=False,
+    )
+
+
+def step_arguments(settings: Settings, name: str, steps: int, folder: Path) -> dict:
+    """Return the arguments of a trainer of step_one or step_two, whatever its answers: `steps` updates in `folder`."""
+    grpo = settings.grpo
+    return dict(
+        output_dir=str(folder / "checkpoints"),
+        max_steps=steps,
+        learning_rate=grpo.rate_of(name),
+        lr_scheduler_type=grpo.schedule if grpo.schedule != "constant" else "constant_with_warmup",
+        **common_arguments(settings.tuning, settings.machine, settings.understanding.dtype, settings.seed),
     )
 
 

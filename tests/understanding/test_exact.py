@@ -11,6 +11,7 @@ from tiny_trainers import llava, processor_of, qwen2_5, qwen3
 from tiny_trainers import questions as tiny_questions
 
 import understanding.exact
+import understanding.trainers
 from config.errors import UserError
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Answers, Rewards
@@ -144,9 +145,9 @@ def assert_same(first: dict, second: dict, relative: float) -> None:
 
 def plainly(monkeypatch) -> None:
     """Let an update be plain gradient descent: Adam would make much of what rounds otherwise."""
-    given = understanding.exact.common_arguments
+    given = understanding.trainers.common_arguments
     sgd = {"optim": "sgd", "max_grad_norm": 0.0}
-    monkeypatch.setattr(understanding.exact, "common_arguments", lambda *args: given(*args) | sgd)
+    monkeypatch.setattr(understanding.trainers, "common_arguments", lambda *args: given(*args) | sgd)
 
 
 def test_accumulation_is_a_larger_batch(weights, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from families import gemma, write_family
 from safetensors.torch import load_file
 
-import understanding.grpo
+import understanding.trainers
 from config.errors import UserError
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
@@ -186,9 +186,9 @@ def made_up(trainer, prompt_ids, images, *_):
 @pytest.fixture
 def weights(quick, fine_tune, monkeypatch):
     """Return a function that trains by plain gradient descent on made-up thoughts and gives the adapter's weights."""
-    given = understanding.grpo.common_arguments
+    given = understanding.trainers.common_arguments
     sgd = {"optim": "sgd", "max_grad_norm": 0.0}
-    monkeypatch.setattr(understanding.grpo, "common_arguments", lambda *args: given(*args) | sgd)
+    monkeypatch.setattr(understanding.trainers, "common_arguments", lambda *args: given(*args) | sgd)
     monkeypatch.setattr(ThoughtTrainer, "_generate_single_turn", made_up)
 
     def train(name: str, **grpo) -> dict[str, torch.Tensor]:

@@ -9,14 +9,14 @@ import importlib.util
 import random
 import sys
 
-import understanding.exact
 import understanding.grpo
+import understanding.trainers
 from config.loading import load
 from config.section import ROOT
 from runtime.script import end_process_group
 from understanding.thoughts import ThoughtTrainer
 
-common_arguments = understanding.grpo.common_arguments
+common_arguments = understanding.trainers.common_arguments
 SGD = {"optim": "sgd", "max_grad_norm": 0.0}
 
 
@@ -35,8 +35,7 @@ def made_up(trainer, prompt_ids, images, *_):
 
 
 def main(*configs: str) -> None:
-    for module in (understanding.grpo, understanding.exact):
-        module.common_arguments = lambda *given: common_arguments(*given) | SGD
+    understanding.trainers.common_arguments = lambda *given: common_arguments(*given) | SGD
     for trainer in (understanding.grpo.Trainer, ThoughtTrainer):
         trainer._generate_single_turn = made_up
     spec = importlib.util.spec_from_file_location("understanding_script", ROOT / "understanding.py")
