@@ -115,11 +115,11 @@ def models_of(home: Path, base: str, ways: Iterable[str]) -> dict[str, str]:
 
 
 def measured(home: Path, shared: list[str], models: dict[str, str]) -> dict[str, dict[str, float]]:
-    """Return the METRICS on the test images, by their titles: of each model, of the last one asked blind, of CLIP."""
+    """Return the METRICS on the test images, by their titles: of each model, and of what else the evaluation measures."""
     named = f"evaluate.models={json.dumps(list(models.values()))}"
-    script("evaluation/evaluate.py", *shared, f"run={home}", named, "evaluate.split=test", "evaluate.images=null")
+    script("evaluation/evaluate.py", "evaluate.images=null", *shared, f"run={home}", named, "evaluate.split=test")
     found = json.loads((home / "evaluation" / "understanding.json").read_text(encoding="utf-8"))["figures"]
-    names = [*models, "blind", *list(found)[len(models) + 1 :]]
+    names = [*models, *list(found)[len(models) :]]
     return {
         name: {title: figures[key]["value"] for title, key in METRICS.items() if key in figures}
         for name, figures in zip(names, found.values(), strict=True)
