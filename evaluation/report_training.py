@@ -46,6 +46,13 @@ def plotted(taxonomy: Taxonomy) -> dict[str, dict[str, dict[str, str]]]:
             f"{name}: rewards": {"reward": "all, weighted"} | {f"rewards/{each}/mean": each for each in rewards},
             f"{name}: scores of the distributions of answers": {f"score/{kind.NAME}": kind.NAME for kind in kinds.KINDS},
             f"{name}: probability of all answers that are allowed": {"allowed": "their sum"},
+            f"{name}: score lost by the variance between thoughts": {
+                f"variance/{kind.NAME}": kind.NAME for kind in kinds.KINDS
+            },
+            f"{name}: thoughts": {
+                "unreadable_thoughts": "share that no answer can follow",
+                "alike_thoughts": "share of groups that are all alike",
+            },
             f"{name}: KL divergence": {"kl": "from the model before it"},
             f"{name}: entropy": {"entropy": "nats a token"},
             f"{name}: groups whose answers earn the same": {"dead_groups": "all"}

@@ -205,10 +205,11 @@ class ThoughtTrainer(WholeCheckpoints, SharedPrefixGRPOTrainer):
                 self.seen.add(f"variance/{question.kind}", [self.objective.score(question, mean) - scores.mean()])
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
-        """As TRL's, with the means of what `_note` and the divergence keep."""
-        kinds_asked = self.objective.weights
-        names = [f"{figure}/{kind}" for figure in ("score", "variance") for kind in kinds_asked]
+        """As TRL's, with the means of what `_note` and the divergence keep, and without what would be of rewards in all."""
+        names = [f"{figure}/{kind}" for figure in ("score", "variance") for kind in self.objective.weights]
         names += ["allowed", "alike_thoughts", "unreadable_thoughts", "entropy", "kl"]
+        for name in ("reward", "reward_std", "frac_reward_zero_std"):
+            self._metrics["train"].pop(name, None)
         super().log(logs | self.seen.means(names, self.accelerator), *args, **kwargs)
 
 

@@ -228,6 +228,7 @@ def test_killed_it_ends_with_the_same_weights_and_logs_what_thoughts_earn(weight
     assert [line["step"] for line in logged] == [1, 2, 3]
     for line in logged:
         assert {"score/binary", "score/multiple", "variance/misleading", "allowed", "kl", "entropy"} <= line.keys()
+        assert "reward" not in line
         assert (line["unreadable_thoughts"], line["alike_thoughts"]) == (0.25, 0.0)
         assert min(line[f"variance/{kind}"] for kind in ("binary", "multiple", "misleading")) > 0
     assert logged[0]["kl"] == pytest.approx(0, abs=1e-4)
