@@ -23,9 +23,9 @@ from understanding_quality import DRAWINGS, measured, show, train
 from config.settings import Settings
 
 THINKING = ("answers.reasoning=true", "answers.tokens=32", "grpo.group=4", "grpo.temperature=1", "grpo.evaluate_every=null")
-TAUGHT = ("warmup.steps=400", "warmup.batch_size=32", "warmup.learning_rate=0.003", "grpo.steps_one=0", "grpo.steps_two=0")
-UPDATES = 40
-TRAINED = ("grpo.steps_two=0", "grpo.learning_rate=0.0005")
+TAUGHT = ("warmup.steps=200", "warmup.batch_size=32", "warmup.learning_rate=0.003", "grpo.steps_one=0", "grpo.steps_two=0")
+UPDATES = 50
+TRAINED = ("grpo.steps_two=0", "grpo.learning_rate=0.001")
 
 
 def main(settings: Settings) -> None:
