@@ -35,7 +35,7 @@ from understanding.trl_checkpoints import WholeCheckpoints
 OPENED, CLOSED = "<answer>", "</answer>"
 CONTEXT = len("</think>")  # characters before an answer's tag that tell how it is tokenised
 NOT_INPUTS = {"prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "questions", "advantages"}
-NOT_INPUTS |= {"num_items_in_batch", "num_images", "num_tiles"}
+NOT_INPUTS |= {"num_items_in_batch", "num_images"}
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ class ThoughtTrainer(WholeCheckpoints, SharedPrefixGRPOTrainer):
         fields = {name: each for name, each in inputs.items() if name not in NOT_INPUTS and each is not None}
         counts = inputs.get("num_images") or [0] * len(inputs["prompt_ids"])
         fields = take_rows(fields, counts, range(0, len(counts), group))
+        fields.pop("num_tiles", None)
         fields |= {name: fields[name][:, :prompt] for name in PER_TOKEN & fields.keys()}
         return fields | {"input_ids": inputs["prompt_ids"][::group], "attention_mask": inputs["prompt_mask"][::group]}
 

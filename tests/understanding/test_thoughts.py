@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from families import gemma, write_family
+from families import gemma, internvl, onevision, qwen, smol, write_family
 from safetensors.torch import load_file
 
 import understanding.trainers
@@ -242,3 +242,17 @@ def test_a_model_whose_answers_cannot_share_a_row_is_refused(quick, fine_tune, t
     settings = quick(answers={"reasoning": True}, grpo={"answers": "exact", "steps_two": 0}, understanding=model)
     with pytest.raises(UserError, match=r"grpo\.answers: exact needs rows that .*; set grpo.answers=sampled"):
         fine_tune(settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [qwen, smol, onevision, internvl])
+def test_other_families_train(quick, fine_tune, monkeypatch, tmp_path, family):
+    monkeypatch.setattr(ThoughtTrainer, "_generate_single_turn", made_up)
+    model = {"model": str(write_family(family, tmp_path / "model"))}
+    thoughts = {"answers": "exact", "steps_one": 1, "steps_two": 0, "questions_per_step": 4, "batch_size": 2, "beta": 0.1}
+    settings = quick(answers={"reasoning": True, "tokens": 60}, grpo=thoughts, understanding=model)
+    fine_tune(settings)
+    found = load_file(settings.run / "understanding/model/adapter_model.safetensors")
+    assert any(weight.any() for name, weight in found.items() if "lora_B" in name)
+    (line,) = [line for line in read_metrics(settings.run / "understanding/step_one") if "loss" in line]
+    assert line["unreadable_thoughts"] == 0.25
