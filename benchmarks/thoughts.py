@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 from scipy.stats import spearmanr
-from understanding_quality import DRAWINGS, measured, show, train
+from understanding_quality import DRAWINGS, measured, script, show, train
 
 from config.settings import Settings
 
@@ -33,7 +33,8 @@ def main(settings: Settings) -> None:
     confusability = settings.run / "training" / "emotion_space" / "confusability.json"
     shared = [*sys.argv[1:], f"questions.confusability={confusability}", *THINKING]
     train(whole, "taught to think", [*shared, *TAUGHT, f"data.emoset={settings.data.emoset}"])
-    start, rows = whole / "taught to think" / "understanding" / "model", []
+    script("understanding/merge.py", *shared, f"run={whole / 'taught to think'}")
+    start, rows = whole / "taught to think" / "understanding" / "merged", []
     for seed, drawing in DRAWINGS.items():
         home = whole / str(drawing)
         own = [*shared, f"seed={seed}", f"data.emoset={home / 'EmoSet'}", f"data.cache={home / 'cache'}"]

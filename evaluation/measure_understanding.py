@@ -13,11 +13,12 @@ from config.taxonomy import Taxonomy
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions, read_folder
 from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
-from evaluation.baselines import clip_figures
+from evaluation.baselines import PROBE, choices, clip_answers, differences_from
 from evaluation.completeness import by_warning, gaps, mark, unknown_folders
 from evaluation.features import feature_cache
-from evaluation.metric_labels import markdown_table, marked
+from evaluation.metric_labels import markdown_table, marked, told
 from evaluation.skipped import left_out_of_data, left_out_of_folder, skipped_of, together
+from runtime.figures import figure_of
 from runtime.files import write_atomically, write_json
 from runtime.processes import free_memory
 from runtime.run_folder import is_first_process, log
@@ -25,7 +26,7 @@ from understanding import kinds
 from understanding.answering import answer_all
 from understanding.asking import load_asker
 from understanding.questions import evaluation_questions
-from understanding.scoring import figures, metrics, read_answers
+from understanding.scoring import differences, figures, metrics, read_answers
 
 
 def models_of(settings: Settings) -> dict[str, str]:
@@ -70,11 +71,18 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
         del asker
         free_memory()
 
-    # 3. The baselines.
+    # 3. The baselines, and what the last model gains over them and over the others.
+    clip = {}
     if evaluate.baselines:
-        rows |= clip_figures(
-            images, train, taxonomy.emotions, settings.models.clip, feature_cache(settings.data, settings.evaluate), seed
-        )
+        cache = feature_cache(settings.data, settings.evaluate)
+        clip = clip_answers(images, train, taxonomy.emotions, settings.models.clip, cache)
+        rows |= {row: {name: figure_of(each, seed) for name, each in choices(own).items()} for row, own in clip.items()}
+    last = list(models)[-1]
+    gains = {
+        f"{last} - {row}": differences(answered[last], own, taxonomy, seed) for row, own in answered.items() if row != last
+    }
+    if PROBE in clip:
+        gains[f"{last} - clip_linear_probe"] = differences_from(clip[PROBE], answered[last], taxonomy.emotions, seed)
 
     # 4. All of it.
     shown = {row: answers["emotion"] for row, answers in answered.items()} | {
@@ -87,11 +95,13 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
     about |= {"models": models, "seconds": round(time.monotonic() - started, 1), "skipped": together(left_out, skipped)}
     about["warnings"] = warnings_of(settings, images, answered, len(questions))
     about["incomplete"] = {row: text for row, text in marks.items() if text}
-    found = {"about": about, "figures": rows}
+    found = {"about": about, "figures": rows, "paired": gains}
     if is_first_process():
         write_json(folder / "understanding.json", found)
         table = markdown_table(marked(rows, about["incomplete"]), metrics(taxonomy))
         log.info(f"\n{table}\n\nvalue (low to high, 95 %); n = {n:,} images")
+        for pair, apart in gains.items():
+            log.info(f"{pair.replace('clip_linear_probe', PROBE)}: {told(apart, metrics(taxonomy))}")
         for warning, about_rows in about["warnings"].items():
             log.info(f"warning: {', '.join(about_rows)}: {warning}")
     return found

@@ -100,5 +100,18 @@ def interval(figure: dict) -> str:
     return f"{number(figure['low'], _scale(figure))} to {number(figure['high'], _scale(figure))}"
 
 
+def difference(figure: dict) -> str:
+    """Return a paired difference as people read it: "+0.473 (0.402 to 0.540)", or "no difference (-0.012 to 0.034)"."""
+    sign = "+" if figure["value"] > 0 else ""
+    is_none = figure["low"] <= 0 <= figure["high"]
+    return f"{'no difference' if is_none else sign + value(figure)} ({interval(figure)})"
+
+
+def told(differences: Mapping[str, dict], metrics: Mapping[str, Metric]) -> str:
+    """Return paired differences in one line, those that have a metric."""
+    shown = {metric.label: differences[name] for name, metric in metrics.items() if name in differences}
+    return "; ".join(f"{label} {difference(each)}" for label, each in shown.items())
+
+
 def _scale(figure: dict) -> float:
     return max(abs(figure["value"]), abs(figure["low"]), abs(figure["high"]))

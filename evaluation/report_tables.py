@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from evaluation.metric_labels import interval, row_name, value
+from evaluation.metric_labels import difference, interval, row_name, value
 from evaluation.plots import interval_bars, lines
 from evaluation.run_files import RunFiles
 from runtime.contact_sheet import strip
@@ -28,6 +28,20 @@ def figures_table(rows: Mapping[str, dict], metrics: Mapping[str, Metric], capti
         for name, metric in metrics.items()
     ]
     return {"caption": caption, "columns": [row_name(row) for row in rows], "rows": cells} if cells else None
+
+
+def differences_table(pairs: Mapping[str, dict], metrics: Mapping[str, Metric], caption: str) -> dict | None:
+    """Return a table of paired differences (runtime.figures.paired) by pair and metric; None: there is none."""
+    metrics = {name: metric for name, metric in metrics.items() if any(name in found for found in pairs.values())}
+    rows = [
+        {
+            "name": f"{metric.label} {metric.better}".strip(),
+            "note": metric.meaning,
+            "cells": [_difference_cell(found.get(name)) for found in pairs.values()],
+        }
+        for name, metric in metrics.items()
+    ]
+    return {"caption": caption, "columns": list(pairs), "rows": rows} if rows else None
 
 
 def by_metric(rows: dict[str, dict]) -> dict[str, dict]:
@@ -107,6 +121,14 @@ def confusion_tables(
 def image_strip(images: Sequence[Image.Image], columns: int, alt: str, caption: str = "") -> dict:
     """Return images in rows of `columns`, each cut to a square, as a page shows them."""
     return picture(strip(images, columns), alt, caption)
+
+
+def _difference_cell(figure: dict | None) -> dict:
+    if figure is None:
+        return {"value": ""}
+    counts = "" if figure["fixed"] is None else f"{figure['fixed']} fixed, {figure['broken']} broken, "
+    p = "p < 0.001" if figure["p"] < 0.001 else f"p {figure['p']:.3f}"
+    return {"value": difference(figure), "note": f"{counts}{p}, n {figure['n']:,}"}
 
 
 def _figure_cell(figure: dict | None) -> dict:

@@ -12,13 +12,21 @@ from config.data_settings import Data
 from config.taxonomy import Taxonomy
 from evaluation.answers_by_emotion import right_by_emotion
 from evaluation.metric_labels import marked, row_name
-from evaluation.report_tables import bars, by_metric, confusion_tables, emotion_bars, figures_table
+from evaluation.report_tables import (
+    bars,
+    by_metric,
+    confusion_tables,
+    differences_table,
+    emotion_bars,
+    figures_table,
+)
 from evaluation.run_files import RunFiles
 from runtime.page import picture, thumbnail
 from understanding import kinds, scoring
 from understanding.kinds import multiple
 
 HARD = 2  # hard images of an emotion
+GAINS = "What the last model gains, on the same images"
 
 
 def understanding_part(files: RunFiles, found: dict, data: Data, folder: Path | None) -> dict:
@@ -43,6 +51,7 @@ def understanding_part(files: RunFiles, found: dict, data: Data, folder: Path | 
         "understanding_bars": figures(lambda: bars(rows, metrics)),
         "understanding_by_emotion": figures(lambda: pictures_by_emotion(rows, taxonomy)),
         "understanding_table": figures(lambda: figures_table(rows, metrics, "Understanding")),
+        "understanding_gains": figures(lambda: differences_table(found.get("paired", {}), metrics, GAINS)),
         "understanding_confusions": [
             table
             for kind in kinds.KINDS

@@ -1,12 +1,26 @@
 """Figures with their 95 % intervals: {"value", "low", "high", "n"}, by a bootstrap within groups, such as each emotion."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import binomtest
 
 RESAMPLES = 1000
-Statistic = Callable[[np.ndarray], float]  # of row numbers
+OfRows = Callable[[np.ndarray], float]  # row numbers -> a number
+
+
+class Statistic(NamedTuple):
+    """What is computed of rows of a table.
+
+    of: the number that some rows give. groups: (n,), within which rows are resampled. n: how many rows count. right: (n,),
+    whether each is right, of what counts right rows.
+    """
+
+    of: OfRows
+    groups: np.ndarray
+    n: int
+    right: np.ndarray | None = None
 
 
 class Metric(NamedTuple):
@@ -31,25 +45,73 @@ def resamples(groups: np.ndarray, seed: int) -> Iterator[np.ndarray]:
         yield np.concatenate([rng.choice(own, len(own)) for own in rows])
 
 
+def share(values, where=None) -> Statistic:
+    """Return the mean of values (n,), or of those that a mask (n,) tells; they are right ones if they are booleans."""
+    values = np.asarray(values)
+    counts = np.ones(len(values), dtype=bool) if where is None else np.asarray(where, dtype=bool)
+    right = values & counts if values.dtype == bool else None
+    return Statistic(lambda rows: values[rows[counts[rows]]].mean(), counts, int(counts.sum()), right)
+
+
+def balanced_share(right: np.ndarray, groups: np.ndarray) -> Statistic:
+    """Return the mean over the groups (n,) of the share of each that is right (n,)."""
+    names = np.unique(groups)
+    return Statistic(
+        lambda rows: np.mean([right[rows][groups[rows] == name].mean() for name in names]), groups, len(groups), right
+    )
+
+
+def figure_of(statistic: Statistic, seed: int) -> dict:
+    """Return a statistic of all rows, the interval by the percentiles of its resamples within the groups."""
+    of, groups, n, _ = statistic
+    return of_statistic(of, groups, seed) | {"n": n}
+
+
 def of_share(values, seed: int) -> dict:
     """Return the mean of values (n,), the interval by percentiles of all of them as one group."""
-    values = np.asarray(values, dtype=float)
-    return of_statistic(lambda rows: values[rows].mean(), np.zeros(len(values)), seed)
+    return figure_of(share(values), seed)
 
 
-def of_statistic(statistic: Statistic, groups: np.ndarray, seed: int) -> dict:
-    """Return a statistic of row numbers, the interval by the percentiles of its resamples within groups (n,)."""
-    drawn = [statistic(rows) for rows in resamples(groups, seed)]
-    return figure(statistic(np.arange(len(groups))), *np.percentile(drawn, [2.5, 97.5]), len(groups))
+def of_statistic(of: OfRows, groups: np.ndarray, seed: int) -> dict:
+    """Return a number of rows, the interval by the percentiles of its resamples within groups (n,)."""
+    drawn = [of(rows) for rows in resamples(groups, seed)]
+    return figure(of(np.arange(len(groups))), *np.percentile(drawn, [2.5, 97.5]), len(groups))
 
 
 def of_balanced_share(right: np.ndarray, groups: np.ndarray, seed: int) -> dict:
     """Return the mean over the groups (n,) of the share of each that is right (n,), resampled within groups."""
-    names = np.unique(groups)
-    return of_statistic(lambda rows: np.mean([right[rows][groups[rows] == name].mean() for name in names]), groups, seed)
+    return figure_of(balanced_share(right, groups), seed)
 
 
-def of_biased_statistic(statistic: Statistic, groups: np.ndarray, seed: int) -> dict:
+def paired(
+    first: Mapping[str, Statistic], second: Mapping[str, Statistic], images: np.ndarray, groups: np.ndarray, seed: int
+) -> dict[str, dict]:
+    """Return how much more `first` is than `second`, by name, of the same rows: {"value", "low", "high", "n", ...}.
+
+    images: (n,), whom the rows are about; groups: (n,), of the image, such as its emotion. Images are resampled within
+    groups, with all their rows, the same for both. fixed, broken: how many rows `first` alone has right, and `second` alone;
+    None where nothing is right or wrong. p: McNemar's exact test of these, otherwise of the resamples on either side of 0.
+    """
+    numbers = np.unique(images, return_inverse=True)[1]
+    rows_of = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
+    of_group = np.array([groups[rows[0]] for rows in rows_of])
+    drawn = [np.concatenate([rows_of[image] for image in chosen]) for chosen in resamples(of_group, seed)]
+    every, found = np.arange(len(images)), {}
+    for name in [name for name in first if name in second]:
+        one, other = first[name], second[name]
+        apart = np.array([one.of(rows) - other.of(rows) for rows in drawn])
+        value = figure(one.of(every) - other.of(every), *np.nanpercentile(apart, [2.5, 97.5]), min(one.n, other.n))
+        if one.right is None or other.right is None:
+            p = min(1.0, 2 * min(np.nanmean(apart <= 0), np.nanmean(apart >= 0)))
+            found[name] = value | {"fixed": None, "broken": None, "p": float(p)}
+            continue
+        fixed, broken = int((one.right & ~other.right).sum()), int((other.right & ~one.right).sum())
+        p = float(binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
+        found[name] = value | {"fixed": fixed, "broken": broken, "p": p}
+    return found
+
+
+def of_biased_statistic(statistic: OfRows, groups: np.ndarray, seed: int) -> dict:
     """Return a statistic of row numbers that a sample biases, as entropy is: the resamples give the spread, not the place.
 
     What is counted in a sample is biased downwards, and in a resample once more; so the interval lies around the value.

@@ -24,7 +24,7 @@ from evaluation.plots import lines
 from evaluation.report import main
 from evaluation.report_training import training_curves
 from evaluation.run_files import RunFiles
-from runtime.figures import Metric, of_share
+from runtime.figures import Metric, share
 from understanding import kinds
 from understanding.scoring import figures, likelihood_columns, read_answers
 
@@ -227,7 +227,7 @@ def test_a_new_kind_of_question_reaches_every_part_of_the_report(tmp_path, drawn
         CURVES={"arousal_accuracy": "arousal"},
         read=lambda answer, options, taxonomy, answers: answer if answer in ("calm", "excited") else None,
         truth=lambda question, taxonomy: "calm" if question.emotion in calm else "excited",
-        figures=lambda table, taxonomy, seed: {"arousal_accuracy": of_share(table["said_arousal"] == "calm", seed)},
+        statistics=lambda table, taxonomy: {"arousal_accuracy": share(table["said_arousal"] == "calm")},
         metrics=lambda taxonomy: {"arousal_accuracy": Metric("Arousal", "↑", "calm or excited", 1 / 2)},
     )
     monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, arousal))

@@ -15,7 +15,7 @@ from config.errors import UserError
 from config.section import ROOT, question_kinds
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
-from runtime.figures import Metric, of_share
+from runtime.figures import Metric, share
 from understanding import kinds
 from understanding.answering import _answered
 from understanding.asking import Asker
@@ -69,9 +69,7 @@ def initial_kind(**names) -> SimpleNamespace:
         ),
         blind_answers=lambda taxonomy, answers: {"a": lambda question: "a"},
         logged=lambda asked, rewards, taxonomy: {"initial/right": sum(rewards) / len(rewards)},
-        figures=lambda table, taxonomy, seed: {
-            "initial_accuracy": of_share(table["said_initial"] == table["emotion"].str[0], seed)
-        },
+        statistics=lambda table, taxonomy: {"initial_accuracy": share(table["said_initial"] == table["emotion"].str[0])},
         metrics=lambda taxonomy: {"initial_accuracy": Metric("Initial", "↑", "right first letters", 1 / 8)},
     )
     return SimpleNamespace(**{name: value for name, value in (kind | names).items() if value is not None})
@@ -179,7 +177,7 @@ def uses(name: str) -> Callable:
         ("chance", ("blind",)),
         ("blind_answers", ("blind",)),
         ("logged", ("rewards",)),
-        ("figures", ("figures",)),
+        ("statistics", ("figures",)),
         ("metrics", ("metrics",)),
     ],
 )

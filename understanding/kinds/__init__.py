@@ -33,7 +33,7 @@
     blind_answers(taxonomy, answers)    {name: policy}, what a policy can answer without looking, given the question
     logged(questions, rewards, taxonomy)
                                         {name: number}, logged beside the reward while a model trains
-    figures(table, taxonomy, seed)      {figure: {"value", "low", "high", "n"}} of its rows of a table of read answers
+    statistics(table, taxonomy)         {figure: Statistic} of its rows of a table of read answers
     metrics(taxonomy)                   {figure: Metric}, of the figures that tables and reports show
 
 What a kind lacks is an AttributeError where it is used. To add a kind, write its file, name it in KINDS, and state its
@@ -48,7 +48,7 @@ from understanding.kinds import binary, misleading, multiple, valence
 
 NAMES = ("NAME", "SHARE", "WEIGHT", "PHRASINGS", "COLUMN", "CURVES", "ALWAYS", "cases", "draw", "options", "text", "truth")
 NAMES += ("allowed", "right_answer", "read", "reward", "score", "likely_columns", "likely", "chance", "blind_answers")
-NAMES += ("logged", "figures", "metrics")
+NAMES += ("logged", "statistics", "metrics")
 KINDS: tuple[ModuleType, ...] = (binary, multiple, misleading, valence)
 
 

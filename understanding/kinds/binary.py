@@ -12,7 +12,7 @@ from torch import Tensor
 
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
-from runtime.figures import Metric, of_balanced_share, of_share, of_statistic
+from runtime.figures import Metric, Statistic, balanced_share, share
 from understanding.answers import the_one
 from understanding.cases import half_true
 from understanding.proper_scores import of_choice
@@ -114,21 +114,21 @@ def logged(questions: list[Question], rewards: list[float], taxonomy: Taxonomy) 
     return {}
 
 
-def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dict]:
-    """Return the figures of binary answers.
+def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
+    """Return the statistics of binary answers.
 
     binary_balanced_accuracy     mean of the shares answered right where yes is right and where no is; no answer is wrong
     yes_rate                     share of yes among all answers
     binary_auroc                 chance that yes is likelier where it is right than where it is wrong, where measured
     """
     is_true = (table["asked"] == table["emotion"]).to_numpy()
-    found = {"yes_rate": of_share([said is True for said in table[COLUMN]], seed)}
+    found = {"yes_rate": share([float(said is True) for said in table[COLUMN]])}
     if len(set(is_true)) == 2:
         right = (table[COLUMN] == pd.Series(is_true, table.index)).to_numpy()
-        found["binary_balanced_accuracy"] = of_balanced_share(right, is_true, seed)
+        found["binary_balanced_accuracy"] = balanced_share(right, is_true)
         if is_measured(table, likely_columns(taxonomy)):
             p_yes = table["p_yes"].to_numpy(float)
-            found["binary_auroc"] = of_statistic(lambda rows: auroc(is_true[rows], p_yes[rows]), is_true, seed)
+            found["binary_auroc"] = Statistic(lambda rows: auroc(is_true[rows], p_yes[rows]), is_true, len(table))
     return found
 
 

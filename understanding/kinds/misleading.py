@@ -19,7 +19,7 @@ from torch import Tensor
 
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
-from runtime.figures import Metric, of_share, of_statistic
+from runtime.figures import Metric, Statistic, share
 from understanding.answers import BOXED
 from understanding.cases import half_true
 from understanding.proper_scores import of_number
@@ -143,34 +143,35 @@ def logged(questions: list[Question], rewards: list[float], taxonomy: Taxonomy) 
     return {}
 
 
-def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dict]:
-    """Return the figures of scores.
+def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
+    """Return the statistics of scores.
 
     misleading_auroc             chance that a true emotion's score is above a wrong one's; no score counts as 50
     misleading_mean_true, misleading_mean_wrong   mean scores, from 0 to 100, of those that gave one
     misleading_ece               expected calibration error of score / 100, in ten bins (Naeini et al. 2015)
     misleading_expected_auroc, misleading_expected_ece   the same of expected scores, where likelihoods were measured
     """
-    found = {}
     is_true = (table["asked"] == table["emotion"]).to_numpy()
-    scores = table[COLUMN].astype(float).to_numpy()
-    filled = np.where(np.isnan(scores), 50.0, scores)
+    scores, n = table[COLUMN].astype(float).to_numpy(), len(table)
+    given, filled, one_group = ~np.isnan(scores), np.nan_to_num(scores, nan=50.0), np.zeros(n)
+    found = {}
     if len(set(is_true)) == 2:
-        found["misleading_auroc"] = of_statistic(lambda rows: auroc(is_true[rows], filled[rows]), is_true, seed)
-    given = ~np.isnan(scores)
+        found["misleading_auroc"] = Statistic(lambda rows: auroc(is_true[rows], filled[rows]), is_true, n)
     for name, side in (("true", is_true), ("wrong", ~is_true)):
         if (given & side).any():
-            found[f"misleading_mean_{name}"] = of_share(scores[given & side], seed)
+            found[f"misleading_mean_{name}"] = share(scores, where=given & side)
     if given.any():
-        said, true = scores[given] / 100, is_true[given]
-        one_group = np.zeros(len(said))
-        found["misleading_ece"] = of_statistic(lambda rows: calibration_error(said[rows], true[rows]), one_group, seed)
+
+        def stated(rows: np.ndarray) -> float:
+            own = rows[given[rows]]
+            return calibration_error(scores[own] / 100, is_true[own])
+
+        found["misleading_ece"] = Statistic(stated, given, int(given.sum()))
     if is_measured(table, likely_columns(taxonomy)):
         means = table["expected_score"].to_numpy(float) / 100
         if len(set(is_true)) == 2:
-            found["misleading_expected_auroc"] = of_statistic(lambda rows: auroc(is_true[rows], means[rows]), is_true, seed)
-        one_group = np.zeros(len(means))
-        expected = of_statistic(lambda rows: calibration_error(means[rows], is_true[rows]), one_group, seed)
+            found["misleading_expected_auroc"] = Statistic(lambda rows: auroc(is_true[rows], means[rows]), is_true, n)
+        expected = Statistic(lambda rows: calibration_error(means[rows], is_true[rows]), one_group, n)
         found["misleading_expected_ece"] = expected
     return found
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from config.errors import UserError
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
-from runtime.figures import Metric, of_balanced_share, of_share
+from runtime.figures import Metric, Statistic, balanced_share, share
 from understanding.answers import bare, plain, the_one
 from understanding.proper_scores import of_choice
 from understanding.question import Question
@@ -175,17 +175,14 @@ def likelihood_columns(emotions: tuple[str, ...]) -> list[str]:
     return [f"p_{emotion}" for emotion in emotions]
 
 
-def choice_figures(name: str, true: np.ndarray, said: np.ndarray, seed: int) -> dict[str, dict]:
+def choice_statistics(name: str, true: np.ndarray, said: np.ndarray) -> dict[str, Statistic]:
     """Return the accuracy of what is said (n,) of true emotions (n,), and its mean over the true emotions."""
     right = true == said
-    return {
-        f"{name}_accuracy": of_share(right, seed),
-        f"{name}_balanced_accuracy": of_balanced_share(right, true, seed),
-    }
+    return {f"{name}_accuracy": share(right), f"{name}_balanced_accuracy": balanced_share(right, true)}
 
 
-def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dict]:
-    """Return the figures of multiple-choice answers.
+def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
+    """Return the statistics of multiple-choice answers.
 
     multiple_accuracy            share of answers that name the true emotion
     multiple_balanced_accuracy   its mean over the true emotions
@@ -193,14 +190,14 @@ def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dic
     multiple_forced_accuracy     how often the true emotion is the likeliest of all, where likelihoods were measured
     multiple_forced_balanced_accuracy
     """
-    true = table["emotion"].to_numpy()
-    found = choice_figures("multiple", true, table[COLUMN].fillna("none").to_numpy(), seed)
+    true, said = table["emotion"].to_numpy(), table[COLUMN].fillna("none").to_numpy()
+    found = choice_statistics("multiple", true, said)
     for emotion in [emotion for emotion in taxonomy.emotions if (true == emotion).any()]:
-        found[f"multiple_{emotion}"] = of_share(table[true == emotion][COLUMN] == emotion, seed)
+        found[f"multiple_{emotion}"] = share(true == said, where=true == emotion)
     columns = likelihood_columns(taxonomy.emotions)
     if is_measured(table, columns):
         likeliest = np.array(taxonomy.emotions)[table[columns].to_numpy().argmax(1)]
-        found |= choice_figures("multiple_forced", true, likeliest, seed)
+        found |= choice_statistics("multiple_forced", true, likeliest)
     return found
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from config.taxonomy import SIDES, Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
-from runtime.figures import Metric, of_balanced_share, of_share, of_statistic
+from runtime.figures import Metric, Statistic, balanced_share, share
 from understanding.answers import the_one
 from understanding.proper_scores import of_choice
 from understanding.question import Question
@@ -117,22 +117,22 @@ def logged(questions: list[Question], rewards: list[float], taxonomy: Taxonomy) 
     return {}
 
 
-def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int) -> dict[str, dict]:
-    """Return the figures of valence answers.
+def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
+    """Return the statistics of valence answers.
 
     valence_balanced_accuracy    mean of the shares answered right of positive and of negative images; no answer is wrong
     positive_rate                share of positive among all answers
     valence_auroc                chance that positive is likelier where it is right than where it is wrong, where measured
     """
     true = table["emotion"].map(taxonomy.side_of).to_numpy()
-    found = {"positive_rate": of_share([said == "positive" for said in table[COLUMN]], seed)}
+    found = {"positive_rate": share([float(said == "positive") for said in table[COLUMN]])}
     if len(set(true)) == 2:
         right = (table[COLUMN] == pd.Series(true, table.index)).to_numpy()
-        found["valence_balanced_accuracy"] = of_balanced_share(right, true, seed)
+        found["valence_balanced_accuracy"] = balanced_share(right, true)
         if is_measured(table, likely_columns(taxonomy)):
             likely_positive, is_positive = table["p_positive"].to_numpy(float), true == "positive"
-            found["valence_auroc"] = of_statistic(
-                lambda rows: auroc(is_positive[rows], likely_positive[rows]), is_positive, seed
+            found["valence_auroc"] = Statistic(
+                lambda rows: auroc(is_positive[rows], likely_positive[rows]), is_positive, len(table)
             )
     return found
 

@@ -1,0 +1,52 @@
+"""Paired differences: by hand, by images and not by rows, and how often their intervals hold what is true."""
+
+import numpy as np
+import pytest
+
+from runtime import figures
+from runtime.figures import Statistic, balanced_share, figure_of, paired, share
+
+
+def test_fixed_and_broken_are_counted_and_tested():
+    first, second = np.array([1, 1, 0, 0, 1, 1, 1, 1], dtype=bool), np.array([1, 0, 1, 0, 0, 0, 0, 0], dtype=bool)
+    found = paired({"right": share(first), "other": share(first)}, {"right": share(second)}, np.arange(8), np.zeros(8), 0)
+    assert set(found) == {"right"}, "what both have"
+    assert found["right"]["value"] == pytest.approx(6 / 8 - 2 / 8)
+    assert (found["right"]["fixed"], found["right"]["broken"], found["right"]["n"]) == (5, 1, 8)
+    assert found["right"]["p"] == pytest.approx(2 * (6 + 1) / 2**6), "McNemar: 5 or 6 of 6, both sides"
+
+
+def test_what_is_equal_differs_by_nothing():
+    right = np.random.default_rng(0).random(50) < 0.7
+    numbers = Statistic(lambda rows: float(np.var(right[rows])), np.zeros(50), 50)
+    for statistic in (share(right), balanced_share(right, np.arange(50) % 5), numbers):
+        found = paired({"a": statistic}, {"a": statistic}, np.arange(50), np.zeros(50), 0)["a"]
+        assert (found["value"], found["low"], found["high"], found["p"]) == (0, 0, 0, 1.0)
+
+
+def test_images_are_resampled_with_all_their_rows():
+    random = np.random.default_rng(0)
+    first, second = (random.random(40) < chance for chance in (0.8, 0.5))
+    once = paired({"a": share(first)}, {"a": share(second)}, np.arange(40), np.zeros(40), 0)["a"]
+    often = [np.repeat(each, 4) for each in (first, second, np.arange(40))]
+    found = paired({"a": share(often[0])}, {"a": share(often[1])}, often[2], np.zeros(160), 0)["a"]
+    assert (found["low"], found["high"]) == pytest.approx((once["low"], once["high"])), "four rows tell no more than one"
+
+
+def test_a_masked_share_is_that_of_its_rows():
+    values, where = np.array([1.0, 5.0, 3.0, 9.0]), np.array([True, False, True, False])
+    found = figure_of(share(values, where), 0)
+    assert (found["value"], found["n"]) == (2.0, 2)
+    assert 1 <= found["low"] <= found["high"] <= 3
+
+
+def test_intervals_hold_the_true_difference_as_often_as_they_say(monkeypatch):
+    """Of .75 and .6 right, which go together: 200 draws of 80 images. Of 95 in 100 three standard errors are 4.6."""
+    monkeypatch.setattr(figures, "RESAMPLES", 200)
+    random, held = np.random.default_rng(0), 0
+    for draw in range(200):
+        ease = random.random(80)
+        first, second = ease < 0.75, np.where(random.random(80) < 0.7, ease, random.random(80)) < 0.6
+        found = paired({"a": share(first)}, {"a": share(second)}, np.arange(80), np.zeros(80), draw)["a"]
+        held += found["low"] <= 0.15 <= found["high"]
+    assert 0.90 <= held / 200 <= 1.0
