@@ -13,14 +13,19 @@ OfRows = Callable[[np.ndarray], float]  # row numbers -> a number
 class Statistic(NamedTuple):
     """What is computed of rows of a table.
 
-    of: the number that some rows give. groups: (n,), within which rows are resampled. n: how many rows count. right: (n,),
-    whether each is right, of what counts right rows.
+    of: the number that some rows give. groups: (n,), within which rows are resampled. right: (n,), whether each is right, of
+    what counts right rows. counts: (n,), whether a row counts; None: all do.
     """
 
     of: OfRows
     groups: np.ndarray
-    n: int
     right: np.ndarray | None = None
+    counts: np.ndarray | None = None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The numbers of the rows that count."""
+        return np.arange(len(self.groups)) if self.counts is None else np.flatnonzero(self.counts)
 
 
 class Metric(NamedTuple):
@@ -50,21 +55,19 @@ def share(values, where=None) -> Statistic:
     values = np.asarray(values)
     counts = np.ones(len(values), dtype=bool) if where is None else np.asarray(where, dtype=bool)
     right = values & counts if values.dtype == bool else None
-    return Statistic(lambda rows: values[rows[counts[rows]]].mean(), counts, int(counts.sum()), right)
+    return Statistic(lambda rows: values[rows[counts[rows]]].mean(), np.zeros(len(values)), right, counts)
 
 
 def balanced_share(right: np.ndarray, groups: np.ndarray) -> Statistic:
     """Return the mean over the groups (n,) of the share of each that is right (n,)."""
     names = np.unique(groups)
-    return Statistic(
-        lambda rows: np.mean([right[rows][groups[rows] == name].mean() for name in names]), groups, len(groups), right
-    )
+    return Statistic(lambda rows: np.mean([right[rows][groups[rows] == name].mean() for name in names]), groups, right)
 
 
 def figure_of(statistic: Statistic, seed: int) -> dict:
-    """Return a statistic of all rows, the interval by the percentiles of its resamples within the groups."""
-    of, groups, n, _ = statistic
-    return of_statistic(of, groups, seed) | {"n": n}
+    """Return a statistic of the rows that count, the interval by the percentiles of its resamples within the groups."""
+    rows = statistic.rows
+    return of_statistic(lambda drawn: statistic.of(rows[drawn]), statistic.groups[rows], seed)
 
 
 def of_share(values, seed: int) -> dict:
@@ -100,7 +103,9 @@ def paired(
     for name in [name for name in first if name in second]:
         one, other = first[name], second[name]
         apart = np.array([one.of(rows) - other.of(rows) for rows in drawn])
-        value = figure(one.of(every) - other.of(every), *np.nanpercentile(apart, [2.5, 97.5]), min(one.n, other.n))
+        value = figure(
+            one.of(every) - other.of(every), *np.nanpercentile(apart, [2.5, 97.5]), min(len(one.rows), len(other.rows))
+        )
         if one.right is None or other.right is None:
             p = min(1.0, 2 * min(np.nanmean(apart <= 0), np.nanmean(apart >= 0)))
             found[name] = value | {"fixed": None, "broken": None, "p": float(p)}

@@ -164,6 +164,14 @@ def test_both_halves_and_each_by_the_other_by_one_process_and_by_two(quick, tmp_
     assert about["n"]["ours"] == 16
     metrics = read(settings, "report/metrics.json")
     assert "blind" in metrics["understanding"]
+    gains = metrics["paired"]["understanding"]
+    (last,) = {pair.partition(" - ")[0] for pair in gains}
+    assert {pair.partition(" - ")[2] for pair in gains} >= {"blind"}
+    one = gains[f"{last} - blind"]["multiple_forced_accuracy"]
+    apart = [metrics["understanding"][row]["multiple_forced_accuracy"]["value"] for row in (last, "blind")]
+    assert one["value"] == pytest.approx(apart[0] - apart[1])
+    assert one["low"] <= one["value"] <= one["high"]
+    assert (one["fixed"] - one["broken"]) / one["n"] == pytest.approx(one["value"])
     assert list(metrics["seconds"]) == [f"evaluation/{part}" for part in ("generation", "understanding", "cross")]
 
 

@@ -18,7 +18,7 @@ def test_fixed_and_broken_are_counted_and_tested():
 
 def test_what_is_equal_differs_by_nothing():
     right = np.random.default_rng(0).random(50) < 0.7
-    numbers = Statistic(lambda rows: float(np.var(right[rows])), np.zeros(50), 50)
+    numbers = Statistic(lambda rows: float(np.var(right[rows])), np.zeros(50))
     for statistic in (share(right), balanced_share(right, np.arange(50) % 5), numbers):
         found = paired({"a": statistic}, {"a": statistic}, np.arange(50), np.zeros(50), 0)["a"]
         assert (found["value"], found["low"], found["high"], found["p"]) == (0, 0, 0, 1.0)

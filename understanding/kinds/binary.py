@@ -128,7 +128,7 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
         found["binary_balanced_accuracy"] = balanced_share(right, is_true)
         if is_measured(table, likely_columns(taxonomy)):
             p_yes = table["p_yes"].to_numpy(float)
-            found["binary_auroc"] = Statistic(lambda rows: auroc(is_true[rows], p_yes[rows]), is_true, len(table))
+            found["binary_auroc"] = Statistic(lambda rows: auroc(is_true[rows], p_yes[rows]), is_true)
     return found
 
 

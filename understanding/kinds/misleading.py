@@ -152,11 +152,11 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
     misleading_expected_auroc, misleading_expected_ece   the same of expected scores, where likelihoods were measured
     """
     is_true = (table["asked"] == table["emotion"]).to_numpy()
-    scores, n = table[COLUMN].astype(float).to_numpy(), len(table)
-    given, filled, one_group = ~np.isnan(scores), np.nan_to_num(scores, nan=50.0), np.zeros(n)
+    scores = table[COLUMN].astype(float).to_numpy()
+    given, filled, one_group = ~np.isnan(scores), np.nan_to_num(scores, nan=50.0), np.zeros(len(table))
     found = {}
     if len(set(is_true)) == 2:
-        found["misleading_auroc"] = Statistic(lambda rows: auroc(is_true[rows], filled[rows]), is_true, n)
+        found["misleading_auroc"] = Statistic(lambda rows: auroc(is_true[rows], filled[rows]), is_true)
     for name, side in (("true", is_true), ("wrong", ~is_true)):
         if (given & side).any():
             found[f"misleading_mean_{name}"] = share(scores, where=given & side)
@@ -166,12 +166,12 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
             own = rows[given[rows]]
             return calibration_error(scores[own] / 100, is_true[own])
 
-        found["misleading_ece"] = Statistic(stated, given, int(given.sum()))
+        found["misleading_ece"] = Statistic(stated, one_group, counts=given)
     if is_measured(table, likely_columns(taxonomy)):
         means = table["expected_score"].to_numpy(float) / 100
         if len(set(is_true)) == 2:
-            found["misleading_expected_auroc"] = Statistic(lambda rows: auroc(is_true[rows], means[rows]), is_true, n)
-        expected = Statistic(lambda rows: calibration_error(means[rows], is_true[rows]), one_group, n)
+            found["misleading_expected_auroc"] = Statistic(lambda rows: auroc(is_true[rows], means[rows]), is_true)
+        expected = Statistic(lambda rows: calibration_error(means[rows], is_true[rows]), one_group)
         found["misleading_expected_ece"] = expected
     return found
 

@@ -131,9 +131,7 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
         found["valence_balanced_accuracy"] = balanced_share(right, true)
         if is_measured(table, likely_columns(taxonomy)):
             likely_positive, is_positive = table["p_positive"].to_numpy(float), true == "positive"
-            found["valence_auroc"] = Statistic(
-                lambda rows: auroc(is_positive[rows], likely_positive[rows]), is_positive, len(table)
-            )
+            found["valence_auroc"] = Statistic(lambda rows: auroc(is_positive[rows], likely_positive[rows]), is_positive)
     return found
 
 
