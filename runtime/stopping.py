@@ -39,9 +39,8 @@ def end_by_sigterm() -> None:
     """
     signal.signal(signal.SIGTERM, _on_sigterm)
     os.register_at_fork(after_in_child=_in_child)
-    if _is_launched() and sys.platform == "linux":
-        parent_dies = 1  # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(parent_dies, signal.SIGTERM)
+    if _is_launched():
+        _end_with_parent(signal.SIGTERM)
 
 
 @contextmanager
@@ -109,14 +108,23 @@ def _is_launched() -> bool:
     return "RANK" in os.environ or "ACCELERATE_DYNAMO_BACKEND" in os.environ  # by torchrun, or by accelerate
 
 
-def _in_child() -> None:
-    """Give a forked process its SIGTERM back. Those that load batches hear it from their parent alone.
+def _end_with_parent(by: signal.Signals) -> None:
+    """Let this process get a signal when the one that has started it is gone, however it ended."""
+    if sys.platform == "linux":
+        parent_dies = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(parent_dies, by)
 
-    A cluster sends it to all, and an update that is to be finished needs its batches.
+
+def _in_child() -> None:
+    """Give a forked process its SIGTERM back. Those that load batches hear it from their parent alone, and end with it.
+
+    A cluster sends it to all, and an update that is to be finished needs its batches. Once nobody takes these any more, a
+    process of torch would wait for ever to hand them over.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if not _puts_off:
         return
+    _end_with_parent(signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     parent = os.getppid()
 

@@ -143,3 +143,15 @@ def test_processes_that_load_batches_go_on_until_the_update_is_done(start):
     shown, errors = process.communicate(timeout=60)
     assert (process.returncode, "update 20" in shown) == (143, True)
     assert errors == "\nterminated: done; run the same command again for the rest\n"
+
+
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGKILL], [signal.SIGTERM, signal.SIGTERM]], ids=["killed", "by a second SIGTERM"]
+)
+def test_processes_that_load_batches_end_with_the_one_that_they_load_for(start, signals):
+    """Also those that nobody reads from any more, whose queue is full."""
+    process = start(BATCHES.replace("range(50), 1", "[bytes(10**6)] * 50, None"))
+    for number in signals:
+        os.kill(process.pid, number)
+        time.sleep(0.3)
+    process.communicate(timeout=20)  # the pipe ends with the last that holds it
