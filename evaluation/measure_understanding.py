@@ -16,7 +16,7 @@ from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
 from evaluation.baselines import PROBE, choices, clip_answers, differences_from
 from evaluation.completeness import by_warning, gaps, mark, unknown_folders
 from evaluation.features import feature_cache
-from evaluation.metric_labels import markdown_table, marked, told
+from evaluation.metric_labels import markdown_table, marked, pair_name, told
 from evaluation.skipped import left_out_of_data, left_out_of_folder, skipped_of, together
 from runtime.figures import figure_of
 from runtime.files import write_atomically, write_json
@@ -101,7 +101,7 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
         table = markdown_table(marked(rows, about["incomplete"]), metrics(taxonomy))
         log.info(f"\n{table}\n\nvalue (low to high, 95 %); n = {n:,} images")
         for pair, apart in gains.items():
-            log.info(f"{pair.replace('clip_linear_probe', PROBE)}: {told(apart, metrics(taxonomy))}")
+            log.info(f"{pair_name(pair)}: {told(apart, metrics(taxonomy))}")
         for warning, about_rows in about["warnings"].items():
             log.info(f"warning: {', '.join(about_rows)}: {warning}")
     return found

@@ -16,6 +16,7 @@ ROWS = {
     "attribute_prompt": "attribute prompt",
     "real": "real images",
     "transfer": "transfer, strength 1",
+    "clip_linear_probe": "CLIP, linear probe",
 }
 PUBLISHED = ("fid", "lpips", "emotion_accuracy", "semantic_clarity", "semantic_diversity")  # EmoGen's table, in its order
 IMAGES = {
@@ -65,6 +66,11 @@ def likelihood_metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
 def row_name(row: str) -> str:
     """Return a row as people read it."""
     return ROWS.get(row, row)
+
+
+def pair_name(pair: str) -> str:
+    """Return two rows that are compared, "after - before", as people read them."""
+    return " - ".join(map(row_name, pair.split(" - ")))
 
 
 def marked(rows: Mapping[str, Any], marks: Mapping[str, str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from evaluation.metric_labels import difference, interval, row_name, value
+from evaluation.metric_labels import difference, interval, pair_name, row_name, value
 from evaluation.plots import interval_bars, lines
 from evaluation.run_files import RunFiles
 from runtime.contact_sheet import strip
@@ -41,7 +41,7 @@ def differences_table(pairs: Mapping[str, dict], metrics: Mapping[str, Metric], 
         }
         for name, metric in metrics.items()
     ]
-    return {"caption": caption, "columns": list(pairs), "rows": rows} if rows else None
+    return {"caption": caption, "columns": list(map(pair_name, pairs)), "rows": rows} if rows else None
 
 
 def by_metric(rows: dict[str, dict]) -> dict[str, dict]:
