@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/understanding_quality.py --config config/demo.yaml
 
 Each of three seeds draws an EmoSet of its own, trains on its train split and measures on its test split. Every way has as
-many updates as the config's Step I. A way whose updates take other seconds is trained once more, with as many as fit into
-those of `exact quadratic`. The seconds are of the CPU, of the whole command but its start. CLIP's probe of the same images
+many updates as the config's Step I. A way whose updates take clearly other seconds is trained once more, with as many as
+fit into those of `exact quadratic`. The seconds are of the CPU, of the whole command but its start. CLIP's probe of the same images
 stands beside. What is confusable is that of the run's emotion space: demo/draw.py and training/main.py must have run before.
 
 All of it is kept in `<run>-quality/<drawing>/`. If you stop it, the same command goes on with the next training.
@@ -85,7 +85,7 @@ def train_all(home: Path, shared: list[str], updates: int) -> tuple[dict[str, in
     for way in WAYS:
         made[way] = updates
         fitting = round(updates * seconds[BEST] / seconds[way])
-        if abs(fitting - updates) > updates / 10:
+        if abs(fitting - updates) > updates / 4:
             again = f"{way} in equal seconds"
             made[again] = fitting
             seconds[again] = train(home, again, [*shared, *WAYS[way](fitting)]) - started
