@@ -4,8 +4,8 @@
 
 Each of three seeds draws an EmoSet of its own, trains on its train split and measures on its test split. Every way has as
 many updates as the config's Step I. A way whose updates take clearly other seconds is trained once more, with as many as
-fit into those of `exact quadratic`. The seconds are of the CPU, of the whole command but its start. CLIP's probe of the same images
-stands beside. What is confusable is that of the run's emotion space: demo/draw.py and training/main.py must have run before.
+fit into those of `exact quadratic`. The seconds are of the CPU, of the whole command but its start. CLIP's probe of the same
+images stands beside. What is confusable is that of the run's emotion space: demo/draw.py and training/main.py must have run.
 
 All of it is kept in `<run>-quality/<drawing>/`. If you stop it, the same command goes on with the next training.
 """

@@ -43,6 +43,16 @@ Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"{NUMBER.pa
 Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: _whole(loader.construct_scalar(node)))
 
 
+class Dumper(yaml.SafeDumper):
+    """PyYAML that quotes the words which Loader, or PyYAML's own, would read as something else."""
+
+
+Dumper.yaml_implicit_resolvers = {
+    letter: yaml.SafeDumper.yaml_implicit_resolvers.get(letter, []) + Loader.yaml_implicit_resolvers.get(letter, [])
+    for letter in {*yaml.SafeDumper.yaml_implicit_resolvers, *Loader.yaml_implicit_resolvers}
+}
+
+
 def _whole(text: str) -> int | str:
     return int(text) if len(text) <= DIGITS else text
 

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from config.decimal_yaml import YAML_ERRORS, Loader
+from config.decimal_yaml import YAML_ERRORS, Dumper, Loader
 from config.errors import UserError, first_line
 from config.section import ROOT, ByKind, Share, question_kinds, relative_to_root
 from config.settings import Settings
@@ -103,7 +103,7 @@ def leaf_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
 
 def dump(settings: Settings) -> str:
     """Return the settings as YAML that `load` reads back."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(settings.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 @cache

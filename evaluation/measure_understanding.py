@@ -77,12 +77,7 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
         cache = feature_cache(settings.data, settings.evaluate)
         clip = clip_answers(images, train, taxonomy.emotions, settings.models.clip, cache)
         rows |= {row: {name: figure_of(each, seed) for name, each in choices(own).items()} for row, own in clip.items()}
-    last = list(models)[-1]
-    gains = {
-        f"{last} - {row}": differences(answered[last], own, taxonomy, seed) for row, own in answered.items() if row != last
-    }
-    if PROBE in clip:
-        gains[f"{last} - clip_linear_probe"] = differences_from(clip[PROBE], answered[last], taxonomy.emotions, seed)
+    gains = gains_of(list(models)[-1], answered, clip, taxonomy, seed)
 
     # 4. All of it.
     shown = {row: answers["emotion"] for row, answers in answered.items()} | {
@@ -105,6 +100,18 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
         for warning, about_rows in about["warnings"].items():
             log.info(f"warning: {', '.join(about_rows)}: {warning}")
     return found
+
+
+def gains_of(
+    last: str, answered: dict[str, pd.DataFrame], clip: dict[str, pd.DataFrame], taxonomy: Taxonomy, seed: int
+) -> dict[str, dict]:
+    """Return what one row's answers have more than each other row's, and than CLIP's probe: "after - before" and so on."""
+    gains = {
+        f"{last} - {row}": differences(answered[last], own, taxonomy, seed) for row, own in answered.items() if row != last
+    }
+    if PROBE in clip:
+        gains[f"{last} - clip_linear_probe"] = differences_from(clip[PROBE], answered[last], taxonomy.emotions, seed)
+    return gains
 
 
 def warnings_of(

@@ -13,7 +13,7 @@ from trl import GRPOConfig
 
 from config.errors import UserError
 from config.settings import Settings
-from config.understanding_settings import Grpo
+from config.understanding_settings import Answers, Grpo
 from runtime.recipe import settings_of
 from understanding.callbacks import EvaluationCallback
 from understanding.chat import read_chat
@@ -76,9 +76,9 @@ def plan(grpo: Grpo, questions: int, limit: int | None) -> Plan:
     return Plan(processes, asked // at_once, questions // asked if limit is None else limit)
 
 
-def is_sampling(settings: Settings, name: str) -> bool:
+def is_sampling(answers: Answers, grpo: Grpo, name: str) -> bool:
     """Return whether step_one or step_two samples anything: answers or, where all answers are scored, thoughts."""
-    return settings.answers.reasoning or settings.grpo.answers_of(name) == "sampled"
+    return answers.reasoning or grpo.answers_of(name) == "sampled"
 
 
 def train_by_grpo(
@@ -99,7 +99,7 @@ def train_by_grpo(
         return start
     grpo = settings.grpo
     shared = plan(grpo, len(questions), limit)
-    steps, is_exact, samples = shared.steps, grpo.answers_of(name) == "exact", is_sampling(settings, name)
+    steps, is_exact, samples = shared.steps, grpo.answers_of(name) == "exact", is_sampling(settings.answers, grpo, name)
     own = settings_of("grpo", grpo, WATCHING | (set() if samples else SAMPLING))
     own |= {f"grpo.{name.replace('step_', 'steps_')}": steps, "grpo.answers": grpo.answers_of(name)}
     own |= {"grpo.learning_rate": grpo.rate_of(name)}

@@ -15,7 +15,7 @@ from trl import GRPOTrainer
 
 from config.errors import UserError, first_line, tell_together
 from config.settings import Settings
-from config.understanding_settings import Understanding
+from config.understanding_settings import Grpo, Understanding
 from runtime.built_folder import check_ours
 from runtime.checking import check_room, in_words
 from runtime.hub import check_repository, resolve_model
@@ -126,19 +126,19 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     for name, label in LABELS.items():
         if updates[name]:
             log.info(f"{label}: {way(settings, name)}")
-            warn_of_rate(settings, name)
+            warn_of_rate(settings.understanding, grpo, name)
     log.info(f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {settings.answers.tokens}")
     each = grpo.questions_per_step * grpo.group
-    sampled = sum(count * each for name, count in updates.items() if is_sampling(settings, name))
+    sampled = sum(count * each for name, count in updates.items() if is_sampling(settings.answers, grpo, name))
     takes = {"updates": f"{settings.warmup.steps:,} of the warm-up, {shared.steps:,} of Step I, {two:,} of Step II"}
     return takes | ({"sampled answers": f"{sampled:,}, {each:,} for each update"} if sampled else {})
 
 
-def warn_of_rate(settings: Settings, name: str) -> None:
+def warn_of_rate(understanding: Understanding, grpo: Grpo, name: str) -> None:
     """Log that all weights are trained at the learning rate of an adapter, where they are. name: step_one or step_two."""
-    rate, key = settings.grpo.rate_of(name), "grpo.learning_rate"
-    if not settings.understanding.lora_rank and rate >= 10 * WHOLE_RATE:
-        key += "_two" if name == "step_two" and settings.grpo.learning_rate_two else ""
+    rate, key = grpo.rate_of(name), "grpo.learning_rate"
+    if not understanding.lora_rank and rate >= 10 * WHOLE_RATE:
+        key += "_two" if name == "step_two" and grpo.learning_rate_two else ""
         log.warning(f"{key}: {rate:g} is for an adapter; others train all weights by GRPO at {WHOLE_RATE:g}")
 
 

@@ -40,7 +40,7 @@ def test_grpos_first_updates(quick, fine_tune, monkeypatch):
     monkeypatch.setattr(understanding.grpo.Trainer, "_generate_single_turn", fixed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    settings = quick("golden", grpo={"steps_one": 3, "steps_two": 0}, answers={"score_step": 1})
+    settings = quick("golden", grpo={"steps_one": 3, "steps_two": 0, "beta": 0.02}, answers={"score_step": 1})
     fine_tune(settings)
     torch.set_num_threads(threads)
     lines = (settings.run / "understanding/step_one/metrics.jsonl").read_text().splitlines()

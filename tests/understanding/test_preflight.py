@@ -27,7 +27,7 @@ def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, c
     assert f"{len(questions)} questions; an update: 8 questions on 1 processes (cpu), each 2 times 4; 4 updates in" in said
     assert f"in Step I, {len(questions) // 8} are a pass over the questions" in said
     for step in ("Step I, training images", "Step II, hard images"):
-        assert f"{step}: answers are sampled: an update compares 4 sampled answers to each question" in said
+        assert f"{step}: GRPO (grpo.answers: sampled): an update compares what 4 sampled answers to each" in said
 
     processor = load_processor(str(vlm))
     text = processor.apply_chat_template(conversation(questions[0].prompt), add_generation_prompt=True, tokenize=False)
@@ -49,7 +49,7 @@ def test_each_step_says_which_way_it_takes(quick):
         "GRPO of thoughts (grpo.answers: exact): an update compares 4 sampled thoughts"
     )
     assert "sampled thoughts and answers" in way(thoughts, "step_two")
-    assert [is_sampling(each, "step_one") for each in (settings, thoughts)] == [False, True]
+    assert [is_sampling(each.answers, each.grpo, "step_one") for each in (settings, thoughts)] == [False, True]
     assert settings.grpo.ways == {"exact", "sampled"}
     assert quick(grpo={"answers": "exact", "steps_two": 0}).grpo.ways == {"exact"}
 
@@ -72,7 +72,7 @@ def test_the_preset_fills_eight_gpus(monkeypatch):
 def test_the_learning_rate_of_an_adapter_is_warned_of_where_all_weights_are_trained(quick, caplog, rank, rate, is_told):
     settings = quick(understanding={"lora_rank": rank}, grpo={"learning_rate": rate})
     with caplog.at_level(logging.WARNING):
-        warn_of_rate(settings, "step_one")
+        warn_of_rate(settings.understanding, settings.grpo, "step_one")
     assert (
         "grpo.learning_rate: 1e-05 is for an adapter; others train all weights by GRPO at 1e-06" in caplog.text
     ) == is_told

@@ -39,7 +39,10 @@ def test_two_processes_train_the_weights_of_one(quick):
     for launcher in LAUNCHERS:
         grpo = {"steps_one": 3, "steps_two": 0, "learning_rate": 1.0, "beta": 0.1}
         changed = {way: {"grpo": grpo | {"answers": way}} for way in ways}
-        changed["thoughts"] = {"grpo": grpo | {"answers": "exact"}, "answers": {"reasoning": True, "tokens": 32}}
+        changed["thoughts"] = {
+            "grpo": grpo | {"answers": "exact", "learning_rate": 0.1},
+            "answers": {"reasoning": True, "tokens": 32},
+        }
         settings = {way: quick(f"{launcher}-{way}", **changed[way]) for way in ways}
         others = [str(settings[way].run.with_suffix(".yaml")) for way in ways[1:]]
         result = launch(launcher, "whole_training.py", settings["sampled"], *others)

@@ -137,7 +137,7 @@ def test_no_test_image_is_trained_on(asked, emoset_copy):
 
 def test_step_two_trains_on_the_hard_images(asked):
     def has_step_two(images) -> bool:
-        return images.get("step_two") == images.get("hard", "none") and images["step_two"] < images["step_one"]
+        return images.get("step_two") == images.get("hard", "none") and images["step_two"] < images["mined"]
 
     assert has_step_two(asked())
     assert not has_step_two(asked(grpo={"steps_two": 0})), "Step II left out"

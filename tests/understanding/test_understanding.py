@@ -72,7 +72,7 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
     lines = [json.loads(line) for line in (folder / "step_one" / "metrics.jsonl").read_text().splitlines()]
     written = {key for line in lines for key in line}
     assert {f"rewards/{name}/mean" for name in ("binary", "multiple", "misleading", "format")} <= written
-    assert {"reward", "frac_reward_zero_std", "entropy", "kl", "completions/mean_length", "loss"} <= written
+    assert {"reward", "frac_reward_zero_std", "entropy", "completions/mean_length", "loss"} <= written
     assert {"val/multiple_accuracy", "val/misleading_auroc"} <= written
     told = {key for key in written if key.startswith("accuracy/")}
     assert told

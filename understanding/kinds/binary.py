@@ -3,6 +3,7 @@
 P(yes is right | asked emotion, phrasing) is 1/2 exactly.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, Statistic, balanced_share, share
-from understanding.answers import the_one
+from understanding.answers import bare, the_one
 from understanding.cases import half_true
 from understanding.proper_scores import of_choice
 from understanding.question import Question
@@ -31,6 +32,7 @@ PHRASINGS = (
 COLUMN = "said_yes"
 CURVES = {"binary_balanced_accuracy": "binary", "binary_auroc": "binary AUROC"}
 WORDS = {"yes": True, "no": False}
+ALONE = re.compile(r"(?:yes|no)\s*(?:[^\w\s]|$)")  # a sentence may follow, but no word of the same one
 ALWAYS = tuple(WORDS)
 
 
@@ -72,8 +74,9 @@ def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> st
 
 
 def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> bool | None:
-    """Return True for yes, False for no, as "Yes, it does." gives it, None for anything else, "yes and no" among them."""
-    return WORDS.get(the_one(answer, WORDS))
+    """Return True for yes, False for no, as "Yes, it does." gives it, None for anything else: "yes and no", "no idea"."""
+    word = the_one(answer, WORDS)
+    return WORDS.get(word) if word and ALONE.match(bare(answer)) else None
 
 
 def reward(
