@@ -27,7 +27,9 @@ pytestmark = pytest.mark.slow
 NEEDS = {  # what is not here, by a part of the commands that need it
     "--config_file config/accelerate/": "GPUs, or several machines",
     "_full_size.py": "a GPU, for models of full size",
-    "understanding_quality.py": "minutes for its nine trainings, even in miniature",
+    "understanding_quality.py": "minutes for its trainings, even in miniature",
+    "hard_images.py": "what understanding_quality.py leaves",
+    "thoughts.py": "what understanding_quality.py leaves",
     "killed_demo.py": "minutes for its nine starts of the demo",
     "full_disk.py": "minutes for its starts on a disk that grows, and root",
     "generation_quality.py": "minutes for its four thousand images",
