@@ -208,9 +208,8 @@ def test_accumulation_is_a_larger_batch(weights):
         assert (weight - parts[name]).norm() <= 1e-4 * weight.norm(), name
 
 
-@pytest.mark.parametrize("temperature", [1.0, 1.5])
-def test_killed_it_ends_with_the_same_weights_and_logs_what_thoughts_earn(weights, monkeypatch, tmp_path, temperature):
-    changed = {"beta": 0.1, "temperature": temperature}
+def test_killed_it_ends_with_the_same_weights_and_logs_what_thoughts_earn(weights, monkeypatch, tmp_path):
+    changed = {"beta": 0.1, "temperature": 1.5}
     whole, save = weights("whole", **changed), ThoughtTrainer._save_checkpoint
 
     def killed(trainer, *args) -> None:
