@@ -1,6 +1,6 @@
 """What several parts of the report share: tables of figures, bars of them, confusion matrices, strips of images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,30 +18,12 @@ OWN = {"ours", "after"}  # the rows that a run is about
 
 def figures_table(rows: Mapping[str, dict], metrics: Mapping[str, Metric], caption: str) -> dict | None:
     """Return a table (the template's macro `table`) with a line for each metric that a row has; None: there is none."""
-    metrics = {name: metric for name, metric in metrics.items() if any(name in found for found in rows.values())}
-    cells = [
-        {
-            "name": f"{metric.label} {metric.better}".strip(),
-            "note": metric.meaning,
-            "cells": [_figure_cell(found.get(name)) for found in rows.values()],
-        }
-        for name, metric in metrics.items()
-    ]
-    return {"caption": caption, "columns": [row_name(row) for row in rows], "rows": cells} if cells else None
+    return _table({row_name(row): found for row, found in rows.items()}, metrics, caption, _figure_cell)
 
 
 def differences_table(pairs: Mapping[str, dict], metrics: Mapping[str, Metric], caption: str) -> dict | None:
-    """Return a table of paired differences (runtime.figures.paired) by pair and metric; None: there is none."""
-    metrics = {name: metric for name, metric in metrics.items() if any(name in found for found in pairs.values())}
-    rows = [
-        {
-            "name": f"{metric.label} {metric.better}".strip(),
-            "note": metric.meaning,
-            "cells": [_difference_cell(found.get(name)) for found in pairs.values()],
-        }
-        for name, metric in metrics.items()
-    ]
-    return {"caption": caption, "columns": list(map(pair_name, pairs)), "rows": rows} if rows else None
+    """Return such a table of paired differences (runtime.figures.paired) by pair and metric."""
+    return _table({pair_name(pair): found for pair, found in pairs.items()}, metrics, caption, _difference_cell)
 
 
 def by_metric(rows: dict[str, dict]) -> dict[str, dict]:
@@ -121,6 +103,21 @@ def confusion_tables(
 def image_strip(images: Sequence[Image.Image], columns: int, alt: str, caption: str = "") -> dict:
     """Return images in rows of `columns`, each cut to a square, as a page shows them."""
     return picture(strip(images, columns), alt, caption)
+
+
+def _table(
+    columns: Mapping[str, dict], metrics: Mapping[str, Metric], caption: str, cell: Callable[[dict | None], dict]
+) -> dict | None:
+    metrics = {name: metric for name, metric in metrics.items() if any(name in found for found in columns.values())}
+    rows = [
+        {
+            "name": f"{metric.label} {metric.better}".strip(),
+            "note": metric.meaning,
+            "cells": [cell(found.get(name)) for found in columns.values()],
+        }
+        for name, metric in metrics.items()
+    ]
+    return {"caption": caption, "columns": list(columns), "rows": rows} if rows else None
 
 
 def _difference_cell(figure: dict | None) -> dict:

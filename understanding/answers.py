@@ -13,7 +13,7 @@ AROUND = string.whitespace + string.punctuation
 BOXED = re.compile(r"\\boxed\s*\{(?:\\text\s*\{)?([^{}]*)\}")
 LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence)\W+)?(?:(?:the|my)\s+)?(?:(?:final|correct|best|right)\s+)?"
                   r"(?:answer|option|choice|letter|score|emotion)\b\W*(?:is\b|would be\b)?\W*")  # fmt: skip
-DENIED = re.compile(r"\b(?:not|never|neither|cannot|without|than|instead|isn|doesn|don|can)(?:\W|$)|n't\b|n\u2019t\b")
+DENIED = re.compile(r"\b(?:not|never|neither|cannot|without|than|instead)(?:\W|$)|n't\b|n\u2019t\b")
 
 
 def extract_answer(completion: str, reasoning: bool) -> str | None:

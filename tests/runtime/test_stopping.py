@@ -154,4 +154,6 @@ def test_processes_that_load_batches_end_with_the_one_that_they_load_for(start, 
     for number in signals:
         os.kill(process.pid, number)
         time.sleep(0.3)
-    process.communicate(timeout=20)  # the pipe ends with the last that holds it
+    shown, _ = process.communicate(timeout=20)  # the pipe ends with the last that holds it
+    assert process.returncode in (-signal.SIGKILL, 143)
+    assert "update 49" not in shown, "it did not just come to its end"
