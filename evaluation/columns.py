@@ -49,8 +49,8 @@ class Comparison:
     """What the images of all methods are compared with.
 
     pairs: how many of the same emotion LPIPS and semantic diversity compare. training: the real images of `corrected`.
-    memorable: CLIP's features (N, D) of all training images. squeezed: features (N, D) that FID compares of the real images
-    of `emogen`, squeezed to squares. black_clip: CLIP as the published code uses it.
+    within_training: their kernel_sums. memorable: CLIP's features (N, D) of all training images. squeezed: features (N, D)
+    that FID compares of the real images of `emogen`, squeezed to squares. black_clip: CLIP as the published code uses it.
     """
 
     taxonomy: Taxonomy
@@ -58,6 +58,7 @@ class Comparison:
     pairs: int
     lpips: Lpips
     training: Views
+    within_training: Tensor
     memorable: Tensor
     squeezed: Tensor
     black_clip: Network
@@ -71,7 +72,7 @@ class Comparison:
         return {
             **image_metrics.emotion_figures(judged, emotions, self.taxonomy, seed),
             **image_metrics.fid_figures(training.fid, seen.fid, seed),
-            "kid": image_metrics.kid_figure(training.fid, seen.fid, seed),
+            "kid": image_metrics.kid_figure(training.fid, seen.fid, self.within_training),
             "lpips": of_pairs(pairs[there], distances[there], emotions, seed),
             "semantic_clarity": image_metrics.clarity_figure(seen.objects, seen.scenes, emotions, seed),
             "semantic_diversity": of_pairs(pairs, image_metrics.mean_squares(seen.clip, pairs), emotions, seed),

@@ -3,21 +3,21 @@
 Everywhere: emotions (n,) are the intended ones, as strings; figures are {"value", "low", "high", "n"}.
 """
 
+from collections.abc import Sequence
 from math import isqrt
 from random import Random
 
 import numpy as np
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import poly_mmd
 
 from config.taxonomy import Taxonomy
-from runtime.figures import figure, of_biased_statistic, of_mean
+from runtime.figures import NORMAL, figure, of_biased_statistic, of_mean
 
-SAMPLES = 5  # disjoint ones, for the spread of FID
-STUDENT = 2.776  # the 97.5 % point of Student's t with SAMPLES - 1 degrees of freedom
-SUBSETS, SUBSET = 100, 1000  # of KID: how many, and at most so many images in each
+GROUPS = 6  # of the generated images, one of which is left out at a time, for the spread of FID; half of them in either half
+BLOCK = 2048  # images that KID compares at once
 PUBLISHED_PAIRS = 10  # of each emotion
 ENOUGH = 5  # images for each feature, below which FID says more about their number than about them
 
@@ -49,33 +49,57 @@ def frechet_distances(real: Tensor, samples: list[Tensor]) -> list[float]:
 def fid_figures(real: Tensor, generated: Tensor, seed: int) -> dict[str, dict]:
     """Return fid, and fid_half, its mean over two halves of the generated images: how much it owes to their number.
 
-    low, high: the standard deviation over five disjoint samples of the generated images, scaled to all of them, times
-    Student's t. A bootstrap's whole interval may lie above the value, because doubled images make FID larger.
+    low, high: Student's t times the delete-a-group jackknife's standard error (Kott 2001), over the generated images. For
+    fid_half the group is left out of its own half. A bootstrap's whole interval may lie above the value, because doubled
+    images make FID larger.
     """
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(generated)))
-    halves = order.chunk(2)
-    samples = [generated, *(generated[rows] for rows in (*halves, *order.tensor_split(SAMPLES)))]
-    whole, first, second, *parts = frechet_distances(real, samples)
-    half_width = STUDENT * np.std(parts, ddof=1) / np.sqrt(SAMPLES)
-    found = {"fid": (whole, len(generated)), "fid_half": ((first + second) / 2, len(halves[0]))}
-    return {name: figure(value, max(0, value - half_width), value + half_width, n) for name, (value, n) in found.items()}
+    halves = [half.tensor_split(GROUPS // 2) for half in order.chunk(2)]
+    samples = [order, *map(torch.cat, halves), *_each_left_out([*halves[0], *halves[1]])]
+    samples += [rows for half in halves for rows in _each_left_out(half)]
+    whole, first, second, *fewer = frechet_distances(real, [generated[rows] for rows in samples])
+    without, first_without, second_without = np.split(np.array(fewer), [GROUPS, GROUPS * 3 // 2])
+    half_error = np.hypot(_jackknife_error(first_without), _jackknife_error(second_without)) / 2
+    found = {
+        "fid": (whole, stdtrit(GROUPS - 1, 0.975) * _jackknife_error(without), len(generated)),
+        "fid_half": ((first + second) / 2, stdtrit(GROUPS - 2, 0.975) * half_error, len(order.chunk(2)[0])),
+    }
+    return {name: figure(value, max(0, value - width), value + width, n) for name, (value, width, n) in found.items()}
 
 
-def kid_figure(real: Tensor, generated: Tensor, seed: int) -> dict:
-    """Return the squared kernel distance (Bińkowski et al. 2018), unbiased, with the kernel (x·y / D + 1)³, by torchmetrics.
+def _each_left_out(groups: Sequence[Tensor]) -> list[Tensor]:
+    """Return all rows but those of a group, for each of the groups."""
+    return [torch.cat([rows for rows in groups if rows is not left_out]) for left_out in groups]
 
-    value: the mean over 100 subsets of both. low, high: from the subsets' standard deviation, which is smaller the more of
-    the images each of them takes (the delete-d jackknife, Shao & Wu 1989).
+
+def _jackknife_error(without: np.ndarray) -> float:
+    """Return the standard error of a statistic from its values without each of as many equal parts."""
+    return float(np.sqrt((len(without) - 1) * np.mean(np.square(without - without.mean()))))
+
+
+def kid_figure(real: Tensor, generated: Tensor, within_real: Tensor | None = None) -> dict:
+    """Return the squared kernel distance (Bińkowski et al. 2018), unbiased, with the kernel (x·y / D + 1)³, over all images.
+
+    low, high: 1.96 times the standard error of the jackknife that leaves out each image, real (N, D) and generated (n, D).
+    within_real: kernel_sums(real), where they are known.
     """
-    rng = np.random.default_rng(seed)
-    size = min(SUBSET, len(real) // 2, len(generated) // 2)
-    subsets = (
-        [each[torch.from_numpy(rng.choice(len(each), size, replace=False))].double() for each in (real, generated)]
-        for _ in range(SUBSETS)
-    )
-    drawn = [poly_mmd(*subset) for subset in subsets]
-    value, half_width = np.mean(drawn), 1.96 * np.std(drawn, ddof=1) * np.sqrt(size / (len(generated) - size))
-    return figure(value, value - half_width, value + half_width, len(generated))
+    m, n = len(generated), len(real)
+    own, other = kernel_sums(generated), kernel_sums(real) if within_real is None else within_real
+    across, back = kernel_sums(generated, real), kernel_sums(real, generated)
+    inner, outer, between = own.sum() / (m * (m - 1)), other.sum() / (n * (n - 1)), across.sum() / (m * n)
+    without_made = (own.sum() - 2 * own) / ((m - 1) * (m - 2)) + outer - 2 * (across.sum() - across) / ((m - 1) * n)
+    without_real = inner + (other.sum() - 2 * other) / ((n - 1) * (n - 2)) - 2 * (across.sum() - back) / (m * (n - 1))
+    width = NORMAL * np.hypot(*(_jackknife_error(each.numpy()) for each in (without_made, without_real)))
+    value = (inner + outer - 2 * between).item()
+    return figure(value, value - width, value + width, m)
+
+
+def kernel_sums(first: Tensor, second: Tensor | None = None) -> Tensor:
+    """Return (n,) the sum of KID's kernel between each image of `first` (n, D) and all of `second`; None: all others."""
+    others = (first if second is None else second).double()
+    sums = [((block.double() @ others.T / first.shape[1] + 1) ** 3).sum(1) for block in first.split(BLOCK)]
+    itself = (first.double().square().sum(1) / first.shape[1] + 1) ** 3 if second is None else 0
+    return torch.cat(sums) - itself
 
 
 def emotion_figures(

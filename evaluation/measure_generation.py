@@ -22,7 +22,7 @@ from evaluation.columns import Comparison, Views, by_emotion, confusion
 from evaluation.completeness import by_warning, gaps, mark, unknown_folders
 from evaluation.features import FeatureCache, Network, feature_cache, image_or_none, seen_by_all
 from evaluation.generators import check_enough, generators_of, images_of_methods, is_generator
-from evaluation.image_metrics import too_few_for_fid
+from evaluation.image_metrics import kernel_sums, too_few_for_fid
 from evaluation.judge import check_judge, load_judge
 from evaluation.metric_labels import generation_metrics, markdown_table, marked
 from evaluation.perceptual import Lpips, load_lpips
@@ -177,12 +177,14 @@ def load_comparison(
     memorable = cache.features_of(networks.clip_network(clip), train, "CLIP of training images")
     published = cache.features_of(squeezed, everything, "the data set, squeezed")
     skipped = skipped_of("reference", pd.concat([reference[~training.whole], everything[~seen_by_all(published)]]))
+    training = training.of(training.whole)
     comparison = Comparison(
         settings.data.taxonomy,
         settings.seed,
         evaluate.pairs,
         Lpips(evaluate.lpips_network, settings.models.resolution, cache),
-        training=training.of(training.whole),
+        training=training,
+        within_training=kernel_sums(training.fid),
         memorable=memorable[seen_by_all(memorable)],
         squeezed=published[seen_by_all(published)],
         black_clip=networks.black_clip_network(clip),

@@ -1,4 +1,8 @@
-"""Figures with their 95 % intervals: {"value", "low", "high", "n"}, by a bootstrap within groups, such as each emotion."""
+"""Figures with their 95 % intervals: {"value", "low", "high", "n"}.
+
+Shares of right ones have Wilson's intervals, for a bootstrap's are far too narrow near 0 and 1. All else is resampled within
+groups, such as each emotion. Where several rows are about one image, images are what is drawn, with all their rows.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -7,20 +11,23 @@ import numpy as np
 from scipy.stats import binomtest
 
 RESAMPLES = 1000
+NORMAL = 1.96  # the 97.5 % point of the normal distribution
 OfRows = Callable[[np.ndarray], float]  # row numbers -> a number
 
 
 class Statistic(NamedTuple):
     """What is computed of rows of a table.
 
-    of: the number that some rows give. groups: (n,), within which rows are resampled. right: (n,), whether each is right, of
-    what counts right rows. counts: (n,), whether a row counts; None: all do.
+    of: the number that some rows give. groups: (n,), within which rows are resampled. right: (n,), whether each is right,
+    where the statistic is the mean over the groups of the share of each that is right. counts: (n,), whether a row counts;
+    None: all do. is_biased: it is larger or smaller the fewer the rows, as a calibration error is.
     """
 
     of: OfRows
     groups: np.ndarray
     right: np.ndarray | None = None
     counts: np.ndarray | None = None
+    is_biased: bool = False
 
     @property
     def rows(self) -> np.ndarray:
@@ -64,26 +71,62 @@ def balanced_share(right: np.ndarray, groups: np.ndarray) -> Statistic:
     return Statistic(lambda rows: np.mean([right[rows][groups[rows] == name].mean() for name in names]), groups, right)
 
 
-def figure_of(statistic: Statistic, seed: int) -> dict:
-    """Return a statistic of the rows that count, the interval by the percentiles of its resamples within the groups."""
+def figure_of(statistic: Statistic, seed: int, images: np.ndarray | None = None) -> dict:
+    """Return a statistic of the rows that count. images: (n,), whom the rows are about; None: each is about its own.
+
+    The interval is Wilson's for shares of right rows, else by percentiles of the resamples.
+    """
     rows = statistic.rows
-    return of_statistic(lambda drawn: statistic.of(rows[drawn]), statistic.groups[rows], seed)
+    groups, images = statistic.groups[rows], rows if images is None else images[rows]
+    if statistic.right is not None:
+        return of_right(statistic.right[rows], groups, images)
+    if statistic.is_biased:
+        return of_biased_statistic(lambda drawn: statistic.of(rows[drawn]), groups, seed, images)
+    drawn = [statistic.of(rows[each]) for each in resampled_images(images, groups, seed)]
+    return figure(statistic.of(rows), *np.nanpercentile(drawn, [2.5, 97.5]), len(rows))
+
+
+def of_right(right: np.ndarray, groups: np.ndarray, images: np.ndarray | None = None) -> dict:
+    """Return the mean over the groups (n,) of the share of each that is right (n,), with Wilson's interval (1927).
+
+    It is that of as many independent rows as would spread as much (Korn & Graubard 1998): images (n,) that several rows are
+    about give fewer, and so do groups of unequal size.
+    """
+    numbers = np.unique(groups, return_inverse=True)[1]
+    weights = 1 / (np.bincount(numbers)[numbers] * (numbers.max() + 1))
+    shares = np.bincount(numbers, right) / np.bincount(numbers)
+    value = float(shares.mean())
+    clusters = np.arange(len(right)) if images is None else np.unique(images, return_inverse=True)[1]
+    spread = np.square(np.bincount(clusters, weights * (right - shares[numbers]))).sum()
+    at_most = 1 / np.square(weights).sum() if spread else 1 / np.square(np.bincount(clusters, weights)).sum()
+    alone = min(value * (1 - value) / spread, at_most) if spread else at_most
+    return figure(value, *wilson(value, alone), len(right))
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Return the ends of Wilson's 95 % interval of a share of n independent rows.
+
+    >>> "{:.3f} to {:.3f}".format(*wilson(0.9, 10))
+    '0.596 to 0.982'
+    """
+    squared = NORMAL**2 / n
+    middle, half = share + squared / 2, NORMAL * np.sqrt(share * (1 - share) / n + squared / (4 * n))
+    return max(0.0, (middle - half) / (1 + squared)), min(1.0, (middle + half) / (1 + squared))
+
+
+def resampled_images(images: np.ndarray, groups: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Yield row numbers of images (n,) drawn with replacement within each group (n,), each with all its rows there."""
+    group, image = (np.unique(each, return_inverse=True)[1] for each in (groups, images))
+    numbers = np.unique(group * (image.max() + 1) + image, return_inverse=True)[1]
+    rows_of = np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1])
+    of_group = np.array([group[rows[0]] for rows in rows_of])
+    for chosen in resamples(of_group, seed):
+        yield np.concatenate([rows_of[each] for each in chosen])
 
 
 def of_share(values, seed: int) -> dict:
-    """Return the mean of values (n,), the interval by percentiles of all of them as one group."""
+    """Return the mean of values (n,): of right ones, if they are booleans."""
     return figure_of(share(values), seed)
-
-
-def of_statistic(of: OfRows, groups: np.ndarray, seed: int) -> dict:
-    """Return a number of rows, the interval by the percentiles of its resamples within groups (n,)."""
-    drawn = [of(rows) for rows in resamples(groups, seed)]
-    return figure(of(np.arange(len(groups))), *np.percentile(drawn, [2.5, 97.5]), len(groups))
-
-
-def of_balanced_share(right: np.ndarray, groups: np.ndarray, seed: int) -> dict:
-    """Return the mean over the groups (n,) of the share of each that is right (n,), resampled within groups."""
-    return figure_of(balanced_share(right, groups), seed)
 
 
 def paired(
@@ -95,10 +138,7 @@ def paired(
     groups, with all their rows, the same for both. fixed, broken: how many rows `first` alone has right, and `second` alone;
     None where nothing is right or wrong. p: McNemar's exact test of these, otherwise of the resamples on either side of 0.
     """
-    numbers = np.unique(images, return_inverse=True)[1]
-    rows_of = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
-    of_group = np.array([groups[rows[0]] for rows in rows_of])
-    drawn = [np.concatenate([rows_of[image] for image in chosen]) for chosen in resamples(of_group, seed)]
+    drawn = list(resampled_images(images, groups, seed))
     every, found = np.arange(len(images)), {}
     for name in [name for name in first if name in second]:
         one, other = first[name], second[name]
@@ -116,12 +156,14 @@ def paired(
     return found
 
 
-def of_biased_statistic(statistic: OfRows, groups: np.ndarray, seed: int) -> dict:
+def of_biased_statistic(statistic: OfRows, groups: np.ndarray, seed: int, images: np.ndarray | None = None) -> dict:
     """Return a statistic of row numbers that a sample biases, as entropy is: the resamples give the spread, not the place.
 
-    What is counted in a sample is biased downwards, and in a resample once more; so the interval lies around the value.
+    What is counted in a sample is biased, and in a resample once more. So the interval lies around the value, and is one of
+    what as large samples give. images: as figure_of has them.
     """
-    drawn = np.array([statistic(rows) for rows in resamples(groups, seed)])
+    images = np.arange(len(groups)) if images is None else images
+    drawn = np.array([statistic(rows) for rows in resampled_images(images, groups, seed)])
     value = statistic(np.arange(len(groups)))
     return figure(value, *(value + np.percentile(drawn - drawn.mean(), [2.5, 97.5])), len(groups))
 
@@ -129,8 +171,10 @@ def of_biased_statistic(statistic: OfRows, groups: np.ndarray, seed: int) -> dic
 def of_mean(values: np.ndarray, groups: np.ndarray, seed: int, pooled: bool = False) -> dict:
     """Return the mean over the groups (n,) of the means of values (n,), each of an image, or of pairs.
 
-    pooled: the mean over all values instead, as published code takes it.
+    values: booleans are right ones. pooled: the mean over all values instead, as published code takes it.
     """
+    if np.asarray(values).dtype == bool:
+        return of_right(values, np.zeros(len(values)) if pooled else groups)
     rng = np.random.default_rng(seed)
     parts = [np.asarray(values, dtype=float)[groups == group] for group in np.unique(groups)]
     weights = [len(part) / len(values) if pooled else 1 / len(parts) for part in parts]

@@ -48,7 +48,11 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> Iterator[tuple[pd.Dat
 
 def figures(table: pd.DataFrame, taxonomy: Taxonomy, seed: int = 0) -> dict[str, dict]:
     """Return every figure that read answers (read_answers) give, each {"value", "low", "high", "n"}."""
-    return {name: figure_of(each, seed) for _, found in statistics(table, taxonomy) for name, each in found.items()}
+    return {
+        name: figure_of(each, seed, own["image_id"].to_numpy())
+        for own, found in statistics(table, taxonomy)
+        for name, each in found.items()
+    }
 
 
 def differences(first: pd.DataFrame, second: pd.DataFrame, taxonomy: Taxonomy, seed: int = 0) -> dict[str, dict]:

@@ -166,12 +166,12 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
             own = rows[given[rows]]
             return calibration_error(scores[own] / 100, is_true[own])
 
-        found["misleading_ece"] = Statistic(stated, one_group, counts=given)
+        found["misleading_ece"] = Statistic(stated, one_group, counts=given, is_biased=True)
     if is_measured(table, likely_columns(taxonomy)):
         means = table["expected_score"].to_numpy(float) / 100
         if len(set(is_true)) == 2:
             found["misleading_expected_auroc"] = Statistic(lambda rows: auroc(is_true[rows], means[rows]), is_true)
-        expected = Statistic(lambda rows: calibration_error(means[rows], is_true[rows]), one_group)
+        expected = Statistic(lambda rows: calibration_error(means[rows], is_true[rows]), one_group, is_biased=True)
         found["misleading_expected_ece"] = expected
     return found
 
