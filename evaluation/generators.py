@@ -11,7 +11,7 @@ from config.generation_settings import Generate
 from config.settings import Settings
 from emoset.selection import equal_emotions, read_folder
 from evaluation import plans
-from evaluation.image_metrics import SAMPLES
+from evaluation.image_metrics import GROUPS
 from evaluation.skipped import Skipped, left_out_of_folder
 from runtime.files import read_json
 from runtime.hub import load_model
@@ -20,7 +20,7 @@ from runtime.run_folder import log
 from training.pipeline import GENERATOR
 from training.sampling import load_generator, make_images, ready_to_sample, sampling_dtype
 
-FEWEST = 2 * SAMPLES  # images that FID's disjoint samples can be drawn from
+FEWEST = 2 * GROUPS  # images, so that FID can leave out groups of them
 TAKEN = {"prompt_only", "attribute_prompt", "real", *plans.CURVES}
 
 

@@ -13,6 +13,7 @@ from config.taxonomy import Taxonomy
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions, read_folder
 from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
+from evaluation.answers_by_question import by_phrasing, by_place
 from evaluation.baselines import PROBE, choices, clip_answers, differences_from
 from evaluation.completeness import by_warning, gaps, mark, unknown_folders
 from evaluation.features import feature_cache
@@ -55,7 +56,7 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
     log.info(f"{len(images):,} images, {len(questions):,} questions")
 
     # 2. What each model answers.
-    rows, answered, skipped = {}, {}, {}
+    rows, asked, answered, skipped = {}, {}, {}, {}
     for label, name in models.items():
         asker = load_asker(settings.understanding, settings.answers, taxonomy, name, f"evaluate.models: {label}")
         for blind in (False, True) if evaluate.blind and label == list(models)[-1] else (False,):
@@ -66,6 +67,7 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
             answered[row] = answers
             rows[row] = figures(answers, taxonomy, seed)
             rows[row] |= accuracy_by_emotion(answers, taxonomy, seed, known=rows[row])
+            asked[row] = {"phrasing": by_phrasing(answers, taxonomy, seed), "place": by_place(answers, taxonomy)}
             if is_first_process():
                 write_answers(folder, row, answers, taxonomy)
         del asker
@@ -90,7 +92,7 @@ def measure_understanding(settings: Settings, folder: Path) -> dict:
     about |= {"models": models, "seconds": round(time.monotonic() - started, 1), "skipped": together(left_out, skipped)}
     about["warnings"] = warnings_of(settings, images, answered, len(questions))
     about["incomplete"] = {row: text for row, text in marks.items() if text}
-    found = {"about": about, "figures": rows, "paired": gains}
+    found = {"about": about, "figures": rows, "paired": gains, "by": asked}
     if is_first_process():
         write_json(folder / "understanding.json", found)
         table = markdown_table(marked(rows, about["incomplete"]), metrics(taxonomy))

@@ -11,7 +11,9 @@ import pandas as pd
 from config.data_settings import Data
 from config.taxonomy import Taxonomy
 from evaluation.answers_by_emotion import right_by_emotion
+from evaluation.answers_by_question import reliability
 from evaluation.metric_labels import marked, row_name
+from evaluation.plots import lines
 from evaluation.report_tables import (
     bars,
     by_metric,
@@ -21,6 +23,7 @@ from evaluation.report_tables import (
     figures_table,
 )
 from evaluation.run_files import RunFiles
+from runtime.figures import Metric
 from runtime.page import picture, thumbnail
 from understanding import kinds, scoring
 from understanding.kinds import multiple
@@ -52,6 +55,8 @@ def understanding_part(files: RunFiles, found: dict, data: Data, folder: Path | 
         "understanding_by_emotion": figures(lambda: pictures_by_emotion(rows, taxonomy)),
         "understanding_table": figures(lambda: figures_table(rows, metrics, "Understanding")),
         "understanding_gains": figures(lambda: differences_table(found.get("paired", {}), metrics, GAINS)),
+        "understanding_reliability": figures(lambda: reliability_pictures(answers, taxonomy)),
+        "understanding_by_question": figures(lambda: tables_by_question(found.get("by", {}), taxonomy)),
         "understanding_confusions": [
             table
             for kind in kinds.KINDS
@@ -120,6 +125,33 @@ def pictures_by_emotion(rows: dict[str, dict], taxonomy: Taxonomy) -> list[dict]
             metric = next(iter(kind.metrics(taxonomy).values()))
             pictures += emotion_bars(found, metric._replace(label=metric.label.removesuffix(", balanced")))
     return pictures
+
+
+def reliability_pictures(answers: dict[str, pd.DataFrame], taxonomy: Taxonomy) -> list[dict]:
+    """Return a reliability diagram for each kind of question, with a line for each row of answers that has probabilities."""
+    pictures = []
+    for kind in kinds.KINDS:
+        found = {row_name(row): reliability(table, kind, taxonomy) for row, table in answers.items()}
+        found = {name: points for name, points in found.items() if points}
+        if found:
+            even = {"as often as stated": [(0.0, 0.0), (1.0, 1.0)]}
+            pictures.append(lines(found | even, "probability that the model states", f"{kind.NAME}: how often it is right"))
+    return pictures
+
+
+def tables_by_question(found: dict[str, dict], taxonomy: Taxonomy) -> list[dict]:
+    """Return tables of a figure by phrasing, and of right answers by the place of the right option, for each kind.
+
+    found: `by` of understanding.json, by row.
+    """
+    tables = []
+    for kind in kinds.KINDS:
+        for way, what in (("phrasing", kind.CURVES[next(iter(kind.CURVES))]), ("place", "right, by the option's place")):
+            rows = {row: each[way].get(kind.NAME, {}) for row, each in found.items()}
+            names = dict.fromkeys(name for figures in rows.values() for name in figures)
+            metrics = {name: Metric(name, "", "") for name in names}
+            tables.append(figures_table(rows, metrics, f"{kind.NAME}: {what}"))
+    return [table for table in tables if table]
 
 
 def hard_images(

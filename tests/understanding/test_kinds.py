@@ -15,6 +15,7 @@ from config.errors import UserError
 from config.section import ROOT, question_kinds
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
+from evaluation.answers_by_question import reliability
 from runtime.figures import Metric, share
 from understanding import kinds
 from understanding.answering import _answered
@@ -64,6 +65,10 @@ def initial_kind(**names) -> SimpleNamespace:
         likely=lambda question, probabilities, *_: (
             probabilities[kind["allowed"](question, EMOSET, None).index(question.emotion[0])],
         ),
+        stated=lambda table, taxonomy: (
+            table["p_right"].to_numpy(float),
+            np.ones(len(table), dtype=bool),
+        ),
         chance=lambda taxonomy, *_: (
             Counter(emotion[0] for emotion in taxonomy.emotions).most_common(1)[0][1] / len(taxonomy)
         ),
@@ -90,8 +95,8 @@ def rewarded(questions: list[Question], settings: Questions) -> dict[str, tuple[
 
 
 def table_of(questions: list[Question]) -> pd.DataFrame:
-    rows = [(q.kind, q.emotion, q.asked, list(q.options), right_answer(q, EMOSET, ANSWERS)) for q in questions]
-    table = pd.DataFrame(rows, columns=["kind", "emotion", "asked", "options", "completion"])
+    rows = [(q.kind, q.image_id, q.emotion, q.asked, list(q.options), right_answer(q, EMOSET, ANSWERS)) for q in questions]
+    table = pd.DataFrame(rows, columns=["kind", "image_id", "emotion", "asked", "options", "completion"])
     return read_answers(table, EMOSET, ANSWERS)
 
 
@@ -142,6 +147,7 @@ def uses(name: str) -> Callable:
         "draw": lambda: draw_questions(images(EMOSET), EMOSET, ALONE, ANSWERS, None, 0),
         "rewards": lambda: rewarded([one], ALONE),
         "figures": lambda: figures(table_of([one]), EMOSET),
+        "reliability": lambda: reliability(table_of([one]).assign(p_right=0.5), kinds.KINDS[-1], EMOSET),
         "metrics": lambda: metrics(EMOSET),
         "curves": curves,
         "blind": lambda: blind([one]),
@@ -164,6 +170,7 @@ def uses(name: str) -> Callable:
         ("likely_columns", ("answered",)),
         ("likely", ("answered",)),
         ("score", ("exact",)),
+        ("stated", ("reliability",)),
         ("CURVES", ("curves",)),
         ("ALWAYS", ("blind",)),
         ("cases", ("draw", "evaluated")),

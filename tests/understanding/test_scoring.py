@@ -18,6 +18,7 @@ def answers(*rows: tuple) -> pd.DataFrame:
     """Return kept answers from rows of kind, emotion, asked, completion."""
     columns = ["kind", "emotion", "asked", "completion"]
     table = pd.DataFrame(rows, columns=columns)
+    table["image_id"] = [f"image_{row}" for row in table.index]
     table["options"] = [list(EMOTIONS) if kind == "multiple" else [] for kind in table["kind"]]
     return table
 
@@ -53,7 +54,12 @@ def test_forced_choice_goes_by_the_likelihoods_alone():
     table[LIKELIHOODS] = np.nan
     table.loc[0, LIKELIHOODS] = [0.05, 0.65, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05]  # awe
     table.loc[1, LIKELIHOODS] = [0.65, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05]  # amusement
-    assert figures(table, TAXONOMY)["multiple_forced_accuracy"]["value"] == 0.5
+    found = figures(table, TAXONOMY)
+    assert found["multiple_forced_accuracy"]["value"] == 0.5
+    assert found["multiple_nll"]["value"] == pytest.approx(-(np.log(0.65) + np.log(0.05)) / 2)
+    first, second = 0.35**2 + 7 * 0.05**2, 0.65**2 + 0.95**2 + 6 * 0.05**2
+    assert found["multiple_brier"]["value"] == pytest.approx((first + second) / 2)
+    assert found["multiple_ece"]["value"] == pytest.approx(0.65 - 0.5), "one of two is right, where .65 is stated"
 
 
 def test_binary():

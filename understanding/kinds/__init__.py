@@ -28,6 +28,8 @@
     likely_columns(taxonomy)            the columns of what `likely` returns, in a table of answers
     likely(question, probabilities, taxonomy, answers)
                                         what an evaluation keeps of that distribution, a number for each of these columns
+    stated(table, taxonomy)             from a table of answers with these columns: (n,) a probability that the model states,
+                                        and (n,) whether what it is of was true
     chance(taxonomy, rewards, confusability)
                                         what an answer at random earns
     blind_answers(taxonomy, answers)    {name: policy}, what a policy can answer without looking, given the question
@@ -47,8 +49,8 @@ from config.understanding_settings import Questions, Rewards
 from understanding.kinds import binary, misleading, multiple, valence
 
 NAMES = ("NAME", "SHARE", "WEIGHT", "PHRASINGS", "COLUMN", "CURVES", "ALWAYS", "cases", "draw", "options", "text", "truth")
-NAMES += ("allowed", "right_answer", "read", "reward", "score", "likely_columns", "likely", "chance", "blind_answers")
-NAMES += ("logged", "statistics", "metrics")
+NAMES += ("allowed", "right_answer", "read", "reward", "score", "likely_columns", "likely", "stated", "chance")
+NAMES += ("blind_answers", "logged", "statistics", "metrics")
 KINDS: tuple[ModuleType, ...] = (binary, multiple, misleading, valence)
 
 

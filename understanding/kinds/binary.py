@@ -102,6 +102,11 @@ def likely(question: Question, probabilities: Sequence[float], taxonomy: Taxonom
     return (probabilities[allowed(question, taxonomy, answers).index("yes")],)
 
 
+def stated(table: pd.DataFrame, taxonomy: Taxonomy) -> tuple[np.ndarray, np.ndarray]:
+    """Return p(yes) (n,) and whether yes is right (n,)."""
+    return table["p_yes"].to_numpy(float), (table["asked"] == table["emotion"]).to_numpy()
+
+
 def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
     """Return what a coin earns."""
     return 1 / 2
@@ -123,6 +128,7 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
     binary_balanced_accuracy     mean of the shares answered right where yes is right and where no is; no answer is wrong
     yes_rate                     share of yes among all answers
     binary_auroc                 chance that yes is likelier where it is right than where it is wrong, where measured
+    binary_brier                 mean squared distance of p(yes) from 1 where yes is right and from 0 where it is not
     """
     is_true = (table["asked"] == table["emotion"]).to_numpy()
     found = {"yes_rate": share([float(said is True) for said in table[COLUMN]])}
@@ -130,8 +136,9 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
         right = (table[COLUMN] == pd.Series(is_true, table.index)).to_numpy()
         found["binary_balanced_accuracy"] = balanced_share(right, is_true)
         if is_measured(table, likely_columns(taxonomy)):
-            p_yes = table["p_yes"].to_numpy(float)
+            p_yes = stated(table, taxonomy)[0]
             found["binary_auroc"] = Statistic(lambda rows: auroc(is_true[rows], p_yes[rows]), is_true)
+            found["binary_brier"] = share((p_yes - is_true) ** 2)
     return found
 
 
@@ -140,5 +147,6 @@ def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
     return {
         "binary_balanced_accuracy": Metric("Binary, balanced", "↑", "right yes and right no, half each", 1 / 2),
         "binary_auroc": Metric("Binary, AUROC", "↑", "yes is likelier where it is right than where it is wrong", 1 / 2),
+        "binary_brier": Metric("Binary, Brier", "↓", "mean squared error of p(yes); always one half earns this", 1 / 4),
         "yes_rate": Metric("Says yes", "", "share of yes among binary answers; half of them are right", 1 / 2),
     }

@@ -128,6 +128,11 @@ def likely(question: Question, probabilities: Sequence[float], taxonomy: Taxonom
     return (sum(p * score for p, score in zip(probabilities, allowed_scores, strict=True)),)
 
 
+def stated(table: pd.DataFrame, taxonomy: Taxonomy) -> tuple[np.ndarray, np.ndarray]:
+    """Return the expected score (n,) as a share of 100, and whether the image is of the emotion that is asked about (n,)."""
+    return table["expected_score"].to_numpy(float) / 100, (table["asked"] == table["emotion"]).to_numpy()
+
+
 def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
     """Return what always 50 earns, by either scoring."""
     return 1 / 2
@@ -162,13 +167,13 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
             found[f"misleading_mean_{name}"] = share(scores, where=given & side)
     if given.any():
 
-        def stated(rows: np.ndarray) -> float:
+        def error_of(rows: np.ndarray) -> float:
             own = rows[given[rows]]
             return calibration_error(scores[own] / 100, is_true[own])
 
-        found["misleading_ece"] = Statistic(stated, one_group, counts=given, is_biased=True)
+        found["misleading_ece"] = Statistic(error_of, one_group, counts=given, is_biased=True)
     if is_measured(table, likely_columns(taxonomy)):
-        means = table["expected_score"].to_numpy(float) / 100
+        means, _ = stated(table, taxonomy)
         if len(set(is_true)) == 2:
             found["misleading_expected_auroc"] = Statistic(lambda rows: auroc(is_true[rows], means[rows]), is_true)
         expected = Statistic(lambda rows: calibration_error(means[rows], is_true[rows]), one_group, is_biased=True)

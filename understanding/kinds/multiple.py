@@ -6,6 +6,7 @@ Every emotion is the true one equally often, and the options stand in random ord
 import re
 import string
 from collections.abc import Callable, Iterator, Sequence
+from math import log
 from random import Random
 
 import numpy as np
@@ -19,7 +20,7 @@ from runtime.figures import Metric, Statistic, balanced_share, share
 from understanding.answers import bare, plain, the_one
 from understanding.proper_scores import of_choice
 from understanding.question import Question
-from understanding.statistics import is_measured
+from understanding.statistics import calibration_error, is_measured
 
 NAME = "multiple"
 SHARE = 1.0
@@ -33,6 +34,7 @@ PHRASINGS = (
 COLUMN = "said_emotion"
 CURVES = {"multiple_accuracy": "multiple choice", "multiple_forced_accuracy": "forced choice"}
 ALWAYS = ()
+LEAST = 1e-12  # probability, of which a logarithm is taken
 LETTERS = string.ascii_uppercase
 NUMBERS = "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
 NUMBERS = dict(enumerate([*NUMBERS.split(), "nineteen", "twenty"], start=2))
@@ -142,6 +144,13 @@ def likely(question: Question, probabilities: Sequence[float], taxonomy: Taxonom
     return tuple(probabilities)
 
 
+def stated(table: pd.DataFrame, taxonomy: Taxonomy) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability of the likeliest emotion (n,), and whether it is the true one (n,)."""
+    probabilities = table[likelihood_columns(taxonomy.emotions)].to_numpy(float)
+    likeliest = np.array(taxonomy.emotions)[probabilities.argmax(1)]
+    return probabilities.max(1), likeliest == table["emotion"].to_numpy()
+
+
 def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
     """Return what an answer at random earns; of the graded reward what the emotion earns that earns most on average."""
     if not rewards.graded:
@@ -189,6 +198,9 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
     multiple_<emotion>           the same for the images of one emotion
     multiple_forced_accuracy     how often the true emotion is the likeliest of all, where likelihoods were measured
     multiple_forced_balanced_accuracy
+    multiple_nll                 mean of - ln p(true emotion), in nats, of probabilities that sum to 1 over the emotions
+    multiple_brier               mean of Σ (p - y)² over the emotions, y being 1 for the true one
+    multiple_ece                 calibration error of the likeliest emotion's probability, in ten bins
     """
     true, said = table["emotion"].to_numpy(), table[COLUMN].fillna("none").to_numpy()
     found = choice_statistics("multiple", true, said)
@@ -196,8 +208,16 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
         found[f"multiple_{emotion}"] = share(true == said, where=true == emotion)
     columns = likelihood_columns(taxonomy.emotions)
     if is_measured(table, columns):
-        likeliest = np.array(taxonomy.emotions)[table[columns].to_numpy().argmax(1)]
+        probabilities, (sure, came_true) = table[columns].to_numpy(float), stated(table, taxonomy)
+        likeliest = np.array(taxonomy.emotions)[probabilities.argmax(1)]
         found |= choice_statistics("multiple_forced", true, likeliest)
+        is_true = true[:, None] == np.array(taxonomy.emotions)
+        found["multiple_nll"] = share(-np.log(probabilities[is_true].clip(LEAST)))
+        found["multiple_brier"] = share(((probabilities - is_true) ** 2).sum(1))
+        one_group = np.zeros(len(table))
+        found["multiple_ece"] = Statistic(
+            lambda rows: calibration_error(sure[rows], came_true[rows]), one_group, is_biased=True
+        )
     return found
 
 
@@ -205,9 +225,13 @@ def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
     """Return what the figures are called, but for those of single emotions, and what chance gives."""
     chance = 1 / len(taxonomy)
     mean, likeliest = "its mean over the true emotions", "the true emotion is the likeliest of all that may be named"
+    even = "which all emotions alike likely give"
     return {
         "multiple_accuracy": Metric("Multiple choice", "↑", "answers that name the true emotion", chance),
         "multiple_balanced_accuracy": Metric("Multiple choice, balanced", "↑", mean, chance),
         "multiple_forced_accuracy": Metric("Forced choice", "↑", likeliest, chance),
         "multiple_forced_balanced_accuracy": Metric("Forced choice, balanced", "↑", mean, chance),
+        "multiple_nll": Metric("Forced choice, NLL", "↓", f"mean of - ln p(true emotion); chance is {even}", -log(chance)),
+        "multiple_brier": Metric("Forced choice, Brier", "↓", f"squared error of all p; chance is {even}", 1 - chance),
+        "multiple_ece": Metric("Forced choice, ECE", "↓", "calibration error of the likeliest emotion's probability"),
     }

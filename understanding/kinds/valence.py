@@ -102,6 +102,11 @@ def likely(question: Question, probabilities: Sequence[float], taxonomy: Taxonom
     return (probabilities[allowed(question, taxonomy, answers).index("positive")],)
 
 
+def stated(table: pd.DataFrame, taxonomy: Taxonomy) -> tuple[np.ndarray, np.ndarray]:
+    """Return p(positive) (n,) and whether the image is positive (n,)."""
+    return table["p_positive"].to_numpy(float), (table["emotion"].map(taxonomy.side_of) == "positive").to_numpy()
+
+
 def chance(taxonomy: Taxonomy, rewards: Rewards, confusability: np.ndarray | None) -> float:
     """Return what a coin earns."""
     return 1 / 2
@@ -130,7 +135,7 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
         right = (table[COLUMN] == pd.Series(true, table.index)).to_numpy()
         found["valence_balanced_accuracy"] = balanced_share(right, true)
         if is_measured(table, likely_columns(taxonomy)):
-            likely_positive, is_positive = table["p_positive"].to_numpy(float), true == "positive"
+            likely_positive, is_positive = stated(table, taxonomy)
             found["valence_auroc"] = Statistic(lambda rows: auroc(is_positive[rows], likely_positive[rows]), is_positive)
     return found
 
