@@ -60,7 +60,11 @@ def main(settings: Settings) -> None:
             for way, steps in STEPS.items():
                 folder = home / "step two" / f"{images} {way}"
                 shutil.copytree(first, folder / "understanding" / "step_one", dirs_exist_ok=True)
+                asked = home / "step two" / "asked" / ("after" if AFTER in choosing else "before")
+                if asked.is_dir():  # by mining, which is the same for all that ask the same model
+                    shutil.copytree(asked, folder / "mining" / "distributions", dirs_exist_ok=True)
                 fine_tune(load([*shared, *choosing, *steps, "mining.images=null", f"run={folder}"]), images)
+                shutil.copytree(folder / "mining" / "distributions", asked, dirs_exist_ok=True)
                 models[f"{images}, {way}"] = str(folder / "understanding" / "model")
         found = measured(home / "step two", [*shared, "evaluate.baselines=false"], models)
         rows += [dict(seed=seed, way=way) | figures for way, figures in found.items()]

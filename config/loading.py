@@ -50,6 +50,7 @@ RENAMED = {
 }
 # Keys that are gone, with the one value that changes nothing.
 GONE = {"grpo.vllm": False}
+READ_BY_ALL = ("seed", "run", "check")
 
 
 def load(arguments: list[str], description: str = "", reads: Iterable[str] | None = None) -> Settings:
@@ -128,7 +129,7 @@ def _parser(description: str, fields: dict[str, FieldInfo], reads: set[str] | No
     groups = {}
     for key, field in fields.items():
         section = key.rpartition(".")[0]
-        if reads is not None and section and not {section, key} & reads:
+        if reads is not None and key not in READ_BY_ALL and not {section, key} & reads:
             continue
         if section not in groups:
             doc = Settings.model_fields[section].annotation.__doc__ if section else "All scripts."

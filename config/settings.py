@@ -6,13 +6,14 @@ into these classes. Paths that are relative count from the project's root, so th
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
 from config.data_settings import Balance, Data, Drawn, Machine, Source
 from config.evaluation_settings import Evaluate
 from config.generation_settings import Caches, EmotionSpace, Generate, Mapper, Models
-from config.section import ProjectPath, Section
+from config.section import ProjectPath, Section, SplitAtCommas, Unique
 from config.understanding_settings import (
     Answers,
     Grpo,
@@ -33,6 +34,8 @@ class Settings(Section):
     """Seed of everything that is random."""
     run: ProjectPath = Path("runs/full")
     """Run folder. Each script writes into a folder of its own in it."""
+    runs: Annotated[list[ProjectPath], SplitAtCommas, Unique] = Field([])
+    """Run folders of the same config with other seeds, of which evaluation/report.py makes one report."""
     check: bool = False
     """Stop after all checks and print what the run would take. Nothing is computed or written."""
     data: Data = Data()

@@ -5,11 +5,16 @@
 The page shows what the other scripts have left in the run folder, of one half alone too. It names what is missing, with the
 command that makes it. `<run>/report/` gets index.html, which holds its pictures and plots, and table.md.
 evaluation/evaluate.py writes the same report at its end.
+
+With `runs` it makes one report of several runs of other seeds instead, `<run>/seeds/table.md` and seeds.json: means, ranges
+and intervals over the seeds, and differences of the same seed:
+
+    python evaluation/report.py --config config/demo.yaml runs=runs/demo,runs/demo-1,runs/demo-2
 """
 
 from runtime.script import read_settings, run
 
-READS = ("data.emoset", "data.taxonomy", "mining.lowest", "mining.highest", "evaluate.contents", "evaluate.folder")
+READS = ("runs", "data.emoset", "data.taxonomy", "mining.lowest", "mining.highest", "evaluate.contents", "evaluate.folder")
 read_settings(__name__, __doc__, *READS)
 
 from pathlib import Path
@@ -24,6 +29,7 @@ from config.taxonomy import Taxonomy
 from emoset.model_card import about_data
 from evaluation import report_provenance as provenance
 from evaluation.metric_labels import interval, row_name, value
+from evaluation.over_seeds import figures_of_runs, markdown
 from evaluation.report_appendix import appendix
 from evaluation.report_cross import cross_part
 from evaluation.report_generation import generation_part
@@ -31,7 +37,7 @@ from evaluation.report_training import training_part
 from evaluation.report_understanding import headline_metrics, understanding_part
 from evaluation.run_files import COMMANDS, RunFiles
 from runtime.checking import stops_here
-from runtime.files import read_json, write_atomically
+from runtime.files import read_json, write_atomically, write_json
 from runtime.page import write_page
 from runtime.run_folder import log, open_run_folder
 
@@ -54,6 +60,9 @@ HEADLINES = {  # of generated images, in the summary; those of answers follow fr
 
 
 def main(settings: Settings) -> None:
+    if settings.runs:
+        report_seeds(settings)
+        return
     if all(not (settings.run / path).exists() for path in PARTS):
         raise UserError(f"{settings.run}: no run to report on; name one with run=..., or with the --config that it had")
     open_run_folder(settings, "report")
@@ -75,6 +84,17 @@ def write_report(settings: Settings) -> None:
         log.info(f"cannot be read: {'; '.join(names)}. {before} {command}".rstrip())
     log.info(f"\nThe report: {page.relative_to(ROOT) if page.is_relative_to(ROOT) else page}")
     log_headlines(results, taxonomy)
+
+
+def report_seeds(settings: Settings) -> None:
+    """Write `<run>/seeds/seeds.json` and table.md of `runs`, and log the latter."""
+    found = figures_of_runs(settings.runs)
+    if stops_here(settings, {"what the report is of": f"{len(settings.runs)} runs"}):
+        return
+    folder, text = open_run_folder(settings, "seeds"), markdown(found, settings.data.taxonomy)
+    write_json(folder / "seeds.json", found)
+    write_atomically(folder / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
+    log.info(f"\n{text}")
 
 
 def log_headlines(results: dict[str, dict], taxonomy: Taxonomy) -> None:

@@ -18,7 +18,7 @@ PRODUCT = ROOMS[:-1]  # demo makes the toy
 ALLOWED = {room: set(ROOMS[: place + 1]) for place, room in enumerate(ROOMS)}
 ALLOWED["understanding"] -= {"training"}  # the halves know nothing of each other
 TRAINING_LOOPS = {"training.mapper_training.train_mapper", "training.encoder_training.fit_encoder"}
-SECTIONS = {name for name, field in Settings.model_fields.items() if is_section(field.annotation)}
+SECTIONS = {name for name, field in Settings.model_fields.items() if is_section(field.annotation)} | {"runs"}
 
 
 def files(*rooms: str) -> list[Path]:

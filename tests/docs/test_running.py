@@ -37,6 +37,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "mapper_step.py": "minutes, for its images are decoded and encoded one by one",
     "--use_deepspeed --zero_stage 2 training/main.py": "nothing: tests/training/test_mapper_processes.py runs it",
     "understanding.py --config config/understanding_published.yaml": "a model of 7 billion weights",
+    "runs=runs/demo,": "runs of several seeds; tests/evaluation/test_over_seeds.py makes them",
     "path/to/EmoGen": "EmoGen's files",
     "data/emogen": "EmoGen's files",
     "path/to/published": "EmoSet's published metadata",
