@@ -120,7 +120,7 @@ class Warmup(Section):
 class Grpo(Section):
     """Group relative policy optimisation (Shao et al. 2024), in Step I and in Step II."""
 
-    answers: Literal["exact", "sampled"] = "sampled"
+    answers: Literal["exact", "sampled"] = "exact"
     """exact trains on the probabilities of all answers that a question allows, computed at once. sampled draws some."""
     answers_two: Literal["exact", "sampled"] | None = None
     """The same of Step II. null takes that of Step I."""

@@ -26,6 +26,7 @@ QUICK = {
     "machine": {"loaders": 0, "processes": 2, "tracker": "none"},
     "tuning": {"warmup_steps": 0, "log_every": 1, "checkpoint_every": 2, "gradient_checkpointing": False},
     "grpo": {
+        "answers": "sampled",
         "group": 4,
         "questions_per_step": 8,
         "batch_size": 4,
