@@ -36,6 +36,7 @@ from evaluation.report_generation import generation_part
 from evaluation.report_training import training_part
 from evaluation.report_understanding import headline_metrics, understanding_part
 from evaluation.run_files import COMMANDS, RunFiles
+from evaluation.verdict import verdict
 from runtime.checking import stops_here
 from runtime.files import read_json, write_atomically, write_json
 from runtime.page import write_page
@@ -84,6 +85,8 @@ def write_report(settings: Settings) -> None:
         log.info(f"cannot be read: {'; '.join(names)}. {before} {command}".rstrip())
     log.info(f"\nThe report: {page.relative_to(ROOT) if page.is_relative_to(ROOT) else page}")
     log_headlines(results, taxonomy)
+    for sentence in verdict(results, taxonomy):
+        log.info(f"  {sentence}")
 
 
 def report_seeds(settings: Settings) -> None:
@@ -127,6 +130,7 @@ def gather(settings: Settings, files: RunFiles, results: dict[str, dict]) -> dic
         "interval": interval,
         "row_name": row_name,
         "path_in_project": lambda name: str(name).removeprefix(f"{where}/").removeprefix(f"{ROOT}/"),
+        "verdict": verdict(results, taxonomy),
         "headlines": {"generation": HEADLINES, "understanding": headline_metrics(taxonomy)},
         **generation_part(files, results["generation"], evaluate.contents, taxonomy),
         **understanding_part(files, results["understanding"], settings.data, evaluate.folder),

@@ -1,0 +1,78 @@
+"""What a run's figures come to, in sentences: what has improved, by how much, against which baseline, and what has not."""
+
+from collections.abc import Iterator, Mapping
+
+from config.taxonomy import Taxonomy
+from evaluation.metric_labels import interval, value
+from evaluation.report_understanding import headline_metrics
+from understanding import scoring
+
+PROBE = "clip_linear_probe"
+
+
+def verdict(results: Mapping[str, dict], taxonomy: Taxonomy) -> list[str]:
+    """Return sentences on what the evaluation has found. results: by part, as RunFiles.results has them."""
+    return [*_of_understanding(results["understanding"], taxonomy), *_of_generation(results["generation"])]
+
+
+def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
+    rows, pairs, labels = found["figures"], found.get("paired", {}), headline_metrics(taxonomy)
+    models = list(found["about"].get("models", {}))
+    if not models or models[-1] not in rows:
+        return
+    own = models[-1]
+    gains = {name: pairs[f"{own} - {models[0]}"][name] for name in labels if name in pairs.get(f"{own} - {models[0]}", {})}
+    for way, said in ((1, "better than before training"), (0, "not shown to differ from before"), (-1, "worse than before")):
+        told = [
+            f"{labels[name]} {value(rows[own][name])} ({_signed(gain)})" for name, gain in gains.items() if _way(gain) == way
+        ]
+        if told:
+            yield f"The trained model is {said} in: {', '.join(told)}."
+    for name, gain in pairs.get(f"{own} - {PROBE}", {}).items():
+        if name == "multiple_forced_balanced_accuracy":
+            is_better = {1: "It names emotions better", 0: "It names emotions no better", -1: "It names emotions worse"}
+            yield f"{is_better[_way(gain)]} than a linear probe of CLIP, the simplest baseline ({_signed(gain)})."
+    if "blind" in rows:
+        chances = {name: metric.chance for name, metric in scoring.metrics(taxonomy).items() if name in labels}
+        seen = [
+            name
+            for name, chance in chances.items()
+            if name in rows["blind"] and chance and rows["blind"][name]["low"] > chance
+        ]
+        if seen:
+            told = ", ".join(f"{labels[name]} {value(rows['blind'][name])}" for name in seen)
+            yield f"Without the image it still does better than chance, so the questions give something away: {told}."
+        else:
+            yield "Without the image it does no better than chance, so what it knows it has seen."
+
+
+def _of_generation(found: dict) -> Iterator[str]:
+    rows = {row: each["corrected"] for row, each in found["figures"].items()}
+    shown = {
+        row: rows[row]["emotion_accuracy"]
+        for row in ("ours", "prompt_only", "real")
+        if "emotion_accuracy" in rows.get(row, {})
+    }
+    if "ours" not in shown:
+        return
+    others = {"prompt_only": "plain Stable Diffusion's by the emotion's name", "real": "real images"}
+    beside = [f"{value(shown[row])} of {what}" for row, what in others.items() if row in shown]
+    yield (
+        f"The judge sees the intended emotion in {value(shown['ours'])} ({interval(shown['ours'])}) of the generated images"
+        + (f", in {' and in '.join(beside)}." if beside else ".")
+    )
+    for pair, gains in found.get("paired", {}).items():
+        own, _, base = pair.partition(" - ")
+        if own == "ours" and "joint_accuracy" in gains:
+            gain = gains["joint_accuracy"]
+            how = {1: "more often", 0: "no more often", -1: "less often"}[_way(gain)]
+            yield f"Emotion and content are both right {how} than with the prompt of the same contents ({_signed(gain)})."
+
+
+def _way(gain: Mapping) -> int:
+    """Return 1 where a paired difference is above 0 with its whole interval, -1 where it is below, else 0."""
+    return int(gain["low"] > 0) - int(gain["high"] < 0)
+
+
+def _signed(gain: dict) -> str:
+    return f"{'+' if gain['value'] > 0 else ''}{value(gain)}, {interval(gain)}"
