@@ -77,6 +77,7 @@ class Generation(Result):
 
     about: About
     figures: dict[str, Method]
+    paired: dict[str, dict[str, Figure]] = {}
 
 
 class Understanding(Result):
@@ -84,6 +85,7 @@ class Understanding(Result):
 
     about: About
     figures: dict[str, dict[str, Figure]]
+    paired: dict[str, dict[str, Figure]] = {}
 
 
 class Cross(Result):

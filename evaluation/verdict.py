@@ -33,14 +33,11 @@ def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
             is_better = {1: "It names emotions better", 0: "It names emotions no better", -1: "It names emotions worse"}
             yield f"{is_better[_way(gain)]} than a linear probe of CLIP, the simplest baseline ({_signed(gain)})."
     if "blind" in rows:
-        chances = {name: metric.chance for name, metric in scoring.metrics(taxonomy).items() if name in labels}
-        seen = [
-            name
-            for name, chance in chances.items()
-            if name in rows["blind"] and chance and rows["blind"][name]["low"] > chance
-        ]
+        blind, metrics = rows["blind"], scoring.metrics(taxonomy)
+        chances = {name: metrics[name].chance for name in labels if name in blind and metrics[name].chance}
+        seen = [name for name, chance in chances.items() if blind[name]["low"] > chance]
         if seen:
-            told = ", ".join(f"{labels[name]} {value(rows['blind'][name])}" for name in seen)
+            told = ", ".join(f"{labels[name]} {value(blind[name])}" for name in seen)
             yield f"Without the image it still does better than chance, so the questions give something away: {told}."
         else:
             yield "Without the image it does no better than chance, so what it knows it has seen."
@@ -48,11 +45,7 @@ def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
 
 def _of_generation(found: dict) -> Iterator[str]:
     rows = {row: each["corrected"] for row, each in found["figures"].items()}
-    shown = {
-        row: rows[row]["emotion_accuracy"]
-        for row in ("ours", "prompt_only", "real")
-        if "emotion_accuracy" in rows.get(row, {})
-    }
+    shown = {row: figures["emotion_accuracy"] for row, figures in rows.items() if "emotion_accuracy" in figures}
     if "ours" not in shown:
         return
     others = {"prompt_only": "plain Stable Diffusion's by the emotion's name", "real": "real images"}
@@ -62,8 +55,7 @@ def _of_generation(found: dict) -> Iterator[str]:
         + (f", in {' and in '.join(beside)}." if beside else ".")
     )
     for pair, gains in found.get("paired", {}).items():
-        own, _, base = pair.partition(" - ")
-        if own == "ours" and "joint_accuracy" in gains:
+        if pair.startswith("ours - ") and "joint_accuracy" in gains:
             gain = gains["joint_accuracy"]
             how = {1: "more often", 0: "no more often", -1: "less often"}[_way(gain)]
             yield f"Emotion and content are both right {how} than with the prompt of the same contents ({_signed(gain)})."
