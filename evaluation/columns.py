@@ -1,6 +1,6 @@
 """The two columns of a method's figures: as it should be measured, and as EmoGen's code measures, fault for fault."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,40 +8,11 @@ from torch import Tensor
 
 from config.taxonomy import Taxonomy
 from evaluation import image_metrics
-from evaluation.features import Network, features_or_nan, seen_by_all
+from evaluation.content_judge import ContentJudge
+from evaluation.features import Network, features_or_nan
 from evaluation.perceptual import Lpips
-from runtime.figures import of_pairs
-
-
-@dataclass(frozen=True)
-class Views:
-    """What the networks see in `images` (columns image_id, emotion, path), by row.
-
-    clip: features (N, D), not of unit length. objects, scenes: probabilities (N, labels), the former of `object_labels`.
-    fid: features (N, D).
-    """
-
-    images: pd.DataFrame
-    clip: Tensor
-    objects: np.ndarray
-    scenes: np.ndarray
-    fid: Tensor
-    object_labels: tuple[str, ...]
-
-    @property
-    def emotions(self) -> np.ndarray:
-        """The intended emotions (N,)."""
-        return self.images["emotion"].to_numpy()
-
-    @property
-    def whole(self) -> np.ndarray:
-        """Which (N,) images all networks have seen; an image that cannot be read is not among them."""
-        return seen_by_all(self.clip, self.objects, self.scenes, self.fid)
-
-    def of(self, rows: np.ndarray) -> "Views":
-        """Return the views of some images alone. rows: (N,) whether each is among them."""
-        parts = {name: getattr(self, name)[rows] for name in ("clip", "objects", "scenes", "fid")}
-        return replace(self, images=self.images[rows].reset_index(drop=True), **parts)
+from evaluation.views import Views
+from runtime.figures import of_mean, of_pairs
 
 
 @dataclass(frozen=True)
@@ -51,6 +22,7 @@ class Comparison:
     pairs: how many of the same emotion LPIPS and semantic diversity compare. training: the real images of `corrected`.
     within_training: their kernel_sums. memorable: CLIP's features (N, D) of all training images. squeezed: features (N, D)
     that FID compares of the real images of `emogen`, squeezed to squares. black_clip: CLIP as the published code uses it.
+    content: who tells what images show.
     """
 
     taxonomy: Taxonomy
@@ -62,6 +34,7 @@ class Comparison:
     memorable: Tensor
     squeezed: Tensor
     black_clip: Network
+    content: ContentJudge
 
     def corrected(self, seen: Views, judged: np.ndarray) -> dict[str, dict]:
         """Return the figures of a method's images as they should be. judged: the judge's probabilities (n, K)."""
@@ -71,6 +44,7 @@ class Comparison:
         there = np.isfinite(distances)  # both images of the pair can still be read
         return {
             **image_metrics.emotion_figures(judged, emotions, self.taxonomy, seed),
+            **self.content_figures(seen, judged),
             **image_metrics.fid_figures(training.fid, seen.fid, seed),
             "kid": image_metrics.kid_figure(training.fid, seen.fid, self.within_training),
             "lpips": of_pairs(pairs[there], distances[there], emotions, seed),
@@ -84,6 +58,18 @@ class Comparison:
                 seed,
             ),
             "nearest_training_distance": image_metrics.nearest_figure(seen.clip, self.memorable, emotions, seed),
+        }
+
+    def content_figures(self, seen: Views, judged: np.ndarray) -> dict[str, dict]:
+        """Return how many of the images that have a content show it, and how many show it and their emotion: EC-A."""
+        named = seen.images["content"].ne("").to_numpy()
+        if not named.any():
+            return {}
+        shown, emotions = self.content.shown(seen), seen.emotions
+        both = shown & (np.array(self.taxonomy.emotions)[judged.argmax(1)] == emotions)
+        return {
+            "content_accuracy": of_mean(shown[named], emotions[named], self.seed),
+            "joint_accuracy": of_mean(both[named], emotions[named], self.seed),
         }
 
     def published(self, seen: Views, squeezed: Tensor, judged: np.ndarray) -> dict[str, dict]:

@@ -55,6 +55,8 @@ PARTS = {
 READERS = {".json": read_json, ".parquet": pd.read_parquet}  # of parts that nothing else of the page reads
 HEADLINES = {  # of generated images, in the summary; those of answers follow from the kinds of question
     "emotion_accuracy": "Images that show the intended emotion (Emo-A)",
+    "joint_accuracy": "Images that show the intended emotion and content (EC-A)",
+    "semantic_clarity": "How recognisable the thing in an image is (Sem-C)",
     "kid": "Distance to real images (KID)",
 }
 
@@ -99,7 +101,7 @@ def report_seeds(settings: Settings) -> None:
 
 def log_headlines(results: dict[str, dict], taxonomy: Taxonomy) -> None:
     """Log the figures that matter: each with what it started from, its n and 95 % interval."""
-    headlines = {"emotion_accuracy": HEADLINES["emotion_accuracy"]} | headline_metrics(taxonomy)
+    headlines = {name: title for name, title in HEADLINES.items() if name != "kid"} | headline_metrics(taxonomy)
     for half, first, last in (("generation", "prompt_only", "ours"), ("understanding", "before", "after")):
         rows, marks = results[half]["figures"], results[half]["about"].get("incomplete", {})
         if last not in rows:

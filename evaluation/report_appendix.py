@@ -11,6 +11,7 @@ from evaluation.metric_labels import (
     likelihood_metrics,
     marked,
     row_name,
+    told_judges,
     value,
 )
 from evaluation.report_cross import cross_rows
@@ -69,7 +70,8 @@ def _generation_tables(generation: dict, metrics: dict[str, Metric]) -> list[str
         if name in found["corrected"]
     ]
     table = pd.DataFrame(cells, columns=["images", "metric", "corrected", "emogen"]).to_markdown(index=False)
-    return [*parts, f"The same with intervals, and more.\n\n{table}\n"]
+    told = told_judges(about.get("content_judges", {}))
+    return [*parts, f"The same with intervals, and more; content is told by {told}.\n\n{table}\n"]
 
 
 def _long_table(rows: dict[str, dict], metrics: dict[str, Metric], first: str) -> str:

@@ -28,7 +28,8 @@ SHOWN = 8  # images of an emotion and a method
 
 def generation_part(files: RunFiles, found: dict, contents: Sequence[str], taxonomy: Taxonomy) -> dict:
     """Return what the page shows of the generators, by the names of the template. found: generation.json."""
-    rows, metrics, emotions, folder = found["figures"], generation_metrics(taxonomy), taxonomy.emotions, "evaluation"
+    rows, emotions, folder = found["figures"], taxonomy.emotions, "evaluation"
+    metrics = generation_metrics(taxonomy, found["about"].get("content_judges"))
     marks, methods = found["about"].get("incomplete", {}), [row for row in rows if row != "transfer"]
     corrected = {row: each["corrected"] for row, each in rows.items()}
     published = {row: each["emogen"] for row, each in rows.items() if each["emogen"]}
@@ -143,7 +144,8 @@ def curve_pictures(curves: dict, taxonomy: Taxonomy) -> list[dict]:
     """Return pictures of curves.json: what the strength does, and for each pair of emotions what the weight does."""
     pictures, metrics = [], generation_metrics(taxonomy)
     strength = curves.get("strength", {})
-    groups = {"Emotion on a content": ["emotion_accuracy", "content_accuracy"], "CLIP score of the content": ["clip_score"]}
+    accuracies = ["emotion_accuracy", "content_accuracy", "joint_accuracy"]
+    groups = {"Emotion on a content": accuracies, "CLIP score of the content": ["clip_score"]}
     for caption, names in groups.items():
         series = {metrics[name].label: curve(strength, name) for name in names if curve(strength, name)}
         if series:

@@ -48,6 +48,7 @@ from runtime.tensors import tensor_digest
 from training.accelerator import start_accelerator
 from training.attributes import AttributeTexts, alpha_of, attribute_texts, fit_emotion_classifier
 from training.caches import moments_of, pixels_of
+from training.contents import count_contents
 from training.early_checks import SD, WITHOUT_A_CHECKER, Checked, check_splits, check_training, share_of
 from training.emotion_encoder import EmotionEncoder
 from training.emotion_space import EmotionSpace
@@ -129,7 +130,9 @@ def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Check
     }
     if texts and settings.emotion_space.imported:  # a fitted one follows from the texts and the confidence
         made_from["emotion classifier"] = digest([part.tolist() for part in classifier])
-    return MapperInputs(items, stable, texts, classifier, space, statistics.summary, accelerator, made_from)
+    train = emoset.index[emoset.index["split"] == "train"]
+    contents = count_contents(train, settings.data.kinds, emotions) if settings.mapper.content_share else {}
+    return MapperInputs(items, stable, texts, classifier, space, statistics.summary, accelerator, made_from, contents)
 
 
 def read_rows(path: Path, share: float) -> pd.DataFrame:

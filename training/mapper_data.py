@@ -9,13 +9,12 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from config.generation_settings import PLACEHOLDER
+from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER
 from runtime.seeds import derived_seed
 from training.conditioning import TokenizedPrompts, tokenize
 from training.emotion_space import EmotionSpace
 from training.shards import first_whole
 
-CONTENT_PROMPT = f"a photo of a {PLACEHOLDER} {{}}"
 GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -119,7 +118,7 @@ class MapperItems(Dataset):
             "noise": noise,
             "timesteps": torch.tensor(self.timestep(epoch, position), dtype=torch.float64),
             "vectors": vector,
-            "prompt": CONTENT_PROMPT.format(self.attributes[row]) if names_content else PLACEHOLDER,
+            "prompt": CONTENT_PROMPT.replace(CONTENT, self.attributes[row]) if names_content else PLACEHOLDER,
             "attributes": torch.tensor(self.targets[row]),
             "emotions": torch.tensor(emotion),
             "alpha": torch.tensor(0.0 if names_content else self.alpha[row], dtype=torch.float32),
