@@ -44,7 +44,7 @@ def pngs(folder) -> dict[str, np.ndarray]:
 
 def plan(*arguments: str) -> dict[str, dict]:
     settings = load([*arguments])
-    return plan_images(settings.generate, EMOTIONS, settings.seed)
+    return plan_images(settings.generate, EMOTIONS, settings.seed, None)
 
 
 def assert_equal(some: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> None:
