@@ -12,7 +12,9 @@ from evaluation.content_judge import ContentJudge
 from evaluation.features import Network, features_or_nan
 from evaluation.perceptual import Lpips
 from evaluation.views import Views
-from runtime.figures import of_mean, of_pairs
+from runtime.figures import balanced_share, of_mean, of_pairs, paired
+
+RIGHT = ("emotion_accuracy", "content_accuracy", "joint_accuracy")
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,40 @@ class Comparison:
         named = seen.images["content"].ne("").to_numpy()
         if not named.any():
             return {}
-        shown, emotions = self.content.shown(seen), seen.emotions
-        both = shown & (np.array(self.taxonomy.emotions)[judged.argmax(1)] == emotions)
+        right = self.right(seen, judged)
         return {
-            "content_accuracy": of_mean(shown[named], emotions[named], self.seed),
-            "joint_accuracy": of_mean(both[named], emotions[named], self.seed),
+            name: of_mean(right[name][named], seen.emotions[named], self.seed)
+            for name in ("content_accuracy", "joint_accuracy")
         }
+
+    def right(self, seen: Views, judged: np.ndarray) -> dict[str, np.ndarray]:
+        """Return (n,) whether each image shows its emotion, its content, and both, by the accuracy that counts it."""
+        felt = np.array(self.taxonomy.emotions)[judged.argmax(1)] == seen.emotions
+        shown = self.content.shown(seen)
+        return {"emotion_accuracy": felt, "content_accuracy": shown, "joint_accuracy": felt & shown}
+
+    def gains(self, views: dict[str, Views], judged: dict[str, np.ndarray], base: str) -> dict[str, dict[str, dict]]:
+        """Return what each row's images have more than those of the row `base`, image by image (runtime.figures.paired).
+
+        Images are paired that have the same emotion, seed and content; a row without such images has no gain.
+        """
+        right = {
+            row: pd.DataFrame(self.right(seen, judged[row])).assign(
+                image=seen.images["image_id"].str.partition("/")[2], emotion=seen.emotions, content=seen.images["content"]
+            )
+            for row, seen in views.items()
+        }
+        found = {}
+        for row in [row for row in right if row != base and base in right]:
+            both = right[row].merge(right[base], on=["image", "emotion", "content"], suffixes=("", " of base"))
+            if both.empty or not both["content"].any():
+                continue
+            emotions = both["emotion"].to_numpy()
+            first, second = (
+                {name: balanced_share(both[name + of].to_numpy(), emotions) for name in RIGHT} for of in ("", " of base")
+            )
+            found[f"{row} - {base}"] = paired(first, second, both["image"].to_numpy(), emotions, self.seed)
+        return found
 
     def published(self, seen: Views, squeezed: Tensor, judged: np.ndarray) -> dict[str, dict]:
         """Return the figures of a method's images as EmoGen's code has them.

@@ -25,7 +25,7 @@ from evaluation.features import FeatureCache, Network, feature_cache, image_or_n
 from evaluation.generators import check_enough, generators_of, images_of_methods, is_generator
 from evaluation.image_metrics import kernel_sums, too_few_for_fid
 from evaluation.judge import check_judge, load_judge
-from evaluation.metric_labels import generation_metrics, markdown_table, marked, told_judges
+from evaluation.metric_labels import generation_metrics, markdown_table, marked, pair_name, told, told_judges
 from evaluation.perceptual import Lpips, load_lpips
 from evaluation.plans import CURVES
 from evaluation.skipped import Skipped, left_out_of_data, skipped_of, together
@@ -98,8 +98,9 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     about["content_judges"] = content_judges(views)
     about |= {"seconds": round(time.monotonic() - started, 1), "processes": state.num_processes}
     about["warnings"] = warnings_of(settings, images, views, comparison.training, doubts)
-    write_generation(folder, about, figures, taxonomy)
-    return {"images": images, "judged": judged, "about": about, "figures": figures}
+    gains = comparison.gains({row: views[row] for row in rows}, judged, "attribute_prompt")
+    write_generation(folder, about, figures, gains, taxonomy)
+    return {"images": images, "judged": judged, "about": about, "figures": figures, "paired": gains}
 
 
 def content_judges(views: dict[str, Views]) -> dict[str, int]:
@@ -266,14 +267,18 @@ def write_curves(
     return strength["1.0"]
 
 
-def write_generation(folder: Path, about: dict, figures: dict[str, dict], taxonomy: Taxonomy) -> None:
-    """Write generation.json into `folder`, and log its tables and warnings."""
-    write_json(folder / "generation.json", {"about": about, "figures": figures})
+def write_generation(
+    folder: Path, about: dict, figures: dict[str, dict], gains: dict[str, dict], taxonomy: Taxonomy
+) -> None:
+    """Write generation.json into `folder`, and log its tables, gains and warnings."""
+    write_json(folder / "generation.json", {"about": about, "figures": figures, "paired": gains})
     for column in ("corrected", "emogen"):
         rows = {row: each[column] for row, each in figures.items() if each[column]}
         table = markdown_table(marked(rows, about["incomplete"]), generation_metrics(taxonomy))
         log.info(f"\n{column}\n\n{table}\n\nvalue (low to high, 95 %)")
     log.info(f"content is told by {told_judges(about['content_judges'])}")
+    for pair, differences in gains.items():
+        log.info(f"{pair_name(pair)}: {told(differences, generation_metrics(taxonomy))}")
     for warning, rows in about["warnings"].items():
         log.info(f"warning: {', '.join(rows)}: {warning}")
 

@@ -15,6 +15,7 @@ from evaluation.report_tables import (
     by_metric,
     confusion_tables,
     curve,
+    differences_table,
     emotion_bars,
     figures_table,
     fusion_pictures,
@@ -23,6 +24,7 @@ from evaluation.report_tables import (
 from evaluation.run_files import RunFiles
 from runtime.files import read_json
 
+GAINS = "Paired differences, on the same contents from the same noise"
 SHOWN = 8  # images of an emotion and a method
 
 
@@ -46,6 +48,7 @@ def generation_part(files: RunFiles, found: dict, contents: Sequence[str], taxon
         "transfers": files.read(f"{folder}/images/transfer", lambda _: transfer_strips(files, contents, emotions), []),
         "fusions": files.read(f"{folder}/images/fusion", lambda _: fusion_strips(files), None),
         "curves": files.read(f"{folder}/curves.json", lambda file: curve_pictures(read_json(file), taxonomy), []),
+        "generation_gains": figures(lambda: differences_table(found.get("paired", {}), metrics, GAINS)),
         "generation_bars": figures(lambda: bars(beside, metrics)),
         "generation_by_emotion": figures(lambda: accuracy_by_emotion(by_emotion, taxonomy)),
         "generation_tables": figures(
