@@ -122,10 +122,20 @@ class Comparison:
         }
 
 
-def by_emotion(judged: np.ndarray, emotions: np.ndarray, taxonomy: Taxonomy, seed: int) -> dict[str, dict[str, dict]]:
-    """Return both accuracies for each intended emotion. judged: the judge's probabilities (n, K)."""
-    rows = {name: emotions == name for name in taxonomy.emotions if (emotions == name).any()}
-    return {name: image_metrics.emotion_figures(judged[own], emotions[own], taxonomy, seed) for name, own in rows.items()}
+def by_emotion(
+    judged: np.ndarray, shown: np.ndarray, emotions: np.ndarray, taxonomy: Taxonomy, seed: int
+) -> dict[str, dict[str, dict]]:
+    """Return, for each intended emotion, both accuracies and the entropy of attributes.
+
+    judged: the judge's probabilities (n, K). shown: (n,) the attributes that images show (image_metrics.attributes_shown).
+    """
+    found = {}
+    for name in [name for name in taxonomy.emotions if (emotions == name).any()]:
+        own = emotions == name
+        attributes = image_metrics.attribute_figures(shown[own], emotions[own], shown[own], emotions[own], seed)
+        found[name] = image_metrics.emotion_figures(judged[own], emotions[own], taxonomy, seed)
+        found[name]["attribute_entropy"] = attributes["attribute_entropy"]
+    return found
 
 
 def confusion(judged: np.ndarray, emotions: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:

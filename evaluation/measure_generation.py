@@ -23,7 +23,7 @@ from evaluation.completeness import by_warning, gaps, mark, unknown_folders
 from evaluation.content_judge import first_contents, judges_of, load_content_judge
 from evaluation.features import FeatureCache, Network, feature_cache, image_or_none, seen_by_all
 from evaluation.generators import check_enough, generators_of, images_of_methods, is_generator
-from evaluation.image_metrics import kernel_sums, too_few_for_fid
+from evaluation.image_metrics import attributes_shown, kernel_sums, too_few_for_fid
 from evaluation.judge import check_judge, load_judge
 from evaluation.metric_labels import generation_metrics, markdown_table, marked, pair_name, told, told_judges
 from evaluation.perceptual import Lpips, load_lpips
@@ -228,11 +228,12 @@ def leave_out_unseen(images: dict, views: dict[str, Views], squeezed: dict, judg
 
 
 def figures_of_row(comparison: Comparison, seen: Views, squeezed: Tensor, judged: np.ndarray) -> dict:
-    """Return both columns of a method's figures, and its accuracies by emotion. squeezed, judged: as of Comparison."""
+    """Return both columns of a method's figures, and some by emotion. squeezed, judged: as of Comparison."""
+    shown = attributes_shown(seen.objects, seen.scenes)
     return {
         "corrected": comparison.corrected(seen, judged),
         "emogen": comparison.published(seen, squeezed, judged),
-        "by_emotion": by_emotion(judged, seen.emotions, comparison.taxonomy, comparison.seed),
+        "by_emotion": by_emotion(judged, shown, seen.emotions, comparison.taxonomy, comparison.seed),
     }
 
 

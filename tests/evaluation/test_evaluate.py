@@ -70,7 +70,11 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
         assert figures[row]["corrected"].keys() == CORRECTED | named
         assert figures[row]["emogen"].keys() == EMOGEN
         assert figures[row]["by_emotion"].keys() == set(EMOTIONS)
-        assert figures[row]["by_emotion"]["awe"].keys() == {"emotion_accuracy", "emotion_accuracy_two_way"}
+        assert figures[row]["by_emotion"]["awe"].keys() == {
+            "emotion_accuracy",
+            "emotion_accuracy_two_way",
+            "attribute_entropy",
+        }
         for name, each in (figures[row]["corrected"] | figures[row]["emogen"]).items():
             assert each["low"] <= each["value"] <= each["high"], (row, name)
             assert each["n"] > 0

@@ -192,10 +192,19 @@ def test_too_few_images_for_fid_give_a_warning():
 
 def test_both_accuracies_by_emotion():
     judged = one_hot("awe", "contentment", "fear", "anger", "anger", "awe")
-    found = by_emotion(judged, np.array(["awe"] * 3 + ["anger"] * 3), EMOSET, 0)
+    found = by_emotion(judged, np.array([0, 1, 1, 2, 2, 2]), np.array(["awe"] * 3 + ["anger"] * 3), EMOSET, 0)
+    entropy = pytest.approx(np.log(3) - 2 / 3 * np.log(2))  # of one and two of the three
     assert {emotion: values(each) for emotion, each in found.items()} == {
-        "awe": {"emotion_accuracy": pytest.approx(1 / 3), "emotion_accuracy_two_way": pytest.approx(2 / 3)},
-        "anger": {"emotion_accuracy": pytest.approx(2 / 3), "emotion_accuracy_two_way": pytest.approx(2 / 3)},
+        "awe": {
+            "emotion_accuracy": pytest.approx(1 / 3),
+            "emotion_accuracy_two_way": pytest.approx(2 / 3),
+            "attribute_entropy": entropy,
+        },
+        "anger": {
+            "emotion_accuracy": pytest.approx(2 / 3),
+            "emotion_accuracy_two_way": pytest.approx(2 / 3),
+            "attribute_entropy": 0,
+        },
     }
     assert found["awe"]["emotion_accuracy"]["n"] == 3
 
@@ -292,7 +301,7 @@ def test_the_two_ways_are_the_sides_of_the_taxonomy_however_many_emotions_each_h
     intended = np.array(["joy", "joy", "fear"])
     found = values(image_metrics.emotion_figures(said, intended, EKMAN, 0))
     assert found == {"emotion_accuracy": (1 / 2 + 0) / 2, "emotion_accuracy_two_way": 1.0}
-    assert set(by_emotion(said, intended, EKMAN, 0)) == {"joy", "fear"}
+    assert set(by_emotion(said, np.zeros(len(intended), int), intended, EKMAN, 0)) == {"joy", "fear"}
     table = confusion(said, intended, EKMAN.emotions)
     assert table.shape == (6, 6)
     assert table.loc["fear", "joy"] == table.loc["joy", "surprise"] == 1
