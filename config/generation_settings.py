@@ -108,7 +108,7 @@ class Mapper(Section):
     """Precision of the frozen models and the forward pass. null takes what accelerate's configuration says."""
     gradient_checkpointing: bool = False
     """Save memory in the U-Net by computing its activations twice."""
-    content_share: float = Field(0.25, ge=0, le=1)
+    content_share: float = Field(0.8, ge=0, le=1)
     """Share of prompts that name the image's attribute beside the placeholder. It needs a data set with attributes."""
     attribute_weight: float = Field(0.001, ge=0, le=100)
     """Weight of the attribute loss, before alpha."""

@@ -103,8 +103,7 @@ class MapperItems(Dataset):
         rows = ((row + turn) % len(self) for turn in range(len(self)))  # an image that broke gives way to the next draw
         row, item = first_whole(rows, lambda row: self.images[self.image_of_row[row]])
         emotion, image = self.emotions[row], self.image_of_row[row]
-        if names_content or self.vectors is None:
-            # Not the image's own vector: what the words say must not have to be said by the emotion as well.
+        if self.vectors is None:
             weights = torch.eye(len(self.space.emotions))[emotion][None]
             vector = self.space.sample(weights, torch.randn((1, self.space.config.dimension), generator=generator))[0]
         else:
