@@ -9,9 +9,9 @@ It reads the balanced set that training/dataset_balance.py drew. A stage whose r
 the script, the same command resumes, to the same weights. The result is `<run>/generator/`.
 
 Where it departs from the published code: the emotion enters the text encoder by one hook, through autograd, so any batch
-size and number of processes give the right gradients. VAE moments and emotion vectors are computed once. A share of the
-prompts names the image's attribute beside the placeholder, with a vector drawn from the emotion's Gaussian, so that the
-emotion learns to leave content alone. The attribute loss has a temperature, and thereby a gradient. The diffusion loss
+size and number of processes give the right gradients. VAE moments and emotion vectors are computed once. Most prompts name
+the image's attribute beside the placeholder, so that the emotion learns to leave content to the words; the generator's
+folder holds p(attribute | emotion), from which images draw theirs. The attribute loss has a temperature, and thereby a gradient. The diffusion loss
 counts fully, whatever an attribute's emotion confidence. Timesteps are spread evenly over the items of an epoch. The last
 departure, and the backbone's own normalisation of the encoder's images, stay with config/emogen.yaml too.
 
