@@ -151,8 +151,8 @@ class Generate(Section):
     """Prompts with <emotion>, and <content> if you like. null: a photo of a <emotion> <content> if the generator can."""
     contents: Annotated[list[str], SplitAtCommas, Unique] = Field([])
     """Contents for prompts that say <content>. An empty list draws one for each image, from p(attribute | emotion)."""
-    strength: float = Field(1.0, ge=0, le=4)
-    """Strength with which the emotion changes a prompt that has other words. 0 leaves the prompt alone."""
+    strength: float = Field(0.8, ge=0, le=4)
+    """Strength with which the emotion changes a prompt that has other words. 0 leaves the words alone, 1 is plain."""
     spread: float = Field(1.0, ge=0, le=4)
     """Scatter of emotion vectors around their emotion's mean. Below 1 images are truer to it and more alike."""
     images: int = Field(8, ge=1, le=10**6)

@@ -11,9 +11,10 @@ the script, the same command resumes, to the same weights. The result is `<run>/
 Where it departs from the published code: the emotion enters the text encoder by one hook, through autograd, so any batch
 size and number of processes give the right gradients. VAE moments and emotion vectors are computed once. Most prompts name
 the image's attribute beside the placeholder, so that the emotion learns to leave content to the words; the generator's
-folder holds p(attribute | emotion), from which images draw theirs. The attribute loss has a temperature, and thereby a gradient. The diffusion loss
-counts fully, whatever an attribute's emotion confidence. Timesteps are spread evenly over the items of an epoch. The last
-departure, and the backbone's own normalisation of the encoder's images, stay with config/emogen.yaml too.
+folder holds p(attribute | emotion), from which images draw theirs. The attribute loss has a temperature, and thereby a
+gradient. The diffusion loss counts fully, whatever an attribute's emotion confidence. Timesteps are spread evenly over the
+items of an epoch. The last departure, and the backbone's own normalisation of the encoder's images, stay with
+config/emogen.yaml too.
 
 What can be checked without computing is checked first (training/early_checks.py). check=true stops there, and prints what
 the training would take.
