@@ -36,6 +36,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch.utils.data import Dataset
 
+from config.data_settings import Data
 from config.errors import UserError
 from config.settings import Settings
 from emoset.balance import balance_recipe, read_balanced_set
@@ -131,8 +132,7 @@ def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Check
     }
     if texts and settings.emotion_space.imported:  # a fitted one follows from the texts and the confidence
         made_from["emotion classifier"] = digest([part.tolist() for part in classifier])
-    train = emoset.index[emoset.index["split"] == "train"]
-    contents = count_contents(train, settings.data.kinds, emotions) if settings.mapper.content_share else {}
+    contents = contents_of(settings.data, settings.mapper.content_share, emoset)
     return MapperInputs(items, stable, texts, classifier, space, statistics.summary, accelerator, made_from, contents)
 
 
@@ -222,6 +222,12 @@ def latents_or_pixels(settings: Settings, index: pd.DataFrame, vae: AutoencoderK
     if settings.caches.use:
         return moments_of(index, vae, *sections, size, data_fingerprint, squeeze)
     return pixels_of(index, *sections, size, None, data_fingerprint, squeeze)
+
+
+def contents_of(data: Data, content_share: float, emoset: EmoSet) -> dict[str, dict[str, int]]:
+    """Return how many training images of each emotion carry each attribute; nothing where no prompt names an attribute."""
+    train = emoset.index[emoset.index["split"] == "train"]
+    return count_contents(train, data.kinds, data.taxonomy.emotions) if content_share else {}
 
 
 def emotion_classifier(

@@ -83,10 +83,6 @@ class EmotionPipeline(StableDiffusionPipeline):
         """What <content> is drawn from; None where the generator was trained without contents."""
         return Contents.of(self.config.contents, self.emotion_space.emotions) if self.config.contents else None
 
-    @property
-    def default_prompt(self) -> str:
-        return CONTENT_PROMPT if self.config.contents else PLACEHOLDER
-
     @classmethod
     def from_pretrained(
         cls,
@@ -178,13 +174,12 @@ class EmotionPipeline(StableDiffusionPipeline):
             if any(PLACEHOLDER in each or CONTENT in each for each in _listed(prompt)):
                 raise UserError(f"prompt {prompt!r}: says {PLACEHOLDER} or {CONTENT}, but no emotion is given")
             if emotion_noise is not None or content is not None:
-                name = "content" if emotion_noise is None else "emotion_noise"
-                raise UserError(f"{name}: is of no use without an emotion; leave it out")
+                raise UserError("emotion_noise, content: are of no use without an emotion; leave them out")
             shared = dict(negative_prompt=negative_prompt, num_images_per_prompt=num_images_per_prompt, generator=generator)
             return super().__call__(prompt, **shared, **options)
 
         if prompt is None:
-            prompt = self.default_prompt if content is None else CONTENT_PROMPT
+            prompt = CONTENT_PROMPT if self.config.contents or content is not None else PLACEHOLDER
         prompts, emotions, contents, negatives = (
             [each for each in listed for _ in range(num_images_per_prompt)]
             for listed in _checked(prompt, emotion, content, negative_prompt)

@@ -89,7 +89,7 @@ def test_the_pipeline_draws_a_content_or_takes_one(knowing, tmp_path):
     assert not np.array_equal(bare, images[1])
     with pytest.raises(UserError, match="has no <content>; write it where the content should stand"):
         pipe(prompt="<emotion>", emotion="awe", content="bag")
-    with pytest.raises(UserError, match="content: is of no use without an emotion"):
+    with pytest.raises(UserError, match="content: are of no use without an emotion"):
         pipe(prompt="a bag", content="bag")
 
     pipe.save_pretrained(tmp_path / "whole")
