@@ -1,5 +1,6 @@
 """The settings of the evaluation: a section of `Settings` in settings.py."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -16,6 +17,10 @@ class Evaluate(Section):
     """Split that models are asked about and that generated images are compared with."""
     folder: ProjectPath | None = None
     """Folder with a subfolder of images for each emotion, asked about instead of the split. null asks about the split."""
+    class_map: ProjectPath | None = None
+    """YAML in config/class_maps/ that maps the classes of folder to names. null takes folders called like an emotion."""
+    votes: ProjectPath | None = None
+    """Table of the votes of several people about each image in folder. null takes each image's class as its label."""
     images: int | None = Field(None, ge=1, le=10**8)
     """Images that models are asked about, equally many of each emotion. null takes all."""
     batch_size: int = Field(16, ge=1, le=4096)
@@ -48,3 +53,8 @@ class Evaluate(Section):
     """Contents that emotions are put on, at strengths from 0 to 1, as in "a photo of a <emotion> bag"."""
     curve_images: int = Field(16, ge=1, le=10**5)
     """Images of each content, strength and emotion. Each mix and weight gets four times as many."""
+
+    def contradictions(self) -> Iterator[str]:
+        if self.folder is None:
+            for key in [name for name in ("class_map", "votes") if getattr(self, name)]:
+                yield f"evaluate.{key}: is of the images in evaluate.folder; set that too"

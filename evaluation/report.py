@@ -33,6 +33,7 @@ from evaluation.over_seeds import figures_of_runs, markdown
 from evaluation.report_appendix import appendix
 from evaluation.report_cross import cross_part
 from evaluation.report_generation import generation_part
+from evaluation.report_other_data import other_data_part
 from evaluation.report_training import training_part
 from evaluation.report_understanding import headline_metrics, understanding_part
 from evaluation.run_files import COMMANDS, RunFiles
@@ -131,6 +132,7 @@ def gather(settings: Settings, files: RunFiles, results: dict[str, dict]) -> dic
         **generation_part(files, results["generation"], evaluate.contents, taxonomy),
         **understanding_part(files, results["understanding"], settings.data, evaluate.folder),
         **cross_part(files, results["cross"], taxonomy),
+        "other_data": other_data_part(files),
         **training_part(files, settings.mining, taxonomy),
         "config": dump(settings),
         "differences": provenance.differences(files, settings),

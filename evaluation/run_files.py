@@ -23,6 +23,7 @@ COMMANDS = {  # what makes the folders of a run, by how their paths begin
     "mining": "python understanding/mining.py",
     "merge": "python understanding/merge.py",
     "evaluation": "python evaluation/evaluate.py",
+    "other_data": "python evaluation/evaluate.py evaluate.folder=... evaluate.class_map=...",
     "report": "python evaluation/report.py",
 }
 
@@ -124,7 +125,7 @@ class RunFiles:
         """Return what the parts of the evaluation have found, by part: {"about", "figures"}, empty where there is none."""
         return {
             part: self.read(
-                f"evaluation/{part}.json", lambda file, kind=kind: _checked(file, kind), dict(about={}, figures={})
+                f"evaluation/{part}.json", lambda file, kind=kind: checked(file, kind), dict(about={}, figures={})
             )
             for part, kind in PARTS.items()
         }
@@ -163,7 +164,7 @@ def _repair(path: str) -> tuple[str, str]:
     return COMMANDS.get(stage, ""), before
 
 
-def _checked(file: Path, kind: type[Result]) -> dict:
+def checked(file: Path, kind: type[Result]) -> dict:
     """Return a JSON file's content; raises where it is not of the kind, as what an earlier version has written."""
     content = json.loads(file.read_text(encoding="utf-8"))
     try:

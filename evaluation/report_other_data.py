@@ -1,0 +1,49 @@
+"""What the report shows of other data sets, read from the run folder: tables for each, and what maps to no name."""
+
+from pathlib import Path
+
+from config.taxonomy import read_taxonomy
+from evaluation.metric_labels import marked
+from evaluation.other_data import FOLDER, metrics_of
+from evaluation.report_tables import differences_table, figures_table
+from evaluation.run_files import Figure, Result, RunFiles, checked
+
+
+class AboutOther(Result):
+    """What the figures of another data set are about. left_out: images, or votes, of each class that maps to nothing."""
+
+    name: str
+    n: int
+    seed: int
+    taxonomy: str
+    models: dict[str, str]
+    left_out: dict[str, float]
+    left_out_unit: str
+    incomplete: dict[str, str]
+
+
+class OtherData(Result):
+    """figures.json of another data set."""
+
+    about: AboutOther
+    figures: dict[str, dict[str, Figure]]
+
+
+def other_data_part(files: RunFiles) -> list[dict]:
+    """Return, for each data set, {"name", "note", "tables"} as the page shows them."""
+    paths = sorted(path.relative_to(files.run).as_posix() for path in files.run.glob(f"{FOLDER}/*/figures.json"))
+    found = (files.read(path, _shown, None) for path in paths)
+    return [each for each in found if each]
+
+
+def _shown(file: Path) -> dict:
+    found = checked(file, OtherData)
+    about, taxonomy = found["about"], read_taxonomy(found["about"]["taxonomy"])
+    metrics, rows = metrics_of(taxonomy), marked(found["figures"], about["incomplete"])
+    left_out = ", ".join(f"{name} ({count:g})" for name, count in about["left_out"].items())
+    note = f"{about['n']:,} images, seed {about['seed']}; the models choose from {', '.join(taxonomy.emotions)}."
+    if left_out:
+        note += f" These {about['left_out_unit']} map to none of the names and are left out: {left_out}."
+    gains = differences_table(found.get("paired", {}), metrics, f"What the last model gains on {about['name']}")
+    tables = [figures_table(rows, metrics, f"Answers about {about['name']}"), gains]
+    return {"name": about["name"], "note": note, "tables": [table for table in tables if table]}
