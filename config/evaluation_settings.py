@@ -21,6 +21,8 @@ class Evaluate(Section):
     """YAML in config/class_maps/ that maps the classes of folder to names. null takes folders called like an emotion."""
     votes: ProjectPath | None = None
     """Table of the votes of several people about each image in folder. null takes each image's class as its label."""
+    benchmark: ProjectPath | None = None
+    """Published file of questions of VECBench or MVEI, about images in folder: for evaluation/benchmark_file.py."""
     images: int | None = Field(None, ge=1, le=10**8)
     """Images that models are asked about, equally many of each emotion. null takes all."""
     batch_size: int = Field(16, ge=1, le=4096)
@@ -56,5 +58,5 @@ class Evaluate(Section):
 
     def contradictions(self) -> Iterator[str]:
         if self.folder is None:
-            for key in [name for name in ("class_map", "votes") if getattr(self, name)]:
+            for key in [name for name in ("class_map", "votes", "benchmark") if getattr(self, name)]:
                 yield f"evaluate.{key}: is of the images in evaluate.folder; set that too"

@@ -3,10 +3,28 @@
 from pathlib import Path
 
 from config.taxonomy import read_taxonomy
+from evaluation import mvei, vecbench
 from evaluation.metric_labels import marked
 from evaluation.other_data import FOLDER, metrics_of
 from evaluation.report_tables import differences_table, figures_table
 from evaluation.run_files import Figure, Result, RunFiles, checked
+
+BENCHMARKS = "benchmark"  # the folder of the run folder that holds them
+
+
+class AboutBenchmark(Result):
+    """What the figures of a benchmark are about."""
+
+    name: str
+    n: int
+    seed: int
+
+
+class Benchmark(Result):
+    """figures.json of a benchmark: by model, and by task or class."""
+
+    about: AboutBenchmark
+    figures: dict[str, dict[str, dict[str, Figure]]]
 
 
 class AboutOther(Result):
@@ -30,10 +48,21 @@ class OtherData(Result):
 
 
 def other_data_part(files: RunFiles) -> list[dict]:
-    """Return, for each data set, {"name", "note", "tables"} as the page shows them."""
-    paths = sorted(path.relative_to(files.run).as_posix() for path in files.run.glob(f"{FOLDER}/*/figures.json"))
-    found = (files.read(path, _shown, None) for path in paths)
+    """Return, for each data set and each benchmark, {"name", "note", "tables"} as the page shows them."""
+    found = []
+    for folder, shown in {FOLDER: _shown, BENCHMARKS: _shown_benchmark}.items():
+        paths = sorted(path.relative_to(files.run).as_posix() for path in files.run.glob(f"{folder}/*/figures.json"))
+        found += [files.read(path, shown, None) for path in paths]
     return [each for each in found if each]
+
+
+def _shown_benchmark(file: Path) -> dict:
+    found = checked(file, Benchmark)
+    about = found["about"]
+    metrics = {each.NAME: each.METRICS for each in (vecbench, mvei)}[about["name"]]
+    note = f"{about['n']:,} questions of its published file, scored as its own code does, seed {about['seed']}."
+    tables = [figures_table(rows, metrics, f"{about['name']}: {label}") for label, rows in found["figures"].items()]
+    return {"name": about["name"], "note": note, "tables": tables}
 
 
 def _shown(file: Path) -> dict:

@@ -1,0 +1,139 @@
+"""Published question files, in miniature: answered, scored as their own code scores, and written as it reads them."""
+
+import json
+import shutil
+
+import pytest
+from sklearn.metrics import f1_score
+
+from config.errors import UserError
+from config.loading import load
+from config.section import ROOT
+from evaluation import benchmark_file, mvei, vecbench
+
+VLM = ROOT / "demo" / "models" / "vision_language"
+
+
+@pytest.fixture
+def answered(drawn, tmp_path):
+    """Return a function that answers a file's questions with the demo's model, and gives the folder of the benchmark."""
+    for emotion in ("awe", "fear", "anger"):
+        (tmp_path / "images" / emotion).mkdir(parents=True)
+        for number, path in enumerate(sorted((drawn / "image" / emotion).iterdir())[:2]):
+            shutil.copy(path, tmp_path / "images" / emotion / f"{number}.jpg")
+
+    def answer(content: str, *changed: str):
+        (tmp_path / "questions").write_text(content)
+        given = [f"run={tmp_path}/run", f"evaluate.benchmark={tmp_path}/questions", f"evaluate.folder={tmp_path}/images"]
+        given += ["answers.reasoning=false", "answers.tokens=6", "understanding.dtype=float32", f"evaluate.models={VLM}"]
+        benchmark_file.main(load([*given, *changed]))
+        return tmp_path / "run" / "benchmark"
+
+    return answer
+
+
+def record(image: str, truth: str, candidates: list[str], task: str) -> dict:
+    """One line as VECBench's code reads it."""
+    content = [{"type": "image", "image": image}, {"type": "text", "text": "Which emotion might this image evoke?"}]
+    turns = [{"role": "user", "content": content}]
+    return {"conversations": turns, "candidates": candidates, "ground_truth": truth, "task": task}
+
+
+def test_vecbench_s_questions_are_answered_and_written_as_its_scripts_read_them(answered):
+    names, sides = ["awe", "fear", "anger", "joy", "love", "confusion", "sadness"], ["positive", "negative"]
+    lines = [
+        record(f"/mnt/theirs/VECBench/images/{name}/{number}.jpg", name, names, "WebEmo-7")
+        for name in names[:3]
+        for number in (0, 1)
+    ]
+    lines += [
+        record("file://images/awe/0.jpg", "Positive", sides, "FI-2"),
+        record("images/awe/gone.jpg", "Positive", sides, "FI-2"),
+    ]
+    folder = answered("\n".join(map(json.dumps, lines)), "answers.by=letter") / "vecbench"
+    (file,) = folder.glob("*/0.jsonl")
+    written = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line | {"response": "", "confidence": 0, "completion": ""} for line in lines[:7]] == [
+        line | {"response": "", "confidence": 0, "completion": ""} for line in written[:7]
+    ]
+    for line in written[:7]:
+        assert vecbench.said_of(line["response"], line["candidates"]) in line["candidates"]
+        assert 1 / len(line["candidates"]) <= line["confidence"] < 1
+        assert line["response"].endswith(f"<confidence>{line['confidence']}</confidence>")
+    assert written[7]["error"] == "the image cannot be shown"
+    (figures,) = json.loads((folder / "figures.json").read_text())["figures"].values()
+    assert figures.keys() == {"WebEmo-7", "FI-2", "ID VSA", "ID VER", "overall"}
+    assert figures["overall"]["accuracy"]["n"] == 7
+    right = [vecbench.said_of(line["response"], line["candidates"]) == line["ground_truth"].lower() for line in written[:6]]
+    assert figures["WebEmo-7"]["accuracy"]["value"] == pytest.approx(sum(right) / 6)
+    assert "VECBench: demo-models-vision_language" in (folder.parents[1] / "report" / "index.html").read_text()
+
+
+def test_mvei_s_statements_are_judged(answered):
+    statements = [("awe", "Positive emotions.", "correct"), ("fear", "Positive emotions.", "incorrect")]
+    content = [
+        {
+            "image_id": f"{name}/0.jpg",
+            "ov_emotion": [name],
+            "statement_list": [{"statement": text, "label": label, "class": "sentiment polarity", "subclass": "none"}],
+        }
+        for name, text, label in statements
+    ]
+    folder = answered(json.dumps(content), "answers.reasoning=true") / "mvei"
+    (file,) = folder.glob("*/MVEI_predict.json")
+    written = json.loads(file.read_text())
+    assert [each["image_id"] for each in written] == [each["image_id"] for each in content]
+    for each in written:
+        (said,) = each["statement_list"]
+        assert said["predict"] == ("Correct" if said["p_correct"] >= 0.5 else "Incorrect")
+    (figures,) = json.loads((folder / "figures.json").read_text())["figures"].values()
+    assert figures["overall"]["give_up_ratio"]["value"] == 0
+    assert figures["sentiment polarity"] == figures["overall"]
+
+
+def test_vecbench_s_figures_by_hand():
+    names = ["awe", "fear"]
+    given = [("awe", "<answer>awe</answer>", 0.95), ("awe", "It is fear, not awe", 0.85), ("fear", "no idea", 0.3)]
+    given += [("fear", "<think>awe</think><answer>Fear</answer>", 0.9)]
+    records = [
+        {"ground_truth": truth, "response": text, "confidence": confidence, "candidates": names, "task": "WebEmo-7"}
+        for truth, text, confidence in given
+    ]
+    assert [vecbench.said_of(each["response"], names) for each in records] == ["awe", "awe", "unknown", "fear"]
+    found = vecbench.scores([*records, {"error": "lost", "task": "WebEmo-7"}], seed=0)
+    assert {name: each["value"] for name, each in found["WebEmo-7"].items()} == pytest.approx(
+        {"accuracy": 0.75, "weighted_f1": (1 + 2 / 3) / 2}
+    )
+    truth, said = (["awe", "awe", "fear", "fear"], ["awe", "awe", "unknown", "fear"])
+    by_scikit_learn = f1_score(truth, said, average="weighted", zero_division=0)
+    assert found["WebEmo-7"]["weighted_f1"]["value"] == pytest.approx(by_scikit_learn)
+    # .95 and .9 lie in one bin, both right; the floor of .3 is that of its bin.
+    assert found["ID VER"]["ece"]["value"] == pytest.approx((0.15 + 0.15 + 0.3) / 4)
+    assert found["ID VER"]["brier"]["value"] == pytest.approx((0.05**2 + 0.15**2 + 0.3**2 + 0.1**2) / 4)
+    assert found["ID VER"]["auroc"]["value"] == 1
+
+
+def test_mvei_s_figures_by_hand():
+    said = [("correct", "Correct"), ("correct", "It is incorrect."), ("incorrect", ""), ("incorrect", "Incorrect")]
+    records = [{"statement_list": [{"label": label, "predict": text, "class": "scene context"}]} for label, text in said]
+    found = mvei.scores(records, seed=0)["overall"]
+    assert {name: each["value"] for name, each in found.items()} == {
+        "accuracy": 0.5,
+        "positive_ratio": 0.25,
+        "give_up_ratio": 0.25,
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "neither JSON nor"),
+        ('[{"image": "a.jpg"}]', "is of neither VECBench .* its first record has image"),
+        ("[]", "holds no questions"),
+        (json.dumps(record("a.jpg", "awe", ["awe"], "FI-8")), "holds none of the 1 images, such as a.jpg"),
+    ],
+)
+def test_a_wrong_file_is_one_line(answered, content, told):
+    with pytest.raises(UserError, match=told) as error:
+        answered(content)
+    assert "\n" not in str(error.value)
