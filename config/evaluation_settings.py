@@ -60,3 +60,26 @@ class Evaluate(Section):
         if self.folder is None:
             for key in [name for name in ("class_map", "votes", "benchmark") if getattr(self, name)]:
                 yield f"evaluate.{key}: is of the images in evaluate.folder; set that too"
+
+
+class Rating(Section):
+    """The page on which people rate images, and their answers: evaluation/rating_page.py and rating_answers.py."""
+
+    kind: Literal["pair", "emotion"] = "pair"
+    """pair asks which of two images shows an emotion better. emotion asks which emotion an image shows."""
+    rows: Annotated[list[str], SplitAtCommas, Unique] = Field(["ours", "prompt_only"], min_length=1)
+    """Rows of the run's evaluation, or folders of images in <emotion>/. pair compares two, the first with the second."""
+    images: int = Field(6, ge=1, le=10**4)
+    """Trials of each emotion, for pair; images of each emotion and row, for emotion."""
+    catch_trials: int = Field(6, ge=0, le=1000)
+    """Trials whose answer is written in the image, which tell who does not look."""
+    size: int = Field(384, ge=32, le=2048)
+    """Pixels of the longer side of an image on the page."""
+    answers: Annotated[list[ProjectPath], SplitAtCommas, Unique] = Field([])
+    """Files of answers that raters have downloaded from the page, and folders of such files."""
+    caught: float = Field(0.8, ge=0, le=1)
+    """Least share of the catch trials that a rater must get right. Answers of others do not count."""
+
+    def contradictions(self) -> Iterator[str]:
+        if self.kind == "pair" and len(self.rows) != 2:
+            yield f"rating.rows: pair compares two rows, not {len(self.rows)}; name two, or set rating.kind=emotion"
