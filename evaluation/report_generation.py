@@ -8,6 +8,7 @@ from PIL import Image
 
 from config.taxonomy import Taxonomy
 from evaluation.metric_labels import generation_metrics, marked, row_name
+from evaluation.peers import peers_of, with_peers
 from evaluation.plans import CURVES
 from evaluation.plots import lines
 from evaluation.report_tables import (
@@ -50,7 +51,11 @@ def generation_part(files: RunFiles, found: dict, contents: Sequence[str], taxon
         "generation_tables": figures(
             lambda: [
                 figures_table(marked(corrected, marks), metrics, "Corrected: as it should be measured"),
-                figures_table(marked(published, marks), metrics, "emogen: as EmoGen's code measures, fault for fault"),
+                with_peers(
+                    figures_table(marked(published, marks), metrics, "emogen: as EmoGen's code measures, fault for fault"),
+                    peers_of("generation", taxonomy),
+                    metrics,
+                ),
             ]
         ),
         "generation_confusions": confusion_tables(

@@ -6,6 +6,7 @@ from config.taxonomy import read_taxonomy
 from evaluation import mvei, vecbench
 from evaluation.metric_labels import marked
 from evaluation.other_data import FOLDER, metrics_of
+from evaluation.peers import benchmark_peers
 from evaluation.report_tables import differences_table, figures_table
 from evaluation.run_files import Figure, Result, RunFiles, checked
 
@@ -62,7 +63,7 @@ def _shown_benchmark(file: Path) -> dict:
     metrics = {each.NAME: each.METRICS for each in (vecbench, mvei)}[about["name"]]
     note = f"{about['n']:,} questions of its published file, scored as its own code does, seed {about['seed']}."
     tables = [figures_table(rows, metrics, f"{about['name']}: {label}") for label, rows in found["figures"].items()]
-    return {"name": about["name"], "note": note, "tables": tables}
+    return {"name": about["name"], "note": note, "tables": tables + benchmark_peers(about["name"], metrics)}
 
 
 def _shown(file: Path) -> dict:
