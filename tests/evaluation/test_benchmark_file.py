@@ -1,7 +1,13 @@
 """Published question files, in miniature: answered, scored as their own code scores, and written as it reads them."""
 
 import json
+import os
+import runpy
 import shutil
+import sys
+from pathlib import Path
+from random import Random
+from types import ModuleType
 
 import pytest
 from sklearn.metrics import f1_score
@@ -9,14 +15,17 @@ from sklearn.metrics import f1_score
 from config.errors import UserError
 from config.loading import load
 from config.section import ROOT
+from config.taxonomy import DEFAULT, read_taxonomy
 from evaluation import benchmark_file, mvei, vecbench
+from runtime import figures
 
 VLM = ROOT / "demo" / "models" / "vision_language"
 
 
 @pytest.fixture
-def answered(drawn, tmp_path):
+def answered(drawn, tmp_path, monkeypatch):
     """Return a function that answers a file's questions with the demo's model, and gives the folder of the benchmark."""
+    monkeypatch.setattr(figures, "RESAMPLES", 50)
     for emotion in ("awe", "fear", "anger"):
         (tmp_path / "images" / emotion).mkdir(parents=True)
         for number, path in enumerate(sorted((drawn / "image" / emotion).iterdir())[:2]):
@@ -61,11 +70,11 @@ def test_vecbench_s_questions_are_answered_and_written_as_its_scripts_read_them(
         assert 1 / len(line["candidates"]) <= line["confidence"] < 1
         assert line["response"].endswith(f"<confidence>{line['confidence']}</confidence>")
     assert written[7]["error"] == "the image cannot be shown"
-    (figures,) = json.loads((folder / "figures.json").read_text())["figures"].values()
-    assert figures.keys() == {"WebEmo-7", "FI-2", "ID VSA", "ID VER", "overall"}
-    assert figures["overall"]["accuracy"]["n"] == 7
+    (scores,) = json.loads((folder / "figures.json").read_text())["figures"].values()
+    assert scores.keys() == {"WebEmo-7", "FI-2", "ID VSA", "ID VER", "overall"}
+    assert scores["overall"]["accuracy"]["n"] == 7
     right = [vecbench.said_of(line["response"], line["candidates"]) == line["ground_truth"].lower() for line in written[:6]]
-    assert figures["WebEmo-7"]["accuracy"]["value"] == pytest.approx(sum(right) / 6)
+    assert scores["WebEmo-7"]["accuracy"]["value"] == pytest.approx(sum(right) / 6)
     assert "VECBench: demo-models-vision_language" in (folder.parents[1] / "report" / "index.html").read_text()
 
 
@@ -86,9 +95,9 @@ def test_mvei_s_statements_are_judged(answered):
     for each in written:
         (said,) = each["statement_list"]
         assert said["predict"] == ("Correct" if said["p_correct"] >= 0.5 else "Incorrect")
-    (figures,) = json.loads((folder / "figures.json").read_text())["figures"].values()
-    assert figures["overall"]["give_up_ratio"]["value"] == 0
-    assert figures["sentiment polarity"] == figures["overall"]
+    (scores,) = json.loads((folder / "figures.json").read_text())["figures"].values()
+    assert scores["overall"]["give_up_ratio"]["value"] == 0
+    assert scores["sentiment polarity"] == scores["overall"]
 
 
 def test_vecbench_s_figures_by_hand():
@@ -111,6 +120,43 @@ def test_vecbench_s_figures_by_hand():
     assert found["ID VER"]["ece"]["value"] == pytest.approx((0.15 + 0.15 + 0.3) / 4)
     assert found["ID VER"]["brier"]["value"] == pytest.approx((0.05**2 + 0.15**2 + 0.3**2 + 0.1**2) / 4)
     assert found["ID VER"]["auroc"]["value"] == 1
+
+
+@pytest.mark.skipif("EMOCALIBER" not in os.environ, reason="needs a clone of wdqqdw/EmoCaliber: set EMOCALIBER to it")
+def test_vecbench_s_figures_are_those_of_its_own_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "RESAMPLES", 2)
+    monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))  # which it imports to log with
+    scripts = Path(os.environ["EMOCALIBER"]) / "inference"
+    answers, confidences = (
+        runpy.run_path(str(scripts / f"evaluate_multi_task_{name}.py")) for name in ("new", "conf_from_merged")
+    )
+    rng, records = Random(0), []
+    names = list(read_taxonomy(DEFAULT).emotions)
+    tasks = {
+        "FI-2": ["positive", "negative"],
+        "FI-8": names,
+        "EmoSet-8": names,
+        "Abstract-8": names[::-1],
+        "WebEmo-7": names[1:],
+    }
+    for task, candidates in tasks.items():
+        for _ in range(200):
+            said, confidence = rng.choice(candidates), rng.choice([0.1, 0.3, 0.5, 0.7, 0.9, round(rng.random() * 0.9999, 4)])
+            truth = said if rng.random() < 0.5 else rng.choice(candidates)
+            response = f"<answer>{said}</answer><confidence>{confidence}</confidence>"
+            line = record("a.jpg", truth, candidates, task)
+            records.append(line | {"response": response, "confidence": confidence})
+    (tmp_path / vecbench.FILE).write_text(vecbench.written(records))
+    merged = answers["merge_results"](str(tmp_path), 1)
+    by_task, overall = answers["calculate_metrics_by_task"](merged)
+    by_group = confidences["calculate_group_calibration_metrics"](merged)
+    found = vecbench.scores(records, seed=0)
+    for task, theirs in (by_task | {"overall": overall}).items():
+        own = {"accuracy": theirs["accuracy"], "weighted_f1": theirs["f1_score"]}
+        assert {name: found[task][name]["value"] for name in own} == pytest.approx(own, abs=1e-12)
+    for group, theirs in by_group.items():
+        own = {"ece": theirs["ece"], "brier": theirs["brier_score"], "auroc": theirs["roc_auc"]}
+        assert {name: found[group][name]["value"] for name in own} == pytest.approx(own, abs=1e-12)
 
 
 def test_mvei_s_figures_by_hand():

@@ -13,6 +13,7 @@ from config.section import ROOT
 from config.taxonomy import read_taxonomy
 from evaluation import evaluate
 from evaluation.soft_labels import soft_statistics
+from runtime import figures
 
 VLM = ROOT / "demo" / "models" / "vision_language"
 EKMAN = read_taxonomy("config/taxonomies/ekman6.yaml")
@@ -20,8 +21,9 @@ OTHER = {"joy": "amusement", "surprise": "excitement", "fear": "fear", "neutral"
 
 
 @pytest.fixture
-def measured(drawn, tmp_path):
+def measured(drawn, tmp_path, monkeypatch):
     """Return a function that evaluates the demo's model on a drawn Emotion6 of four classes, and gives the run folder."""
+    monkeypatch.setattr(figures, "RESAMPLES", 100)
     for name, emotion in OTHER.items():
         (tmp_path / "six" / name).mkdir(parents=True)
         for path in sorted((drawn / "image" / emotion).iterdir())[:4]:
