@@ -31,10 +31,14 @@ class Published(BaseModel):
 
 
 class Peer(Published):
-    """Figures by metric. n: how many images they are of, None where it is not stated."""
+    """Figures by metric, or of one metric by task. n: how many images, or questions, each is of; None: not stated."""
 
     figures: dict[str, float]
-    n: int | None
+    n: int | dict[str, int] | None
+
+    def n_of(self, name: str) -> int | None:
+        """Return the n of a figure."""
+        return self.n.get(name) if isinstance(self.n, dict) else self.n
 
 
 class BenchmarkPeer(Published):
@@ -75,30 +79,24 @@ def with_peers(table: dict | None, peers: Mapping[str, Peer], metrics: Mapping[s
         return table
     names = {f"{metric.label} {metric.better}".strip(): name for name, metric in metrics.items()}
     rows = [
-        row | {"cells": [*row["cells"], *(_cell(peer.figures.get(names[row["name"]]), peer.n) for peer in peers.values())]}
+        row | {"cells": [*row["cells"], *(_cell(peer, names[row["name"]]) for peer in peers.values())]}
         for row in table["rows"]
     ]
     sources = [{"name": name, "note": peer.note, "address": peer.source} for name, peer in peers.items()]
     return table | {"columns": [*table["columns"], *peers], "rows": rows, "sources": sources}
 
 
-def benchmark_peers(benchmark: str, metrics: Mapping[str, Metric]) -> list[dict]:
-    """Return a table of the report for each peer that has published figures of a benchmark."""
-    tables = []
-    for peer in read_peers().benchmarks.get(benchmark, []):
-        shown = {name: metric for name, metric in metrics.items() if any(name in own for own in peer.figures.values())}
-        rows = [
-            {
-                "name": f"{metric.label} {metric.better}".strip(),
-                "note": metric.meaning,
-                "cells": [_cell(own.get(name), peer.n.get(task)) for task, own in peer.figures.items()],
-            }
-            for name, metric in shown.items()
-        ]
-        caption = f"{benchmark}: {peer.method}, as published"
-        sources = [{"name": peer.method, "note": peer.note, "address": peer.source}]
-        tables.append({"caption": caption, "columns": list(peer.figures), "rows": rows, "sources": sources})
-    return tables
+def benchmark_peers(benchmark: str, metric: str) -> dict[str, Peer]:
+    """Return what others have published of one metric of a benchmark, by task or class."""
+    found = {f"{each.method} (published)": each for each in read_peers().benchmarks.get(benchmark, [])}
+    return {
+        name: Peer(
+            **each.model_dump(include={"method", "source", "note", "n"}),
+            figures={task: own[metric] for task, own in each.figures.items() if metric in own},
+        )
+        for name, each in found.items()
+        if any(metric in own for own in each.figures.values())
+    }
 
 
 def n_in_words(n: int | None) -> str:
@@ -106,5 +104,7 @@ def n_in_words(n: int | None) -> str:
     return "n not stated" if n is None else f"n {n:,}"
 
 
-def _cell(value: float | None, n: int | None) -> dict:
-    return {"value": ""} if value is None else {"value": number(value), "note": n_in_words(n)}
+def _cell(peer: Peer, name: str) -> dict:
+    return (
+        {"value": number(peer.figures[name]), "note": n_in_words(peer.n_of(name))} if name in peer.figures else {"value": ""}
+    )

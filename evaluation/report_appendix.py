@@ -86,7 +86,7 @@ def _generation_tables(generation: dict, metrics: dict[str, Metric], taxonomy: T
 def _peers(peers: dict[str, Peer], columns: pd.Index) -> pd.DataFrame:
     """Return what others have published as rows of the published table."""
     rows = [
-        [*(number(peer.figures[name]) if name in peer.figures else "" for name in PUBLISHED), n_in_words(peer.n)]
+        [*(number(peer.figures[name]) if name in peer.figures else "" for name in PUBLISHED), n_in_words(peer.n_of("fid"))]
         for peer in peers.values()
     ]
     return pd.DataFrame(rows, columns=columns, index=list(peers))
@@ -108,7 +108,9 @@ def _long_table(
         if name in found
     ]
     for name, peer in (peers or {}).items():
-        cells += [(name, metrics[each].label, f"{number(of)} ({n_in_words(peer.n)})") for each, of in peer.figures.items()]
+        cells += [
+            (name, metrics[each].label, f"{number(of)} ({n_in_words(peer.n_of(each))})") for each, of in peer.figures.items()
+        ]
     return pd.DataFrame(cells, columns=[first, "metric", "value"]).to_markdown(index=False)
 
 

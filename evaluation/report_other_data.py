@@ -6,9 +6,10 @@ from config.taxonomy import read_taxonomy
 from evaluation import mvei, vecbench
 from evaluation.metric_labels import marked
 from evaluation.other_data import FOLDER, metrics_of
-from evaluation.peers import benchmark_peers
+from evaluation.peers import benchmark_peers, with_peers
 from evaluation.report_tables import differences_table, figures_table
 from evaluation.run_files import Figure, Result, RunFiles, checked
+from runtime.figures import Metric
 
 BENCHMARKS = "benchmark"  # the folder of the run folder that holds them
 
@@ -62,8 +63,17 @@ def _shown_benchmark(file: Path) -> dict:
     about = found["about"]
     metrics = {each.NAME: each.METRICS for each in (vecbench, mvei)}[about["name"]]
     note = f"{about['n']:,} questions of its published file, scored as its own code does, seed {about['seed']}."
-    tables = [figures_table(rows, metrics, f"{about['name']}: {label}") for label, rows in found["figures"].items()]
-    return {"name": about["name"], "note": note, "tables": tables + benchmark_peers(about["name"], metrics)}
+    tables = [_table_of_metric(about["name"], name, metric, found["figures"]) for name, metric in metrics.items()]
+    return {"name": about["name"], "note": note, "tables": [table for table in tables if table]}
+
+
+def _table_of_metric(benchmark: str, name: str, metric: Metric, figures: dict[str, dict]) -> dict | None:
+    """Return a table of one metric: a line for each task or class, a column for each model and for each peer."""
+    peers = benchmark_peers(benchmark, name)
+    tasks = {task: Metric(task, "", "") for own in figures.values() for task in own}
+    own = {label: {task: each[name] for task, each in rows.items() if name in each} for label, rows in figures.items()}
+    caption = f"{benchmark}, {metric.label} {metric.better}".strip()
+    return with_peers(figures_table(own, tasks, f"{caption}: {metric.meaning}"), peers, tasks)
 
 
 def _shown(file: Path) -> dict:

@@ -75,7 +75,7 @@ def test_vecbench_s_questions_are_answered_and_written_as_its_scripts_read_them(
     assert scores["overall"]["accuracy"]["n"] == 7
     right = [vecbench.said_of(line["response"], line["candidates"]) == line["ground_truth"].lower() for line in written[:6]]
     assert scores["WebEmo-7"]["accuracy"]["value"] == pytest.approx(sum(right) / 6)
-    assert "VECBench: demo-models-vision_language" in (folder.parents[1] / "report" / "index.html").read_text()
+    assert "VECBench, Weighted F1 ↑: F1 of each" in (folder.parents[1] / "report" / "index.html").read_text()
 
 
 def test_mvei_s_statements_are_judged(answered):

@@ -1,12 +1,11 @@
 """What others have published stands in the report's tables in rows of its own, with a source each, and nowhere else."""
 
-import pytest
-
 from config.taxonomy import DEFAULT, read_taxonomy
 from evaluation import mvei, vecbench
 from evaluation.metric_labels import generation_metrics
 from evaluation.peers import benchmark_peers, peers_of, read_peers, with_peers
 from evaluation.report_tables import figures_table
+from runtime.figures import Metric
 from understanding.scoring import metrics
 
 TAXONOMY = read_taxonomy(DEFAULT)
@@ -55,8 +54,14 @@ def test_tables_of_other_emotions_have_no_peers():
     assert with_peers({"rows": []}, {}, {}) == {"rows": []}
 
 
-@pytest.mark.parametrize(("name", "known"), [("VECBench", vecbench.METRICS), ("MVEI", mvei.METRICS)])
-def test_benchmarks_have_published_figures_by_task(name, known):
-    for table in benchmark_peers(name, known):
-        assert all(len(row["cells"]) == len(table["columns"]) for row in table["rows"])
-        assert table["caption"].endswith("as published")
+def test_benchmarks_have_published_figures_by_task():
+    caliber = benchmark_peers("VECBench", "ece")["EmoCaliber (published)"]
+    assert caliber.figures == {"ID VSA": 0.0476, "ID VER": 0.1363, "OOD VER": 0.1217}
+    assert caliber.n_of("ID VER") == 3997
+    assert len(benchmark_peers("MVEI", "accuracy")) == 3
+    assert benchmark_peers("MVEI", "give_up_ratio") == {}
+    tasks = {name: Metric(name, "", "") for name in ("FI-8", "WebEmo-7")}
+    own = {"after": {"FI-8": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}}}
+    table = with_peers(figures_table(own, tasks, "Accuracy"), benchmark_peers("VECBench", "accuracy"), tasks)
+    assert table["columns"] == ["after", "EmoCaliber (published)"]
+    assert [row["cells"][1]["value"] for row in table["rows"]] == ["0.697"], "a line for each task that ours has"
