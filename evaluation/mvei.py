@@ -65,16 +65,17 @@ def written(records: list[dict]) -> str:
 
 
 def scores(records: list[dict], seed: int) -> dict[str, dict[str, dict]]:
-    """Return the figures of answered records by class, and of all."""
+    """Return the figures of answered records by class, and of all. Images are resampled, with all statements about them."""
     statements = [each for record in records for each in record["statement_list"]]
+    images = np.array([record["image_id"] for record in records for _ in record["statement_list"]])
     kind, label = (np.array([each[key].lower() for each in statements]) for key in ("class", "label"))
     said = np.array([said_of(each["predict"]) for each in statements])
     parts = {str(name): kind == name for name in dict.fromkeys(kind)} | {"overall": np.ones(len(kind), bool)}
     return {
         name: {
-            "accuracy": figure_of(share(said[own] == label[own]), seed),
-            "positive_ratio": figure_of(share(said[own] == "correct"), seed),
-            "give_up_ratio": figure_of(share(said[own] == "abstain"), seed),
+            "accuracy": figure_of(share(said[own] == label[own]), seed, images[own]),
+            "positive_ratio": figure_of(share(said[own] == "correct"), seed, images[own]),
+            "give_up_ratio": figure_of(share(said[own] == "abstain"), seed, images[own]),
         }
         for name, own in parts.items()
     }

@@ -72,12 +72,16 @@ def written(records: list[dict]) -> str:
 
 
 def scores(records: list[dict], seed: int) -> dict[str, dict[str, dict]]:
-    """Return the figures of answered records by task, by group of tasks, and of all; records with an error count nowhere."""
+    """Return the figures of answered records by task, by group of tasks, and of all; records with an error count nowhere.
+
+    Images are resampled, with all the tasks that ask about them.
+    """
     records = [record for record in records if "error" not in record]
     task = np.array([record["task"] for record in records])
     true = np.array([record["ground_truth"].lower() for record in records])
     said = np.array([said_of(record["response"], record["candidates"]) for record in records])
     confidence = np.array([record["confidence"] for record in records], dtype=float)
+    images = np.array([_image_of(record) for record in records])
     parts = {name: task == name for name in dict.fromkeys(task)}
     parts |= {name: np.isin(task, tasks) for name, tasks in GROUPS.items()} | {"overall": np.ones(len(task), bool)}
     found = {}
@@ -86,7 +90,7 @@ def scores(records: list[dict], seed: int) -> dict[str, dict[str, dict]]:
             statistics = choices(true[own], said[own])
             if name in GROUPS:
                 statistics |= calibration(confidence[own], true[own] == said[own])
-            found[str(name)] = {metric: figure_of(each, seed) for metric, each in statistics.items()}
+            found[str(name)] = {metric: figure_of(each, seed, images[own]) for metric, each in statistics.items()}
     return found
 
 
@@ -123,7 +127,7 @@ def calibration(confidence: np.ndarray, right: np.ndarray) -> dict[str, Statisti
         gaps = [(confidence[rows] - right[rows])[bins[rows] == each].sum() for each in range(BINS)]
         return float(np.abs(gaps).sum() / len(rows))
 
-    found = {"ece": Statistic(ece, np.zeros(len(right))), "brier": share((confidence - right) ** 2)}
+    found = {"ece": Statistic(ece, np.zeros(len(right)), is_biased=True), "brier": share((confidence - right) ** 2)}
     if right.any() and not right.all():  # resampled within right and wrong ones
         found["auroc"] = Statistic(lambda rows: auroc(right[rows], confidence[rows]), right)
     return found

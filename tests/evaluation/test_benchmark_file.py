@@ -105,8 +105,8 @@ def test_vecbench_s_figures_by_hand():
     given = [("awe", "<answer>awe</answer>", 0.95), ("awe", "It is fear, not awe", 0.85), ("fear", "no idea", 0.3)]
     given += [("fear", "<think>awe</think><answer>Fear</answer>", 0.9)]
     records = [
-        {"ground_truth": truth, "response": text, "confidence": confidence, "candidates": names, "task": "WebEmo-7"}
-        for truth, text, confidence in given
+        record(f"{number}.jpg", truth, names, "WebEmo-7") | {"response": text, "confidence": confidence}
+        for number, (truth, text, confidence) in enumerate(given)
     ]
     assert [vecbench.said_of(each["response"], names) for each in records] == ["awe", "awe", "unknown", "fear"]
     found = vecbench.scores([*records, {"error": "lost", "task": "WebEmo-7"}], seed=0)
@@ -161,7 +161,8 @@ def test_vecbench_s_figures_are_those_of_its_own_code(tmp_path, monkeypatch):
 
 def test_mvei_s_figures_by_hand():
     said = [("correct", "Correct"), ("correct", "It is incorrect."), ("incorrect", ""), ("incorrect", "Incorrect")]
-    records = [{"statement_list": [{"label": label, "predict": text, "class": "scene context"}]} for label, text in said]
+    statements = [{"label": label, "predict": text, "class": "scene context"} for label, text in said]
+    records = [{"image_id": f"{number}.jpg", "statement_list": [each]} for number, each in enumerate(statements)]
     found = mvei.scores(records, seed=0)["overall"]
     assert {name: each["value"] for name, each in found.items()} == {
         "accuracy": 0.5,
