@@ -1,5 +1,6 @@
 """The settings of the evaluation: a section of `Settings` in settings.py."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -16,6 +17,12 @@ class Evaluate(Section):
     """Split that models are asked about and that generated images are compared with."""
     folder: ProjectPath | None = None
     """Folder with a subfolder of images for each emotion, asked about instead of the split. null asks about the split."""
+    class_map: ProjectPath | None = None
+    """YAML in config/class_maps/ that maps the classes of folder to names. null takes folders called like an emotion."""
+    votes: ProjectPath | None = None
+    """Table of the votes of several people about each image in folder. null takes each image's class as its label."""
+    benchmark: ProjectPath | None = None
+    """Published file of questions of VECBench or MVEI, about images in folder: for evaluation/benchmark_file.py."""
     images: int | None = Field(None, ge=1, le=10**8)
     """Images that models are asked about, equally many of each emotion. null takes all."""
     batch_size: int = Field(16, ge=1, le=4096)
@@ -48,3 +55,31 @@ class Evaluate(Section):
     """Contents that emotions are put on, at strengths from 0 to 1, as in "a photo of a <emotion> bag"."""
     curve_images: int = Field(16, ge=1, le=10**5)
     """Images of each content, strength and emotion. Each mix and weight gets four times as many."""
+
+    def contradictions(self) -> Iterator[str]:
+        if self.folder is None:
+            for key in [name for name in ("class_map", "votes", "benchmark") if getattr(self, name)]:
+                yield f"evaluate.{key}: is of the images in evaluate.folder; set that too"
+
+
+class Rating(Section):
+    """The page on which people rate images, and their answers: evaluation/rating_page.py and rating_answers.py."""
+
+    kind: Literal["pair", "emotion"] = "pair"
+    """pair asks which of two images shows an emotion better. emotion asks which emotion an image shows."""
+    rows: Annotated[list[str], SplitAtCommas, Unique] = Field(["ours", "prompt_only"], min_length=1)
+    """Rows of the run's evaluation, or folders of images in <emotion>/. pair compares two, the first with the second."""
+    images: int = Field(6, ge=1, le=10**4)
+    """Trials of each emotion, for pair; images of each emotion and row, for emotion."""
+    catch_trials: int = Field(6, ge=0, le=1000)
+    """Trials whose answer is written in the image, which tell who does not look."""
+    size: int = Field(384, ge=32, le=2048)
+    """Pixels of the longer side of an image on the page."""
+    answers: Annotated[list[ProjectPath], SplitAtCommas, Unique] = Field([])
+    """Files of answers that raters have downloaded from the page, and folders of such files."""
+    caught: float = Field(0.8, ge=0, le=1)
+    """Least share of the catch trials that a rater must get right. Answers of others do not count."""
+
+    def contradictions(self) -> Iterator[str]:
+        if self.kind == "pair" and len(self.rows) != 2:
+            yield f"rating.rows: pair compares two rows, not {len(self.rows)}; name two, or set rating.kind=emotion"

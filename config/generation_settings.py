@@ -8,6 +8,8 @@ from pydantic import Field
 from config.section import ModelName, OneOrMore, ProjectPath, Section, Seed, SplitAtCommas, Unique, Weight
 
 PLACEHOLDER = "<emotion>"  # stands in a prompt for the emotion
+CONTENT = "<content>"  # stands in a prompt for what the image shows
+CONTENT_PROMPT = f"a photo of a {PLACEHOLDER} {CONTENT}"
 
 
 class Models(Section):
@@ -106,7 +108,7 @@ class Mapper(Section):
     """Precision of the frozen models and the forward pass. null takes what accelerate's configuration says."""
     gradient_checkpointing: bool = False
     """Save memory in the U-Net by computing its activations twice."""
-    content_share: float = Field(0.25, ge=0, le=1)
+    content_share: float = Field(0.8, ge=0, le=1)
     """Share of prompts that name the image's attribute beside the placeholder. It needs a data set with attributes."""
     attribute_weight: float = Field(0.001, ge=0, le=100)
     """Weight of the attribute loss, before alpha."""
@@ -145,10 +147,12 @@ class Generate(Section):
     """Emotions to make images of. null takes all that data.taxonomy lists."""
     mixes: list[Annotated[dict[str, Weight], Field(min_length=1)]] = Field([])
     """Weighted mixes of emotions, for example [{awe: 0.7, fear: 0.3}]."""
-    prompts: Annotated[list[str], OneOrMore, Unique] = Field(["<emotion>"], min_length=1)
-    """Prompts in which <emotion> stands for the emotion, for example a photo of a <emotion> bag."""
-    strength: float = Field(1.0, ge=0, le=4)
-    """Strength with which the emotion changes a prompt that has other words. 0 leaves the prompt alone."""
+    prompts: Annotated[list[str] | None, OneOrMore, Unique] = Field(None, min_length=1)
+    """Prompts with <emotion>, and <content> if you like. null: a photo of a <emotion> <content> if the generator can."""
+    contents: Annotated[list[str], SplitAtCommas, Unique] = Field([])
+    """Contents for prompts that say <content>. An empty list draws one for each image, from p(attribute | emotion)."""
+    strength: float = Field(0.8, ge=0, le=4)
+    """Strength with which the emotion changes a prompt that has other words. 0 leaves the words alone, 1 is plain."""
     spread: float = Field(1.0, ge=0, le=4)
     """Scatter of emotion vectors around their emotion's mean. Below 1 images are truer to it and more alike."""
     images: int = Field(8, ge=1, le=10**6)
@@ -165,8 +169,10 @@ class Generate(Section):
     """Words for what images should not show."""
 
     def contradictions(self) -> Iterator[str]:
-        for prompt in self.prompts:
+        for prompt in self.prompts or []:
             if (times := prompt.count(PLACEHOLDER)) != 1:
                 yield f"generate.prompts: {prompt!r} says {PLACEHOLDER} {times} times; write it once, where the emotion goes"
+        if self.contents and self.prompts and not any(CONTENT in prompt for prompt in self.prompts):
+            yield f"generate.contents: no prompt says {CONTENT}; write it where the content goes, or name no contents"
         if self.seeds and len(set(self.seeds)) < len(self.seeds):
             yield f"generate.seeds: one of {self.seeds} stands there twice; name each once"

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from config.data_settings import Balance, Data, Drawn, Machine, Source
-from config.evaluation_settings import Evaluate
+from config.evaluation_settings import Evaluate, Rating
 from config.generation_settings import Caches, EmotionSpace, Generate, Mapper, Models
 from config.section import ProjectPath, Section, SplitAtCommas, Unique
 from config.understanding_settings import (
@@ -58,6 +58,7 @@ class Settings(Section):
     mining: Mining = Mining()
     evaluate: Evaluate = Evaluate()
     predict: Predict = Predict()
+    rating: Rating = Rating()
 
     def contradictions(self) -> Iterator[str]:
         others = set(self.data.kinds) - {"object", "scene"}

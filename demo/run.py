@@ -21,7 +21,7 @@ CONFIG = ["--config", "config/demo.yaml"]
 STAGES = (
     (["demo/draw.py", *CONFIG], "draw a small EmoSet", 10),
     (["training/dataset_balance.py", *CONFIG], "draw a balanced set from it", 3),
-    (["training/main.py", *CONFIG], "train the generator", 250),
+    (["training/main.py", *CONFIG], "train the generator", 130),
     (["training/inference.py", *CONFIG], "make images", 21),
     (["understanding.py", *CONFIG], "train the understanding model", 170),
     (["evaluation/evaluate.py", *CONFIG], "measure both, write the report", 140),

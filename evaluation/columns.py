@@ -1,6 +1,6 @@
 """The two columns of a method's figures: as it should be measured, and as EmoGen's code measures, fault for fault."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,40 +8,13 @@ from torch import Tensor
 
 from config.taxonomy import Taxonomy
 from evaluation import image_metrics
-from evaluation.features import Network, features_or_nan, seen_by_all
+from evaluation.content_judge import ContentJudge
+from evaluation.features import Network, features_or_nan
 from evaluation.perceptual import Lpips
-from runtime.figures import of_pairs
+from evaluation.views import Views
+from runtime.figures import balanced_share, of_mean, of_pairs, paired
 
-
-@dataclass(frozen=True)
-class Views:
-    """What the networks see in `images` (columns image_id, emotion, path), by row.
-
-    clip: features (N, D), not of unit length. objects, scenes: probabilities (N, labels), the former of `object_labels`.
-    fid: features (N, D).
-    """
-
-    images: pd.DataFrame
-    clip: Tensor
-    objects: np.ndarray
-    scenes: np.ndarray
-    fid: Tensor
-    object_labels: tuple[str, ...]
-
-    @property
-    def emotions(self) -> np.ndarray:
-        """The intended emotions (N,)."""
-        return self.images["emotion"].to_numpy()
-
-    @property
-    def whole(self) -> np.ndarray:
-        """Which (N,) images all networks have seen; an image that cannot be read is not among them."""
-        return seen_by_all(self.clip, self.objects, self.scenes, self.fid)
-
-    def of(self, rows: np.ndarray) -> "Views":
-        """Return the views of some images alone. rows: (N,) whether each is among them."""
-        parts = {name: getattr(self, name)[rows] for name in ("clip", "objects", "scenes", "fid")}
-        return replace(self, images=self.images[rows].reset_index(drop=True), **parts)
+RIGHT = ("emotion_accuracy", "content_accuracy", "joint_accuracy")
 
 
 @dataclass(frozen=True)
@@ -51,6 +24,7 @@ class Comparison:
     pairs: how many of the same emotion LPIPS and semantic diversity compare. training: the real images of `corrected`.
     within_training: their kernel_sums. memorable: CLIP's features (N, D) of all training images. squeezed: features (N, D)
     that FID compares of the real images of `emogen`, squeezed to squares. black_clip: CLIP as the published code uses it.
+    content: who tells what images show.
     """
 
     taxonomy: Taxonomy
@@ -62,6 +36,7 @@ class Comparison:
     memorable: Tensor
     squeezed: Tensor
     black_clip: Network
+    content: ContentJudge
 
     def corrected(self, seen: Views, judged: np.ndarray) -> dict[str, dict]:
         """Return the figures of a method's images as they should be. judged: the judge's probabilities (n, K)."""
@@ -71,6 +46,7 @@ class Comparison:
         there = np.isfinite(distances)  # both images of the pair can still be read
         return {
             **image_metrics.emotion_figures(judged, emotions, self.taxonomy, seed),
+            **self.content_figures(seen, judged),
             **image_metrics.fid_figures(training.fid, seen.fid, seed),
             "kid": image_metrics.kid_figure(training.fid, seen.fid, self.within_training),
             "lpips": of_pairs(pairs[there], distances[there], emotions, seed),
@@ -85,6 +61,46 @@ class Comparison:
             ),
             "nearest_training_distance": image_metrics.nearest_figure(seen.clip, self.memorable, emotions, seed),
         }
+
+    def content_figures(self, seen: Views, judged: np.ndarray) -> dict[str, dict]:
+        """Return how many of the images that have a content show it, and how many show it and their emotion: EC-A."""
+        named = seen.images["content"].ne("").to_numpy()
+        if not named.any():
+            return {}
+        right = self.right(seen, judged)
+        return {
+            name: of_mean(right[name][named], seen.emotions[named], self.seed)
+            for name in ("content_accuracy", "joint_accuracy")
+        }
+
+    def right(self, seen: Views, judged: np.ndarray) -> dict[str, np.ndarray]:
+        """Return (n,) whether each image shows its emotion, its content, and both, by the accuracy that counts it."""
+        felt = np.array(self.taxonomy.emotions)[judged.argmax(1)] == seen.emotions
+        shown = self.content.shown(seen)
+        return {"emotion_accuracy": felt, "content_accuracy": shown, "joint_accuracy": felt & shown}
+
+    def gains(self, views: dict[str, Views], judged: dict[str, np.ndarray], base: str) -> dict[str, dict[str, dict]]:
+        """Return what each row's images have more than those of the row `base`, image by image (runtime.figures.paired).
+
+        Images are paired that have the same emotion, seed and content; a row without such images has no gain.
+        """
+        right = {
+            row: pd.DataFrame(self.right(seen, judged[row])).assign(
+                image=seen.images["image_id"].str.partition("/")[2], emotion=seen.emotions, content=seen.images["content"]
+            )
+            for row, seen in views.items()
+        }
+        found = {}
+        for row in [row for row in right if row != base and base in right]:
+            both = right[row].merge(right[base], on=["image", "emotion", "content"], suffixes=("", " of base"))
+            if both.empty or not both["content"].any():
+                continue
+            emotions = both["emotion"].to_numpy()
+            first, second = (
+                {name: balanced_share(both[name + of].to_numpy(), emotions) for name in RIGHT} for of in ("", " of base")
+            )
+            found[f"{row} - {base}"] = paired(first, second, both["image"].to_numpy(), emotions, self.seed)
+        return found
 
     def published(self, seen: Views, squeezed: Tensor, judged: np.ndarray) -> dict[str, dict]:
         """Return the figures of a method's images as EmoGen's code has them.
@@ -106,10 +122,20 @@ class Comparison:
         }
 
 
-def by_emotion(judged: np.ndarray, emotions: np.ndarray, taxonomy: Taxonomy, seed: int) -> dict[str, dict[str, dict]]:
-    """Return both accuracies for each intended emotion. judged: the judge's probabilities (n, K)."""
-    rows = {name: emotions == name for name in taxonomy.emotions if (emotions == name).any()}
-    return {name: image_metrics.emotion_figures(judged[own], emotions[own], taxonomy, seed) for name, own in rows.items()}
+def by_emotion(
+    judged: np.ndarray, shown: np.ndarray, emotions: np.ndarray, taxonomy: Taxonomy, seed: int
+) -> dict[str, dict[str, dict]]:
+    """Return, for each intended emotion, both accuracies and the entropy of attributes.
+
+    judged: the judge's probabilities (n, K). shown: (n,) the attributes that images show (image_metrics.attributes_shown).
+    """
+    found = {}
+    for name in [name for name in taxonomy.emotions if (emotions == name).any()]:
+        own = emotions == name
+        attributes = image_metrics.attribute_figures(shown[own], emotions[own], shown[own], emotions[own], seed)
+        found[name] = image_metrics.emotion_figures(judged[own], emotions[own], taxonomy, seed)
+        found[name]["attribute_entropy"] = attributes["attribute_entropy"]
+    return found
 
 
 def confusion(judged: np.ndarray, emotions: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
     python evaluation/evaluate.py --config config/demo.yaml
     python evaluation/evaluate.py evaluate.split=test evaluate.models=runs/a/understanding/model,runs/b/understanding/model
     python evaluation/evaluate.py evaluate.folder=path/to/images                        # ask about images in <emotion>/
+    python evaluation/evaluate.py evaluate.folder=path/to/FI evaluate.class_map=config/class_maps/fi.yaml   # other data
     python evaluation/evaluate.py evaluate.generators=path/to/images,runs/b/generator   # measure these beside our generator
     accelerate launch evaluation/evaluate.py                                            # on the GPUs you set up
 
@@ -13,6 +14,9 @@ not do better than chance. Every figure has its n and 95 % interval.
 `<run>/evaluation/` gets generation.json, understanding.json, cross.json, curves.json, confusion matrices, all images and
 answers. `<run>/report/` gets metrics.json and index.html, the page that shows all. Images, answers and features are kept:
 if you kill the run, the same command resumes, and a second run is quick. With check=true it stops after all checks.
+
+With evaluate.class_map, or evaluate.votes, models alone are measured, on another data set and by its own names. The figures
+go to `<run>/other_data/<data set>/` and stand in the report beside the run's own (docs/metrics.md, Other data).
 """
 
 from runtime.script import read_settings, run
@@ -30,6 +34,7 @@ from evaluation.measure_cross import measure_cross
 from evaluation.measure_generation import measure_generation
 from evaluation.measure_understanding import measure_understanding, models_of
 from evaluation.metrics_json import write_metrics
+from evaluation.other_data import evaluate_other_data
 from evaluation.report import write_report
 from runtime.checking import stops_here
 from runtime.hub import model_digest, weights_digest
@@ -41,6 +46,11 @@ PARTS = ("generation", "understanding", "cross")
 
 def main(settings: Settings) -> None:
     models, generators = models_of(settings), generators_of(settings)
+    if settings.evaluate.class_map or settings.evaluate.votes:
+        evaluate_other_data(settings, models)
+        if is_first_process() and not settings.check:
+            write_report(settings)
+        return
     if not models and not generators:
         raise UserError(
             f"{settings.run} holds neither generator/ nor understanding/model/: training/main.py and understanding.py make "

@@ -21,12 +21,11 @@ from emoset.selection import read_folder
 from evaluation import networks
 from evaluation.completeness import gaps, unknown_folders
 from evaluation.features import BLANK, feature_cache, width_of
-from evaluation.generators import check_enough, is_generator, load_base, planned
+from evaluation.generators import check_enough, is_generator, load_base, planned, prompt_plans
 from evaluation.judge import check_judge, load_judge
 from evaluation.measure_generation import images_of_emoset
 from evaluation.measure_understanding import images_of
 from evaluation.perceptual import load_lpips
-from evaluation.strength_and_weight import known_contents
 from runtime.checking import check_room, in_words
 from runtime.hub import hide_loading
 from runtime.processes import free_memory, start_process
@@ -34,6 +33,7 @@ from runtime.run_folder import log
 from training.conditioning import tokenize
 from training.inference import check_emotions
 from training.pipeline import GENERATOR, EmotionPipeline
+from training.sampling import words_of
 from understanding.kinds import check_kinds
 from understanding.model_check import check_extras, check_model
 from understanding.questions import evaluation_questions
@@ -79,7 +79,7 @@ def check_evaluation(
         checks += _checks_of_networks(settings)
         checks += [partial(check_judge, evaluate, clip, path) for path in generators.values()]
         checks += [
-            partial(note, f"generator {row}", partial(_check_generator, settings, row, path))
+            partial(note, f"generator {row}", partial(_check_generator, settings, row, path, found))
             for row, path in generators.items()
             if is_generator(path)
         ]
@@ -87,7 +87,7 @@ def check_evaluation(
     given = {row: found[row] for row in generators if row in found}
     check_enough(given)
     if generators:
-        _tell_gaps(evaluate, settings.data.taxonomy.emotions, given, generators)
+        _tell_gaps(settings.data.taxonomy.emotions, given, generators)
     return _takes(settings, models, generators, folder, found)
 
 
@@ -156,8 +156,11 @@ def _lpips_of_blanks(name: str) -> None:
     load_lpips(name)[1](pixels, pixels)
 
 
-def _check_generator(settings: Settings, row: str, path: Path) -> int:
-    """Return the bytes of a generator's weights; raises UserError where it cannot make the images that are planned of it."""
+def _check_generator(settings: Settings, row: str, path: Path, found: dict) -> int:
+    """Return the bytes of a generator's weights; raises UserError where it cannot make the images that are planned of it.
+
+    found: the data, by name; where they are wrong themselves, no image is planned.
+    """
     try:
         pipe = EmotionPipeline.from_pretrained(path)
         if row == "ours" and not (path / GENERATOR).is_file():
@@ -167,7 +170,8 @@ def _check_generator(settings: Settings, row: str, path: Path) -> int:
     except Exception as error:  # libraries raise whatever they stumble over in a damaged folder
         raise UserError(f"{path}: is no whole generator ({type(error).__name__}: {first_line(error)})") from None
     check_emotions(pipe.emotion_space.emotions, settings.data.taxonomy.emotions, path)
-    prompts = {parameters["prompt"] for _, plan in planned(row, None, settings).items() for parameters in plan.values()}
+    plans = planned(row, path, found["data"][0], settings).values() if "data" in found else []
+    prompts = {words_of(parameters) for plan in plans for parameters in plan.values()}
     tokenize(pipe.tokenizer, sorted(prompts), pipe.mapper.config.tokens)
     parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
     size = sum(weight.nbytes for part in parts for weight in part.parameters())
@@ -176,17 +180,11 @@ def _check_generator(settings: Settings, row: str, path: Path) -> int:
     return size
 
 
-def _tell_gaps(
-    evaluate: Evaluate, emotions: tuple[str, ...], given: dict[str, pd.DataFrame], generators: dict[str, Path]
-) -> None:
-    """Log what other methods' folders and the object classifier lack, which the figures will be marked with."""
+def _tell_gaps(emotions: tuple[str, ...], given: dict[str, pd.DataFrame], generators: dict[str, Path]) -> None:
+    """Log what other methods' folders lack, which the figures will be marked with."""
     for row, images in given.items():
         for text in gaps(images["emotion"], emotions) + unknown_folders(generators[row], emotions):
             log.info(f"warning: {row}: {text}")
-    objects = networks.classifier(evaluate.object_classifier, "evaluate.object_classifier")
-    known = known_contents(evaluate.contents, networks.labels(objects, "object"))
-    if unknown := [content for content in evaluate.contents if content not in known]:
-        log.info(f"warning: evaluate.object_classifier has no label {', '.join(unknown)}: no figure of Content is of these")
 
 
 def _takes(settings: Settings, models: dict, generators: dict, folder: Path, found: dict) -> dict[str, str]:
@@ -194,7 +192,8 @@ def _takes(settings: Settings, models: dict, generators: dict, folder: Path, fou
     evaluate, generate, takes, images, answers = settings.evaluate, settings.generate, {}, {}, 0
     if generators:
         train, real = found["data"]
-        plans = [planned(row, train, settings) for row, path in generators.items() if is_generator(path)]
+        plans = [planned(row, path, train, settings) for row, path in generators.items() if is_generator(path)]
+        plans += [prompt_plans(train, settings)] if "ours" in generators else []
         plan = {path: each for named in plans for own in named.values() for path, each in own.items()}
         images = {path: each for path, each in plan.items() if not (folder / "images" / path).is_file()}
         calls = sum(generate.steps * _passes(each, generate.guidance_scale) for each in images.values())

@@ -6,8 +6,9 @@ import pandas as pd
 import torch
 from diffusers import StableDiffusionPipeline
 
+from config.data_settings import Data
 from config.errors import UserError
-from config.generation_settings import Generate
+from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER, Generate
 from config.settings import Settings
 from emoset.selection import equal_emotions, read_folder
 from evaluation import plans
@@ -17,7 +18,8 @@ from runtime.files import read_json
 from runtime.hub import load_model
 from runtime.processes import start_process
 from runtime.run_folder import log
-from training.pipeline import GENERATOR
+from training.contents import Contents, count_contents
+from training.generator_parts import GENERATOR, find_generator
 from training.sampling import load_generator, make_images, ready_to_sample, sampling_dtype
 
 FEWEST = 2 * GROUPS  # images, so that FID can leave out groups of them
@@ -45,7 +47,7 @@ def images_of_methods(
 
     Also which images of other methods reading has left out.
 
-    train: the index of the training images, whose attributes one of the methods names.
+    train: the index of the training images, whose attributes prompts name.
     """
     images, left_out, emotions, device = {}, {}, settings.data.taxonomy.emotions, start_process().device
     given = {
@@ -56,16 +58,16 @@ def images_of_methods(
         if row in given:
             left_out |= left_out_of_folder(row, path, given[row], emotions)
             count = len(emotions) * settings.evaluate.generated
-            images[row] = equal_emotions(given[row], count, settings.seed).reset_index(drop=True)
+            images[row] = equal_emotions(given[row], count, settings.seed).reset_index(drop=True).assign(content="")
             continue
         pipe, about = load_generator(path, device)
-        images |= _make(pipe, about, planned(row, None, settings), folder, settings.generate)
+        images |= _make(pipe, about, planned(row, path, train, settings), folder, settings.generate)
         if row == "ours":
             file = path / GENERATOR
             base = read_json(file)["base"] if file.is_file() else settings.models.stable_diffusion
             pipe = load_base(base, str(file), device)
             about = {name: about[name] for name in ("scheduler", "resolution", "dtype", "base_hashes")}
-            images |= _make(pipe, about, _prompt_plans(train, settings), folder, settings.generate)
+            images |= _make(pipe, about, prompt_plans(train, settings), folder, settings.generate)
     return images, left_out
 
 
@@ -87,28 +89,45 @@ def load_base(name: str, setting: str, device: torch.device) -> StableDiffusionP
     return ready_to_sample(pipe, device)
 
 
-def planned(row: str, train: pd.DataFrame | None, settings: Settings) -> dict[str, plans.Plan]:
-    """Return the plan of a generator's images; where it is the run's own, those of the curves too, and of prompts alone.
+def planned(row: str, path: Path, train: pd.DataFrame, settings: Settings) -> dict[str, plans.Plan]:
+    """Return the plan of a generator's images; where it is the run's own, those of the curves too.
 
-    train: the index of the training images; None: no plans of prompts alone, which other weights make.
+    They have the first of generate.prompts, or the prompt of the generator in the folder `path`: with a content, where its
+    training named contents. train: the index of the training images, from which a generator without contents takes them.
+    Raises UserError where a prompt needs contents, and the training images have none.
     """
-    taxonomy, evaluate, spread, seed = settings.data.taxonomy, settings.evaluate, settings.generate.spread, settings.seed
-    found = {row: plans.emotion_plan(row, taxonomy.emotions, evaluate.generated, spread, seed)}
+    taxonomy, evaluate, generate, seed = settings.data.taxonomy, settings.evaluate, settings.generate, settings.seed
+    counts = find_generator(path, {})[1].get("contents")
+    prompt = (generate.prompts or [CONTENT_PROMPT if counts else PLACEHOLDER])[0]
+    contents = Contents.of(counts, taxonomy.emotions) if counts else contents_of(train, settings.data)
+    if CONTENT in prompt and contents is None:
+        raise UserError(
+            f"generate.prompts: {prompt!r} says {CONTENT}, and the training images of some emotion have no attribute of "
+            f"data.kinds to draw; set generate.prompts={PLACEHOLDER}"
+        )
+    acting, of_row = {"strength": generate.strength, "spread": generate.spread}, (prompt, contents)
+    found = {row: plans.emotion_plan(row, *of_row, taxonomy.emotions, evaluate.generated, acting, seed)}
     if row == "ours":
         count = evaluate.curve_images
-        found["transfer"] = plans.transfer_plan(evaluate.contents, taxonomy.emotions, count, spread, seed)
-        found["fusion"] = plans.fusion_plan(taxonomy.opposites, 4 * count, spread, seed)
-        found |= {} if train is None else _prompt_plans(train, settings)
+        found["transfer"] = plans.transfer_plan(evaluate.contents, taxonomy.emotions, count, generate.spread, seed)
+        found["fusion"] = plans.fusion_plan(*of_row, taxonomy.opposites, 4 * count, acting, seed)
     return found
 
 
-def _prompt_plans(train: pd.DataFrame, settings: Settings) -> dict[str, plans.Plan]:
-    """Return the plans of the images that Stable Diffusion makes of prompts alone."""
+def prompt_plans(train: pd.DataFrame, settings: Settings) -> dict[str, plans.Plan]:
+    """Return the plans of the images that Stable Diffusion makes of prompts alone. train: the index of training images."""
     emotions, count, seed = settings.data.taxonomy.emotions, settings.evaluate.generated, settings.seed
-    by_attribute = plans.attribute_plan(train, settings.data.kinds, emotions, count, seed)
-    if not by_attribute:
-        log.info("attribute_prompt: left out, for the training images of some emotion have no attribute of data.kinds")
-    return {"prompt_only": plans.prompt_plan(emotions, count, seed), "attribute_prompt": by_attribute}
+    found = {"prompt_only": plans.prompt_plan(emotions, count, seed)}
+    if contents := contents_of(train, settings.data):
+        return found | {"attribute_prompt": plans.attribute_plan(contents, emotions, count, seed)}
+    log.info("attribute_prompt: left out, for the training images of some emotion have no attribute of data.kinds")
+    return found
+
+
+def contents_of(train: pd.DataFrame, data: Data) -> Contents | None:
+    """Return the contents of training images; None where those of some emotion have none."""
+    counts = count_contents(train, data.kinds, data.taxonomy.emotions)
+    return Contents.of(counts, data.taxonomy.emotions) if counts else None
 
 
 def _make(pipe, about: dict, planned: dict[str, plans.Plan], folder: Path, generate: Generate) -> dict[str, pd.DataFrame]:
@@ -116,8 +135,7 @@ def _make(pipe, about: dict, planned: dict[str, plans.Plan], folder: Path, gener
     about = {name: getattr(generate, name) for name in ("steps", "guidance_scale", "negative_prompt")} | about
     tables = {}
     for name, plan in planned.items():
-        if plan:
-            plan = {path: parameters | about for path, parameters in plan.items()}
-            make_images(pipe, plan, folder, generate.batch_size, f"making {name}")
-            tables[name] = plans.as_table(plan, folder)
+        plan = {path: parameters | about for path, parameters in plan.items()}
+        make_images(pipe, plan, folder, generate.batch_size, f"making {name}")
+        tables[name] = plans.as_table(plan, folder)
     return tables

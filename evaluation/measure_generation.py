@@ -18,17 +18,19 @@ from config.taxonomy import Taxonomy
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions
 from evaluation import networks
-from evaluation.columns import Comparison, Views, by_emotion, confusion
+from evaluation.columns import Comparison, by_emotion, confusion
 from evaluation.completeness import by_warning, gaps, mark, unknown_folders
+from evaluation.content_judge import first_contents, judges_of, load_content_judge
 from evaluation.features import FeatureCache, Network, feature_cache, image_or_none, seen_by_all
 from evaluation.generators import check_enough, generators_of, images_of_methods, is_generator
-from evaluation.image_metrics import kernel_sums, too_few_for_fid
+from evaluation.image_metrics import attributes_shown, kernel_sums, too_few_for_fid
 from evaluation.judge import check_judge, load_judge
-from evaluation.metric_labels import generation_metrics, markdown_table, marked
+from evaluation.metric_labels import generation_metrics, markdown_table, marked, pair_name, told, told_judges
 from evaluation.perceptual import Lpips, load_lpips
 from evaluation.plans import CURVES
 from evaluation.skipped import Skipped, left_out_of_data, skipped_of, together
 from evaluation.strength_and_weight import curve_gaps, strength_curve, weight_curve
+from evaluation.views import Views
 from runtime.files import write_atomically, write_json
 from runtime.hub import hide_loading
 from runtime.processes import start_process
@@ -43,8 +45,8 @@ See = Callable[[pd.DataFrame, str], Views]  # images, what to call them at the b
 def measure_generation(settings: Settings, folder: Path) -> dict:
     """Make the images and measure them; write generation.json, curves.json and confusion matrices into `folder`.
 
-    Returns images, tables (columns image_id, emotion, path) by row, and those named transfer and fusion; judged, the judge's
-    probabilities (N, K), by the same; and, on the first process, what generation.json holds.
+    Returns images, tables (columns image_id, emotion, path, content) by row, and those named transfer and fusion; judged,
+    the judge's probabilities (N, K), by the same; and, on the first process, what generation.json holds.
     """
     started, evaluate, clip = time.monotonic(), settings.evaluate, settings.models.clip
     taxonomy, cache = settings.data.taxonomy, feature_cache(settings.data, settings.evaluate)
@@ -84,17 +86,29 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
         counts = confusion(judged[row], views[row].emotions, taxonomy.emotions)
         write_atomically(folder / f"confusion-generation-{row}.csv", counts.to_csv)
     if "transfer" in images:
-        figures["transfer"] = {"corrected": write_curves(folder, images, views["transfer"], judged, settings), "emogen": {}}
+        shown = comparison.content.shown(views["transfer"])
+        at_one = write_curves(folder, images, views["transfer"], shown, judged, settings)
+        figures["transfer"] = {"corrected": at_one, "emogen": {}}
 
     # 4. All of it.
     for row in rows:
         if not images[row]["path"].iloc[0].is_relative_to(folder):
             copy_first(images[row], folder / "images" / row, settings.models.resolution)
     about = about_of(settings, images, comparison, skipped)
+    about["content_judges"] = content_judges(views)
     about |= {"seconds": round(time.monotonic() - started, 1), "processes": state.num_processes}
     about["warnings"] = warnings_of(settings, images, views, comparison.training, doubts)
-    write_generation(folder, about, figures, taxonomy)
-    return {"images": images, "judged": judged, "about": about, "figures": figures}
+    gains = comparison.gains({row: views[row] for row in rows}, judged, "attribute_prompt")
+    write_generation(folder, about, figures, gains, taxonomy)
+    return {"images": images, "judged": judged, "about": about, "figures": figures, "paired": gains}
+
+
+def content_judges(views: dict[str, Views]) -> dict[str, int]:
+    """Return how many of the contents, of all rows together, each judge tells. views: by row."""
+    contents = np.concatenate([seen.images["content"].to_numpy() for seen in views.values()])
+    seen = next(iter(views.values()))
+    judges = judges_of(contents[contents != ""], seen.object_labels, seen.scene_labels)
+    return {judge: [*judges.values()].count(judge) for judge in sorted({*judges.values()})}
 
 
 def about_of(settings: Settings, images: dict[str, pd.DataFrame], comparison: Comparison, skipped: Skipped) -> dict:
@@ -126,6 +140,7 @@ def images_of_emoset(settings: Settings, folder: Path) -> tuple:
     index["path"] = [settings.data.emoset / image for image in index["image"]]
     train, real = (index[index["split"] == split].reset_index(drop=True) for split in ("train", evaluate.split))
     real = equal_emotions(real, len(emotions) * evaluate.generated, seed).reset_index(drop=True)
+    real["content"] = first_contents(real, settings.data.kinds)
     count = evaluate.reference
     everything = index if count is None else index.sample(min(count, len(index)), random_state=seed)
     reference = equal_reference(train, emotions, count, seed)
@@ -155,6 +170,7 @@ def load_views(evaluate: Evaluate, clip: str, cache: FeatureCache) -> See:
             networks.probabilities(scenes, scene_logits, "scene"),
             cache.features_of(fid, images, f"{what}, FID"),
             networks.labels(objects, "object"),
+            networks.labels(scenes, "scene"),
         )
 
     return see
@@ -188,6 +204,7 @@ def load_comparison(
         memorable=memorable[seen_by_all(memorable)],
         squeezed=published[seen_by_all(published)],
         black_clip=networks.black_clip_network(clip),
+        content=load_content_judge(train, settings.data.kinds, evaluate.contents, clip),
     )
     return comparison, squeezed, skipped
 
@@ -211,11 +228,12 @@ def leave_out_unseen(images: dict, views: dict[str, Views], squeezed: dict, judg
 
 
 def figures_of_row(comparison: Comparison, seen: Views, squeezed: Tensor, judged: np.ndarray) -> dict:
-    """Return both columns of a method's figures, and its accuracies by emotion. squeezed, judged: as of Comparison."""
+    """Return both columns of a method's figures, and some by emotion. squeezed, judged: as of Comparison."""
+    shown = attributes_shown(seen.objects, seen.scenes)
     return {
         "corrected": comparison.corrected(seen, judged),
         "emogen": comparison.published(seen, squeezed, judged),
-        "by_emotion": by_emotion(judged, seen.emotions, comparison.taxonomy, comparison.seed),
+        "by_emotion": by_emotion(judged, shown, seen.emotions, comparison.taxonomy, comparison.seed),
     }
 
 
@@ -232,26 +250,36 @@ def warnings_of(settings: Settings, images: dict, views: dict, training: Views, 
             found[row] += unknown_folders(named[row], emotions)
     if "transfer" in images:
         contents = list(settings.evaluate.contents)
-        found["transfer"] = curve_gaps(images["transfer"], emotions, contents, views["transfer"].object_labels)
+        found["transfer"] = curve_gaps(images["transfer"], emotions, contents)
     return by_warning(found)
 
 
-def write_curves(folder: Path, images: dict[str, pd.DataFrame], seen: Views, judged: dict, settings: Settings) -> dict:
-    """Write curves.json, of the images of transfer, as `seen`, and of fusion; return the figures at strength 1."""
+def write_curves(
+    folder: Path, images: dict[str, pd.DataFrame], seen: Views, shown: np.ndarray, judged: dict, settings: Settings
+) -> dict:
+    """Write curves.json, of the images of transfer, as `seen`, and of fusion; return the figures at strength 1.
+
+    shown: (N,) whether each image of transfer shows its content.
+    """
     taxonomy, contents, seed = settings.data.taxonomy, list(settings.evaluate.contents), settings.seed
-    strength = strength_curve(seen, judged["transfer"], taxonomy.emotions, contents, settings.models.clip, seed)
+    strength = strength_curve(seen, shown, judged["transfer"], taxonomy.emotions, contents, settings.models.clip, seed)
     fusion = weight_curve(images["fusion"], judged["fusion"], taxonomy, seed) if "fusion" in images else {}
     write_json(folder / "curves.json", {"strength": strength, "fusion": fusion})
     return strength["1.0"]
 
 
-def write_generation(folder: Path, about: dict, figures: dict[str, dict], taxonomy: Taxonomy) -> None:
-    """Write generation.json into `folder`, and log its tables and warnings."""
-    write_json(folder / "generation.json", {"about": about, "figures": figures})
+def write_generation(
+    folder: Path, about: dict, figures: dict[str, dict], gains: dict[str, dict], taxonomy: Taxonomy
+) -> None:
+    """Write generation.json into `folder`, and log its tables, gains and warnings."""
+    write_json(folder / "generation.json", {"about": about, "figures": figures, "paired": gains})
     for column in ("corrected", "emogen"):
         rows = {row: each[column] for row, each in figures.items() if each[column]}
         table = markdown_table(marked(rows, about["incomplete"]), generation_metrics(taxonomy))
         log.info(f"\n{column}\n\n{table}\n\nvalue (low to high, 95 %)")
+    log.info(f"content is told by {told_judges(about['content_judges'])}")
+    for pair, differences in gains.items():
+        log.info(f"{pair_name(pair)}: {told(differences, generation_metrics(taxonomy))}")
     for warning, rows in about["warnings"].items():
         log.info(f"warning: {', '.join(rows)}: {warning}")
 

@@ -24,7 +24,7 @@ IMAGES = {
     "fid_half": Metric("FID at half n", "↓", "how much FID owes to the number of images"),
     "kid": Metric("KID", "↓", "kernel distance to real images, unbiased"),
     "lpips": Metric("LPIPS", "↑", "how different two images of an emotion look"),
-    "semantic_clarity": Metric("Sem-C", "↑", "how sure classifiers are of an object or scene"),
+    "semantic_clarity": Metric("Recognisable (Sem-C)", "↑", "how sure classifiers are of an object or scene"),
     "semantic_diversity": Metric("Sem-D", "↑", "how different two images of an emotion are to CLIP"),
     "attribute_entropy": Metric(
         "Attribute entropy", "↑", "how many-sided the objects and scenes of an emotion are, in nats"
@@ -32,17 +32,22 @@ IMAGES = {
     "attribute_coverage": Metric("Attribute coverage", "↑", "share of an emotion's real images whose attribute is shown"),
     "nearest_training_distance": Metric("Nearest training image", "", "cosine distance; near 0 is a copy"),
     "clip_score": Metric("CLIP score", "↑", "how well an image fits the content of its prompt"),
-    "content_accuracy": Metric("Content", "↑", "images whose likeliest object is the content of their prompt"),
 }
 
 
-def generation_metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
-    """Return the metrics of generated images, by the names of their figures."""
+def generation_metrics(taxonomy: Taxonomy, judges: Mapping[str, int] | None = None) -> dict[str, Metric]:
+    """Return the metrics of generated images, by the names of their figures.
+
+    judges: who tells the content, as told_judges takes it, to be named in what the metric means.
+    """
     right, side = "images whose likeliest emotion, by the judge, is the intended one", "the same of positive and negative"
     likelier = max(map(len, taxonomy.sides.values())) / len(taxonomy)  # who always says the side with more emotions
+    by = f", by {told_judges(judges)}" if judges else ""
     return {
         "emotion_accuracy": Metric("Emo-A", "↑", right, 1 / len(taxonomy)),
         "emotion_accuracy_two_way": Metric("Emo-A, two-way", "↑", side, likelier),
+        "content_accuracy": Metric("Content", "↑", f"images that show the content of their prompt{by}"),
+        "joint_accuracy": Metric("Emotion and content (EC-A)", "↑", "images that show both, as intended"),
         **IMAGES,
     }
 
@@ -61,6 +66,11 @@ def cross_metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
 def likelihood_metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
     """Return the metrics of mixes: how likely a model finds each emotion, by the emotion."""
     return {emotion: Metric(f"Likelihood of {emotion}", "", "") for emotion in taxonomy.emotions}
+
+
+def told_judges(judges: Mapping[str, int]) -> str:
+    """Return who tells the content of images, and of how many contents: "CLIP (2 contents)"."""
+    return ", ".join(f"{judge} ({count:,} contents)" for judge, count in judges.items()) or "nobody: no prompt names one"
 
 
 def row_name(row: str) -> str:

@@ -11,8 +11,9 @@ from runtime.run_folder import log
 def write_metrics(run: Path, seed: int, generated: dict | None, understood: dict | None, crossed: dict | None) -> None:
     """Write `<run>/report/metrics.json`, from what each of the halves that there are has found.
 
-    generation: the corrected figures by row. understanding: by row. paired: what the last model has more
-    than each other row on the same questions, as {"value", "low", "high", "n", "fixed", "broken", "p"}. incomplete: by
+    generation: the corrected figures by row. understanding: by row. paired: what generators have more than the prompt of
+    the same contents from the same noise, and what the last model has more than each other row on the same questions, as
+    {"value", "low", "high", "n", "fixed", "broken", "p"}. incomplete: by
     part, the rows whose means are over fewer emotions than those of others, and over which. seconds: of each stage of the
     run folder, and of each part of the evaluation. images: how many each method has; without a generator, how many the
     questions are about.
@@ -24,7 +25,7 @@ def write_metrics(run: Path, seed: int, generated: dict | None, understood: dict
     content = {
         "generation": {row: each["corrected"] for row, each in generated["figures"].items()} if generated else {},
         "understanding": understood["figures"] if understood else {},
-        "paired": {"understanding": understood["paired"]} if understood else {},
+        "paired": {name: part["paired"] for name, part in parts.items() if part and name != "cross"},
         "incomplete": {name: each["incomplete"] for name, each in about.items() if each.get("incomplete")},
         "seconds": seconds_of(RunFiles(run), about),
         "images": max(images.values()) if generated else about["understanding"]["n"],

@@ -33,6 +33,7 @@ from evaluation.over_seeds import figures_of_runs, markdown
 from evaluation.report_appendix import appendix
 from evaluation.report_cross import cross_part
 from evaluation.report_generation import generation_part
+from evaluation.report_other_data import other_data_part
 from evaluation.report_training import training_part
 from evaluation.report_understanding import headline_metrics, understanding_part
 from evaluation.run_files import COMMANDS, RunFiles
@@ -56,6 +57,8 @@ PARTS = {
 READERS = {".json": read_json, ".parquet": pd.read_parquet}  # of parts that nothing else of the page reads
 HEADLINES = {  # of generated images, in the summary; those of answers follow from the kinds of question
     "emotion_accuracy": "Images that show the intended emotion (Emo-A)",
+    "joint_accuracy": "Images that show the intended emotion and content (EC-A)",
+    "semantic_clarity": "How recognisable the thing in an image is (Sem-C)",
     "kid": "Distance to real images (KID)",
 }
 
@@ -102,7 +105,7 @@ def report_seeds(settings: Settings) -> None:
 
 def log_headlines(results: dict[str, dict], taxonomy: Taxonomy) -> None:
     """Log the figures that matter: each with what it started from, its n and 95 % interval."""
-    headlines = {"emotion_accuracy": HEADLINES["emotion_accuracy"]} | headline_metrics(taxonomy)
+    headlines = {name: title for name, title in HEADLINES.items() if name != "kid"} | headline_metrics(taxonomy)
     for half, first, last in (("generation", "prompt_only", "ours"), ("understanding", "before", "after")):
         rows, marks = results[half]["figures"], results[half]["about"].get("incomplete", {})
         if last not in rows:
@@ -135,6 +138,7 @@ def gather(settings: Settings, files: RunFiles, results: dict[str, dict]) -> dic
         **generation_part(files, results["generation"], evaluate.contents, taxonomy),
         **understanding_part(files, results["understanding"], settings.data, evaluate.folder),
         **cross_part(files, results["cross"], taxonomy),
+        "other_data": other_data_part(files),
         **training_part(files, settings.mining, taxonomy),
         "config": dump(settings),
         "differences": provenance.differences(files, settings),

@@ -1,5 +1,7 @@
 """report/table.md: the figures of a run as Markdown, for a paper's appendix."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from config.taxonomy import Taxonomy
@@ -10,9 +12,12 @@ from evaluation.metric_labels import (
     interval,
     likelihood_metrics,
     marked,
+    number,
     row_name,
+    told_judges,
     value,
 )
+from evaluation.peers import Peer, n_in_words, peers_of
 from evaluation.report_cross import cross_rows
 from evaluation.run_files import RunFiles
 from runtime.figures import Metric
@@ -30,15 +35,19 @@ def appendix(files: RunFiles, results: dict[str, dict], taxonomy: Taxonomy) -> s
     generation, understanding, cross = (results[part] for part in ("generation", "understanding", "cross"))
     if generation["figures"]:
         metrics = generation_metrics(taxonomy)
-        parts += files.read("evaluation/generation.json", lambda _: _generation_tables(generation, metrics), [])
+        parts += files.read("evaluation/generation.json", lambda _: _generation_tables(generation, metrics, taxonomy), [])
     if understanding["figures"]:
         about = understanding["about"]
         rows = marked(understanding["figures"], about.get("incomplete", {}))
-        table = _long_table(rows, scoring.metrics(taxonomy), "model")
+        table = _long_table(rows, scoring.metrics(taxonomy), "model", peers_of("understanding", taxonomy))
         parts.append(f"Understanding, split {about['split']}; seed {about['seed']}.\n\n{table}\n")
     if cross["figures"]:
         parts += files.read("evaluation/cross.json", lambda _: [_cross_table(cross, taxonomy)], [])
-    return "\n".join([*parts, "In parentheses: 95 % interval, and n.\n"]) if parts else "Nothing has been evaluated yet.\n"
+    if not parts:
+        return "Nothing has been evaluated yet.\n"
+    sources = _sources(taxonomy)
+    told = ["Other judge, other images: figures that others have published, as read there.\n"] if sources else []
+    return "\n".join([*parts, "In parentheses: 95 % interval, and n.\n", *told, "".join(sources)])
 
 
 def _cross_table(cross: dict, taxonomy: Taxonomy) -> str:
@@ -47,7 +56,7 @@ def _cross_table(cross: dict, taxonomy: Taxonomy) -> str:
     return f"What the understanding model says of the images; seed {about['seed']}.\n\n{table}\n"
 
 
-def _generation_tables(generation: dict, metrics: dict[str, Metric]) -> list[str]:
+def _generation_tables(generation: dict, metrics: dict[str, Metric], taxonomy: Taxonomy) -> list[str]:
     """Return the published table in each of the two columns, and one of every figure with its interval."""
     parts, about = [], generation["about"]
     rows, seed = marked(generation["figures"], about.get("incomplete", {})), about["seed"]
@@ -60,7 +69,10 @@ def _generation_tables(generation: dict, metrics: dict[str, Metric]) -> list[str
             for name in PUBLISHED
         }
         table["n"] = [f"{found['fid']['n']:,}" for found in figures.values()]
-        table = pd.DataFrame(table, index=[row_name(row) for row in figures]).to_markdown(disable_numparse=True)
+        table = pd.DataFrame(table, index=[row_name(row) for row in figures])
+        if column == "emogen":
+            table = pd.concat([table, _peers(peers_of("generation", taxonomy), table.columns)])
+        table = table.to_markdown(disable_numparse=True)
         parts.append(f"Generated images, {meaning}; seed {seed}.\n\n{table}\n")
     cells = [
         (row_name(row), metric.label, _cell(found["corrected"].get(name)), _cell(found["emogen"].get(name)))
@@ -69,16 +81,38 @@ def _generation_tables(generation: dict, metrics: dict[str, Metric]) -> list[str
         if name in found["corrected"]
     ]
     table = pd.DataFrame(cells, columns=["images", "metric", "corrected", "emogen"]).to_markdown(index=False)
-    return [*parts, f"The same with intervals, and more.\n\n{table}\n"]
+    told = told_judges(about.get("content_judges", {}))
+    return [*parts, f"The same with intervals, and more; content is told by {told}.\n\n{table}\n"]
 
 
-def _long_table(rows: dict[str, dict], metrics: dict[str, Metric], first: str) -> str:
+def _peers(peers: dict[str, Peer], columns: pd.Index) -> pd.DataFrame:
+    """Return what others have published as rows of the published table."""
+    rows = [
+        [*(number(peer.figures[name]) if name in peer.figures else "" for name in PUBLISHED), n_in_words(peer.n_of("fid"))]
+        for peer in peers.values()
+    ]
+    return pd.DataFrame(rows, columns=columns, index=list(peers))
+
+
+def _sources(taxonomy: Taxonomy) -> list[str]:
+    """Return where the figures of others were read, in a line for each."""
+    peers = peers_of("generation", taxonomy) | peers_of("understanding", taxonomy)
+    return [f"- {name}: {peer.source}, {peer.note}\n" for name, peer in peers.items()]
+
+
+def _long_table(
+    rows: dict[str, dict], metrics: dict[str, Metric], first: str, peers: Mapping[str, Peer] | None = None
+) -> str:
     cells = [
         (row_name(row), metric.label, _cell(found[name]))
         for row, found in rows.items()
         for name, metric in metrics.items()
         if name in found
     ]
+    for name, peer in (peers or {}).items():
+        cells += [
+            (name, metrics[each].label, f"{number(of)} ({n_in_words(peer.n_of(each))})") for each, of in peer.figures.items()
+        ]
     return pd.DataFrame(cells, columns=[first, "metric", "value"]).to_markdown(index=False)
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from config.taxonomy import Taxonomy
 from evaluation.metric_labels import generation_metrics, marked, row_name
+from evaluation.peers import peers_of, with_peers
 from evaluation.plans import CURVES
 from evaluation.plots import lines
 from evaluation.report_tables import (
@@ -15,6 +16,7 @@ from evaluation.report_tables import (
     by_metric,
     confusion_tables,
     curve,
+    differences_table,
     emotion_bars,
     figures_table,
     fusion_pictures,
@@ -23,12 +25,14 @@ from evaluation.report_tables import (
 from evaluation.run_files import RunFiles
 from runtime.files import read_json
 
+GAINS = "Paired differences, on the same contents from the same noise"
 SHOWN = 8  # images of an emotion and a method
 
 
 def generation_part(files: RunFiles, found: dict, contents: Sequence[str], taxonomy: Taxonomy) -> dict:
     """Return what the page shows of the generators, by the names of the template. found: generation.json."""
-    rows, metrics, emotions, folder = found["figures"], generation_metrics(taxonomy), taxonomy.emotions, "evaluation"
+    rows, emotions, folder = found["figures"], taxonomy.emotions, "evaluation"
+    metrics = generation_metrics(taxonomy, found["about"].get("content_judges"))
     marks, methods = found["about"].get("incomplete", {}), [row for row in rows if row != "transfer"]
     corrected = {row: each["corrected"] for row, each in rows.items()}
     published = {row: each["emogen"] for row, each in rows.items() if each["emogen"]}
@@ -45,12 +49,17 @@ def generation_part(files: RunFiles, found: dict, contents: Sequence[str], taxon
         "transfers": files.read(f"{folder}/images/transfer", lambda _: transfer_strips(files, contents, emotions), []),
         "fusions": files.read(f"{folder}/images/fusion", lambda _: fusion_strips(files), None),
         "curves": files.read(f"{folder}/curves.json", lambda file: curve_pictures(read_json(file), taxonomy), []),
+        "generation_gains": figures(lambda: differences_table(found.get("paired", {}), metrics, GAINS)),
         "generation_bars": figures(lambda: bars(beside, metrics)),
         "generation_by_emotion": figures(lambda: accuracy_by_emotion(by_emotion, taxonomy)),
         "generation_tables": figures(
             lambda: [
                 figures_table(marked(corrected, marks), metrics, "Corrected: as it should be measured"),
-                figures_table(marked(published, marks), metrics, "emogen: as EmoGen's code measures, fault for fault"),
+                with_peers(
+                    figures_table(marked(published, marks), metrics, "emogen: as EmoGen's code measures, fault for fault"),
+                    peers_of("generation", taxonomy),
+                    metrics,
+                ),
             ]
         ),
         "generation_confusions": confusion_tables(
@@ -143,7 +152,8 @@ def curve_pictures(curves: dict, taxonomy: Taxonomy) -> list[dict]:
     """Return pictures of curves.json: what the strength does, and for each pair of emotions what the weight does."""
     pictures, metrics = [], generation_metrics(taxonomy)
     strength = curves.get("strength", {})
-    groups = {"Emotion on a content": ["emotion_accuracy", "content_accuracy"], "CLIP score of the content": ["clip_score"]}
+    accuracies = ["emotion_accuracy", "content_accuracy", "joint_accuracy"]
+    groups = {"Emotion on a content": accuracies, "CLIP score of the content": ["clip_score"]}
     for caption, names in groups.items():
         series = {metrics[name].label: curve(strength, name) for name in names if curve(strength, name)}
         if series:

@@ -13,6 +13,7 @@ from config.taxonomy import Taxonomy
 from evaluation.answers_by_emotion import right_by_emotion
 from evaluation.answers_by_question import reliability
 from evaluation.metric_labels import marked, row_name
+from evaluation.peers import peers_of, with_peers
 from evaluation.plots import lines
 from evaluation.report_tables import (
     bars,
@@ -53,7 +54,9 @@ def understanding_part(files: RunFiles, found: dict, data: Data, folder: Path | 
         "answered": by_metric(rows),
         "understanding_bars": figures(lambda: bars(rows, metrics)),
         "understanding_by_emotion": figures(lambda: pictures_by_emotion(rows, taxonomy)),
-        "understanding_table": figures(lambda: figures_table(rows, metrics, "Understanding")),
+        "understanding_table": figures(
+            lambda: with_peers(figures_table(rows, metrics, "Understanding"), peers_of("understanding", taxonomy), metrics)
+        ),
         "understanding_gains": figures(lambda: differences_table(found.get("paired", {}), metrics, GAINS)),
         "understanding_reliability": figures(lambda: reliability_pictures(answers, taxonomy)),
         "understanding_by_question": figures(lambda: tables_by_question(found.get("by", {}), taxonomy)),

@@ -23,6 +23,8 @@ COMMANDS = {  # what makes the folders of a run, by how their paths begin
     "mining": "python understanding/mining.py",
     "merge": "python understanding/merge.py",
     "evaluation": "python evaluation/evaluate.py",
+    "other_data": "python evaluation/evaluate.py evaluate.folder=... evaluate.class_map=...",
+    "benchmark": "python evaluation/benchmark_file.py evaluate.benchmark=... evaluate.folder=...",
     "report": "python evaluation/report.py",
 }
 
@@ -126,7 +128,7 @@ class RunFiles:
         """Return what the parts of the evaluation have found, by part: {"about", "figures"}, empty where there is none."""
         return {
             part: self.read(
-                f"evaluation/{part}.json", lambda file, kind=kind: _checked(file, kind), dict(about={}, figures={})
+                f"evaluation/{part}.json", lambda file, kind=kind: checked(file, kind), dict(about={}, figures={})
             )
             for part, kind in PARTS.items()
         }
@@ -165,7 +167,7 @@ def _repair(path: str) -> tuple[str, str]:
     return COMMANDS.get(stage, ""), before
 
 
-def _checked(file: Path, kind: type[Result]) -> dict:
+def checked(file: Path, kind: type[Result]) -> dict:
     """Return a JSON file's content; raises where it is not of the kind, as what an earlier version has written."""
     content = json.loads(file.read_text(encoding="utf-8"))
     try:

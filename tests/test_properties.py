@@ -143,7 +143,7 @@ PROMPTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_siz
 def test_every_image_of_a_plan_has_a_file_of_its_own(words):
     prompts = [f"{each} <emotion>" for each in words if "<emotion>" not in each] or ["<emotion>"]
     generate = load([]).generate.model_copy(update={"prompts": prompts, "images": 2, "emotions": ["awe"]})
-    paths = list(plan_images(generate, TAXONOMY.emotions, 0))
+    paths = list(plan_images(generate, TAXONOMY.emotions, 0, None))
     assert len({path.casefold() for path in paths}) == 2 * len(prompts)
     for path in paths:
         assert len(Path(path).parts) == 2

@@ -31,12 +31,13 @@ from training.pipeline import EmotionPipeline
 pipe = EmotionPipeline.from_pretrained("path/to/this/folder")
 pipe(emotion="{first}").images[0]
 pipe(emotion={{"{first}": 0.7, "{second}": 0.3}}).images[0]
-pipe(prompt="a photo of a <emotion> bag", emotion="{last}", emotion_strength=0.6).images[0]
+pipe(emotion="{last}", content="bag").images[0]
 ```
 
 ## Training
 - Data: {images:,} images of {data} ({splits}), drawn {rows:,} times by the policy `{policy}`; seed {seed}.
 - {steps:,} updates of {total} images{lora}.
+- Contents: {contents}.
 - Last losses, mean over {losses_updates} updates: {losses}.
 - Emotion space: {space}.
 
@@ -54,18 +55,20 @@ def save_generator(
     space: EmotionSpace,
     unet: torch.nn.Module,
     base_hashes: list[str],
+    contents: dict[str, dict[str, int]],
     facts: dict,
 ) -> None:
     """Write the folder whole, in place of an older one.
 
-    facts: of the training, for the model card: images, rows, steps, batch, losses, losses_updates, emotion_space, and
-    whether attributes were trained on.
+    contents: what count_contents returns, where prompts named them. facts: of the training, for the model card: images,
+    rows, steps, batch, losses, losses_updates, emotion_space, and whether attributes were trained on.
     """
     about = {
         "base": settings.models.stable_diffusion,
         "base_hashes": base_hashes,
         "resolution": settings.models.resolution,
         "emotions": list(space.emotions),
+        "contents": contents,
         "lora_rank": settings.mapper.lora_rank,
         "trained_with": networks_seen(settings, facts["attributes"]),
         "trained": facts,
@@ -76,7 +79,7 @@ def save_generator(
         if settings.mapper.lora_rank:
             save_lora(work, unet)
         write_json(work / GENERATOR, about)
-        (work / "README.md").write_text(_card(settings, facts), encoding="utf-8")
+        (work / "README.md").write_text(_card(settings, contents, facts), encoding="utf-8")
 
 
 def is_whole(folder: Path) -> bool:
@@ -103,9 +106,11 @@ def networks_seen(settings: Settings, attributes: bool = True) -> dict[str, str]
     return seen
 
 
-def _card(settings: Settings, facts: dict) -> str:
+def _card(settings: Settings, contents: dict[str, dict[str, int]], facts: dict) -> str:
     rank, taxonomy = settings.mapper.lora_rank, settings.data.taxonomy
     first, second = (*taxonomy.opposites, taxonomy.emotions[:2])[0]
+    known = len({name for own in contents.values() for name in own})
+    share = f"{known:,}, named in {settings.mapper.content_share:.0%} of the prompts and drawn from p(attribute | emotion)"
     return CARD.format(
         first=first,
         second=second,
@@ -116,6 +121,7 @@ def _card(settings: Settings, facts: dict) -> str:
         policy=settings.balance.policy,
         seed=settings.seed,
         lora=f", with LoRA of rank {rank} on the U-Net's cross-attention" if rank else "",
+        contents=share if known else "none, so its prompt is the emotion alone",
         images=facts["images"],
         rows=facts["rows"],
         steps=facts["steps"],

@@ -1,7 +1,8 @@
 """Which images training/inference.py makes, and how they and what is known of them lie on disk.
 
     awe/00000.png                                               the bare prompt <emotion>
-    awe-0.7+fear-0.3/a-photo-of-a-EMOTION-bag-00000.png         a mix in another prompt
+    awe/a-photo-of-a-EMOTION-CONTENT-00000.png                  a prompt with <content>, one drawn for each image
+    awe-0.7+fear-0.3/a-photo-of-a-EMOTION-bag-00000.png         a mix in another prompt, or with this content named
     awe.png                                                     a contact sheet
     manifest.jsonl                                              a line for each image: its path and its parameters
 
@@ -18,47 +19,68 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from config.errors import UserError
-from config.generation_settings import PLACEHOLDER, Generate
+from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER, Generate
 from emoset.images import ImageError, check_regular, load_image
 from runtime.checking import check_room
 from runtime.contact_sheet import contact_sheet
 from runtime.files import write_atomically
 from runtime.run_folder import log
 from runtime.seeds import derived_seed
+from training.contents import Contents
 
 CHUNK = "emotion_images"
 SHEET_COLUMNS, SHEET_ROWS = 8, 32  # of a contact sheet, the rows being prompts
 
 
-def plan_images(generate: Generate, emotions: Sequence[str], seed: int) -> dict[str, dict]:
+def plan_images(generate: Generate, emotions: Sequence[str], seed: int, contents: Contents | None) -> dict[str, dict]:
     """Return the parameters of every image, by its path in the images folder: what differs, and what all share.
 
     emotions: all that there are, in their order. An image's seed is that of generate.seeds at its number. Without
-    generate.seeds it follows from `seed`, the emotion or mix, the prompt and the number.
-    Raises UserError where there is nothing to make.
+    generate.seeds it follows from `seed`, the emotion or mix, the prompt and the number. contents: what the generator draws
+    for a prompt that says <content>, where generate.contents names none.
+    Raises UserError where there is nothing to make, or nothing to draw from.
     """
     single = emotions if generate.emotions is None else generate.emotions
     mixes = dict(_named(mix, emotions) for mix in [*({emotion: 1.0} for emotion in single), *generate.mixes])
     if not mixes:
         raise UserError("generate: neither emotions nor mixes, so there is nothing to make; give some of either")
-    images = generate.images if generate.seeds is None else len(generate.seeds)
-    return {
-        f"{name}/{_file_stem(prompt)}{number:05d}.png": {
-            "emotion": name,
-            "weights": weights,
-            "prompt": prompt,
-            "number": number,
-            "seed": generate.seeds[number] if generate.seeds else derived_seed(seed, name, prompt, number),
-            "steps": generate.steps,
-            "guidance_scale": generate.guidance_scale,
-            "strength": generate.strength,
-            "spread": generate.spread,
-            "negative_prompt": generate.negative_prompt,
-        }
-        for name, weights in mixes.items()
-        for prompt in generate.prompts
-        for number in range(images)
-    }
+    prompts = generate.prompts or [CONTENT_PROMPT if contents or generate.contents else PLACEHOLDER]
+    if contents is None and not generate.contents and (drawing := [prompt for prompt in prompts if CONTENT in prompt]):
+        raise UserError(
+            f"generate.prompts: {drawing[0]!r} says {CONTENT}, and the generator was trained without contents to draw; name "
+            "some with generate.contents, or train it with mapper.content_share above 0"
+        )
+    named = [
+        (prompt, content)
+        for prompt in prompts
+        for content in (generate.contents if CONTENT in prompt and generate.contents else [None])
+    ]
+    images, plan = generate.images if generate.seeds is None else len(generate.seeds), {}
+    for name, weights in mixes.items():
+        for prompt, content in named:
+            words = prompt.replace(CONTENT, content or CONTENT)
+            for number in range(images):
+                own_seed = generate.seeds[number] if generate.seeds else derived_seed(seed, name, words, number)
+                shown = {"content": content or contents.of_image(weights, own_seed)} if CONTENT in prompt else {}
+                plan[f"{name}/{_file_stem(words)}{number:05d}.png"] = {
+                    "emotion": name,
+                    "weights": weights,
+                    "prompt": prompt,
+                    **shown,
+                    "number": number,
+                    "seed": own_seed,
+                    "steps": generate.steps,
+                    "guidance_scale": generate.guidance_scale,
+                    "strength": strength_of(prompt, generate.strength),
+                    "spread": generate.spread,
+                    "negative_prompt": generate.negative_prompt,
+                }
+    return plan
+
+
+def strength_of(prompt: str, strength: float) -> float:
+    """Return the strength with which an emotion acts in a prompt: 1 where it is alone, for there is nothing else to keep."""
+    return 1.0 if prompt == PLACEHOLDER else strength
 
 
 def save_image(path: Path, image: Image.Image, parameters: dict) -> None:
@@ -106,16 +128,25 @@ def write_manifest(folder: Path, plan: dict[str, dict]) -> None:
 
 
 def write_contact_sheets(folder: Path, plan: dict[str, dict]) -> None:
-    """Write `<emotion>.png` for each emotion and mix: the first images of its first prompts, a row for each prompt."""
-    sheets: dict[str, dict[str, list[Path]]] = {}
+    """Write `<emotion>.png` for each emotion and mix: the first images of its first prompts, a row for each prompt.
+
+    Where the contents of a row differ, each stands under its image.
+    """
+    sheets: dict[str, dict[str, list[str]]] = {}
     for path, parameters in plan.items():
-        rows = sheets.setdefault(parameters["emotion"], {})
-        images = rows.setdefault(_as_read(parameters["prompt"], parameters["emotion"]), [])
-        if len(images) < SHEET_COLUMNS:
-            images.append(folder / path)
+        row = re.sub(r"\d+$", "", Path(path).stem)
+        sheets.setdefault(parameters["emotion"], {}).setdefault(row, []).append(path)
     for name, rows in sheets.items():
-        shown = {label: _readable(images) for label, images in [*rows.items()][:SHEET_ROWS]}
-        write_atomically(folder / f"{name}.png", contact_sheet(shown).save)
+        images, captions = {}, {}
+        for paths in [*rows.values()][:SHEET_ROWS]:
+            contents = {path: plan[path].get("content", "") for path in paths[:SHEET_COLUMNS]}
+            shared = contents[paths[0]] if len(set(contents.values())) == 1 else CONTENT
+            label = _as_read(plan[paths[0]]["prompt"].replace(CONTENT, shared), name)
+            shown = {path: image for path in contents if (image := _readable(folder / path))}
+            images[label] = [*shown.values()]
+            captions[label] = [contents[path] if shared == CONTENT else "" for path in shown]
+        under = captions if any(map(any, captions.values())) else None
+        write_atomically(folder / f"{name}.png", contact_sheet(images, captions=under).save)
 
 
 def _as_read(prompt: str, emotion: str) -> str:
@@ -124,14 +155,12 @@ def _as_read(prompt: str, emotion: str) -> str:
     return with_article.replace(PLACEHOLDER, emotion)
 
 
-def _readable(paths: list[Path]) -> list[Image.Image]:
-    images = []
-    for path in paths:
-        try:
-            images.append(load_image(path))
-        except ImageError as error:
-            log.info(f"{error}; the contact sheet leaves it out")
-    return images
+def _readable(path: Path) -> Image.Image | None:
+    try:
+        return load_image(path)
+    except ImageError as error:
+        log.info(f"{error}; the contact sheet leaves it out")
+        return None
 
 
 def _named(mix: dict[str, float], emotions: Sequence[str]) -> tuple[str, dict[str, float]]:
@@ -150,7 +179,8 @@ def _file_stem(prompt: str) -> str:
     """
     if prompt == PLACEHOLDER:
         return ""
-    slug = re.sub(r"\W+", "-", prompt.lower().replace(PLACEHOLDER, " EMOTION ")).strip("-")[:60]
-    if slug.replace("-", " ").replace("EMOTION", PLACEHOLDER) != prompt:
+    slug = prompt.lower().replace(PLACEHOLDER, " EMOTION ").replace(CONTENT, " CONTENT ")
+    slug = re.sub(r"\W+", "-", slug).strip("-")[:60]
+    if slug.replace("-", " ").replace("EMOTION", PLACEHOLDER).replace("CONTENT", CONTENT) != prompt:
         slug += "-" + blake2b(prompt.encode(), digest_size=3).hexdigest()
     return f"{slug}-"

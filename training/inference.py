@@ -1,6 +1,7 @@
-"""Make images with a generator: every emotion and every mix of emotions, in every prompt.
+"""Make images with a generator: every emotion and every mix of emotions, in every prompt, on a content that it draws.
 
     python training/inference.py generate.emotions=awe,fear generate.images=16
+    python training/inference.py generate.contents=bag,tree
     python training/inference.py "generate.prompts=a photo of a <emotion> bag" "generate.mixes=[{awe: 0.7, fear: 0.3}]"
     accelerate launch training/inference.py generate.generator=path/to/generator       # as accelerate is configured
 
@@ -18,7 +19,6 @@ read_settings(__name__, __doc__, "data", "generate")
 from pathlib import Path
 
 from config.errors import UserError
-from config.generation_settings import Generate
 from config.settings import Settings
 from runtime.checking import stops_here
 from runtime.processes import start_process
@@ -26,20 +26,20 @@ from runtime.run_folder import log, open_run_folder
 from training.conditioning import cut_off, tokenize
 from training.image_files import check_places, plan_images, write_contact_sheets, write_manifest
 from training.pipeline import EmotionPipeline
-from training.sampling import load_generator, make_images, would_take
+from training.sampling import load_generator, make_images, words_of, would_take
 
 
 def main(settings: Settings) -> None:
-    # 1. The parameters of every image, by its path.
+    # 1. The generator.
     generate, emotions = settings.generate, settings.data.taxonomy.emotions
-    plan = plan_images(generate, emotions, settings.seed)
     folder, state = open_run_folder(settings, "images"), start_process()
-
-    # 2. The generator, and all that can be known before the first image.
     place = generate.generator or settings.run / "generator"
     pipe, about = load_generator(place, state.device)
     check_emotions(pipe.emotion_space.emotions, emotions, place)
-    check_prompts(pipe, generate)
+
+    # 2. The parameters of every image, by its path, and all that can be known before the first image.
+    plan = plan_images(generate, emotions, settings.seed, pipe.contents)
+    check_prompts(pipe, plan)
     plan = {path: parameters | about for path, parameters in plan.items()}
     check_places(folder, plan, about["resolution"] or pipe.unet.config.sample_size * pipe.vae_scale_factor)
     if settings.check and stops_here(settings, would_take(pipe, plan, folder, generate.batch_size)):
@@ -59,12 +59,13 @@ def main(settings: Settings) -> None:
         log.info(f"wrote {', '.join(each.name for each in folders)}, a sheet of each and manifest.jsonl in images/")
 
 
-def check_prompts(pipe: EmotionPipeline, generate: Generate) -> None:
+def check_prompts(pipe: EmotionPipeline, plan: dict[str, dict]) -> None:
     """Raise UserError for a prompt of which CLIP would not read the end."""
     tokens, most = pipe.mapper.config.tokens, pipe.tokenizer.model_max_length
-    tokenize(pipe.tokenizer, generate.prompts, tokens)  # refuses a prompt whose emotion would be cut off
-    prompts = [("prompts", prompt) for prompt in generate.prompts] + [("negative_prompt", generate.negative_prompt)]
-    for setting, prompt in prompts:
+    filled = {words_of(parameters) for parameters in plan.values()}
+    tokenize(pipe.tokenizer, sorted(filled), tokens)  # refuses a prompt whose emotion would be cut off
+    negative = next(iter(plan.values()))["negative_prompt"]
+    for setting, prompt in [*(("prompts", prompt) for prompt in sorted(filled)), ("negative_prompt", negative)]:
         if end := cut_off(pipe.tokenizer, prompt, tokens):
             raise UserError(
                 f"generate.{setting}: {prompt!r} is longer than the {most} tokens that CLIP takes, and {end!r} would be cut "

@@ -9,11 +9,12 @@ It reads the balanced set that training/dataset_balance.py drew. A stage whose r
 the script, the same command resumes, to the same weights. The result is `<run>/generator/`.
 
 Where it departs from the published code: the emotion enters the text encoder by one hook, through autograd, so any batch
-size and number of processes give the right gradients. VAE moments and emotion vectors are computed once. A share of the
-prompts names the image's attribute beside the placeholder, with a vector drawn from the emotion's Gaussian, so that the
-emotion learns to leave content alone. The attribute loss has a temperature, and thereby a gradient. The diffusion loss
-counts fully, whatever an attribute's emotion confidence. Timesteps are spread evenly over the items of an epoch. The last
-departure, and the backbone's own normalisation of the encoder's images, stay with config/emogen.yaml too.
+size and number of processes give the right gradients. VAE moments and emotion vectors are computed once. Most prompts name
+the image's attribute beside the placeholder, so that the emotion learns to leave content to the words; the generator's
+folder holds p(attribute | emotion), from which images draw theirs. The attribute loss has a temperature, and thereby a
+gradient. The diffusion loss counts fully, whatever an attribute's emotion confidence. Timesteps are spread evenly over the
+items of an epoch. The last departure, and the backbone's own normalisation of the encoder's images, stay with
+config/emogen.yaml too.
 
 What can be checked without computing is checked first (training/early_checks.py). check=true stops there, and prints what
 the training would take.
@@ -35,6 +36,7 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch.utils.data import Dataset
 
+from config.data_settings import Data
 from config.errors import UserError
 from config.settings import Settings
 from emoset.balance import balance_recipe, read_balanced_set
@@ -48,6 +50,7 @@ from runtime.tensors import tensor_digest
 from training.accelerator import start_accelerator
 from training.attributes import AttributeTexts, alpha_of, attribute_texts, fit_emotion_classifier
 from training.caches import moments_of, pixels_of
+from training.contents import count_contents
 from training.early_checks import SD, WITHOUT_A_CHECKER, Checked, check_splits, check_training, share_of
 from training.emotion_encoder import EmotionEncoder
 from training.emotion_space import EmotionSpace
@@ -129,7 +132,8 @@ def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Check
     }
     if texts and settings.emotion_space.imported:  # a fitted one follows from the texts and the confidence
         made_from["emotion classifier"] = digest([part.tolist() for part in classifier])
-    return MapperInputs(items, stable, texts, classifier, space, statistics.summary, accelerator, made_from)
+    contents = contents_of(settings.data, settings.mapper.content_share, emoset)
+    return MapperInputs(items, stable, texts, classifier, space, statistics.summary, accelerator, made_from, contents)
 
 
 def read_rows(path: Path, share: float) -> pd.DataFrame:
@@ -218,6 +222,12 @@ def latents_or_pixels(settings: Settings, index: pd.DataFrame, vae: AutoencoderK
     if settings.caches.use:
         return moments_of(index, vae, *sections, size, data_fingerprint, squeeze)
     return pixels_of(index, *sections, size, None, data_fingerprint, squeeze)
+
+
+def contents_of(data: Data, content_share: float, emoset: EmoSet) -> dict[str, dict[str, int]]:
+    """Return how many training images of each emotion carry each attribute; nothing where no prompt names an attribute."""
+    train = emoset.index[emoset.index["split"] == "train"]
+    return count_contents(train, data.kinds, data.taxonomy.emotions) if content_share else {}
 
 
 def emotion_classifier(

@@ -9,13 +9,12 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from config.generation_settings import PLACEHOLDER
+from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER
 from runtime.seeds import derived_seed
 from training.conditioning import TokenizedPrompts, tokenize
 from training.emotion_space import EmotionSpace
 from training.shards import first_whole
 
-CONTENT_PROMPT = f"a photo of a {PLACEHOLDER} {{}}"
 GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -104,8 +103,7 @@ class MapperItems(Dataset):
         rows = ((row + turn) % len(self) for turn in range(len(self)))  # an image that broke gives way to the next draw
         row, item = first_whole(rows, lambda row: self.images[self.image_of_row[row]])
         emotion, image = self.emotions[row], self.image_of_row[row]
-        if names_content or self.vectors is None:
-            # Not the image's own vector: what the words say must not have to be said by the emotion as well.
+        if self.vectors is None:
             weights = torch.eye(len(self.space.emotions))[emotion][None]
             vector = self.space.sample(weights, torch.randn((1, self.space.config.dimension), generator=generator))[0]
         else:
@@ -119,7 +117,7 @@ class MapperItems(Dataset):
             "noise": noise,
             "timesteps": torch.tensor(self.timestep(epoch, position), dtype=torch.float64),
             "vectors": vector,
-            "prompt": CONTENT_PROMPT.format(self.attributes[row]) if names_content else PLACEHOLDER,
+            "prompt": CONTENT_PROMPT.replace(CONTENT, self.attributes[row]) if names_content else PLACEHOLDER,
             "attributes": torch.tensor(self.targets[row]),
             "emotions": torch.tensor(emotion),
             "alpha": torch.tensor(0.0 if names_content else self.alpha[row], dtype=torch.float32),

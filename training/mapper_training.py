@@ -45,7 +45,8 @@ class MapperInputs:
 
     items: the balanced set. stable: the frozen models, on the accelerator's device, the text encoder and the U-Net among
     them. texts, classifier (weight, bias): of the attribute and the emotion loss; None where the data have no attributes.
-    summary: facts of the emotion space for the model card. made_from: inputs of the recipe, by name.
+    summary: facts of the emotion space for the model card. made_from: inputs of the recipe, by name. contents: images by
+    emotion and attribute, which generated images draw theirs from; empty where no training prompt names any.
     """
 
     items: MapperItems
@@ -56,6 +57,7 @@ class MapperInputs:
     summary: dict
     accelerator: Accelerator
     made_from: dict[str, Any]
+    contents: dict[str, dict[str, int]]
 
 
 def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None:
@@ -125,9 +127,9 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
             if options.sample_every and (done % options.sample_every == 0 or done == steps) and not is_zero3(accelerator):
                 with whole(weights, average, accelerator):
                     if accelerator.is_main_process:
-                        path = folder / "samples" / f"{done:07d}.png"
+                        path, kept = folder / "samples" / f"{done:07d}.png", (inputs.space, inputs.contents)
                         module.eval()
-                        save_samples(path, stable, module.mapper, inputs.space, settings.generate, options.samples, size)
+                        save_samples(path, stable, module.mapper, *kept, settings.generate, options.samples, size)
                         module.train()
                 accelerator.wait_for_everyone()
             is_last = stop_is_asked()
@@ -141,7 +143,7 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
         if accelerator.is_main_process:
             facts = _facts(inputs, steps, share, curves.last())
             built = replace(recipe, what="generator")
-            save_generator(result, built, settings, module.mapper, inputs.space, module.unet, hashes, facts)
+            save_generator(result, built, settings, module.mapper, inputs.space, module.unet, hashes, inputs.contents, facts)
             recipe.finish(folder / RECIPE)
             if options.push_to_hub:
                 upload(result, options.push_to_hub)

@@ -12,12 +12,13 @@ from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 from diffusers.utils.torch_utils import randn_tensor
 
 from config.errors import UserError
-from config.generation_settings import PLACEHOLDER
+from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER
 from runtime.files import settle
 from runtime.hub import fingerprints
 from training.base_model import load_base
 from training.composed_guidance import composed
 from training.conditioning import cut_off, encode, tokenize
+from training.contents import Contents, Emotion, with_contents
 from training.emotion_lora import LORA as LORA
 from training.emotion_lora import EmotionLora, has_adapters, without_adapters
 from training.emotion_lora import save_lora as save_lora
@@ -26,7 +27,6 @@ from training.generator_parts import GENERATOR, find_generator, load_parts, load
 from training.mapper import EmotionMapper
 from training.parent_options import check_options, takes_parents_options
 
-Emotion = str | Mapping[str, float]
 logger = logging.get_logger(StableDiffusionPipeline.__module__)  # who asks for the parent's warnings gets these too
 
 
@@ -35,7 +35,7 @@ class EmotionPipeline(StableDiffusionPipeline):
 
         pipe = EmotionPipeline.from_pretrained("runs/full/generator").to("cuda")
         pipe(emotion="awe")
-        pipe(emotion={"awe": 0.7, "fear": 0.3})
+        pipe(emotion={"awe": 0.7, "fear": 0.3}, content="bag")
         pipe(prompt="a photo of a <emotion> bag", emotion="sadness", emotion_strength=0.6)
 
     All else is as in StableDiffusionPipeline. Its adapters (load_lora_weights, set_adapters, fuse_lora, ...) are your own
@@ -61,6 +61,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         image_encoder=None,
         requires_safety_checker: bool = False,
         trained_with: dict[str, str] | None = None,
+        contents: dict[str, dict[str, int]] | None = None,
         unet_lora: EmotionLora | None = None,
     ):
         super().__init__(
@@ -75,7 +76,12 @@ class EmotionPipeline(StableDiffusionPipeline):
             requires_safety_checker,
         )
         self.register_modules(mapper=mapper, emotion_space=emotion_space, unet_lora=unet_lora)
-        self.register_to_config(trained_with=trained_with)  # of generator.json, for the folder that save_pretrained writes
+        self.register_to_config(trained_with=trained_with, contents=contents)  # of generator.json, for save_pretrained
+
+    @property
+    def contents(self) -> Contents | None:
+        """What <content> is drawn from; None where the generator was trained without contents."""
+        return Contents.of(self.config.contents, self.emotion_space.emotions) if self.config.contents else None
 
     @classmethod
     def from_pretrained(
@@ -110,7 +116,8 @@ class EmotionPipeline(StableDiffusionPipeline):
         if set(about["base_hashes"]).isdisjoint(fingerprints(stable.unet, stable.text_encoder)):
             raise UserError(f"{folder / GENERATOR}: was trained on another Stable Diffusion than {place}")
         parts = load_parts(folder, about, stable.unet, stable.text_encoder.config.hidden_size)
-        kept = {"requires_safety_checker": stable.config.requires_safety_checker, "trained_with": about.get("trained_with")}
+        kept = {"trained_with": about.get("trained_with"), "contents": about.get("contents")}
+        kept["requires_safety_checker"] = stable.config.requires_safety_checker
         return cls(**stable.components, **parts, **kept)
 
     def save_pretrained(self, folder: str | Path, **options) -> None:
@@ -143,11 +150,13 @@ class EmotionPipeline(StableDiffusionPipeline):
         num_images_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
         emotion_noise: torch.Tensor | None = None,
+        content: str | Sequence[str] | None = None,
         **options,
     ):
         """Make num_images_per_prompt images of each prompt and emotion.
 
-        prompt: with <emotion> where the emotion stands; default "<emotion>". One prompt or emotion serves all of the other.
+        prompt: with <emotion> where the emotion stands, and perhaps <content>. Default: "a photo of a <emotion> <content>",
+        or "<emotion>" where the generator knows no contents. One prompt, emotion or content serves all of the others.
         emotion: a name, or weights by name. None: plain Stable Diffusion.
         emotion_strength: scales what the emotion adds to the guidance of the prompt without it; 0 leaves the prompt
         alone, 1 is plain guidance, more exaggerates. Other values than 0 and 1 cost half as much time again.
@@ -155,26 +164,30 @@ class EmotionPipeline(StableDiffusionPipeline):
         (Brock et al. 2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself.
         generator: one, or one for each image, which then does not depend on what else is made beside it.
         emotion_noise: (images, dimension) standard normal, for the emotion vectors. None draws it from `generator`.
+        content: what <content> stands for. None draws it by `generator` from p(attribute | emotion), mixed for a mix.
         options: the others of StableDiffusionPipeline; TypeError for one that it does not have.
         Raises UserError for an unknown emotion, a prompt without <emotion>, and other prompts that cannot be, among them
         prompt_embeds beside an emotion.
         """
         check_options(options, with_emotion=emotion is not None)
         if emotion is None:
-            if any(PLACEHOLDER in each for each in _listed(prompt)):
-                raise UserError(f"prompt {prompt!r}: says {PLACEHOLDER}, but no emotion is given")
-            if emotion_noise is not None:
-                raise UserError("emotion_noise: is of no use without an emotion; leave it out")
+            if any(PLACEHOLDER in each or CONTENT in each for each in _listed(prompt)):
+                raise UserError(f"prompt {prompt!r}: says {PLACEHOLDER} or {CONTENT}, but no emotion is given")
+            if emotion_noise is not None or content is not None:
+                raise UserError("emotion_noise, content: are of no use without an emotion; leave them out")
             shared = dict(negative_prompt=negative_prompt, num_images_per_prompt=num_images_per_prompt, generator=generator)
             return super().__call__(prompt, **shared, **options)
 
-        prompts, emotions, negatives = (
+        if prompt is None:
+            prompt = CONTENT_PROMPT if self.config.contents or content is not None else PLACEHOLDER
+        prompts, emotions, contents, negatives = (
             [each for each in listed for _ in range(num_images_per_prompt)]
-            for listed in _checked(prompt, emotion, negative_prompt)
+            for listed in _checked(prompt, emotion, content, negative_prompt)
         )
         images, scale = len(prompts), (options.get("cross_attention_kwargs") or {}).get("scale")
         if images == 0 or (isinstance(generator, list) and len(generator) != images):
             raise UserError(f"{images} images asked for, and generator: {generator}; give one generator, or one for each")
+        prompts = with_contents(prompts, contents, emotions, self.contents, generator)
         if options.get("latents") is None:  # before the emotion's: a prompt without one starts from the same latents
             options["latents"] = self._latents(images, generator, options.get("height"), options.get("width"))
         vectors = self._emotion_vectors(emotions, emotion_spread, emotion_noise, generator)
@@ -243,19 +256,22 @@ def _check_safety(pipe: StableDiffusionPipeline, wanted, place: str | Path) -> N
         raise UserError(f"safety_checker=True: {place} has none; give a safety checker itself, or False")
 
 
-def _checked(prompt, emotion, negative_prompt) -> list[list]:
-    """Return prompts, emotions and negative prompts, equally many; raise UserError for those that cannot be."""
-    prompts, emotions, negatives = _aligned(
-        prompts=_listed(PLACEHOLDER if prompt is None else prompt),
+def _checked(prompt, emotion, content, negative_prompt) -> list[list]:
+    """Return prompts, emotions, contents and negative prompts, equally many; raise UserError for those that cannot be."""
+    prompts, emotions, contents, negatives = _aligned(
+        prompts=_listed(prompt),
         emotions=_listed(emotion),
+        contents=_listed(content) if content is not None else [None],
         negative_prompts=_listed(negative_prompt or ""),
     )
     for each in prompts:
         if PLACEHOLDER not in each:
             raise UserError(f"prompt {each!r}: has no {PLACEHOLDER}; write it where the emotion should stand")
+    if content is not None and (without := [each for each in prompts if CONTENT not in each]):
+        raise UserError(f"prompt {without[0]!r}: has no {CONTENT}; write it where the content should stand")
     if any(PLACEHOLDER in each for each in negatives):
         raise UserError(f"negative prompt: cannot say {PLACEHOLDER}; name what images should not show")
-    return [prompts, emotions, negatives]
+    return [prompts, emotions, contents, negatives]
 
 
 def _listed(value) -> list:

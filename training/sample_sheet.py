@@ -21,6 +21,7 @@ def save_samples(
     stable: StableDiffusionPipeline,
     mapper: EmotionMapper,
     space: EmotionSpace,
+    contents: dict[str, dict[str, int]],
     generate: Generate,
     images: int,
     resolution: int,
@@ -32,7 +33,7 @@ def save_samples(
     # A copy of the space: the pipeline moves it to the device, and the items are made on the CPU.
     copy = EmotionSpace.of(space.mean, space.factor, space.emotions)
     with taken_out(stable.unet) as lora:
-        pipe = EmotionPipeline(**stable.components, mapper=mapper, emotion_space=copy, unet_lora=lora)
+        pipe = EmotionPipeline(**stable.components, mapper=mapper, emotion_space=copy, contents=contents, unet_lora=lora)
         pipe.scheduler = UniPCMultistepScheduler.from_config(stable.scheduler.config)
         pipe.set_progress_bar_config(disable=True)
         rows = {}

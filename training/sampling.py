@@ -14,6 +14,7 @@ from accelerate.utils import gather_object
 from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
+from config.generation_settings import CONTENT
 from config.section import ROOT
 from runtime.checking import in_words
 from runtime.hub import fingerprint, hide_loading
@@ -63,15 +64,21 @@ def load_generator(folder: Path, device: torch.device) -> tuple[EmotionPipeline,
     }
 
 
+def words_of(parameters: dict) -> str:
+    """Return the prompt of an image with its content in it."""
+    return parameters["prompt"].replace(CONTENT, parameters.get("content", ""))
+
+
 def make_images(
     pipe: StableDiffusionPipeline, plan: dict[str, dict], folder: Path, batch_size: int, what: str
 ) -> dict[str, list[str]]:
     """Make the images of a plan that `folder` lacks, or holds damaged or with other parameters. All processes call it.
 
     plan: parameters by path below `folder`: prompt, seed, steps, guidance_scale, negative_prompt, resolution (pixels, None:
-    the model's own); and, where there is an emotion, weights, strength and spread. An image without weights is plain Stable
-    Diffusion's. Batches are the same however many processes share them and whatever was there before. A batch of which an
-    image is missing is made whole and only the missing image is saved, because in another batch it would differ a little.
+    the model's own); content, where the prompt says <content>; and, where there is an emotion, weights, strength and spread.
+    An image without weights is plain Stable Diffusion's. Batches are the same however many processes share them and whatever
+    was there before. A batch of which an image is missing is made whole and only the missing image is saved, because in
+    another batch it would differ a little.
     Returns the paths that were missing, and those of them that replaced a file: {"missing": [...], "replaced": [...]}.
     """
     state, batches, found = start_process(), _batches(plan, batch_size), {}
@@ -144,7 +151,7 @@ def _sample(pipe: StableDiffusionPipeline, batch: list[dict]) -> list[Image.Imag
         emotion = {"emotion": [each["weights"] for each in batch]}
         emotion |= {"emotion_strength": first["strength"], "emotion_spread": first["spread"]}
     return pipe(
-        prompt=[each["prompt"] for each in batch],
+        prompt=[words_of(each) for each in batch],
         negative_prompt=[each["negative_prompt"] for each in batch],
         generator=[torch.Generator().manual_seed(each["seed"]) for each in batch],
         num_inference_steps=first["steps"],

@@ -13,7 +13,7 @@ from runtime.kept_batches import kept_batches
 from runtime.recipe import Recipe, digest
 from understanding import kinds
 from understanding.asking import GREY, Asker
-from understanding.question import Question
+from understanding.question import OwnChoice, Question
 from understanding.showing import tell_left_out
 
 
@@ -68,6 +68,29 @@ def answer_distributions(
 
     parts = _kept(asker, questions, images, folder / "distributions", batch_size, make, {})
     return [None if row is None else list(row) for part in parts for row in part["probabilities"]]
+
+
+def answer_choices(
+    asker: Asker, questions: list[OwnChoice], images: dict[str, Path], folder: Path, batch_size: int
+) -> list[tuple[str, list[float]] | None]:
+    """Return a greedy completion to each question, and the probabilities of its answers, in their order, after its thought.
+
+    None for a question whose image cannot be shown. All processes call it together. Kept in `folder`/choices/, so a killed
+    run resumes. images: the file of every image id.
+    """
+
+    def make(batch: list[OwnChoice]) -> list[dict]:
+        usable = [each for each in batch if asker.obstacle(images[each.image_id]) is None]
+        shown = [images[each.image_id] for each in usable]
+        said = [completion for (completion,) in asker.answers(usable, shown)] if usable else []
+        found = asker.likelihoods(usable, shown, said).tolist() if usable else []
+        known = {each: (text, row[: len(each.answers)]) for each, text, row in zip(usable, said, found, strict=True)}
+        rows = [known.get(each, (None, None)) for each in batch]
+        return [{"completion": text, "probabilities": row} for text, row in rows]
+
+    parts = _kept(asker, questions, images, folder / "choices", batch_size, make, {})
+    rows = [row for part in parts for row in zip(part["completion"], part["probabilities"], strict=True)]
+    return [None if probabilities is None else (text, list(probabilities)) for text, probabilities in rows]
 
 
 def _kept(

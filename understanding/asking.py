@@ -25,7 +25,7 @@ from understanding.chat import continued, read_chat
 from understanding.model import bounded, conversation, load_whole
 from understanding.packing import PER_TOKEN, sharing_obstacle
 from understanding.processor import load_processor
-from understanding.question import Question
+from understanding.question import OwnChoice, Question
 from understanding.showing import show
 
 GREY = Image.new("RGB", (224, 224), (128, 128, 128))  # what the blind see
@@ -83,6 +83,8 @@ class Asker:
 
     def allowed(self, question: Question) -> tuple[str, ...]:
         """Return all answers that a question allows."""
+        if isinstance(question, OwnChoice):
+            return question.answers
         return kinds.kind_named(question.kind).allowed(question, self.taxonomy, self.form)
 
     def answers(

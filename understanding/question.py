@@ -24,3 +24,10 @@ class Question:
     def is_true(self) -> bool:
         """Whether the asked emotion is that of the image."""
         return self.asked == self.emotion
+
+
+@dataclass(frozen=True)
+class OwnChoice(Question):
+    """A question of a benchmark, of no kind in understanding.kinds. answers: all that it allows, in the options' order."""
+
+    answers: tuple[str, ...] = ()

@@ -115,6 +115,11 @@ def evaluation_questions(
     return about_each + draw_questions(images, taxonomy, rest, answers, None, seed)
 
 
+def instructed(text: str, answers: Answers) -> str:
+    """Return a question's prompt: its text, and in which form to answer it."""
+    return f"{text} {REASONING if answers.reasoning else ANSWER_ALONE}"
+
+
 def needed_confusability(questions: Questions, rewards: Rewards, taxonomy: Taxonomy, run: Path) -> np.ndarray | None:
     """Return the (K, K) matrix of `questions.confusability`, or of the run folder's emotion space; None if none is needed.
 
@@ -147,8 +152,7 @@ def _question(
     rng: Random,
 ) -> Question:
     options = kind.options(taxonomy, rng)
-    text = kind.text(phrasing, asked, options, answers)
-    prompt = f"{text} {REASONING if answers.reasoning else ANSWER_ALONE}"
+    prompt = instructed(kind.text(phrasing, asked, options, answers), answers)
     return Question(kind.NAME, image_id, emotion, asked, options, phrasing, prompt)
 
 

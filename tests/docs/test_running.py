@@ -45,6 +45,9 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "questions.valence=1": "nothing: tests/understanding/test_understanding.py asks about valence",
     "launch understanding/mining.py": "nothing: the same command runs without accelerate",
     "launch evaluation/evaluate.py": "nothing: the same runs without accelerate, and in tests/evaluation on two processes",
+    "evaluate.votes=path": "Emotion6; tests/evaluation/test_other_data.py reads votes of its form",
+    "benchmark_file.py": "published question files; tests/evaluation/test_benchmark_file.py answers some of their form",
+    "rating_answers.py": "people; tests/evaluation/test_rating.py reads answers of the page's form",
     "predict.py predict.images": "nothing: the same runs with --config config/demo.yaml",
 }
 EMOTIONS = read_taxonomy(DEFAULT).emotions
@@ -88,6 +91,7 @@ def copy(tmp_path_factory) -> Path:
     (copy / "runs/full").symlink_to(copy / "runs/demo")
 
     # What else the pages name: images of one's own, and another method's.
+    (copy / "path/to/FI").symlink_to("images")
     (copy / "holiday").mkdir()
     for emotion in EMOTIONS:
         images = sorted((copy / f"data/drawn/EmoSet/image/{emotion}").iterdir())[:6]

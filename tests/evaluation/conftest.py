@@ -45,6 +45,7 @@ def _write_generator(folder: Path, emotions: tuple[str, ...]) -> Path:
     space.save_pretrained(folder / "emotion_space")
     hashes = fingerprints(stable.unet, stable.text_encoder)
     about = {"base": str(base), "base_hashes": hashes, "resolution": 32, "emotions": list(emotions)}
+    about["contents"] = {emotion: {"tree": 2, "landfill": 1, "old boot": 1} for emotion in emotions}
     (folder / GENERATOR).write_text(json.dumps(about))
     return folder
 

@@ -7,11 +7,14 @@ import torch
 from numpy.testing import assert_allclose
 
 from config.taxonomy import DEFAULT, read_taxonomy
+from emoset.labels import KINDS
 from evaluation import baselines, image_metrics, measure_cross, strength_and_weight
-from evaluation.columns import Views, by_emotion, confusion
+from evaluation.columns import by_emotion, confusion
+from evaluation.content_judge import ContentJudge, first_contents, judges_of
 from evaluation.metric_labels import cross_metrics, generation_metrics
 from evaluation.perceptual import unweighted
 from evaluation.plans import STRENGTHS, WEIGHTS
+from evaluation.views import Views
 from runtime.figures import figure_of, of_biased_statistic, of_mean, of_pairs
 from understanding.scoring import likelihood_columns
 
@@ -189,10 +192,19 @@ def test_too_few_images_for_fid_give_a_warning():
 
 def test_both_accuracies_by_emotion():
     judged = one_hot("awe", "contentment", "fear", "anger", "anger", "awe")
-    found = by_emotion(judged, np.array(["awe"] * 3 + ["anger"] * 3), EMOSET, 0)
+    found = by_emotion(judged, np.array([0, 1, 1, 2, 2, 2]), np.array(["awe"] * 3 + ["anger"] * 3), EMOSET, 0)
+    entropy = pytest.approx(np.log(3) - 2 / 3 * np.log(2))  # of one and two of the three
     assert {emotion: values(each) for emotion, each in found.items()} == {
-        "awe": {"emotion_accuracy": pytest.approx(1 / 3), "emotion_accuracy_two_way": pytest.approx(2 / 3)},
-        "anger": {"emotion_accuracy": pytest.approx(2 / 3), "emotion_accuracy_two_way": pytest.approx(2 / 3)},
+        "awe": {
+            "emotion_accuracy": pytest.approx(1 / 3),
+            "emotion_accuracy_two_way": pytest.approx(2 / 3),
+            "attribute_entropy": entropy,
+        },
+        "anger": {
+            "emotion_accuracy": pytest.approx(2 / 3),
+            "emotion_accuracy_two_way": pytest.approx(2 / 3),
+            "attribute_entropy": 0,
+        },
     }
     assert found["awe"]["emotion_accuracy"]["n"] == 3
 
@@ -200,24 +212,45 @@ def test_both_accuracies_by_emotion():
 def test_strengths_are_scored_against_the_content_that_was_asked_for(monkeypatch):
     contents, emotions = ["bag", "palm tree"], ["awe", "fear"]
     rows = [(*each, emotion) for each in ((s, c) for s in STRENGTHS for c in contents) for emotion in emotions]
-    images = pd.DataFrame({"emotion": [emotion for *_, emotion in rows]})
+    images = pd.DataFrame({"emotion": [emotion for *_, emotion in rows], "content": [content for _, content, _ in rows]})
     images["image_id"] = [f"transfer/{content}/{strength}/{emotion}/00000.png" for strength, content, emotion in rows]
     texts = {"a photo of a bag": [1.0, 0], "a photo of a palm tree": [0, 1.0]}
     monkeypatch.setattr(strength_and_weight, "clip_texts", lambda _, asked: torch.tensor([texts[text] for text in asked]))
-    # Of a bag: cosine 0.6 to a bag. Of a tree: 0.28 to a tree; at strength 1 less than none. A tree is seen in awe alone.
+    # Of a bag: cosine 0.6 to a bag. Of a tree: 0.28 to a tree; at strength 1 less than none. Contents are seen in awe alone.
     shown = {"bag": [3.0, 4.0], "palm tree": [24.0, 7.0]}
     clip = torch.tensor([[5.0, -5.0] if (s, c) == (1.0, "palm tree") else shown[c] for s, c, _ in rows])
-    objects = np.array([[0.1, 0.9] if (c, e) == ("palm tree", "awe") else [0.9, 0.1] for _, c, e in rows])
-    made = Views(images, clip, objects, objects, clip, ("dog", "Plant, Palm_tree"))
+    seen = np.array([e == "awe" for *_, e in rows])
+    made = Views(images, clip, clip, clip, clip, (), ())
     judged = one_hot(*(emotion if strength == 0 or emotion == "fear" else "anger" for strength, _, emotion in rows))
-    found = strength_and_weight.strength_curve(made, judged, EMOTIONS, contents, "", 0)
+    found = strength_and_weight.strength_curve(made, seen, judged, EMOTIONS, contents, "", 0)
     assert list(found) == ["0.0", "0.25", "0.5", "0.75", "1.0"]
     for strength, figures in found.items():
         score, accuracy = (60 + (0 if strength == "1.0" else 28)) / 2, 1 if strength == "0.0" else 0.5
-        expected = {"emotion_accuracy": accuracy, "clip_score": score, "content_accuracy": 0.5}
+        joint = 0.5 if strength == "0.0" else 0.0  # later fear is right, which shows no content
+        expected = {"emotion_accuracy": accuracy, "clip_score": score, "content_accuracy": 0.5, "joint_accuracy": joint}
         assert values(figures) == pytest.approx(expected, abs=1e-4)
-        # No label is called a bag: what is seen in its place says nothing.
-        assert {name: each["n"] for name, each in figures.items()} == {**dict.fromkeys(expected, 4), "content_accuracy": 2}
+        assert {each["n"] for each in figures.values()} == {4}
+
+
+def test_a_content_is_told_by_whoever_knows_the_word():
+    labels = ("dog", "Plant, Palm_tree"), ("street", "beach")
+    told = {"palm tree": "object classifier", "beach": "scene classifier", "old boot": "CLIP"}
+    assert judges_of(np.array([*told]), *labels) == told
+    judge = ContentJudge(("beach", "old boot"), torch.eye(2))
+    wanted = ["palm tree", "palm tree", "beach", "beach", "old boot", "old boot", ""]
+    dog, palm, street, beach = np.array([0.9, 0.1]), np.array([0.1, 0.9]), np.array([0.9, 0.1]), np.array([0.1, 0.9])
+    objects = np.stack([palm, dog, palm, palm, palm, palm, palm])
+    scenes = np.stack([street, beach, beach, street, beach, beach, beach])
+    clip = torch.tensor([[9.0, 0]] * 4 + [[1.0, 2], [2.0, 1], [0, 1]])
+    images = pd.DataFrame({"content": wanted})
+    shown = judge.shown(Views(images, clip, objects, scenes, clip, *labels))
+    assert shown.tolist() == [True, False, True, False, True, False, False]
+
+
+def test_a_real_image_shows_its_first_attribute():
+    index = pd.DataFrame([(["tree", "car"], "street", None, None), (None, "beach", None, None), (None, None, "sad", None)])
+    index = index.set_axis([*KINDS], axis=1).assign(image_id=["a", "b", "c"])
+    assert first_contents(index, ["object", "scene"]).tolist() == ["tree", "beach", ""]
 
 
 def test_weights_have_figures_by_pair_and_the_two_emotions_apart():
@@ -268,7 +301,7 @@ def test_the_two_ways_are_the_sides_of_the_taxonomy_however_many_emotions_each_h
     intended = np.array(["joy", "joy", "fear"])
     found = values(image_metrics.emotion_figures(said, intended, EKMAN, 0))
     assert found == {"emotion_accuracy": (1 / 2 + 0) / 2, "emotion_accuracy_two_way": 1.0}
-    assert set(by_emotion(said, intended, EKMAN, 0)) == {"joy", "fear"}
+    assert set(by_emotion(said, np.zeros(len(intended), int), intended, EKMAN, 0)) == {"joy", "fear"}
     table = confusion(said, intended, EKMAN.emotions)
     assert table.shape == (6, 6)
     assert table.loc["fear", "joy"] == table.loc["joy", "surprise"] == 1

@@ -44,7 +44,7 @@ def pngs(folder) -> dict[str, np.ndarray]:
 
 def plan(*arguments: str) -> dict[str, dict]:
     settings = load([*arguments])
-    return plan_images(settings.generate, EMOTIONS, settings.seed)
+    return plan_images(settings.generate, EMOTIONS, settings.seed, None)
 
 
 def assert_equal(some: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> None:
@@ -71,7 +71,7 @@ def test_emotions_and_mixes_in_every_prompt(images):
     for name, line in zip(names, manifest, strict=True):
         assert json.loads(Image.open(folder / name).info["emotion_images"]) == line
     asked = {"emotion": "awe-0.7+fear-0.3", "weights": {"awe": 0.7, "fear": 0.3}, "prompt": "a photo of a <emotion> bag"}
-    asked |= {"number": 1, "steps": 2, "guidance_scale": 7.5, "strength": 1.0, "spread": 1.0, "negative_prompt": ""}
+    asked |= {"number": 1, "steps": 2, "guidance_scale": 7.5, "strength": 0.8, "spread": 1.0, "negative_prompt": ""}
     asked |= {"dtype": "float32"}
     assert asked.items() <= manifest[-1].items()
     assert manifest[-1]["scheduler"] == "UniPCMultistepScheduler"

@@ -182,13 +182,12 @@ def test_an_image_that_broke_gives_way_to_the_next_draw(items):
         made[0, 0, 0]
 
 
-def test_where_words_say_the_content_the_emotion_is_any_of_its_kind(items):
+def test_words_say_the_content_beside_the_images_own_vector(items):
     made = items(content_share=1.0)
     item = made[0, 0, 1]
     assert item["prompt"] == "a photo of a <emotion> spider"
     assert item["alpha"] == 0
-    assert (item["vectors"] < 50).all(), "drawn from the Gaussian, not the image's own"
-    assert not torch.equal(item["vectors"], made[0, 1, 1]["vectors"])
+    assert (item["vectors"] == 100 + IDS.index(ROWS["image_id"][1])).all()
 
 
 def test_the_share_of_prompts_with_content(items):

@@ -1,0 +1,101 @@
+"""Soft labels: how the votes of several people about an image are shared out over the emotions.
+
+    image,joy,fear,neutral
+    joy/0001.jpg,7,2,1
+
+The first column holds the image's path below the data set's folder. Each other one holds the votes of a class, or their
+share. The class map (emoset/class_map.py) says which name a class has. The separator is found by itself, and quotes around
+names fall away, so you can name tables that others have published as they are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from config.errors import UserError, first_line
+from emoset.class_map import ClassMap
+from emoset.selection import log_left_out, usable_images
+from runtime.run_folder import log
+
+SETTING = "evaluate.votes"
+QUOTES = " '\"\t"
+
+
+@dataclass(frozen=True)
+class Voted:
+    """Images with votes: a table (columns image_id, emotion, path and share_<emotion>), and what of the votes has no place.
+
+    emotion: the one with most votes; of equally many the first of the taxonomy. left_out: how many votes, or shares of one,
+    each class that maps to nothing has. unlisted: columns that are no class.
+    """
+
+    images: pd.DataFrame
+    left_out: dict[str, float]
+    unlisted: list[str]
+
+
+def share_columns(emotions: Sequence[str]) -> list[str]:
+    """Return the columns that hold each emotion's share of the votes."""
+    return [f"share_{emotion}" for emotion in emotions]
+
+
+def read_votes(file: Path, root: Path, class_map: ClassMap) -> Voted:
+    """Return the images below `root` that a table of votes lists.
+
+    Images that cannot be decoded, and those without a vote for one of the taxonomy's names, are left out; the log says so.
+    Raises UserError for what is no such table, for votes that are no numbers from 0 on, and where no image is left.
+    """
+    table = _read_table(file)
+    of_column = {name: class_map.emotion_of(name) for name in table.columns[1:]}
+    emotions = class_map.taxonomy.emotions
+    if not any(of_column.values()):
+        raise UserError(
+            f"{SETTING}: {file} has no column of {', '.join(emotions)}; it has {', '.join(table.columns)}. "
+            "evaluate.class_map says which column is which"
+        )
+    votes = _numbers(table, [name for name, emotion in of_column.items() if emotion is not None], file)
+    counted = np.stack([votes[[name for name in votes if of_column[name] == each]].sum(axis=1) for each in emotions], 1)
+    ids = table.iloc[:, 0].astype(str).str.strip(QUOTES)
+    without = counted.sum(1) == 0
+    if without.any():
+        log.info(f"{SETTING}: {without.sum():,} images have no vote for any of {', '.join(emotions)}, and are left out")
+    ids, counted = ids[~without].reset_index(drop=True), counted[~without]
+    paths, broken = usable_images((root / name for name in ids), root)
+    log_left_out(broken, f" of {root}")
+    usable = ids.isin({path.relative_to(root).as_posix() for path in paths}).to_numpy() & ~ids.duplicated().to_numpy()
+    if not usable.any():
+        raise UserError(f"{SETTING}: none of the {len(ids):,} images that {file} lists lies in evaluate.folder: {root}")
+    ids, counted = ids[usable].reset_index(drop=True), counted[usable]
+    images = pd.DataFrame({"image_id": ids, "emotion": np.array(emotions)[counted.argmax(1)]})
+    images["path"] = [root / name for name in ids]
+    images[share_columns(emotions)] = counted / counted.sum(1, keepdims=True)
+    left_out = {name: float(votes[name].sum()) for name, emotion in of_column.items() if emotion == ""}
+    return Voted(images, left_out, [name for name, emotion in of_column.items() if emotion is None])
+
+
+def _read_table(file: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(file, sep=None, engine="python", quotechar='"')
+    except FileNotFoundError:
+        raise UserError(f"{SETTING}: no file {file}") from None
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise UserError(f"{SETTING}: {file} cannot be read as a table of votes: {first_line(error)}") from None
+    table.columns = [str(name).strip(QUOTES) for name in table.columns]
+    if len(table.columns) < 2 or table.empty:
+        raise UserError(f"{SETTING}: {file} needs a column of images, one of votes for each class, and lines of images")
+    return table
+
+
+def _numbers(table: pd.DataFrame, names: list[str], file: Path) -> pd.DataFrame:
+    """Return the columns of classes as numbers; raises UserError, naming the first line that holds another thing."""
+    votes = table[names].apply(pd.to_numeric, errors="coerce")
+    wrong = ~(votes >= 0) | np.isinf(votes)
+    if wrong.any(axis=None):
+        row = int(wrong.any(axis=1).to_numpy().argmax())
+        name = wrong.columns[wrong.iloc[row]][0]
+        given = table[name].iloc[row]
+        raise UserError(f"{SETTING}: {file}, line {row + 2}: {name}: {given} is no number of votes; give 0 or more")
+    return votes

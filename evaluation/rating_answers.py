@@ -1,0 +1,199 @@
+"""Read what people answered on the rating page: preferences, agreement, and how they agree with our judge.
+
+    python evaluation/rating_answers.py rating.answers=ratings/
+
+rating.answers names the files that raters have downloaded from a page of `<run>/rating/`, or folders of such files. The key
+of the page, which lies beside it, tells what they saw. Raters who miss too many catch trials (rating.caught) do not
+count, and the log names them.
+
+    preference     share of the answers that prefer the first row; no difference counts half
+    accuracy       share of the answers that name the intended emotion, by row
+    agreement      share of pairs of raters who answer a trial alike, and Krippendorff's alpha (nominal)
+    with judge     share of the answers that are the judge's
+
+Intervals are of 95 %, by resampling trials with all answers to them, within emotions. `<run>/rating/ratings-<id>.json` holds
+the figures.
+"""
+
+from runtime.script import read_settings, run
+
+read_settings(__name__, __doc__, "rating")
+
+import json
+from pathlib import Path
+from warnings import catch_warnings, simplefilter
+
+import krippendorff
+import numpy as np
+import pandas as pd
+
+from config.errors import UserError
+from config.settings import Settings
+from evaluation.metric_labels import markdown_table
+from runtime.checking import stops_here
+from runtime.figures import Metric, Statistic, figure, figure_of, resamples
+from runtime.files import read_json, write_json
+from runtime.run_folder import log, open_run_folder
+
+METRICS = {
+    "preference": Metric("Prefers the first", "", "share of the answers; no difference counts half", 1 / 2),
+    "same": Metric("No difference", "", "share of the answers"),
+    "accuracy": Metric("Names the intended emotion", "↑", "share of the answers"),
+    "agreement": Metric("Raters agree", "", "share of pairs of raters who answer a trial alike"),
+    "alpha": Metric("Krippendorff's alpha", "", "agreement above chance: 1 is perfect, 0 is chance"),
+    "judge": Metric("Agree with the judge", "", "share of the answers that are the judge's"),
+}
+
+
+def main(settings: Settings) -> None:
+    folder, rating = open_run_folder(settings, "rating"), settings.rating
+    page, answers = read_answers(rating.answers)
+    key = read_json(folder / f"key-{page}.json")
+    if key is None:
+        raise UserError(
+            f"rating.answers: are of the page {page}, and {folder} has no key-{page}.json; name its run: run=..."
+        )
+    if unknown := set(answers["trial"]) - key["trials"].keys():
+        raise UserError(
+            f"rating.answers: answer the trial {min(unknown)}, which the page {page} has not; leave that file out"
+        )
+    kept, missed = without_careless(answers, key, rating.caught)
+    raters = {"raters": f"{kept['rater'].nunique()}, and {len(missed)} who missed catch trials", "answers": f"{len(kept):,}"}
+    if stops_here(settings, raters):
+        return
+    for rater, share in missed.items():
+        log.info(f"{rater} got {share:.0%} of the catch trials right and does not count (rating.caught={rating.caught:g})")
+    if kept.empty:
+        raise UserError(
+            "rating.answers: no rater has answered and got enough catch trials right; lower rating.caught, or ask others"
+        )
+    found = ratings(kept, key, settings.seed)
+    about = {"kind": key["kind"], "rows": key["rows"], "raters": sorted(kept["rater"].unique()), "answers": len(kept)}
+    about |= {"trials": int(kept["trial"].nunique()), "missed": missed, "seed": settings.seed}
+    write_json(folder / f"ratings-{page}.json", {"about": about, "figures": found})
+    log.info(f"{about['answers']:,} answers of {len(about['raters'])} raters to {about['trials']} trials of {key['kind']}")
+    if key["kind"] == "pair":
+        log.info(f"the first is {key['rows'][0]}, the second {key['rows'][1]}")
+    log.info(f"\n{markdown_table(found, METRICS)}\n\nvalue (low to high, 95 %)")
+
+
+def read_answers(paths: list[Path]) -> tuple[str, pd.DataFrame]:
+    """Return the id of the page, and all answers: rater, trial, answer, ms.
+
+    Of several files of a rater the one with most answers counts. Raises UserError for a file that is none, and for files of
+    different pages.
+    """
+    files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    if not files:
+        raise UserError("rating.answers: names no file; rating.answers=ratings/ or ratings/a.json,ratings/b.json")
+    by_rater: dict[str, list[dict]] = {}
+    pages: dict[str, Path] = {}
+    for file in files:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            page, rater, answers = content["page"], content["rater"], content["answers"]
+            rows = [{"rater": rater, **{name: each[name] for name in ("trial", "answer", "ms")}} for each in answers]
+        except OSError as error:
+            raise UserError(f"rating.answers: {file} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"rating.answers: {file} is no file of answers that the page gives; leave it out") from None
+        pages.setdefault(page, file)
+        if rater in by_rater:
+            log.info(f"{rater} has sent several files; the one with most answers counts")
+        by_rater[rater] = max(by_rater.get(rater, []), rows, key=len)
+    if len(pages) > 1:
+        raise UserError(
+            f"rating.answers: {' and '.join(map(str, pages.values()))} are of different pages; read each by itself"
+        )
+    return next(iter(pages)), pd.DataFrame(
+        [row for rows in by_rater.values() for row in rows], columns=["rater", "trial", "answer", "ms"]
+    )
+
+
+def without_careless(answers: pd.DataFrame, key: dict, least: float) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Return the answers to real trials of raters who got at least that share of their catch trials right; and the others.
+
+    Who has not answered any catch trial counts.
+    """
+    right = answers["trial"].map({trial: about["catch"] for trial, about in key["trials"].items()})
+    is_catch = right.notna()
+    shares = (answers["answer"] == right)[is_catch].groupby(answers["rater"][is_catch]).mean()
+    missed = {str(rater): float(share) for rater, share in shares.items() if share < least}
+    return answers[~is_catch & ~answers["rater"].isin(missed)].reset_index(drop=True), missed
+
+
+def ratings(answers: pd.DataFrame, key: dict, seed: int) -> dict[str, dict[str, dict]]:
+    """Return the figures of answers to real trials (without_careless): of all, and for pair by emotion, else by row."""
+    trials, first = key["trials"], key["rows"][0]
+    answers = answers.assign(emotion=answers["trial"].map({name: each["emotion"] for name, each in trials.items()}))
+    if key["kind"] == "pair":
+        values = [
+            0.5 if said == "same" else float(trials[trial]["rows"][said == "right"] == first)
+            for trial, said in zip(answers["trial"], answers["answer"], strict=True)
+        ]
+        answers = answers.assign(preference=values, same=(answers["answer"] == "same").astype(float))
+        parts = {"all": answers} | dict(list(answers.groupby("emotion")))
+    else:
+        answers = answers.assign(accuracy=(answers["answer"] == answers["emotion"]).astype(float))
+        row_of = answers["trial"].map({name: each["rows"][0] for name, each in trials.items() if each["rows"]})
+        parts = {"all": answers} | dict(list(answers.groupby(row_of)))
+    answers_of_judge = judge_answers(key)
+    return {name: _figures(own, answers_of_judge, seed) for name, own in parts.items()}
+
+
+def judge_answers(key: dict) -> dict[str, str]:
+    """Return what the judge would answer in each real trial: the likeliest emotion, or the likelier side; {}: no judge."""
+    judged, found = key["judged"], {}
+    for name, each in key["trials"].items():
+        if judged and each["images"]:
+            if key["kind"] == "pair":
+                left, right = (judged[image][each["emotion"]] for image in each["images"])
+                found[name] = "left" if left > right else "right"
+            else:
+                likely = judged[each["images"][0]]
+                found[name] = max(likely, key=likely.get)
+    return found
+
+
+def _figures(answers: pd.DataFrame, judge: dict[str, str], seed: int) -> dict[str, dict]:
+    """Return the figures of some answers: resampled are trials, within their emotions, with all answers to them."""
+    by_trial = answers.groupby("trial", sort=True)
+    groups = by_trial["emotion"].first().to_numpy()
+    counts = pd.crosstab(answers["trial"], answers["answer"]).sort_index().to_numpy()  # (trials, answers)
+    found = {}
+    for name in [name for name in ("preference", "same", "accuracy") if name in answers]:
+        found[name] = _share(by_trial[name].sum().to_numpy(), by_trial[name].count().to_numpy(), groups)
+    alike, pairs = (counts * (counts - 1)).sum(1) / 2, counts.sum(1) * (counts.sum(1) - 1) / 2
+    if pairs.any():
+        found["agreement"] = _share(alike[pairs > 0], pairs[pairs > 0], groups[pairs > 0])
+    told = answers[answers["trial"].isin(judge) & (answers["answer"] != "same")]
+    if len(told):
+        agrees = (told["answer"] == told["trial"].map(judge)).groupby(told["trial"], sort=True)
+        own = told.groupby("trial", sort=True)["emotion"].first().to_numpy()
+        found["judge"] = _share(agrees.sum().to_numpy(), agrees.count().to_numpy(), own)
+    figures = {name: figure_of(each, seed) for name, each in found.items()}
+    if pairs.any() and np.isfinite(value := alpha(counts)):
+        drawn = [alpha(counts[rows]) for rows in resamples(groups, seed)]
+        figures["alpha"] = figure(value, *np.nanpercentile(drawn, [2.5, 97.5]), len(counts))
+    return figures
+
+
+def alpha(counts: np.ndarray) -> float:
+    """Return Krippendorff's alpha of nominal answers: counts (trials, answers) of how many raters gave each answer.
+
+    Answers of pair are left and right, which the seed has shuffled, and not rows: where everybody prefers the same row, rows
+    would leave chance nothing to be above. NaN where all answers are the same.
+    """
+    if np.count_nonzero(counts.sum(0)) < 2:
+        return float("nan")
+    with catch_warnings():
+        simplefilter("ignore", RuntimeWarning)  # of resamples that have no two answers to a trial
+        return float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
+
+
+def _share(sums: np.ndarray, counts: np.ndarray, groups: np.ndarray) -> Statistic:
+    return Statistic(lambda rows: float(sums[rows].sum() / counts[rows].sum()), groups)
+
+
+if __name__ == "__main__":
+    run(main)

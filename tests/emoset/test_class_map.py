@@ -1,0 +1,117 @@
+"""Class maps and tables of votes: which images of another data set are asked about by which name, and what is told."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from config.errors import UserError
+from config.section import ROOT
+from config.taxonomy import read_taxonomy
+from emoset.class_map import own_names, read_class_map, read_classes
+from emoset.votes import read_votes, share_columns
+
+MAPS = sorted((ROOT / "config" / "class_maps").glob("*.yaml"))
+EKMAN = read_taxonomy("config/taxonomies/ekman6.yaml")
+
+
+def images(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(root / name)
+
+
+@pytest.mark.parametrize("path", MAPS, ids=lambda path: path.stem)
+def test_a_map_covers_every_name_of_its_taxonomy(path):
+    found = read_class_map(path)
+    assert {found.emotion_of(name) for name in (*found.classes, *found.taxonomy.emotions)} >= set(found.taxonomy.emotions)
+
+
+def test_webemo_has_25_classes_of_which_confusion_is_none_of_parrotts_six():
+    six, seven = (read_class_map(ROOT / f"config/class_maps/webemo{count}.yaml") for count in (6, 7))
+    own = {"sadness", "surprise"}  # the classes that are called like their name
+    assert len(six.classes.keys() | own) == len(seven.classes.keys() | own) == 25
+    assert (six.emotion_of("confusion"), seven.emotion_of("Confusion")) == ("", "confusion")
+    assert {name: six.emotion_of(name) for name in ("zest", "rage", "own")} == {"zest": "joy", "rage": "anger", "own": None}
+
+
+def test_images_by_their_folder_and_what_maps_to_nothing(tmp_path):
+    images(tmp_path, "Joy/1.jpg", "joy/deep/2.jpg", "anger/1.jpg", "neutral/1.jpg", "neutral/2.jpg", "boredom/1.jpg")
+    (tmp_path / "anger" / "broken.jpg").write_bytes(b"none")
+    found = read_classes(tmp_path, read_class_map(ROOT / "config/class_maps/emotion6.yaml"))
+    assert dict(zip(found.images["image_id"], found.images["emotion"], strict=True)) == {
+        "Joy/1.jpg": "joy",
+        "joy/deep/2.jpg": "joy",
+        "anger/1.jpg": "anger",
+    }
+    assert found.left_out == {"boredom": 1, "neutral": 2}
+
+
+def test_images_by_the_beginning_of_their_name(tmp_path):
+    images(tmp_path, "sad_0012.jpg", "content_0001.jpg", "awe_0003.jpg")
+    (tmp_path / "readme_1.txt").write_text("about")
+    found = read_classes(tmp_path, read_class_map(ROOT / "config/class_maps/artphoto.yaml"))
+    assert sorted(found.images["emotion"]) == ["awe", "contentment", "sadness"]
+    assert found.left_out == {}
+
+
+def test_a_folder_without_any_known_class_is_one_line(tmp_path):
+    images(tmp_path, "boredom/1.jpg")
+    with pytest.raises(UserError, match=r"no images of a class that FI knows; it has boredom\. evaluate\.class_map maps"):
+        read_classes(tmp_path, read_class_map(ROOT / "config/class_maps/fi.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: X\ntaxonomy: config/taxonomies/ekman6.yaml\nclasses: {happy: delight}", "maps happy to delight, but its"),
+        ("name: X", "taxonomy: Field required"),
+        ("name: X\ntaxonomy: nowhere.yaml", "taxonomy: .*nowhere.yaml cannot be read"),
+        ("- a", "is no class map"),
+    ],
+)
+def test_a_wrong_map_is_one_line(tmp_path, text, told):
+    (tmp_path / "map.yaml").write_text(text)
+    with pytest.raises(UserError, match=told) as error:
+        read_class_map(tmp_path / "map.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_votes_as_emotion6_has_published_them(tmp_path):
+    """Its own line of an example, and one image that nobody finds anything but neutral."""
+    images(tmp_path, "disgust/1.jpg", "joy/2.jpg", "joy/3.jpg")
+    head = "[image_filename]\t[valence]\t[arousal]\t" + "\t".join(
+        f"[prob. {name}]" for name in ("anger", "disgust", "fear", "joy", "sadness", "surprise", "neutral")
+    )
+    lines = [
+        head,
+        "disgust/1.jpg\t2.5\t3.8\t0.133333\t0.7\t0\t0.0666667\t0.1\t0\t0",
+        "joy/2.jpg\t5\t5\t0\t0\t0\t0.25\t0\t0.25\t0.5",
+        "joy/3.jpg\t5\t5\t0\t0\t0\t0\t0\t0\t1",
+    ]
+    (tmp_path / "truth.txt").write_text("\n".join(lines))
+    found = read_votes(tmp_path / "truth.txt", tmp_path, read_class_map(ROOT / "config/class_maps/emotion6.yaml"))
+    assert list(found.images["emotion"]) == ["disgust", "joy"]  # of equally many votes the first name
+    shares = found.images[share_columns(EKMAN.emotions)].to_numpy()
+    assert np.allclose(shares[0], [0.133333, 0.7, 0, 0.0666667, 0.1, 0], atol=1e-6)
+    assert np.allclose(shares[1], [0, 0, 0, 0.5, 0, 0.5])
+    assert found.left_out == {"[prob. neutral]": 1.5}
+    assert found.unlisted == ["[valence]", "[arousal]"]
+
+
+def test_votes_of_our_own_format_and_lines_that_are_none(tmp_path):
+    images(tmp_path, "a.jpg", "b.jpg")
+    file, own = tmp_path / "votes.csv", own_names(tmp_path, EKMAN)
+    file.write_text("image,joy,fear\na.jpg,3,1\nb.jpg,0,4\ngone.jpg,1,0\n")
+    found = read_votes(file, tmp_path, own).images
+    assert found[["share_joy", "share_fear"]].to_numpy().tolist() == [[0.75, 0.25], [0, 1]]
+    for line, told in {
+        "a.jpg,-1,1": "line 2: joy: -1",
+        "a.jpg,many,1": "line 2: joy: many",
+        "x.jpg,1,0": "none of the 1",
+    }.items():
+        file.write_text(f"image,joy,fear\n{line}\n")
+        with pytest.raises(UserError, match=told):
+            read_votes(file, tmp_path, own)
+    file.write_text("image,size\na.jpg,1\n")
+    with pytest.raises(UserError, match=r"no column of anger, .*; it has image, size"):
+        read_votes(file, tmp_path, own)
