@@ -21,11 +21,10 @@ read_settings(__name__, __doc__, "rating")
 
 import json
 from pathlib import Path
-from warnings import catch_warnings, simplefilter
 
-import krippendorff
 import numpy as np
 import pandas as pd
+from nltk.metrics.agreement import AnnotationTask
 
 from config.errors import UserError
 from config.settings import Settings
@@ -184,11 +183,11 @@ def alpha(counts: np.ndarray) -> float:
     Answers of pair are left and right, which the seed has shuffled, and not rows: where everybody prefers the same row, rows
     would leave chance nothing to be above. NaN where all answers are the same.
     """
-    if np.count_nonzero(counts.sum(0)) < 2:
+    if np.count_nonzero(counts[counts.sum(1) > 1].sum(0)) < 2:
         return float("nan")
-    with catch_warnings():
-        simplefilter("ignore", RuntimeWarning)  # of resamples that have no two answers to a trial
-        return float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
+    answers = (np.repeat(np.arange(len(row)), row).tolist() for row in counts[counts.sum(1) > 1])
+    told = [(rater, trial, answer) for trial, own in enumerate(answers) for rater, answer in enumerate(own)]
+    return float(AnnotationTask(told).alpha()) if told else float("nan")
 
 
 def _share(sums: np.ndarray, counts: np.ndarray, groups: np.ndarray) -> Statistic:
