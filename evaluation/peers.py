@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict
 
 from config.decimal_yaml import Loader
 from config.taxonomy import Taxonomy, TaxonomyFile
-from evaluation.metric_labels import number
 from runtime.figures import Metric
 
 FILE = Path(__file__).with_name("peers.yaml")
@@ -99,12 +98,17 @@ def benchmark_peers(benchmark: str, metric: str) -> dict[str, Peer]:
     }
 
 
+def as_published(value: float) -> str:
+    """Return a figure with the digits that were published, up to four."""
+    return f"{value:.4g}"
+
+
 def n_in_words(n: int | None) -> str:
     """Return a peer's n as tables show it."""
     return "n not stated" if n is None else f"n {n:,}"
 
 
 def _cell(peer: Peer, name: str) -> dict:
-    return (
-        {"value": number(peer.figures[name]), "note": n_in_words(peer.n_of(name))} if name in peer.figures else {"value": ""}
-    )
+    if name not in peer.figures:
+        return {"value": ""}
+    return {"value": as_published(peer.figures[name]), "note": n_in_words(peer.n_of(name))}

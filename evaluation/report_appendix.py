@@ -12,12 +12,11 @@ from evaluation.metric_labels import (
     interval,
     likelihood_metrics,
     marked,
-    number,
     row_name,
     told_judges,
     value,
 )
-from evaluation.peers import Peer, n_in_words, peers_of
+from evaluation.peers import Peer, as_published, n_in_words, peers_of
 from evaluation.report_cross import cross_rows
 from evaluation.run_files import RunFiles
 from runtime.figures import Metric
@@ -88,7 +87,10 @@ def _generation_tables(generation: dict, metrics: dict[str, Metric], taxonomy: T
 def _peers(peers: dict[str, Peer], columns: pd.Index) -> pd.DataFrame:
     """Return what others have published as rows of the published table."""
     rows = [
-        [*(number(peer.figures[name]) if name in peer.figures else "" for name in PUBLISHED), n_in_words(peer.n_of("fid"))]
+        [
+            *(as_published(peer.figures[name]) if name in peer.figures else "" for name in PUBLISHED),
+            n_in_words(peer.n_of("fid")),
+        ]
         for peer in peers.values()
     ]
     return pd.DataFrame(rows, columns=columns, index=list(peers))
@@ -111,7 +113,8 @@ def _long_table(
     ]
     for name, peer in (peers or {}).items():
         cells += [
-            (name, metrics[each].label, f"{number(of)} ({n_in_words(peer.n_of(each))})") for each, of in peer.figures.items()
+            (name, metrics[each].label, f"{as_published(of)} ({n_in_words(peer.n_of(each))})")
+            for each, of in peer.figures.items()
         ]
     return pd.DataFrame(cells, columns=[first, "metric", "value"]).to_markdown(index=False)
 

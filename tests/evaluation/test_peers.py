@@ -40,7 +40,7 @@ def test_peers_stand_beside_ours_with_their_mark_and_n():
     assert "EmoGen (other judge)" in table["columns"]
     fid, kid = table["rows"]
     place = table["columns"].index("EmoGen (other judge)")
-    assert fid["cells"][place] == {"value": "41.60", "note": "n not stated"}
+    assert fid["cells"][place] == {"value": "41.6", "note": "n not stated"}
     assert {len(row["cells"]) for row in table["rows"]} == {len(table["columns"])}
     assert kid["cells"][place] == {"value": ""}, "nobody has published it"
     assert [each["name"] for each in table["sources"]] == table["columns"][1:]
