@@ -169,6 +169,8 @@ class Generate(Section):
     """Words for what images should not show."""
 
     def contradictions(self) -> Iterator[str]:
+        if self.emotions == [] and not self.mixes:
+            yield "generate.emotions: neither emotions nor mixes, so there is nothing to make; give some of either"
         for prompt in self.prompts or []:
             if (times := prompt.count(PLACEHOLDER)) != 1:
                 yield f"generate.prompts: {prompt!r} says {PLACEHOLDER} {times} times; write it once, where the emotion goes"

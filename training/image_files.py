@@ -38,12 +38,10 @@ def plan_images(generate: Generate, emotions: Sequence[str], seed: int, contents
     emotions: all that there are, in their order. An image's seed is that of generate.seeds at its number. Without
     generate.seeds it follows from `seed`, the emotion or mix, the prompt and the number. contents: what the generator draws
     for a prompt that says <content>, where generate.contents names none.
-    Raises UserError where there is nothing to make, or nothing to draw from.
+    Raises UserError where there is nothing to draw from.
     """
     single = emotions if generate.emotions is None else generate.emotions
     mixes = dict(_named(mix, emotions) for mix in [*({emotion: 1.0} for emotion in single), *generate.mixes])
-    if not mixes:
-        raise UserError("generate: neither emotions nor mixes, so there is nothing to make; give some of either")
     prompts = generate.prompts or [CONTENT_PROMPT if contents or generate.contents else PLACEHOLDER]
     if contents is None and not generate.contents and (drawing := [prompt for prompt in prompts if CONTENT in prompt]):
         raise UserError(

@@ -80,8 +80,7 @@ def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Check
     emoset, drawn_by = read_images(settings, folder)
     taken = emoset.index["split"].isin(["train", "val"]) | emoset.index["image_id"].isin(rows["image_id"])
     index = emoset.index[taken].reset_index(drop=True)
-    in_set = index["image_id"].isin(rows["image_id"])
-    used = index[in_set].reset_index(drop=True)
+    used = index[in_set := index["image_id"].isin(rows["image_id"])].reset_index(drop=True)
     if checked.encoder and not settings.emotion_space.imported:
         check_splits(index, settings.data.taxonomy.emotions, share_of(settings.mapper).processes)
     takes = what_it_takes(settings, checked, index, used, len(rows), share_of(settings.mapper), emoset.fingerprint)

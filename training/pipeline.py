@@ -258,11 +258,11 @@ def _check_safety(pipe: StableDiffusionPipeline, wanted, place: str | Path) -> N
 
 def _checked(prompt, emotion, content, negative_prompt) -> list[list]:
     """Return prompts, emotions, contents and negative prompts, equally many; raise UserError for those that cannot be."""
-    prompts, emotions, contents, negatives = _aligned(
+    prompts, emotions, negatives, *named = _aligned(
         prompts=_listed(prompt),
         emotions=_listed(emotion),
-        contents=_listed(content) if content is not None else [None],
         negative_prompts=_listed(negative_prompt or ""),
+        **({} if content is None else {"contents": _listed(content)}),
     )
     for each in prompts:
         if PLACEHOLDER not in each:
@@ -271,7 +271,7 @@ def _checked(prompt, emotion, content, negative_prompt) -> list[list]:
         raise UserError(f"prompt {without[0]!r}: has no {CONTENT}; write it where the content should stand")
     if any(PLACEHOLDER in each for each in negatives):
         raise UserError(f"negative prompt: cannot say {PLACEHOLDER}; name what images should not show")
-    return [prompts, emotions, contents, negatives]
+    return [prompts, emotions, *(named or [[None] * len(prompts)]), negatives]
 
 
 def _listed(value) -> list:

@@ -361,11 +361,18 @@ def test_strengths_and_mixes_are_in_the_table_and_on_the_page(whole_run):
 
 
 def test_what_is_said_at_the_end(whole_run, drawn, capsys):
-    """The place of the page, and five figures with what they were before."""
+    """The place of the page, and six figures with what they were before."""
     report_of(whole_run, drawn)
-    *_, place, accuracy, binary, multiple, forced, misleading = capsys.readouterr().out.strip().splitlines()
+    *_, place, accuracy, clarity, binary, multiple, forced, misleading = capsys.readouterr().out.strip().splitlines()
     assert place == f"The report: {whole_run}/report/index.html"
-    names = {"Emo-A": accuracy, "Multiple choice": multiple, "Forced choice": forced, "Binary": binary, "AUROC": misleading}
+    names = {
+        "Emo-A": accuracy,
+        "Sem-C": clarity,
+        "Multiple choice": multiple,
+        "Forced choice": forced,
+        "Binary": binary,
+        "AUROC": misleading,
+    }
     for name, line in names.items():
         assert re.search(rf"{name}.*: \d\.\d{{3}} -> \d\.\d{{3}} \(\d\.\d{{3}} to \d\.\d{{3}}\), n = \d+$", line), line
 

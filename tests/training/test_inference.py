@@ -383,7 +383,7 @@ def test_a_bad_emotion_lists_the_eight(script):
 def test_the_labels_of_a_contact_sheet_read_as_people_write(monkeypatch, tmp_path, prompt, emotion, label):
     labels = []
     sheet = Image.new("RGB", (1, 1))
-    monkeypatch.setattr(image_files, "contact_sheet", lambda rows: labels.extend(rows) or sheet)
+    monkeypatch.setattr(image_files, "contact_sheet", lambda rows, captions: labels.extend(rows) or sheet)
     sheet.save(tmp_path / "0.png")
     write_contact_sheets(tmp_path, {"0.png": {"emotion": emotion, "prompt": prompt}})
     assert labels == [label]
