@@ -20,14 +20,18 @@ def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
     models = list(found["about"].get("models", {}))
     if not models or models[-1] not in rows:
         return
-    own = models[-1]
-    gains = {name: pairs[f"{own} - {models[0]}"][name] for name in labels if name in pairs.get(f"{own} - {models[0]}", {})}
-    for way, said in ((1, "better than before training"), (0, "not shown to differ from before"), (-1, "worse than before")):
+    own, start = models[-1], models[0]
+    trained, first = ("The trained model", "before training") if start == "before" else (own, start)
+    apart = pairs.get(f"{own} - {start}", {})
+    gains = {metric: apart[metric] for metric in labels if metric in apart}
+    for way, said in ((1, "is better than"), (0, "is not shown to differ from"), (-1, "is worse than")):
         told = [
-            f"{labels[name]} {value(rows[own][name])} ({_signed(gain)})" for name, gain in gains.items() if _way(gain) == way
+            f"{labels[metric]} {value(rows[own][metric])} ({_signed(gain)})"
+            for metric, gain in gains.items()
+            if _way(gain) == way
         ]
         if told:
-            yield f"The trained model is {said} in: {', '.join(told)}."
+            yield f"{trained} {said} {first} in: {', '.join(told)}."
     for name, gain in pairs.get(f"{own} - {PROBE}", {}).items():
         if name == "multiple_forced_balanced_accuracy":
             is_better = {1: "It names emotions better", 0: "It names emotions no better", -1: "It names emotions worse"}
