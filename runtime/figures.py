@@ -54,7 +54,7 @@ def resamples(groups: np.ndarray, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
     rows = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     for _ in range(RESAMPLES):
-        yield np.concatenate([rng.choice(own, len(own)) for own in rows])
+        yield np.concatenate([own[rng.integers(len(own), size=len(own))] for own in rows])
 
 
 def share(values, where=None) -> Statistic:
@@ -67,8 +67,13 @@ def share(values, where=None) -> Statistic:
 
 def balanced_share(right: np.ndarray, groups: np.ndarray) -> Statistic:
     """Return the mean over the groups (n,) of the share of each that is right (n,)."""
-    names = np.unique(groups)
-    return Statistic(lambda rows: np.mean([right[rows][groups[rows] == name].mean() for name in names]), groups, right)
+    names, numbers = np.unique(groups, return_inverse=True)
+
+    def of(rows: np.ndarray) -> float:
+        own = numbers[rows]
+        return (np.bincount(own, right[rows], len(names)) / np.bincount(own, minlength=len(names))).mean()
+
+    return Statistic(of, groups, right)
 
 
 def figure_of(statistic: Statistic, seed: int, images: np.ndarray | None = None) -> dict:
