@@ -1,10 +1,23 @@
-"""What tests of imported data share: a taxonomy of three emotions, settings, and an import in this process."""
+"""What tests share: reading a data set; of imported data a taxonomy of three emotions, settings, and an import here."""
 
 import pytest
 
 from config.loading import load
 from emoset import import_folder
+from emoset.reading import read_emoset
 from runtime.run_folder import log
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Return a function that reads a data set, by default however many problems it has."""
+
+    def run(root, *arguments, problems_allowed=1):
+        places = [f"data.emoset={root}", f"data.cache={tmp_path / 'cache'}", f"data.problems_allowed={problems_allowed}"]
+        settings = load([*places, *arguments])
+        return read_emoset(settings.data, tmp_path, settings.machine.processes)
+
+    return run
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A generator that was hardly trained, on the demo's Stable Diffusion, and settings that measure it in seconds."""
+"""A generator that was hardly trained, settings that measure it in seconds, and a made-up run with its report."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from diffusers import StableDiffusionPipeline
+from made_run import make_cross, make_generation, make_understanding, report_of
 
 from config.loading import load
 from config.section import ROOT
@@ -48,6 +49,23 @@ def _write_generator(folder: Path, emotions: tuple[str, ...]) -> Path:
     about["contents"] = {emotion: {"tree": 2, "landfill": 1, "old boot": 1} for emotion in emotions}
     (folder / GENERATOR).write_text(json.dumps(about))
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory, drawn) -> Path:
+    """A made-up run of both halves, with its report; not to be changed."""
+    run = tmp_path_factory.mktemp("run")
+    make_generation(run)
+    make_understanding(run, drawn)
+    make_cross(run)
+    return report_of(run, drawn)
+
+
+@pytest.fixture
+def few_resamples(monkeypatch):
+    """Let intervals be rough, whose exact ones take a third of an evaluation."""
+    monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
+    monkeypatch.setattr("evaluation.image_metrics.SUBSETS", 5)
 
 
 @pytest.fixture

@@ -5,15 +5,22 @@ import json
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
+from made_run import (
+    make_generation,
+    make_understanding,
+    page_of,
+    report_of,
+    sections_of,
+    write_image,
+    write_json,
+    write_lines,
+)
 from matplotlib.axes import Axes
-from PIL import Image
 
 from config.errors import UserError
 from config.loading import load
@@ -26,160 +33,11 @@ from evaluation.report_training import training_curves
 from evaluation.run_files import RunFiles
 from runtime.figures import Metric, share
 from understanding import kinds
-from understanding.scoring import figures, likelihood_columns, read_answers
+from understanding.scoring import figures, read_answers
 
 TAXONOMY = read_taxonomy(DEFAULT)
 EMOTIONS = TAXONOMY.emotions
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-METHODS = ("ours", "prompt_only", "real")
-METRICS = ("emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "kid", "lpips", "semantic_diversity")
-
-
-def figure(rng: Random, scale: float = 1.0) -> dict:
-    value = rng.uniform(0.2, 0.8)
-    return {"value": scale * value, "low": scale * (value - 0.1), "high": scale * (value + 0.1), "n": 64}
-
-
-def write_image(path: Path, rng: Random) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (32, 32), tuple(rng.randrange(256) for _ in range(3))).save(path)
-
-
-def write_json(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-
-
-def write_lines(path: Path, lines: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-
-
-def write_stage(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text("seed: 5\nmapper:\n  epochs: 7\n")
-    write_json(folder / "seconds.json", {"seconds": 67.8})
-    write_json(folder / "environment.json", {"python": "3.11.7", "git": None, "packages": {"torch": "2.13.0", "trl": None}})
-    (folder / "log.txt").write_text("2026-01-02 03:04:05 begun\n  more\n2026-01-02 04:05:06 done\n")
-
-
-def make_generation(run: Path) -> None:
-    """Write what a generator's training and its evaluation leave."""
-    rng, evaluated = Random(0), run / "evaluation"
-    for stage in ("training", "evaluation"):
-        write_stage(run / stage)
-    write_json(run / "generator" / "generator.json", {})
-    write_lines(run / "training/emotion_space/metrics.jsonl", [{"epoch": n, "train_loss": 2 / n} for n in (1, 2, 3)])
-    names = ("loss", "diffusion", "attribute", "emotion")
-    steps = [{"step": n, **{name: rng.random() for name in names}} for n in range(10, 200, 10)]
-    write_lines(run / "training/mapper/metrics.jsonl", steps)
-    write_image(run / "training/mapper/samples/0000200.png", rng)
-    about = {"n": dict.fromkeys(METHODS, 64), "split": "val", "seed": 0, "models": {"judge": "demo/models/judge"}}
-    about |= {"seconds": 12.5, "warnings": {"FID of 64 images is biased": ["ours", "prompt_only"]}}
-    about |= {"reference": 1600, "published_reference": 2400}
-    rows = {}
-    for row in METHODS:
-        corrected = {name: figure(rng, 300 if "fid" in name else 1) for name in METRICS}
-        emogen = {name: figure(rng, 300 if "fid" in name else 1e-5 if "sem" in name else 1) for name in METRICS[:4]}
-        by_emotion = {emotion: {name: figure(rng) for name in METRICS[:2]} for emotion in EMOTIONS}
-        rows[row] = {"corrected": corrected, "emogen": emogen, "by_emotion": by_emotion}
-        counts = pd.DataFrame([[rng.randrange(9) for _ in EMOTIONS] for _ in EMOTIONS], EMOTIONS, EMOTIONS)
-        evaluated.mkdir(exist_ok=True)
-        counts.to_csv(evaluated / f"confusion-generation-{row}.csv")
-        for emotion in EMOTIONS:
-            for number in range(4):
-                write_image(evaluated / f"images/{row}/{emotion}/{number:05d}.png", rng)
-    rows["transfer"] = {"corrected": {"emotion_accuracy": figure(rng), "clip_score": figure(rng, 30)}, "emogen": {}}
-    write_json(evaluated / "generation.json", {"about": about, "figures": rows})
-    places = ("0.0", "0.5", "1.0")
-    for place in places:
-        for content in ("bag", "tree"):
-            for emotion in EMOTIONS:
-                write_image(evaluated / f"images/transfer/{content}/{place}/{emotion}/00000.png", rng)
-        for number in range(2):
-            write_image(evaluated / f"images/fusion/awe-fear/{place}/{number:05d}.png", rng)
-    names = ("emotion_accuracy", "content_accuracy", "clip_score")
-    strength = {place: {name: figure(rng, 30 if name == "clip_score" else 1) for name in names} for place in places}
-    fusion = {"awe-fear": {place: {"awe": figure(rng), "fear": figure(rng)} for place in places}}
-    write_json(evaluated / "curves.json", {"strength": strength, "fusion": fusion})
-
-
-def make_understanding(run: Path, emoset: Path) -> None:
-    """Write what the fine-tuning of an understanding model, mining and the evaluation leave."""
-    rng, evaluated = Random(0), run / "evaluation"
-    for stage in ("understanding", "evaluation"):
-        write_stage(run / stage)
-    (run / "understanding/model").mkdir()
-    trained = [{"step": n, "reward": n / 9, "rewards/format/mean": 1.0, "kl": 0.1 * n} for n in range(1, 9)]
-    write_lines(run / "understanding/step_one/metrics.jsonl", [{"step": 0, "val/multiple_accuracy": 0.2}, *trained])
-    entries = json.loads((emoset / "val.json").read_text())
-    rows = {}
-    for row, skill in {"before": 0.3, "after": 0.7, "blind": 0.1}.items():
-        asked = []
-        for emotion, image_id, *_ in entries:
-            said = emotion if rng.random() < skill else rng.choice(EMOTIONS)
-            shares = np.random.default_rng(len(asked)).dirichlet(np.ones(len(EMOTIONS))).tolist()
-            likely = dict(zip(likelihood_columns(EMOTIONS), shares, strict=True))
-            completion = f"<think>a <b>drawing</b> & more</think><answer>{said}</answer>"
-            question = {
-                "kind": "multiple",
-                "image_id": image_id,
-                "emotion": emotion,
-                "asked": None,
-                "options": [],
-                "phrasing": 0,
-            }
-            asked.append(question | likely | {"completion": completion})
-        answers = read_answers(pd.DataFrame(asked), TAXONOMY, Answers())
-        answers.to_parquet(evaluated / f"answers-{row}.parquet")
-        for kind, counts in confusions(answers, TAXONOMY).items():
-            counts.to_csv(evaluated / f"confusion-{kind}-{row}.csv")
-        others = Random(row)
-        rows[row] = figures(answers, TAXONOMY) | accuracy_by_emotion(answers, TAXONOMY, 0)
-        rows[row] |= {name: figure(others) for name in ("binary_balanced_accuracy", "misleading_auroc")}
-    models = {"before": "demo/models/vision_language", "after": str(run / "understanding/model")}
-    about = {"n": len(entries), "questions": len(entries), "seed": 0, "split": "val", "models": models, "seconds": 3.0}
-    write_json(evaluated / "understanding.json", {"about": about, "figures": rows})
-    shares = np.random.default_rng(0).dirichlet(np.ones(len(EMOTIONS)), len(entries))
-    errors = pd.DataFrame(shares, columns=list(EMOTIONS)).assign(emotion=[entry[0] for entry in entries])
-    errors["error"] = 1 - shares[np.arange(len(errors)), errors["emotion"].map(EMOTIONS.index)]
-    (run / "mining").mkdir()
-    errors.to_parquet(run / "mining/errors.parquet")
-
-
-def make_cross(run: Path) -> None:
-    """Write what the evaluation of each half by the other leaves."""
-    rng, names = Random(0), ("intended", "judge", "intended_forced", "judge_forced")
-    found = {row: {name: figure(rng) for name in names} for row in METHODS}
-    found["transfer"] = {place: {name: figure(rng) for name in names} for place in ("0.0", "1.0")}
-    found["fusion"] = {
-        "awe-fear": {place: {name: figure(rng) for name in ("awe", "fear", "judge")} for place in ("0.0", "1.0")}
-    }
-    about = {"n": dict.fromkeys(found, 64), "seed": 0, "split": "val", "models": {"judge": None}, "seconds": 1.0}
-    write_json(run / "evaluation/cross.json", {"about": about, "figures": found})
-
-
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory, drawn) -> Path:
-    """A run of both halves, with its report."""
-    run = tmp_path_factory.mktemp("run")
-    make_generation(run)
-    make_understanding(run, drawn)
-    make_cross(run)
-    return report_of(run, drawn)
-
-
-def report_of(run: Path, emoset: Path) -> Path:
-    main(load([f"run={run}", f"data.emoset={emoset}"]))
-    return run
-
-
-def page_of(run: Path) -> str:
-    return (run / "report" / "index.html").read_text()
-
-
-def sections_of(page: str) -> set[str]:
-    return set(re.findall(r'<section aria-labelledby="(\w+)"', page))
 
 
 def test_both_halves_are_shown(whole_run):
@@ -290,18 +148,11 @@ def test_nothing_comes_from_elsewhere(whole_run):
     assert "@import" not in page
 
 
-@pytest.mark.parametrize("half", ["generation", "understanding"])
-def test_one_half_alone(half, tmp_path, drawn):
-    if half == "generation":
-        make_generation(tmp_path)
-    else:
-        make_understanding(tmp_path, drawn)
+def test_the_understanding_half_alone(tmp_path, drawn):
+    make_understanding(tmp_path, drawn)
     page = page_of(report_of(tmp_path, drawn))
-    assert sections_of(page) == {"summary", half, "training", "run"}
-    command = {"generation": "accelerate launch understanding.py", "understanding": "accelerate launch training/main.py"}[
-        half
-    ]
-    assert command in page
+    assert sections_of(page) == {"summary", "understanding", "training", "run"}
+    assert "accelerate launch training/main.py" in page
 
 
 def test_a_run_that_was_not_evaluated(tmp_path, drawn):
@@ -331,7 +182,7 @@ def test_table_for_an_appendix(whole_run):
     assert re.search(r"\| after +\| Multiple choice +\| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}; n = \d+\)", table)
 
 
-def test_each_row_of_the_table_has_its_own_n(tmp_path, drawn):
+def test_the_generation_half_alone_and_each_row_of_its_table_has_its_own_n(tmp_path, drawn):
     make_generation(tmp_path)
     path = tmp_path / "evaluation/generation.json"
     content = json.loads(path.read_text())
@@ -343,6 +194,9 @@ def test_each_row_of_the_table_has_its_own_n(tmp_path, drawn):
     for head in (place for place, cells in enumerate(printed) if cells[-1:] == ["n"]):
         rows = {cells[0]: cells[-1] for cells in printed[head + 2 : head + 5]}
         assert rows == {"ours": "64", "prompt only": "64", "real images": "12,000"}
+    page = page_of(tmp_path)
+    assert sections_of(page) == {"summary", "generation", "training", "run"}
+    assert "accelerate launch understanding.py" in page
 
 
 def test_strengths_and_mixes_are_in_the_table_and_on_the_page(whole_run):
@@ -360,9 +214,10 @@ def test_strengths_and_mixes_are_in_the_table_and_on_the_page(whole_run):
     assert f"<td>{mix['judge']['value']:.3f}<small>" in shown
 
 
-def test_what_is_said_at_the_end(whole_run, drawn, capsys):
+def test_what_is_said_at_the_end_and_a_second_report_has_the_same_pictures(whole_run, drawn, capsys):
     """The place of the page, and six figures with what they were before."""
-    report_of(whole_run, drawn)
+    before = re.findall("<img [^>]*>", page_of(whole_run))
+    assert re.findall("<img [^>]*>", page_of(report_of(whole_run, drawn))) == before
     *_, place, accuracy, clarity, binary, multiple, forced, misleading = capsys.readouterr().out.strip().splitlines()
     assert place == f"The report: {whole_run}/report/index.html"
     names = {
@@ -375,11 +230,6 @@ def test_what_is_said_at_the_end(whole_run, drawn, capsys):
     }
     for name, line in names.items():
         assert re.search(rf"{name}.*: \d\.\d{{3}} -> \d\.\d{{3}} \(\d\.\d{{3}} to \d\.\d{{3}}\), n = \d+$", line), line
-
-
-def test_the_same_run_gives_the_same_pictures(whole_run, drawn):
-    before = re.findall("<img [^>]*>", page_of(whole_run))
-    assert re.findall("<img [^>]*>", page_of(report_of(whole_run, drawn))) == before
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here; apt-get install chromium")
@@ -415,100 +265,3 @@ def test_a_browser_shows_it(whole_run, tmp_path, theme):
         text, paper = each["text"], each["paper"]
         assert (text < 0.3 and paper > 0.9) if theme == "light" else (text > 0.7 and paper < 0.2)
     assert [each["width"] for each in found] == list(widths)
-
-
-def damaged(content: bytes, how: str) -> bytes:
-    flipped = bytearray(content)
-    for place in Random(0).choices(range(len(content)), k=200):
-        flipped[place] ^= 128
-    older = b'{"figures": {"ours": 1}, "seconds": "x", "packages": [], "strength": []}\n'
-    return {"empty": b"", "half": content[: len(content) // 2], "flipped": bytes(flipped), "older": older}[how]
-
-
-SHOWN = (
-    "evaluation/generation.json", "evaluation/understanding.json", "evaluation/cross.json", "evaluation/curves.json",
-    "evaluation/confusion-generation-ours.csv", "evaluation/confusion-multiple-after.csv",
-    "evaluation/answers-before.parquet", "evaluation/images/real/awe/00000.png",
-    "evaluation/images/transfer/bag/0.5/awe/00000.png", "evaluation/images/fusion/awe-fear/0.5/00000.png",
-    "mining/errors.parquet", "generator/generator.json", "training/mapper/samples/0000200.png",
-    "training/mapper/metrics.jsonl", "understanding/step_one/metrics.jsonl",
-    "training/config.yaml", "training/environment.json", "training/seconds.json", "training/log.txt",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("how", ["empty", "half", "flipped", "older"])
-def test_damaged_files_are_named_with_what_makes_them_again(whole_run, drawn, tmp_path, capsys, how):
-    """All of them at once; what cannot be told from a whole file is left as it is."""
-    run = shutil.copytree(whole_run, tmp_path / "run")
-    files = [name for name in SHOWN if how != "older" or name.endswith((".json", ".yaml", ".jsonl"))]
-    # A text cut between two lines, and a log that still is text, look whole.
-    files = [name for name in files if not (how == "half" and name.endswith((".yaml", ".txt", "real/awe/00000.png")))]
-    files = [name for name in files if not (how == "older" and name.endswith(("config.yaml", "generator.json")))]
-    for name in files:
-        (run / name).write_bytes(damaged((run / name).read_bytes(), how))
-    page = page_of(report_of(run, drawn))
-    (note,) = re.findall(r'<div class="note">\s*<p>Some files cannot be read.*?</div>', page, re.S)
-    commands = {
-        "evaluation": "python evaluation/evaluate.py",
-        "mining": "python understanding/mining.py",
-        "understanding": "accelerate launch understanding.py",
-    }
-    for name in files:
-        lines = [line for line in re.findall("<li>.*?</li>", note, re.S) if f"{name} (" in html.unescape(line)]
-        assert len(lines) == 1, (name, note)
-        (line,) = lines
-        assert f"<code>{commands.get(name.split('/')[0], 'accelerate launch training/main.py')}</code>" in line
-        assert ("Move training/mapper/ away first" in line) is name.startswith("training/mapper")
-    assert sections_of(page) >= {"summary", "generation", "run"}
-    assert "awe on tree" in page, "what is whole is shown"
-    assert (run / "report/table.md").is_file()
-    assert f"{SHOWN[0]} (" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("name", "lost", "kept"),
-    [
-        ("evaluation/generation.json", 'alt="Emo-A', 'alt="Multiple choice'),
-        ("evaluation/answers-before.parquet", 'class="hard"', 'alt="Multiple choice'),
-        ("training/mapper/metrics.jsonl", 'alt="Mapper: loss', 'alt="Emotion space: loss'),
-    ],
-)
-def test_a_damaged_file_costs_its_own_part_alone(whole_run, drawn, tmp_path, name, lost, kept):
-    run = shutil.copytree(whole_run, tmp_path / "run")
-    (run / name).write_bytes(damaged((run / name).read_bytes(), "flipped"))
-    before, page = page_of(whole_run), page_of(report_of(run, drawn))
-    assert lost in before
-    assert lost not in page
-    assert page.count(kept) == before.count(kept) > 0
-    assert page.count("4 images of") == before.count("4 images of") > 0
-    assert page.count('class="confusion"') == before.count('class="confusion"') > 0
-
-
-def test_a_curve_ends_where_its_file_is_cut_off(tmp_path):
-    path = tmp_path / "training/emotion_space/metrics.jsonl"
-    write_lines(path, [{"epoch": n, "train_loss": 2 / n} for n in (1, 2, 3)])
-    path.write_bytes(path.read_bytes()[:-4])
-    files = RunFiles(tmp_path)
-    (picture,) = training_curves(files, TAXONOMY)
-    assert "training from 2.000 to 1.000" in picture["alt"]
-    assert "cut off" in files.unreadable["training/emotion_space/metrics.jsonl"]
-
-
-def test_a_row_over_fewer_emotions_is_marked_wherever_it_stands(whole_run, drawn, tmp_path, capsys):
-    run = shutil.copytree(whole_run, tmp_path / "run")
-    for part, row in (("generation", "ours"), ("understanding", "after"), ("cross", "ours")):
-        path = run / f"evaluation/{part}.json"
-        content = json.loads(path.read_text())
-        content["about"] |= {"incomplete": {row: "7 of 8 emotions"}, "warnings": {"no images of sadness": [row]}}
-        content["about"]["skipped"] = {row: {"n": 2, "images": ["awe/a.png (empty file)", "awe/b.png (not an image)"]}}
-        write_json(path, content)
-    page = page_of(report_of(run, drawn))
-    tables = (run / "report/table.md").read_text()
-    for row in ("ours", "after"):
-        assert not re.search(rf'<th scope="col">{row}</th>|<td>{row}</td>|alt="[^"]*[:;] {row} \d', page), "unmarked"
-        assert f'<th scope="col">{row} (7 of 8 emotions)</th>' in page
-        assert not re.search(rf"^\| {row} +\|", tables, re.M)
-        assert f"| {row} (7 of 8 emotions)" in tables
-    assert page.count("no images of sadness") == 3
-    assert "generation: ours</th><td>2</td><td>awe/a.png (empty file); awe/b.png (not an image)" in page
-    assert "n = 64, 7 of 8 emotions" in capsys.readouterr().out
