@@ -169,22 +169,40 @@ def sigterm(monkeypatch) -> Iterator[Callable[[], None]]:
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.fixture
-def run(prepared, tmp_path):
-    """Return a function that trains with other settings, each in a run folder of its own, and returns that folder."""
-
+def train_in(folder: Path, prepared: dict, **changed) -> Path:
+    """Train in a run folder, a copy of the prepared one if it is not there, and return it."""
     from accelerate.state import AcceleratorState
     from mapper_runs import arguments
 
     from config.loading import load
     from training import main as script
 
-    def train(name: str, **changed) -> Path:
-        folder = tmp_path / name
-        if not folder.exists():
-            shutil.copytree(prepared["run"], folder)
-        AcceleratorState._reset_state(reset_partial_state=True)  # else the first run's precision is that of all
-        script.main(load(arguments(prepared, run=folder, **changed)))
-        return folder
+    if not folder.exists():
+        shutil.copytree(prepared["run"], folder)
+    AcceleratorState._reset_state(reset_partial_state=True)  # else the first run's precision is that of all
+    script.main(load(arguments(prepared, run=folder, **changed)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def plain(prepared, tmp_path_factory) -> Path:
+    """A run folder that was trained with the prepared settings, all checkpoints kept; not to be changed."""
+    return train_in(tmp_path_factory.mktemp("plain") / "run", prepared, mapper__checkpoints_kept=9)
+
+
+@pytest.fixture
+def run(prepared, tmp_path):
+    """Return a function that trains with other settings, each in a run folder of its own, and returns that folder."""
+    return lambda name, **changed: train_in(tmp_path / name, prepared, **changed)
+
+
+@pytest.fixture
+def again(plain, run, tmp_path):
+    """Return a function that trains with other settings in a copy of `plain`, and returns that folder."""
+
+    def train(name: str = "again", **changed) -> Path:
+        if not (tmp_path / name).exists():
+            shutil.copytree(plain, tmp_path / name)
+        return run(name, mapper__checkpoints_kept=9, **changed)
 
     return train

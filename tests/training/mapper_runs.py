@@ -11,6 +11,9 @@ from safetensors.torch import load_file
 import training.main
 from config.loading import load
 
+# One sheet of samples, after the last update.
+SHEET = {"mapper__sample_every": 4, "mapper__samples": 1, "generate__steps": 1}
+
 
 def arguments(settings: dict, **changed) -> list[str]:
     keys = {name.replace("__", ".", 1): value for name, value in changed.items()}
