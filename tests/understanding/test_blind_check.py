@@ -1,6 +1,7 @@
 """No policy earns more than a coin without looking at the images, and one that could is found out."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ CONFUSABILITY = np.random.default_rng(0).dirichlet([0.3] * 8, size=8) * (1 - np.
 CONFUSABILITY /= CONFUSABILITY.sum(1, keepdims=True)
 
 
+@cache
 def tried(*changed: str, fault=lambda question: question, count: int = 6000) -> pd.DataFrame:
     """Return the table of questions as the settings draw them, each as `fault` leaves it; None: dropped."""
     settings = load([f"questions.count={count}", *changed])

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 import torch
-from families import gemma, internvl, onevision, qwen, smol, write_family
+from families import gemma, write_family
 from safetensors.torch import load_file
 from tiny_trainers import llava, processor_of, qwen2_5, qwen3
 from tiny_trainers import questions as tiny_questions
@@ -150,10 +150,13 @@ def plainly(monkeypatch) -> None:
     monkeypatch.setattr(understanding.trainers, "common_arguments", lambda *args: given(*args) | sgd)
 
 
-def test_accumulation_is_a_larger_batch(weights, monkeypatch):
+def test_accumulation_is_a_larger_batch_and_kept_features_change_no_weight(weights, monkeypatch):
     plainly(monkeypatch)
     whole, parts = (weights(f"by-{size}", grpo={"batch_size": size, "learning_rate": 1.0}) for size in (8, 2))
     assert_same(whole, parts, 1e-4)
+    given, without = understanding.exact.ExactTrainer.__init__, {"keep_vision": False}
+    monkeypatch.setattr(understanding.exact.ExactTrainer, "__init__", lambda *a, **k: given(*a, **k | without))
+    assert_same(whole, weights("plain", grpo={"batch_size": 8, "learning_rate": 1.0}), 1e-4)
 
 
 def test_killed_it_ends_with_the_same_weights_and_logs_what_it_earns(weights, monkeypatch, tmp_path):
@@ -208,16 +211,6 @@ def test_kept_features_are_what_the_tower_makes_of_an_image(architecture, monkey
     assert len(seen) == 1 + 3
 
 
-def test_kept_features_change_no_weight(weights, monkeypatch):
-    plainly(monkeypatch)
-    one = {"steps_one": 1, "learning_rate": 1.0}
-    kept = weights("kept", grpo=one)
-    given = understanding.exact.ExactTrainer.__init__
-    without = {"keep_vision": False}
-    monkeypatch.setattr(understanding.exact.ExactTrainer, "__init__", lambda *a, **k: given(*a, **k | without))
-    assert_same(kept, weights("plain", grpo=one), 1e-4)
-
-
 def test_it_learns(weights, tmp_path):
     only = {"questions": {"binary": 0.0, "misleading": 0.0, "count": 64}}
     weights("learns", **only, grpo={"steps_one": 24, "questions_per_step": 32, "batch_size": 32, "learning_rate": 0.005})
@@ -232,19 +225,6 @@ def test_a_model_whose_answers_cannot_share_a_row_is_refused(quick, fine_tune, t
         UserError, match=r"grpo\.answers: exact needs rows that answers share, and .*; set grpo.answers=sampled"
     ):
         fine_tune(settings)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", [qwen, smol, onevision, internvl])
-def test_other_families_train(weights, monkeypatch, tmp_path, family):
-    plainly(monkeypatch)
-    model = {"model": str(write_family(family, tmp_path / "model"))}
-    exact = {"steps_one": 1, "questions_per_step": 4, "learning_rate": 1.0}
-    kept = weights("kept", understanding=model, grpo=exact)
-    told = (tmp_path / "kept/understanding/log.txt").read_text()
-    is_cut_into_tiles = family is internvl
-    assert ("the vision tower sees an image once for each question" in told) == is_cut_into_tiles
-    assert any(weight.any() for name, weight in kept.items() if "lora_B" in name)
 
 
 @pytest.mark.parametrize(
