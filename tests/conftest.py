@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from config.section import ROOT
 from demo.drawn.dataset import write_dataset
 
 METADATA = Path(os.environ.get("EMOSET_METADATA", ROOT / "../shared/emoset"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that hold slow tests, so that no process is left with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +44,10 @@ def published() -> Path:
 
 
 @pytest.fixture(scope="session")
-def python(tmp_path_factory):
-    with warm_python(tmp_path_factory.mktemp("said"), os.environ | {"PYTHONPATH": str(ROOT)}) as run:
-        yield run
+def python() -> Iterator[str]:
+    """The path of a `python` that has imported slow libraries."""
+    with warm_python() as python:
+        yield python
 
 
 @pytest.fixture
@@ -47,7 +55,8 @@ def script(python, tmp_path):
     """Return a function that runs a script of the project from a foreign folder, as a user would."""
 
     def run(name: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
-        result = python(tmp_path, ROOT / name, *arguments)
+        command = [python, ROOT / name, *map(str, arguments)]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert not check or result.returncode == 0, result.stderr
         return result
 

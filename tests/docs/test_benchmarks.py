@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 
 import pytest
 from documented import PAGES
@@ -20,10 +19,9 @@ def test_it_is_quoted_or_helps_another(benchmark):
     assert quoted or helps
 
 
-def test_they_import():
+def test_they_import(python):
     names = ", ".join(benchmark.stem for benchmark in BENCHMARKS)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {names}"], cwd=ROOT / "benchmarks", env=environment, capture_output=True
-    )
+    command = [python, "-c", f"import {names}"]
+    done = subprocess.run(command, cwd=ROOT / "benchmarks", env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-2000:]

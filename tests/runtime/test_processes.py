@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 
 from config.section import ROOT
 from runtime.processes import shared_work
@@ -45,12 +44,12 @@ def environment(rank: int, port: int) -> dict[str, str]:
     return os.environ | {name: str(value) for name, value in launched.items()} | {"PYTHONPATH": str(ROOT)}
 
 
-def test_two_processes_share_it_and_agree(tmp_path):
+def test_two_processes_share_it_and_agree(python, tmp_path):
     (tmp_path / "c").write_text("was there")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", SHARE, str(tmp_path)]
+    command = [python, "-c", SHARE, str(tmp_path)]
     processes = [subprocess.Popen(command, env=environment(rank, port), stderr=subprocess.PIPE) for rank in range(2)]
     errors = [process.communicate(timeout=120)[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], errors

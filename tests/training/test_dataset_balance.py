@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
@@ -248,35 +247,41 @@ def test_bad_input_gets_one_line(drawn, balance, tmp_path, arguments, message):
     assert re.match(message, result.stderr)
 
 
-def _start(emoset, folder):
-    places = f"data.attribute_root={folder}/attributes data.cache={folder}/cache run={folder}/run".split()
-    command = [sys.executable, str(ROOT / "training/dataset_balance.py"), f"data.emoset={emoset}", *places]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def start(python, drawn):
+    """Return a function that starts the script, everything it writes going to a folder."""
+
+    def starts(folder):
+        places = f"data.attribute_root={folder}/attributes data.cache={folder}/cache run={folder}/run".split()
+        command = [python, ROOT / "training/dataset_balance.py", f"data.emoset={drawn}", *places]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    return starts
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_next_run_finishes(drawn, tmp_path):
+def test_killed_at_any_moment_the_next_run_finishes(start, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    start = time.monotonic()
-    assert _start(drawn, whole).wait() == 0
-    duration = time.monotonic() - start
+    began = time.monotonic()
+    assert start(whole).wait() == 0
+    duration = time.monotonic() - began
     rng = random.Random(0)
     for _ in range(8):
-        process = _start(drawn, killed)
+        process = start(killed)
         time.sleep(rng.uniform(0.3, 1) * duration)
         process.send_signal(signal.SIGKILL)
         process.wait()
         root = killed / "attributes"
         assert not root.exists() or contents(root).keys() == contents(whole / "attributes").keys()
-    assert _start(drawn, killed).wait() == 0
+    assert start(killed).wait() == 0
     assert contents(killed / "attributes") == contents(whole / "attributes")
     for name in ("balanced.parquet", "balance.png"):
         assert (killed / "run/balance" / name).read_bytes() == (whole / "run/balance" / name).read_bytes()
     assert {path.name for path in killed.iterdir()} == {".attributes.lock", "attributes", "cache", "run"}
 
 
-def test_interrupted_it_says_that_it_goes_on(drawn, tmp_path):
-    process = _start(drawn, tmp_path)
+def test_interrupted_it_says_that_it_goes_on(start, tmp_path):
+    process = start(tmp_path)
     log = tmp_path / "run/balance/log.txt"
     while process.poll() is None and not (log.exists() and "usable" in log.read_text()):
         time.sleep(0.01)
@@ -287,8 +292,8 @@ def test_interrupted_it_says_that_it_goes_on(drawn, tmp_path):
     assert "Traceback" not in shown
 
 
-def test_two_at_once_agree(drawn, tmp_path):
-    processes = [_start(drawn, tmp_path) for _ in range(2)]
+def test_two_at_once_agree(start, tmp_path):
+    processes = [start(tmp_path) for _ in range(2)]
     for process in processes:
         assert process.wait() == 0, process.stderr.read()
     assert len(pd.read_parquet(tmp_path / "run/balance/balanced.parquet")) > 0

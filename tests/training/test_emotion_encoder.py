@@ -304,13 +304,15 @@ def test_a_backbone_that_does_not_fit_gets_one_line(make, models, tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_two_processes_learn_what_one_with_twice_the_batch_does(make, backbones, index, pixels, tmp_path, accelerator):
+def test_two_processes_learn_what_one_with_twice_the_batch_does(
+    make, backbones, index, pixels, python, tmp_path, accelerator
+):
     changes = {"epochs": 2, "dropout": 0.0, "contrastive_weight": 0.5, "learning_rate": 1e-3}
     alone = fit(make(backbones["dinov2"], batch_size=12, **changes), index, pixels, tmp_path / "alone", accelerator)
     (tmp_path / "settings.yaml").write_text(dump(make(backbones["dinov2"], batch_size=6, **changes)))
     index.to_parquet(tmp_path / "index.parquet")
     torch.save(pixels.pixels, tmp_path / "pixels.pt")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launch = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launch, str(ROOT / "tests/training/two_processes_encoder.py"), str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=200)

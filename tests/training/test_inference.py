@@ -104,11 +104,11 @@ elastic_launch(launch, main)(load(sys.argv[1:]))
 """
 
 
-def test_two_processes_make_the_same_images(images, generator, tmp_path):
+def test_two_processes_make_the_same_images(images, generator, python, tmp_path):
     batches = "generate.batch_size=4"  # of which neither process could make three images
     alone = pngs(images(*TWO_BY_THREE, batches))
     arguments = [f"run={tmp_path}/two", f"generate.generator={generator}", "generate.steps=2", *TWO_BY_THREE, batches]
-    command = [sys.executable, "-c", TWO_PROCESSES, *arguments]
+    command = [python, "-c", TWO_PROCESSES, *arguments]
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # on whose number the last bits depend
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | threads)
     assert result.returncode == 0, result.stderr

@@ -1,8 +1,6 @@
 """Trainings on one process and on two, by DDP and by ZeRO-2: the same weights, also where they are killed on the way."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,12 +18,16 @@ LAUNCHERS = {
 }
 
 
-def launch(launcher: str, script: str, settings: Settings, *arguments: str) -> subprocess.CompletedProcess:
-    """Run a script beside this file with the settings' file, on as many processes as the launcher starts."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
-    path = str(Path(__file__).with_name(script))
-    command = [sys.executable, *LAUNCHERS[launcher], path, str(settings.run.with_suffix(".yaml")), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500)
+@pytest.fixture
+def launch(python):
+    """Return a function that runs a script beside this file with the settings' file, as a launcher starts it."""
+
+    def run(launcher: str, script: str, settings: Settings, *arguments: str) -> subprocess.CompletedProcess:
+        path = str(Path(__file__).with_name(script))
+        command = [python, *LAUNCHERS[launcher], path, str(settings.run.with_suffix(".yaml")), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=500)
+
+    return run
 
 
 def weights_of(settings: Settings) -> dict[str, torch.Tensor]:
@@ -33,7 +35,7 @@ def weights_of(settings: Settings) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_weights_of_one(quick):
+def test_two_processes_train_the_weights_of_one(quick, launch):
     """Groups, rewards, advantages, KL, accumulation, updates, checkpoints, all answers at once, also after thoughts."""
     ways, trained = ("sampled", "exact", "thoughts"), {}
     for launcher in LAUNCHERS:
@@ -60,7 +62,7 @@ def test_two_processes_train_the_weights_of_one(quick):
 
 
 @pytest.mark.slow
-def test_two_processes_of_which_one_is_killed_end_with_the_same_weights(quick):
+def test_two_processes_of_which_one_is_killed_end_with_the_same_weights(quick, launch):
     """Each samples by a state of its own, and under ZeRO-2 holds its own part of the optimizer's."""
     changed = {"grpo": {"steps_one": 2, "steps_two": 0}, "tuning": {"checkpoint_every": 1}}
     whole, killed = (quick(name, **changed) for name in ("whole", "killed"))

@@ -1,8 +1,6 @@
 """A group that shares its image and prompt: the same tokens, log-probabilities and gradients as in TRL's own trainer."""
 
-import os
 import subprocess
-import sys
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -164,7 +162,7 @@ def test_training_and_evaluation_run_and_are_logged(trainer):
 
 
 @pytest.mark.parametrize("launch", ["ddp", pytest.param("zero2", marks=pytest.mark.slow)])
-def test_two_processes_take_the_plain_trainers_step(tmp_path, launch):
+def test_two_processes_take_the_plain_trainers_step(python, tmp_path, launch):
     one_machine = ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
     one_machine += ["--mixed_precision", "no", "--dynamo_backend", "no"]
     launchers = {
@@ -172,9 +170,8 @@ def test_two_processes_take_the_plain_trainers_step(tmp_path, launch):
         "zero2": ["accelerate.commands.launch", *one_machine, "--use_deepspeed", "--zero_stage", "2"],
     }
     script = Path(__file__).with_name("two_processes_step.py")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", *launchers[launch], str(script), str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=500)
+    command = [python, "-m", *launchers[launch], str(script), str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=500)
     assert result.returncode == 0, result.stderr[-3000:]
     weights = {}
     for mode in ("plain", "shared"):
