@@ -4,7 +4,6 @@ import html
 import json
 import os
 import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -25,6 +24,7 @@ from evaluation.plans import attribute_plan, emotion_plan, fusion_plan, prompt_p
 from training.contents import Contents
 from training.sampling import words_of
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 TAXONOMY = read_taxonomy(DEFAULT)
 EMOTIONS = TAXONOMY.emotions
 ROWS = {"ours", "prompt_only", "attribute_prompt", "real"}
@@ -163,16 +163,15 @@ def test_two_rows_of_one_name(quick, tmp_path):
 
 
 @pytest.mark.slow
-def test_both_halves_and_each_by_the_other_by_one_process_and_by_two(quick, tmp_path):
+def test_both_halves_and_each_by_the_other_by_one_process_and_by_two(quick, python, tmp_path):
     """Each started anew, with one thread: the same figures, of images that are the same bytes."""
     found = {}
     for processes in (1, 2):
         settings = quick(f"run-{processes}", models=[str(ROOT / "demo/models/vision_language")])
         launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if processes == 2 else []
-        command = [sys.executable, *launch, ROOT / "evaluation/evaluate.py", "--config", tmp_path / f"run-{processes}.yaml"]
-        done = subprocess.run(
-            command, env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=tmp_path, capture_output=True, text=True
-        )
+        command = [python, *launch, ROOT / "evaluation/evaluate.py", "--config", tmp_path / f"run-{processes}.yaml"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         parts = ("generation", "understanding", "cross")
         found[processes] = {part: read(settings, f"evaluation/{part}.json")["figures"] for part in parts}

@@ -15,8 +15,8 @@ from emoset.images import ImageError
 from evaluation import features
 from evaluation.evaluate import main
 from evaluation.measure_generation import measure_generation
-from runtime import figures
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 EMOTIONS = read_taxonomy(DEFAULT).emotions
 
 
@@ -55,8 +55,6 @@ def flip(file) -> None:
 
 def test_no_image_ends_an_evaluation_and_what_is_left_out_is_told(quick, theirs, monkeypatch, capsys):
     """Broken, extreme and tiny ones, one that is gone when it is measured; then kept results that are damaged."""
-    monkeypatch.setattr(figures, "RESAMPLES", 20)
-    monkeypatch.setattr("evaluation.image_metrics.SUBSETS", 3)
     seen, load = [], features.load_image
 
     def vanishing(path):

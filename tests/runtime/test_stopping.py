@@ -73,19 +73,21 @@ def start(tmp_path):
         process.kill()
 
 
+SAVED = "\nterminated: a checkpoint was saved after update 0; run the same command again for the rest\n"
+
+
 @pytest.mark.parametrize(
-    ("main", "imported", "said"),
+    ("main", "imported", "said", "to"),
     [
-        (SLEEPS, "", FINISHED),
-        ("pass", SLEEPS, FINISHED),
-        (AT_ONCE, "", FINISHED),
-        (WORKERS, "", FINISHED),
-        (FAILS, "", FINISHED),
-        (UPDATES, "", "\nterminated: a checkpoint was saved after update 0; run the same command again for the rest\n"),
+        pytest.param(SLEEPS, "", FINISHED, "the process", id="at work"),
+        pytest.param("pass", SLEEPS, FINISHED, "the process", id="importing"),
+        pytest.param(AT_ONCE, "", FINISHED, "the process", id="nothing to save"),
+        pytest.param(WORKERS, "", FINISHED, "the process", id="with workers"),
+        pytest.param(WORKERS, "", FINISHED, "its group", id="with workers, which hear it too"),
+        pytest.param(FAILS, "", FINISHED, "the process", id="a put off end that fails"),
+        pytest.param(UPDATES, "", SAVED, "the process", id="in an update"),
     ],
-    ids=["at work", "importing", "nothing to save", "with workers", "a put off end that fails", "in an update"],
 )
-@pytest.mark.parametrize("to", ["the process", "its group"])
 def test_it_ends_with_one_line_and_143(start, main, imported, said, to):
     process = start(main, imported)
     (os.killpg if to == "its group" else os.kill)(process.pid, signal.SIGTERM)
