@@ -39,7 +39,7 @@ def test_two_processes_train_the_weights_of_one(quick, launch):
     """Groups, rewards, advantages, KL, accumulation, updates, checkpoints, all answers at once, also after thoughts."""
     ways, trained = ("sampled", "exact", "thoughts"), {}
     for launcher in LAUNCHERS:
-        grpo = {"steps_one": 3, "steps_two": 0, "learning_rate": 1.0, "beta": 0.1}
+        grpo = {"steps_one": 2, "steps_two": 0, "learning_rate": 1.0, "beta": 0.1}
         changed = {way: {"grpo": grpo | {"answers": way}} for way in ways}
         changed["thoughts"] = {
             "grpo": grpo | {"answers": "exact", "learning_rate": 0.1},
