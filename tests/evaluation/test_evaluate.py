@@ -18,7 +18,7 @@ from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.labels import KINDS
 from evaluation.evaluate import main
 from evaluation.generators import contents_of
-from evaluation.measure_generation import equal_reference
+from evaluation.measure_generation import equal_reference, measure_generation
 from evaluation.metric_labels import row_name
 from evaluation.plans import attribute_plan, emotion_plan, fusion_plan, prompt_plan, transfer_plan
 from training.contents import Contents
@@ -107,7 +107,7 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
     lost = images / "ours/fear/00002.png"
     before, times = lost.read_bytes(), {path: path.stat().st_mtime_ns for path in images.rglob("prompt_only/*/*.png")}
     lost.unlink()
-    main(settings)
+    measure_generation(settings, settings.run / "evaluation")
     assert lost.read_bytes() == before
     assert times == {path: path.stat().st_mtime_ns for path in times}
     assert read(settings, "evaluation/generation.json")["figures"] == figures
