@@ -120,6 +120,7 @@ def run_and_end(streams: list[int], folder: str, environment: dict[str, str], wo
         os.dup2(stream, number)
         os.close(stream)
     signal.alarm(600)  # a script that hangs ends
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell's background job ignores it
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
