@@ -361,12 +361,14 @@ def test_strengths_and_mixes_are_in_the_table_and_on_the_page(whole_run):
 
 
 def test_what_is_said_at_the_end(whole_run, drawn, capsys):
-    """The place of the page, and six figures with what they were before."""
+    """The place of the page, and seven figures with what they were before."""
     report_of(whole_run, drawn)
-    *_, place, accuracy, clarity, binary, multiple, forced, misleading = capsys.readouterr().out.strip().splitlines()
+    said = capsys.readouterr().out.strip().splitlines()
+    *_, place, accuracy, joint, clarity, binary, multiple, forced, misleading = said
     assert place == f"The report: {whole_run}/report/index.html"
     names = {
         "Emo-A": accuracy,
+        "EC-A": joint,
         "Sem-C": clarity,
         "Multiple choice": multiple,
         "Forced choice": forced,
