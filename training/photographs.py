@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from math import prod, sqrt
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,7 +11,9 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image, ImageOps
 
 from config.errors import UserError
-from emoset.images import as_rgb
+from emoset.images import as_rgb, check_image
+from emoset.selection import log_left_out, usable_images, visible_files
+from runtime.hub import sha256
 
 LONGEST = 4  # times as long as wide: a longer photograph would be a few latents wide, and hardly shows a thing
 
@@ -29,13 +32,40 @@ def size_of(size: tuple[int, int], pixels: int, factor: int) -> tuple[int, int]:
     Its proportions stay, up to rounding to multiples of `factor`. Raises UserError where it is too long.
     """
     if max(size) > LONGEST * min(size):
-        raise UserError(
-            f"a photograph of {size[0]} x {size[1]} pixels is more than {LONGEST} times as long as wide; cut it, or give "
-            "height and width"
-        )
+        raise UserError(f"{size[0]} x {size[1]} pixels are more than {LONGEST} times as long as wide; cut the photograph")
     scale = sqrt(pixels / (size[0] * size[1]))
     width, height = (max(1, round(edge * scale / factor)) * factor for edge in size)
     return width, height
+
+
+def read_photographs(root: Path) -> dict[str, dict]:
+    """Return the photographs in a folder and below it, by their paths there: image (that path), image_hash, width, height.
+
+    These are parameters of the images that start from each; the size is still that of the photograph. The log tells what
+    was left out. Raises UserError where there are none.
+    """
+    if not root.is_dir():
+        raise UserError(f"generate.images_from: no folder {root}")
+    paths, left_out = usable_images(visible_files(root), root)
+    log_left_out(left_out, f" of {root.name}")
+    if not paths:
+        raise UserError(f"generate.images_from: no images in {root}")
+    return {name: of_photograph(root, name) for name in (path.relative_to(root).as_posix() for path in paths)}
+
+
+def of_photograph(root: Path, name: str) -> dict:
+    """Return what the parameters of an image say of the photograph `root`/`name` that it starts from."""
+    width, height = check_image(root / name, decode=False)
+    return {"image": name, "image_hash": sha256(root / name)[:16], "width": width, "height": height}
+
+
+def worked_on(parameters: dict, pixels: int, factor: int) -> dict[str, int]:
+    """Return the width and height at which the photograph of an image's parameters is worked on; raises as size_of does."""
+    try:
+        width, height = size_of((parameters["width"], parameters["height"]), pixels, factor)
+    except UserError as error:
+        raise UserError(f"{parameters['image']}: {error}") from None
+    return {"width": width, "height": height}
 
 
 def fitted(
