@@ -14,8 +14,12 @@ from training.pipeline import EmotionPipeline
 
 def show(pipe, **options) -> np.ndarray:
     pipe.set_progress_bar_config(disable=True)
-    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    return pipe(num_inference_steps=2, output_type="np", latents=latents, **options).images
+    seed, noise = (
+        torch.Generator().manual_seed(1),
+        torch.ones(1, 12),
+    )  # given, it does not move the seed's noise of later steps
+    own = {"emotion_noise": noise} if "emotion" in options else {}
+    return pipe(num_inference_steps=2, output_type="np", generator=[seed], **own, **options).images
 
 
 def test_a_textual_inversion_makes_the_image_of_our_pipeline(generator, models, tmp_path):
