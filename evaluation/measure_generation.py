@@ -27,6 +27,7 @@ from evaluation.image_metrics import attributes_shown, kernel_sums, too_few_for_
 from evaluation.judge import check_judge, load_judge
 from evaluation.metric_labels import generation_metrics, markdown_table, marked, pair_name, told, told_judges
 from evaluation.perceptual import Lpips, load_lpips
+from evaluation.photograph_curve import ROW, photograph_curve
 from evaluation.plans import CURVES
 from evaluation.skipped import Skipped, left_out_of_data, skipped_of, together
 from evaluation.strength_and_weight import curve_gaps, strength_curve, weight_curve
@@ -61,7 +62,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     see = load_views(evaluate, clip, cache)
     judge = load_judge(evaluate.judge, clip, train, taxonomy.emotions, cache)
     load_lpips(evaluate.lpips_network)
-    images, others = images_of_methods(named, train, folder / "images", settings)
+    images, others = images_of_methods(named, train, real, folder / "images", settings)
     images, left_out = images | {"real": real}, left_out | others
     rows = [name for name in images if name not in CURVES]
 
@@ -80,15 +81,17 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     }
     computed = {row: figures for each in gather_object([own]) for row, figures in each.items()}
     figures = {row: computed[row] for row in rows}
+    others = {name: each for name, each in images.items() if name != ROW}  # no model is asked about images of photographs
     if not is_first_process():
-        return {"images": images, "judged": judged}
+        return {"images": others, "judged": judged}
     for row in rows:
         counts = confusion(judged[row], views[row].emotions, taxonomy.emotions)
         write_atomically(folder / f"confusion-generation-{row}.csv", counts.to_csv)
     if "transfer" in images:
-        shown = comparison.content.shown(views["transfer"])
-        at_one = write_curves(folder, images, views["transfer"], shown, judged, settings)
-        figures["transfer"] = {"corrected": at_one, "emogen": {}}
+        shown = {row: comparison.content.shown(views[row]) for row in CURVES if row in views}
+        curves = curves_of(images, views, shown, judged, comparison.lpips, settings)
+        write_json(folder / "curves.json", curves)
+        figures["transfer"] = {"corrected": curves["strength"]["1.0"], "emogen": {}}
 
     # 4. All of it.
     for row in rows:
@@ -100,7 +103,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     about["warnings"] = warnings_of(settings, images, views, comparison.training, doubts)
     gains = comparison.gains({row: views[row] for row in rows}, judged, "attribute_prompt")
     write_generation(folder, about, figures, gains, taxonomy)
-    return {"images": images, "judged": judged, "about": about, "figures": figures, "paired": gains}
+    return {"images": others, "judged": judged, "about": about, "figures": figures, "paired": gains}
 
 
 def content_judges(views: dict[str, Views]) -> dict[str, int]:
@@ -254,18 +257,27 @@ def warnings_of(settings: Settings, images: dict, views: dict, training: Views, 
     return by_warning(found)
 
 
-def write_curves(
-    folder: Path, images: dict[str, pd.DataFrame], seen: Views, shown: np.ndarray, judged: dict, settings: Settings
-) -> dict:
-    """Write curves.json, of the images of transfer, as `seen`, and of fusion; return the figures at strength 1.
+def curves_of(
+    images: dict[str, pd.DataFrame],
+    views: dict[str, Views],
+    shown: dict[str, np.ndarray],
+    judged: dict[str, np.ndarray],
+    lpips: Lpips,
+    settings: Settings,
+) -> dict[str, dict]:
+    """Return the figures of `transfer` by strength, of `fusion` by pair and weight, of `photographs` by their strength.
 
-    shown: (N,) whether each image of transfer shows its content.
+    shown: (N,) whether each image shows its content, by row.
     """
     taxonomy, contents, seed = settings.data.taxonomy, list(settings.evaluate.contents), settings.seed
-    strength = strength_curve(seen, shown, judged["transfer"], taxonomy.emotions, contents, settings.models.clip, seed)
-    fusion = weight_curve(images["fusion"], judged["fusion"], taxonomy, seed) if "fusion" in images else {}
-    write_json(folder / "curves.json", {"strength": strength, "fusion": fusion})
-    return strength["1.0"]
+    emotions, clip = taxonomy.emotions, settings.models.clip
+    seen = views["transfer"], shown["transfer"], judged["transfer"]
+    found = {"strength": strength_curve(*seen, emotions, contents, clip, seed), "fusion": {}, ROW: {}}
+    if "fusion" in images:
+        found["fusion"] = weight_curve(images["fusion"], judged["fusion"], taxonomy, seed)
+    if ROW in images:
+        found[ROW] = photograph_curve(images[ROW], shown[ROW], judged[ROW], emotions, lpips, seed)
+    return found
 
 
 def write_generation(
