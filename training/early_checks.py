@@ -26,6 +26,7 @@ from runtime.built_folder import check_ours
 from runtime.hub import check_pipeline, check_repository, hide_loading, is_single_file, load_model
 from runtime.metrics import check_tracker
 from runtime.run_folder import is_first_process
+from training.accelerator import precision_of
 from training.attributes import check_clip, check_words, load_tokenizer, read_attribute_list
 from training.base_model import check_parts, check_schedule
 from training.emotion_encoder import EmotionEncoder, new_encoder
@@ -153,8 +154,10 @@ def updates_of(options: Mapper, rows: int, share: Share) -> int:
 
 def _check_launch(options: Mapper) -> None:
     """Raise UserError for what the way that the script was launched does not allow."""
-    precision = options.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision == "fp16" and not torch.cuda.is_available():
+    if precision_of(options.mixed_precision) == "fp16" and not torch.cuda.is_available():
         raise UserError("mapper.mixed_precision: fp16 needs a GPU; choose no or bf16")
-    if options.ema and parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+    deepspeed = parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
+    if options.compile and deepspeed:
+        raise UserError("mapper.compile: not under DeepSpeed, whose hooks a compiled U-Net would leave out; use false")
+    if options.ema and deepspeed:
         raise UserError("mapper.ema: not under DeepSpeed, which keeps weights in half precision or shared out; use null")

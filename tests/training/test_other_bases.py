@@ -17,6 +17,7 @@ from training.pipeline import EmotionPipeline
 sys.path.append(str(ROOT / "tests/runtime"))
 from single_file import write_hub_cache, write_single_file
 
+SCHEDULE = {"beta_schedule": "scaled_linear", "steps_offset": 1}
 WITHOUT_CLIP = {"mapper__attribute_weight": 0, "mapper__emotion_weight": 0}
 
 
@@ -34,20 +35,18 @@ def one_file(stable: Path, made: Path) -> Path:
 
 
 def version_2_1(stable: Path, made: Path) -> Path:
-    """Velocities, linear projections, heads by level, another text encoder, texts padded with "!", as in 2.1 at 768 pixels."""
+    """Velocities, linear projections, heads by level, another text encoder, texts padded with a word, as in 2.1."""
     shutil.copytree(stable, made)
     changed = {"use_linear_projection": True, "attention_head_dim": [2, 4], "upcast_attention": True}
     torch.manual_seed(2)
-    UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(made / "unet") | changed).save_pretrained(
-        made / "unet"
-    )
+    unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(made / "unet") | changed)
+    unet.save_pretrained(made / "unet")
     text = CLIPTextConfig.from_pretrained(made / "text_encoder", hidden_act="gelu", num_hidden_layers=3)
     CLIPTextModel(text).save_pretrained(made / "text_encoder")
-    DDIMScheduler(
-        beta_schedule="scaled_linear", prediction_type="v_prediction", clip_sample=False, steps_offset=1
-    ).save_pretrained(made / "scheduler")
+    schedule = DDIMScheduler(**SCHEDULE, prediction_type="v_prediction", clip_sample=False)
+    schedule.save_pretrained(made / "scheduler")
     pipe = StableDiffusionPipeline.from_pretrained(made, safety_checker=None)
-    pipe.tokenizer.pad_token = "!"
+    pipe.tokenizer.pad_token = pipe.tokenizer.convert_ids_to_tokens(0)
     pipe.tokenizer.save_pretrained(made / "tokenizer")
     return made
 
@@ -55,9 +54,7 @@ def version_2_1(stable: Path, made: Path) -> Path:
 def turbo(stable: Path, made: Path) -> Path:
     """Few steps from the last timestep on, as SD-Turbo is sampled."""
     shutil.copytree(stable, made)
-    EulerDiscreteScheduler(beta_schedule="scaled_linear", timestep_spacing="trailing", steps_offset=1).save_pretrained(
-        made / "scheduler"
-    )
+    EulerDiscreteScheduler(**SCHEDULE, timestep_spacing="trailing").save_pretrained(made / "scheduler")
     return made
 
 
