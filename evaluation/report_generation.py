@@ -162,17 +162,18 @@ def _strip(files: RunFiles, paths: list[Path], alt: str) -> list[dict]:
 
 
 def curve_pictures(curves: dict, taxonomy: Taxonomy) -> list[dict]:
-    """Return pictures of curves.json: what the strength does, and for each pair of emotions what the weight does."""
+    """Return pictures of curves.json: of strength, of photographs, and for each pair of emotions of the weight."""
     pictures, metrics = [], generation_metrics(taxonomy)
-    strength = curves.get("strength", {})
-    accuracies = ["emotion_accuracy", "content_accuracy", "joint_accuracy"]
-    groups = {"Emotion on a content": accuracies, "CLIP score of the content": ["clip_score"]}
-    for caption, names in groups.items():
-        series = {metrics[name].label: curve(strength, name) for name in names if curve(strength, name)}
+    strength, photographs = curves.get("strength", {}), curves.get(ROW, {})
+    shares = ["emotion_accuracy", "content_accuracy", "joint_accuracy"]
+    plotted = {
+        "Emotion on a content": (strength, "strength", shares),
+        "CLIP score of the content": (strength, "strength", ["clip_score"]),
+        "A new emotion in a photograph": (photographs, "image strength", shares),
+        "LPIPS to the photograph": (photographs, "image strength", ["lpips"]),
+    }
+    for caption, (figures, x_label, names) in plotted.items():
+        series = {metrics[name].label: curve(figures, name) for name in names if curve(figures, name)}
         if series:
-            pictures.append(lines(series, "strength", caption))
-    photographs, names = curves.get(ROW, {}), {"lpips": "LPIPS to the photograph"}
-    names |= {name: metrics[name].label for name in ("emotion_accuracy", "content_accuracy")}
-    series = {label: curve(photographs, name) for name, label in names.items() if curve(photographs, name)}
-    pictures += [lines(series, "image strength", "A new emotion in a photograph")] if series else []
+            pictures.append(lines(series, x_label, caption))
     return pictures + fusion_pictures(curves.get("fusion", {}), "the judge's probability")

@@ -217,7 +217,9 @@ def _recipe(options: Mapper, seed: int, resolution: int, share: Share, base: lis
     """
     accelerator = inputs.accelerator
     own = {"seed": seed, "models.resolution": resolution}
-    own |= settings_of("mapper", options, WATCHING | IN_BATCH | KERNELS | {"attributes"})  # the list is part of the attribute texts
+    own |= settings_of(
+        "mapper", options, WATCHING | IN_BATCH | KERNELS | {"attributes"}
+    )  # the list is part of the attribute texts
     own |= {"mapper.mixed_precision": accelerator.mixed_precision, "batch of all processes": share.total}
     stable = inputs.stable
     schedule = {name: value for name, value in stable.scheduler.config.items() if not name.startswith("_")}

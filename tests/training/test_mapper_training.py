@@ -11,6 +11,7 @@ from diffusers.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from huggingface_hub.utils import filter_repo_objects
 from mapper_runs import assert_close, assert_same_losses, gradients, metrics, resumed_after, state_of_optimizer, weights
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from config.errors import UserError
 from config.loading import load
@@ -381,3 +382,40 @@ def test_a_damaged_generator_is_written_again_and_damaged_texts_too(run, prepare
     run("spoilt")
     assert all(torch.equal(before[name], weight) for name, weight in weights(folder).items())
     assert resumed_after(folder) == ["4"]
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations for whose result a GPU's host would have to wait: numbers, and shapes that follow from values."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        by_mask = function is torch.ops.aten.index.Tensor and any(
+            each is not None and each.dtype == torch.bool for each in arguments[1]
+        )
+        if by_mask or function.name() in (
+            "aten::_local_scalar_dense",
+            "aten::nonzero",
+            "aten::masked_select",
+            "aten::equal",
+        ):
+            self.found.append(function.name())
+        return function(*arguments, **(keywords or {}))
+
+
+def test_no_forward_pass_waits_for_a_gpu(run, monkeypatch):
+    from training.training_module import TrainingModule
+
+    forward, waits = TrainingModule.forward, []
+
+    def watched(module, batch):
+        with Waits() as mode:
+            losses = forward(module, batch)
+        waits.append(mode.found)
+        return losses
+
+    monkeypatch.setattr(TrainingModule, "forward", watched)
+    run("run", mapper__max_train_steps=2)
+    assert waits == [[], []]
