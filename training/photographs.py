@@ -1,7 +1,6 @@
 """Photographs that images start from: image to image (SDEdit, Meng et al., ICLR 2022), by diffusers' own pipeline."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from math import prod, sqrt
 from pathlib import Path
 
@@ -90,7 +89,7 @@ def fitted(
     return [ImageOps.fit(each, size, Image.Resampling.LANCZOS) for each in images]
 
 
-def image_to_image(pipe: StableDiffusionPipeline, strength: float, options: dict) -> partial:
+def image_to_image(pipe: StableDiffusionPipeline, strength: float, options: dict) -> Callable:
     """Return diffusers' image-to-image call on the models of a pipeline, from `strength` of the noise on.
 
     strength: above 0, at which the photograph stays as it is, to 1, at which it is forgotten. Raises UserError for others,
@@ -105,7 +104,13 @@ def image_to_image(pipe: StableDiffusionPipeline, strength: float, options: dict
     own = {name: pipe.components[name] for name in names}
     other = StableDiffusionImg2ImgPipeline(**own, requires_safety_checker=pipe.config.requires_safety_checker)
     other.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
-    return partial(other, strength=strength)
+
+    def make(**given):
+        made = other(strength=strength, **given)
+        pipe.maybe_free_model_hooks()  # where models are offloaded: the other pipeline knows nothing of that
+        return made
+
+    return make
 
 
 def _as_images(image: Photographs) -> list[Image.Image]:

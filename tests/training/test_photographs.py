@@ -75,6 +75,16 @@ def test_a_photograph_of_any_size_keeps_its_proportions_and_stands_upright(pipe)
     assert images(pipe, emotion="awe", image=photograph(300, 20), height=16, width=48).shape == (1, 16, 48, 3)
 
 
+def test_offloaded_models_go_back(pipe, generator):
+    offloaded = EmotionPipeline.from_pretrained(generator)
+    offloaded.enable_model_cpu_offload(device="cpu")
+    freed, free = [], offloaded.maybe_free_model_hooks
+    offloaded.maybe_free_model_hooks = lambda: (freed.append(True), free())
+    asked = dict(emotion="awe", image=photograph())
+    assert np.array_equal(images(quiet(offloaded), **asked), images(pipe, **asked))
+    assert freed == [True]
+
+
 def test_arrays_and_tensors_are_photographs_too(pipe):
     array = np.asarray(photograph()) / 255
     made = [
