@@ -21,16 +21,17 @@ from evaluation import networks
 from evaluation.columns import Comparison, by_emotion, confusion
 from evaluation.completeness import by_warning, gaps, mark, unknown_folders
 from evaluation.content_judge import first_contents, judges_of, load_content_judge
+from evaluation.curves import write_curves
 from evaluation.features import FeatureCache, Network, feature_cache, image_or_none, seen_by_all
 from evaluation.generators import check_enough, generators_of, images_of_methods, is_generator
 from evaluation.image_metrics import attributes_shown, kernel_sums, too_few_for_fid
 from evaluation.judge import check_judge, load_judge
 from evaluation.metric_labels import generation_metrics, markdown_table, marked, pair_name, told, told_judges
 from evaluation.perceptual import Lpips, load_lpips
-from evaluation.photograph_curve import ROW, photograph_curve
+from evaluation.photograph_curve import ROW
 from evaluation.plans import CURVES
 from evaluation.skipped import Skipped, left_out_of_data, skipped_of, together
-from evaluation.strength_and_weight import curve_gaps, strength_curve, weight_curve
+from evaluation.strength_and_weight import curve_gaps
 from evaluation.views import Views
 from runtime.files import write_atomically, write_json
 from runtime.hub import hide_loading
@@ -88,10 +89,8 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
         counts = confusion(judged[row], views[row].emotions, taxonomy.emotions)
         write_atomically(folder / f"confusion-generation-{row}.csv", counts.to_csv)
     if "transfer" in images:
-        shown = {row: comparison.content.shown(views[row]) for row in CURVES if row in views}
-        curves = curves_of(images, views, shown, judged, comparison.lpips, settings)
-        write_json(folder / "curves.json", curves)
-        figures["transfer"] = {"corrected": curves["strength"]["1.0"], "emogen": {}}
+        at_one = write_curves(folder, images, views, judged, comparison, settings)
+        figures["transfer"] = {"corrected": at_one, "emogen": {}}
 
     # 4. All of it.
     for row in rows:
@@ -255,29 +254,6 @@ def warnings_of(settings: Settings, images: dict, views: dict, training: Views, 
         contents = list(settings.evaluate.contents)
         found["transfer"] = curve_gaps(images["transfer"], emotions, contents)
     return by_warning(found)
-
-
-def curves_of(
-    images: dict[str, pd.DataFrame],
-    views: dict[str, Views],
-    shown: dict[str, np.ndarray],
-    judged: dict[str, np.ndarray],
-    lpips: Lpips,
-    settings: Settings,
-) -> dict[str, dict]:
-    """Return the figures of `transfer` by strength, of `fusion` by pair and weight, of `photographs` by their strength.
-
-    shown: (N,) whether each image shows its content, by row.
-    """
-    taxonomy, contents, seed = settings.data.taxonomy, list(settings.evaluate.contents), settings.seed
-    emotions, clip = taxonomy.emotions, settings.models.clip
-    seen = views["transfer"], shown["transfer"], judged["transfer"]
-    found = {"strength": strength_curve(*seen, emotions, contents, clip, seed), "fusion": {}, ROW: {}}
-    if "fusion" in images:
-        found["fusion"] = weight_curve(images["fusion"], judged["fusion"], taxonomy, seed)
-    if ROW in images:
-        found[ROW] = photograph_curve(images[ROW], shown[ROW], judged[ROW], emotions, lpips, seed)
-    return found
 
 
 def write_generation(

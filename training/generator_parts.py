@@ -64,6 +64,12 @@ def load_on_base(folder: Path, about: dict, place: str, options: dict) -> tuple[
     return stable, load_parts(folder, about, stable.unet, stable.text_encoder.config.hidden_size)
 
 
+def check_safety(pipe: StableDiffusionPipeline, wanted, place: str | Path) -> None:
+    """Raise UserError where a safety checker is `wanted` and the pipeline of `place` has none."""
+    if wanted is True and pipe.safety_checker is None:
+        raise UserError(f"safety_checker=True: {place} has none; give a safety checker itself, or False")
+
+
 def load_parts(folder: Path, about: dict, unet: torch.nn.Module, width: int, **options) -> dict:
     """Return the mapper, the emotion space and the LoRA, if any, of a generator's folder, in the precision of the U-Net.
 

@@ -13,21 +13,21 @@ from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 from diffusers.utils.torch_utils import randn_tensor
 
 from config.errors import UserError
-from config.generation_settings import CONTENT_PROMPT, PLACEHOLDER
+from config.generation_settings import PLACEHOLDER
 from runtime.files import settle
 from training.composed_guidance import composed
 from training.conditioning import cut_off, encode, tokenize
-from training.contents import Contents, Emotion, with_contents
+from training.contents import Contents, Emotion
 from training.emotion_lora import LORA as LORA
 from training.emotion_lora import EmotionLora, adapters_taken_out
 from training.emotion_lora import save_lora as save_lora
 from training.emotion_space import EmotionSpace, emotion_weights
 from training.generator_parts import GENERATOR as GENERATOR
-from training.generator_parts import find_generator, load_on_base, load_whole
+from training.generator_parts import check_safety, find_generator, load_on_base, load_whole
 from training.mapper import EmotionMapper
 from training.parent_options import check_options, takes_parents_options
 from training.photographs import Photographs, fitted, image_to_image
-from training.rows import checked, of_plain, repeated
+from training.rows import of_plain, rows_of
 
 logger = logging.get_logger(StableDiffusionPipeline.__module__)  # who asks for the parent's warnings gets these too
 
@@ -110,11 +110,11 @@ class EmotionPipeline(StableDiffusionPipeline):
             if base:
                 raise UserError(f"base: {folder} holds its own Stable Diffusion; leave out base={str(base)!r}")
             pipe = load_whole(super().from_pretrained, folder, options)
-            _check_safety(pipe, safety_checker, folder)
+            check_safety(pipe, safety_checker, folder)
             return pipe
         place = base or about["base"]
         stable, parts = load_on_base(folder, about, place, options)
-        _check_safety(stable, safety_checker, place)
+        check_safety(stable, safety_checker, place)
         kept = {"trained_with": about.get("trained_with"), "contents": about.get("contents")}
         kept["requires_safety_checker"] = stable.config.requires_safety_checker
         return cls(**stable.components, **parts, **kept)
@@ -154,16 +154,16 @@ class EmotionPipeline(StableDiffusionPipeline):
         emotion: a name, or weights by name. None: plain Stable Diffusion.
         emotion_strength: scales what the emotion adds to the guidance of the prompt without it; 0 leaves the prompt
         alone, 1 is plain guidance, more exaggerates. Other values than 0 and 1 cost half as much time again.
-        emotion_spread: scales the scatter of emotion vectors around their emotion's mean, as the truncation trick of BigGAN
-        (Brock et al. 2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself.
+        emotion_spread: scales the scatter of emotion vectors around their mean, as BigGAN's truncation trick (Brock et al.
+        2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself.
         generator: one, or one for each image, which then does not depend on what else is made beside it.
         emotion_noise: (images, dimension) standard normal, for the emotion vectors. None draws it from `generator`.
         content: what <content> stands for. None draws it by `generator` from p(attribute | emotion), mixed for a mix.
-        image: photographs of any size to start from, as fitted in training/photographs.py takes them. An image keeps its
-        photograph's proportions, at the model's own number of pixels; `height` and `width` cut it instead.
+        image: photographs to start from (fitted in training/photographs.py says which). They keep their proportions, at the
+        model's own number of pixels; `height` and `width` cut them instead.
         image_strength: how much of the photograph is replaced, above 0 to 1; diffusers calls it strength.
-        options: the others of StableDiffusionPipeline; TypeError for one that it does not have.
-        Raises UserError for an unknown emotion, a prompt without <emotion>, and other values that cannot be.
+        options: StableDiffusionPipeline's others; TypeError for one that it does not have.
+        Raises UserError for values that cannot be, such as an unknown emotion.
         """
         check_options(options, emotion is not None, image is not None)
         make, photographs = super().__call__, {}
@@ -177,7 +177,7 @@ class EmotionPipeline(StableDiffusionPipeline):
             return make(**plain, generator=generator, **options)
 
         asked = prompt, emotion, content, negative_prompt, num_images_per_prompt, generator
-        prompts, emotions, negatives, *of_image = self._rows(*asked, **photographs)
+        prompts, emotions, negatives, *of_image = rows_of(*asked, self.contents, **photographs)
         images, scale = len(prompts), (options.get("cross_attention_kwargs") or {}).get("scale")
         if image is not None:
             (options["image"],) = of_image
@@ -222,9 +222,8 @@ class EmotionPipeline(StableDiffusionPipeline):
             guided = do_classifier_free_guidance, negative_prompt
             return super().encode_prompt(prompt, device, num_images_per_prompt, *guided, lora_scale=lora_scale, **given)
         check_options(given, with_emotion=True)
-        prompts, emotions, negatives = self._rows(
-            prompt, emotion, content, negative_prompt, num_images_per_prompt, generator
-        )
+        asked = prompt, emotion, content, negative_prompt, num_images_per_prompt, generator
+        prompts, emotions, negatives = rows_of(*asked, self.contents)
         vectors = self._emotion_vectors(emotions, emotion_spread, emotion_noise, generator)
         states = self._emotion_states(prompts, self.mapper(vectors), lora_scale).to(device)
         return states, self._states(negatives, lora_scale).to(device) if do_classifier_free_guidance else None
@@ -242,18 +241,6 @@ class EmotionPipeline(StableDiffusionPipeline):
                 "EmotionPipeline.from_pretrained(generator), or give these"
             )
         return super().from_pipe(pipeline, **options)
-
-    def _rows(self, prompt, emotion, content, negative_prompt, count: int, generator, **photographs) -> list[list]:
-        """Return prompts with their contents, emotions, negative prompts and photographs, if any: one for each image."""
-        if prompt is None:
-            draws = self.config.contents and not photographs
-            prompt = CONTENT_PROMPT if draws or content is not None else PLACEHOLDER
-        rows = repeated(checked(prompt, emotion, content, negative_prompt, **photographs), count)
-        prompts, emotions, contents, *others = rows
-        images = len(prompts)
-        if images == 0 or (isinstance(generator, list) and len(generator) != images):
-            raise UserError(f"{images} images asked for, and generator: {generator}; give one generator, or one for each")
-        return [with_contents(prompts, contents, emotions, self.contents, generator), emotions, *others]
 
     def _latents(self, images: int, generator, height: int | None, width: int | None) -> torch.Tensor:
         """Return the noise (images, C, h, w) that the images start from: as large as the parent would make it."""
@@ -307,8 +294,3 @@ class EmotionPipeline(StableDiffusionPipeline):
 
 
 diffusers.EmotionPipeline = EmotionPipeline  # so that DiffusionPipeline.from_pretrained knows the class that a folder names
-
-
-def _check_safety(pipe: StableDiffusionPipeline, wanted, place: str | Path) -> None:
-    if wanted is True and pipe.safety_checker is None:
-        raise UserError(f"safety_checker=True: {place} has none; give a safety checker itself, or False")

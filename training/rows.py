@@ -3,7 +3,26 @@
 from collections.abc import Mapping
 
 from config.errors import UserError
-from config.generation_settings import CONTENT, PLACEHOLDER
+from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER
+from training.contents import Contents, Generators, with_contents
+
+
+def rows_of(
+    prompt, emotion, content, negative_prompt, count: int, generator: Generators, contents: Contents | None, **photographs
+) -> list[list]:
+    """Return prompts with their contents, emotions, negative prompts and photographs, if any: one for each image.
+
+    contents: what the generator draws from. A photograph has a content of its own, so none is drawn for the default prompt.
+    """
+    if prompt is None:
+        draws = contents is not None and not photographs
+        prompt = CONTENT_PROMPT if draws or content is not None else PLACEHOLDER
+    rows = repeated(checked(prompt, emotion, content, negative_prompt, **photographs), count)
+    prompts, emotions, named, *others = rows
+    images = len(prompts)
+    if images == 0 or (isinstance(generator, list) and len(generator) != images):
+        raise UserError(f"{images} images asked for, and generator: {generator}; give one generator, or one for each")
+    return [with_contents(prompts, named, emotions, contents, generator), emotions, *others]
 
 
 def checked(prompt, emotion, content, negative_prompt, **others) -> list[list]:

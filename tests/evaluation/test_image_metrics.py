@@ -257,12 +257,9 @@ def test_a_real_image_shows_its_first_attribute():
 def test_photographs_are_scored_against_what_they_show_and_where_they_started():
     rows = [(strength, emotion, n) for strength in ("0.0", "0.6") for emotion in ("awe", "fear") for n in (0, 1)]
     images = pd.DataFrame({"image_id": [f"photographs/{s}/{emotion}/{n:05d}.png" for s, emotion, n in rows]})
-    images["emotion"], images["photograph"] = [emotion for _, emotion, _ in rows], [f"{n}.jpg" for *_, n in rows]
-    # 0.jpg shows a dog; of a mountain in 1.jpg the classifier has no label.
-    real = pd.DataFrame({"image": ["0.jpg", "1.jpg"], "object": [["dog"], ["mountain"]], "scene": [None, None]})
-    real["facial_expression"] = real["human_action"] = None
-    dog = {("0.0", "awe"), ("0.0", "fear"), ("0.6", "fear")}
-    objects = np.array([[0.9, 0.1] if (s, emotion) in dog else [0.1, 0.9] for s, emotion, _ in rows])
+    images["emotion"] = [emotion for _, emotion, _ in rows]
+    images["content"] = ["dog" if n == 0 else "" for *_, n in rows]  # the photograph of number 1 has none
+    shown = np.array([(s, emotion) != ("0.6", "awe") and n == 0 for s, emotion, n in rows])
     judged = one_hot(*(emotion if (s, n) == ("0.6", 0) else "anger" for s, emotion, n in rows))
     compared = []
 
@@ -271,10 +268,10 @@ def test_photographs_are_scored_against_what_they_show_and_where_they_started():
             compared.extend(map(tuple, pairs))
             return np.array([0.5 if images["emotion"][row] == "awe" else 1.5 for _, row in pairs])
 
-    seen = Views(images, torch.zeros(8, 2), objects, objects, torch.zeros(8, 2), ("dog", "tree"))
-    found = photograph_curve(seen, judged, EMOTIONS, real, ["object"], Distances(), 0)
-    assert values(found["0.0"]) == {"emotion_accuracy": 0, "content_accuracy": 1}
-    assert values(found["0.6"]) == {"emotion_accuracy": 0.5, "content_accuracy": 0.5, "lpips": 1.0}
+    found = photograph_curve(images, shown, judged, EMOTIONS, Distances(), 0)
+    assert values(found["0.0"]) == {"emotion_accuracy": 0, "content_accuracy": 1, "joint_accuracy": 0}
+    kept = {"content_accuracy": 0.5, "joint_accuracy": 0.5}
+    assert values(found["0.6"]) == {"emotion_accuracy": 0.5, "lpips": 1.0} | kept
     assert (found["0.6"]["content_accuracy"]["n"], found["0.6"]["lpips"]["n"]) == (2, 4)
     assert compared == [(0, 4), (1, 5), (2, 6), (3, 7)]
 
