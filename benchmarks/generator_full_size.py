@@ -6,8 +6,7 @@
 The weights are random, so nothing is downloaded. The mapper's training is compared with diffusers' textual-inversion
 example, which learns a word's embedding instead: a JPEG decoded and the VAE run in each step, the text encoder in float32,
 and the embeddings of all words in the optimizer. What share of the GPU's measured matrix-product rate a step reaches is
-by the operations that PyTorch counts in it, and a profile names what its time goes to. Rows named compiled have
-mapper.compile. Then images: EmotionPipeline against the plain pipeline.
+by the operations that PyTorch counts in it, and a profile names what its time goes to. Then images: EmotionPipeline against the plain pipeline.
 """
 
 import gc
@@ -48,7 +47,7 @@ VAE = {"sample_size": 512, "block_out_channels": (128, 256, 512, 512), "layers_p
 VAE |= {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
 TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 WIDTH, ATTRIBUTES, PIXELS, LATENT = 768, 600, 512, (4, 64, 64)
-BATCHES, COMPILED = (1, 8, 32, 64), (8, 32)
+BATCHES = (1, 8, 32, 64)
 PLAIN_BATCHES = (1, 16)  # what the example's page runs it with, and its default
 SAMPLED = (1, 8)
 UPDATES, ROUNDS, STEPS = 4, 3, 50
@@ -60,7 +59,7 @@ if MINIATURE:
     VAE |= {"sample_size": 64, "block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4}
     TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     WIDTH, ATTRIBUTES, PIXELS, LATENT = 32, 20, 64, (4, 8, 8)
-    BATCHES, COMPILED, PLAIN_BATCHES, SAMPLED, UPDATES, ROUNDS, STEPS, MATRIX = (1, 2), (2,), (1,), (1,), 2, 1, 2, 256
+    BATCHES, PLAIN_BATCHES, SAMPLED, UPDATES, ROUNDS, STEPS, MATRIX = (1, 2), (1,), (1,), 2, 1, 2, 256
 EMOTIONS = read_taxonomy(DEFAULT).emotions
 
 
@@ -77,9 +76,9 @@ def main() -> None:
         rows[f"textual inversion, batch {batch}"] = measured(textual_inversion(accelerator, stable, batch), batch)
     stable = make_stable(accelerator.device)  # anew, for accelerate has wrapped the text encoder
     flops = flops_of(ours(accelerator, stable, 1))
-    for batch, compiled in [*((batch, False) for batch in BATCHES), *((batch, True) for batch in COMPILED)]:
-        updates = ours(accelerator, stable, batch, compiled)
-        row = f"ours{', compiled' if compiled else ''}, batch {batch}"
+    for batch in BATCHES:
+        updates = ours(accelerator, stable, batch)
+        row = f"ours, batch {batch}"
         try:
             rows[row] = measured(updates, batch)
         except torch.OutOfMemoryError:
@@ -132,9 +131,9 @@ def make_stable(device: torch.device) -> StableDiffusionPipeline:
     return StableDiffusionPipeline(vae, text, tokenizer, unet, schedule, None, None, requires_safety_checker=False)
 
 
-def ours(accelerator: Accelerator, stable: StableDiffusionPipeline, batch: int, compiled: bool = False) -> Iterator[None]:
+def ours(accelerator: Accelerator, stable: StableDiffusionPipeline, batch: int) -> Iterator[None]:
     """Yield after each update of the mapper, as training/main.py makes it from its caches."""
-    device, settings = accelerator.device, Mapper(compile=compiled)
+    device, settings = accelerator.device, Mapper()
     random = torch.Generator().manual_seed(0)
     space = EmotionSpace.of(*torch.randn((2, len(EMOTIONS), WIDTH), generator=random), EMOTIONS)
     names = [f"attribute {number}" for number in range(ATTRIBUTES)]

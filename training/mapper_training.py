@@ -37,7 +37,6 @@ from training.training_module import TrainingModule, latents_of
 # Settings that change how a training is watched, and not its result.
 WATCHING = {"log_every", "sample_every", "samples", "checkpoint_every", "checkpoints_kept", "push_to_hub"}
 IN_BATCH = {"batch_size", "gradient_accumulation"}  # which count by their product alone
-KERNELS = {"compile"}  # which change the result by rounding alone
 
 
 @dataclass(frozen=True)
@@ -217,9 +216,7 @@ def _recipe(options: Mapper, seed: int, resolution: int, share: Share, base: lis
     """
     accelerator = inputs.accelerator
     own = {"seed": seed, "models.resolution": resolution}
-    own |= settings_of(
-        "mapper", options, WATCHING | IN_BATCH | KERNELS | {"attributes"}
-    )  # the list is part of the attribute texts
+    own |= settings_of("mapper", options, WATCHING | IN_BATCH | {"attributes"})  # the list is part of the attribute texts
     own |= {"mapper.mixed_precision": accelerator.mixed_precision, "batch of all processes": share.total}
     stable = inputs.stable
     schedule = {name: value for name, value in stable.scheduler.config.items() if not name.startswith("_")}

@@ -162,8 +162,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         image: photographs to start from (fitted in training/photographs.py says which). They keep their proportions, at the
         model's own number of pixels; `height` and `width` cut them instead.
         image_strength: how much of the photograph is replaced, above 0 to 1; diffusers calls it strength.
-        options: StableDiffusionPipeline's others; TypeError for one that it does not have.
-        Raises UserError for values that cannot be, such as an unknown emotion.
+        options: StableDiffusionPipeline's others. TypeError for one that it does not have, UserError for impossible values.
         """
         check_options(options, emotion is not None, image is not None)
         make, photographs = super().__call__, {}

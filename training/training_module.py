@@ -47,8 +47,6 @@ class TrainingModule(nn.Module):
                 weight.data = weight.data.float() if weight.requires_grad else weight.data
         if settings.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
-        # Not the U-Net itself is compiled, but a function of it: samples are drawn with the plain one, and hooks on it.
-        self.predict = torch.compile(self._predict, dynamic=False) if settings.compile else self._predict
         # Frozen, and float32 whatever the others are: not parameters, which DeepSpeed would cast or share out.
         self.constants = () if texts is None else (texts.features, texts.projection, *classifier)
 
@@ -67,7 +65,7 @@ class TrainingModule(nn.Module):
         # A U-Net in half precision needs no autocast, which would take its norms to float32 and back; LoRA's weights do.
         is_half = self.unet.dtype != torch.float32 and not settings.lora_rank
         with torch.autocast(device.type, enabled=False) if is_half else nullcontext():
-            predicted = self.predict(noisy.to(self.unet.dtype), batch.timesteps, states.to(self.unet.dtype))
+            predicted = self.unet(noisy.to(self.unet.dtype), batch.timesteps, states.to(self.unet.dtype)).sample
         if self.schedule.config.prediction_type == "v_prediction":
             target = self.schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
         else:
@@ -81,10 +79,6 @@ class TrainingModule(nn.Module):
         if self.constants:
             terms |= {"attribute": attribute, "emotion": emotion, "alpha": batch.alpha}
         return {"loss": loss.mean()} | {name: term.detach().float().mean() for name, term in terms.items()}
-
-    def _predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        """Return what the U-Net predicts (B, C, h, w)."""
-        return self.unet(noisy, timesteps, states).sample
 
     def _text_losses(self, states: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the attribute and the emotion loss (B,) of the prompts' states (B, L, width)."""

@@ -156,10 +156,9 @@ def test_without_a_cache_the_losses_are_the_same(run):
         {"mapper__hidden_layers": 3, "mapper__dropout": 0.5},
         {"mapper__lora_rank": 2, "mapper__tokens": 2},
         {"mapper__mixed_precision": "bf16", "mapper__gradient_checkpointing": "true", "mapper__sample_every": 4},
-        {"mapper__compile": "true", "mapper__checkpoints_kept": 9},
         pytest.param({"mapper__mixed_precision": "fp16"}, marks=[pytest.mark.gpu, NEEDS_GPU]),
     ],
-    ids=["ema", "dropout", "lora", "bf16", "compiled", "fp16"],
+    ids=["ema", "dropout", "lora", "bf16", "fp16"],
 )
 def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatch, changed):
     from training import mapper_training
@@ -180,10 +179,6 @@ def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatc
     resumed = run("resumed", **changed)
     assert resumed_after(resumed) == ["2"]
     assert metrics(resumed) == metrics(whole)
-    if "mapper__compile" in changed:  # the first update's, for AdamW's step is as large where a gradient is but rounding
-        plain = run("plain", mapper__checkpoints_kept=9)
-        assert metrics(whole)[0]["loss"] == pytest.approx(metrics(plain)[0]["loss"], rel=1e-5)
-        assert_close(gradients(plain), gradients(whole), 1e-3)
     assert state_of_optimizer(resumed, 4)["scaler"] == state_of_optimizer(whole, 4)["scaler"]  # of fp16: it counts updates
     files = [path.relative_to(whole / "generator") for path in (whole / "generator").rglob("*.safetensors")]
     assert len(files) == (3 if "mapper__lora_rank" in changed else 2)
