@@ -6,7 +6,8 @@
 The weights are random, so nothing is downloaded. The mapper's training is compared with diffusers' textual-inversion
 example, which learns a word's embedding instead: a JPEG decoded and the VAE run in each step, the text encoder in float32,
 and the embeddings of all words in the optimizer. What share of the GPU's measured matrix-product rate a step reaches is
-by the operations that PyTorch counts in it, and a profile names what its time goes to. Then images: EmotionPipeline against the plain pipeline.
+by the operations that PyTorch counts in it, and a profile names what its time goes to. Then images:
+EmotionPipeline against the plain pipeline.
 """
 
 import gc
