@@ -1,11 +1,13 @@
 """How fast the generator trains and makes images at the size of Stable Diffusion 1.5, 512 pixels, in bf16 on one GPU.
 
     python benchmarks/generator_full_size.py
+    python benchmarks/generator_full_size.py miniature       # the same with tiny models, on any machine, to try the script
 
 The weights are random, so nothing is downloaded. The mapper's training is compared with diffusers' textual-inversion
 example, which learns a word's embedding instead: a JPEG decoded and the VAE run in each step, the text encoder in float32,
 and the embeddings of all words in the optimizer. What share of the GPU's measured matrix-product rate a step reaches is
-by the operations that PyTorch counts in it. Then images: EmotionPipeline against the plain pipeline.
+by the operations that PyTorch counts in it, and a profile names what its time goes to. Then images:
+EmotionPipeline against the plain pipeline.
 """
 
 import gc
@@ -22,6 +24,7 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
+from torch.profiler import profile
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -38,51 +41,75 @@ from training.pipeline import EmotionPipeline
 from training.sampling import ready_to_sample
 from training.training_module import TrainingModule
 
+MINIATURE = sys.argv[1:] == ["miniature"]
 # Stable Diffusion 1.5's, where diffusers' and transformers' defaults are others.
 UNET = {"sample_size": 64, "cross_attention_dim": 768}
 VAE = {"sample_size": 512, "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
 VAE |= {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
 TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 WIDTH, ATTRIBUTES, PIXELS, LATENT = 768, 600, 512, (4, 64, 64)
-EMOTIONS = read_taxonomy(DEFAULT).emotions
-
 BATCHES = (1, 8, 32, 64)
 PLAIN_BATCHES = (1, 16)  # what the example's page runs it with, and its default
 SAMPLED = (1, 8)
-UPDATES, ROUNDS = 4, 3
+UPDATES, ROUNDS, STEPS = 4, 3, 50
 MATRIX = 8192
+if MINIATURE:
+    UNET = {"sample_size": 8, "cross_attention_dim": 32, "block_out_channels": (16, 32), "norm_num_groups": 8}
+    UNET |= {"down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "layers_per_block": 1, "attention_head_dim": 4}
+    UNET |= {"up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D")}
+    VAE |= {"sample_size": 64, "block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4}
+    TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    WIDTH, ATTRIBUTES, PIXELS, LATENT = 32, 20, 64, (4, 8, 8)
+    BATCHES, PLAIN_BATCHES, SAMPLED, UPDATES, ROUNDS, STEPS, MATRIX = (1, 2), (1,), (1,), 2, 1, 2, 256
+EMOTIONS = read_taxonomy(DEFAULT).emotions
 
 
 def main() -> None:
-    if not torch.cuda.is_available():
-        sys.exit("error: no GPU here, and models of full size need one; benchmarks/mapper_step.py measures small ones")
+    if not torch.cuda.is_available() and not MINIATURE:
+        sys.exit("error: no GPU here, and models of full size need one; give the word miniature to try the script")
     diffusers.logging.set_verbosity_error()  # it warns of every change of precision
-    accelerator = start_accelerator("bf16")
+    accelerator = start_accelerator(None if torch.cuda.is_available() else "bf16")
     peak = matrix_rate(accelerator.device)
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: {peak:.0f} TFLOP/s in a matrix product of {MATRIX}³")
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU, in miniature"
+    print(f"{name}, torch {torch.__version__}: {peak:.3g} TFLOP/s in a matrix product of {MATRIX}³")
     rows, stable = {}, make_stable(accelerator.device)
     for batch in PLAIN_BATCHES:
         rows[f"textual inversion, batch {batch}"] = measured(textual_inversion(accelerator, stable, batch), batch)
-    flops, stable = 0.0, make_stable(accelerator.device)  # anew, for accelerate has wrapped the text encoder
+    stable = make_stable(accelerator.device)  # anew, for accelerate has wrapped the text encoder
+    flops = flops_of(ours(accelerator, stable, 1))
     for batch in BATCHES:
+        updates = ours(accelerator, stable, batch)
+        row = f"ours, batch {batch}"
         try:
-            updates = ours(accelerator, stable, batch)
-            if not flops:
-                next(updates)  # sets the optimizer up
-                with FlopCounterMode(display=False) as counter:
-                    next(updates)
-                flops = counter.get_total_flops() / batch / 1e12
-            rows[f"ours, batch {batch}"] = measured(updates, batch)
+            rows[row] = measured(updates, batch)
         except torch.OutOfMemoryError:
-            rows[f"ours, batch {batch}"] = [np.nan, np.nan]
+            rows[row] = [np.nan, np.nan]
         del updates
         free()
     table = pd.DataFrame(rows, ["images/s", "peak GB"]).T
     table["share of the matrix rate"] = table["images/s"].where(table.index.str.startswith("ours")) * flops / peak
-    print(f"\na step: {flops:.2f} TFLOP an image; median of {ROUNDS} rounds of {UPDATES} updates")
+    print(f"\na step: {flops:.3g} TFLOP an image; median of {ROUNDS} rounds of {UPDATES} updates")
     print(table.to_markdown(floatfmt=".2f"), flush=True)
-    print(f"\n50 steps of sampling, guidance 7.5, {PIXELS} px; images/s, median of {ROUNDS}")
+    print(f"\nwhat the time of an update of {BATCHES[-1]} goes to\n{profile_of(ours(accelerator, stable, BATCHES[-1]))}")
+    print(f"\n{STEPS} steps of sampling, guidance 7.5, {PIXELS} px; images/s, median of {ROUNDS}")
     print(pd.DataFrame(sampling(stable), [f"batch {batch}" for batch in SAMPLED]).T.to_markdown(floatfmt=".2f"))
+
+
+def flops_of(updates: Iterator[None]) -> float:
+    """Return the TFLOP of an update of one image."""
+    next(updates)  # sets the optimizer up
+    with FlopCounterMode(display=False) as counter:
+        next(updates)
+    return counter.get_total_flops() / 1e12
+
+
+def profile_of(updates: Iterator[None]) -> str:
+    """Return a table of the operations that take the most time of an update, on the GPU where there is one."""
+    next(updates)
+    with profile() as profiled:
+        next(updates)
+    key = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    return profiled.key_averages().table(sort_by=key, row_limit=12, max_name_column_width=60)
 
 
 def matrix_rate(device: torch.device) -> float:
@@ -203,12 +230,14 @@ def sampling(stable: StableDiffusionPipeline) -> dict[str, list[float]]:
     """Return images/s by pipeline and kind of prompt, for each of SAMPLED."""
     random = torch.Generator().manual_seed(0)
     space = EmotionSpace.of(*torch.randn((2, len(EMOTIONS), WIDTH), generator=random), EMOTIONS)
-    emotion = EmotionPipeline(**stable.components, mapper=EmotionMapper(WIDTH, WIDTH), emotion_space=space)
-    pipes = [pipe.to(dtype=torch.bfloat16) for pipe in (stable, emotion)]
-    plain, emotion = (ready_to_sample(pipe, stable.device) for pipe in pipes)
+    pipes = [EmotionPipeline(**stable.components, mapper=EmotionMapper(WIDTH, WIDTH), emotion_space=space) for _ in range(2)]
+    pipes = [pipe.to(dtype=torch.bfloat16) for pipe in (stable, *pipes)]
+    plain, emotion, compiled = (ready_to_sample(pipe, stable.device) for pipe in pipes)
+    compiled.unet = torch.compile(compiled.unet, dynamic=False)
     rows = {
         "plain pipeline": (plain, {"prompt": "a photo of a tree"}),
         "EmotionPipeline, an emotion": (emotion, {"emotion": "awe"}),
+        "EmotionPipeline, an emotion, its U-Net compiled": (compiled, {"emotion": "awe"}),
         "EmotionPipeline, an emotion on a content, strength 0.6": (
             emotion,
             {"prompt": "a photo of a <emotion> tree", "emotion": "awe", "emotion_strength": 0.6},
@@ -218,7 +247,7 @@ def sampling(stable: StableDiffusionPipeline) -> dict[str, list[float]]:
     for round_ in range(ROUNDS + 1):  # the first warms up
         for name, (pipe, prompt) in rows.items():
             for place, batch in enumerate(SAMPLED):
-                arguments = prompt | {"num_images_per_prompt": batch, "num_inference_steps": 50 if round_ else 3}
+                arguments = prompt | {"num_images_per_prompt": batch, "num_inference_steps": STEPS if round_ else 2}
                 took = timed(lambda pipe=pipe, arguments=arguments: pipe(**arguments))
                 if round_:
                     seconds[name][place].append(took)
@@ -228,17 +257,20 @@ def sampling(stable: StableDiffusionPipeline) -> dict[str, list[float]]:
 def measured(updates: Iterator[None], batch: int) -> list[float]:
     """Return the images/s and the most memory, in GB, of an endless training, after one update to warm up."""
     next(updates)
-    torch.cuda.reset_peak_memory_stats()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     seconds = [timed(lambda: [next(updates) for _ in range(UPDATES)]) for _ in range(ROUNDS)]
-    return [batch * UPDATES / np.median(seconds), torch.cuda.max_memory_allocated() / 1e9]
+    peak = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else np.nan
+    return [batch * UPDATES / np.median(seconds), peak]
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that work on the GPU takes."""
-    torch.cuda.synchronize()
+    """Return the seconds that work takes, on the GPU where there is one."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    wait()
     began = time.perf_counter()
     work()
-    torch.cuda.synchronize()
+    wait()
     return time.perf_counter() - began
 
 

@@ -105,7 +105,7 @@ class Mapper(Section):
     mirrored_vectors: bool = True
     """Give a mirrored image the emotion vector of its mirror image. false, as published, gives it that of the image."""
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
-    """Precision of the frozen models and the forward pass. null takes what accelerate's configuration says."""
+    """Precision of the frozen models and the forward pass. null takes accelerate's, and else bf16 where the GPU has it."""
     gradient_checkpointing: bool = False
     """Save memory in the U-Net by computing its activations twice."""
     content_share: float = Field(0.8, ge=0, le=1)
@@ -151,12 +151,16 @@ class Generate(Section):
     """Prompts with <emotion>, and <content> if you like. null: a photo of a <emotion> <content> if the generator can."""
     contents: Annotated[list[str], SplitAtCommas, Unique] = Field([])
     """Contents for prompts that say <content>. An empty list draws one for each image, from p(attribute | emotion)."""
+    images_from: ProjectPath | None = None
+    """Folder of photographs that the images start from, each with every emotion and prompt. null starts from noise alone."""
+    image_strength: float = Field(0.6, gt=0, le=1)
+    """How much of a photograph is replaced. Low values keep it, and 1 forgets it. diffusers calls it strength."""
     strength: float = Field(0.8, ge=0, le=4)
     """Strength with which the emotion changes a prompt that has other words. 0 leaves the words alone, 1 is plain."""
     spread: float = Field(1.0, ge=0, le=4)
     """Scatter of emotion vectors around their emotion's mean. Below 1 images are truer to it and more alike."""
     images: int = Field(8, ge=1, le=10**6)
-    """Images of each emotion, or mix, and prompt, where no seeds are given."""
+    """Images of each emotion, or mix, and prompt (and photograph), where no seeds are given."""
     seeds: Annotated[list[Seed] | None, SplitAtCommas] = Field(None, min_length=1)
     """Seeds of the images of each emotion, or mix, and prompt, one image each. null derives them from the global seed."""
     batch_size: int = Field(8, ge=1, le=4096)
@@ -176,5 +180,7 @@ class Generate(Section):
                 yield f"generate.prompts: {prompt!r} says {PLACEHOLDER} {times} times; write it once, where the emotion goes"
         if self.contents and self.prompts and not any(CONTENT in prompt for prompt in self.prompts):
             yield f"generate.contents: no prompt says {CONTENT}; write it where the content goes, or name no contents"
+        if self.images_from and int(self.image_strength * self.steps) < 1:
+            yield f"generate.image_strength: {self.image_strength:g} of {self.steps} steps leaves none; raise one of the two"
         if self.seeds and len(set(self.seeds)) < len(self.seeds):
             yield f"generate.seeds: one of {self.seeds} stands there twice; name each once"

@@ -21,7 +21,7 @@ from emoset.selection import read_folder
 from evaluation import networks
 from evaluation.completeness import gaps, unknown_folders
 from evaluation.features import BLANK, feature_cache, width_of
-from evaluation.generators import check_enough, is_generator, load_base, planned, prompt_plans
+from evaluation.generators import check_enough, from_photographs, is_generator, load_base, planned, prompt_plans
 from evaluation.judge import check_judge, load_judge
 from evaluation.measure_generation import images_of_emoset
 from evaluation.measure_understanding import images_of
@@ -195,8 +195,11 @@ def _takes(settings: Settings, models: dict, generators: dict, folder: Path, fou
         plans = [planned(row, path, train, settings) for row, path in generators.items() if is_generator(path)]
         plans += [prompt_plans(train, settings)] if "ours" in generators else []
         plan = {path: each for named in plans for own in named.values() for path, each in own.items()}
+        if "ours" in generators:
+            plan |= from_photographs(real, settings.models.resolution, settings)
         images = {path: each for path, each in plan.items() if not (folder / "images" / path).is_file()}
-        calls = sum(generate.steps * _passes(each, generate.guidance_scale) for each in images.values())
+        steps = {path: int(generate.steps * each.get("image_strength", 1)) for path, each in images.items()}
+        calls = sum(steps[path] * _passes(each, generate.guidance_scale) for path, each in images.items())
         takes["images"] = f"{len(images):,} to make, {len(plan) - len(images):,} are there"
         takes["U-Net calls"] = f"{calls:,}, each of one image"
         takes["images to look at"] = f"{len(plan) + len(real) + len(train):,} and those of other methods, by 5 networks"

@@ -13,6 +13,7 @@ from config.settings import Settings
 from emoset.selection import equal_emotions, read_folder
 from evaluation import plans
 from evaluation.image_metrics import GROUPS
+from evaluation.photograph_curve import ROW, as_cut, cut_photographs, photograph_plan
 from evaluation.skipped import Skipped, left_out_of_folder
 from runtime.files import read_json
 from runtime.hub import load_model
@@ -20,6 +21,7 @@ from runtime.processes import start_process
 from runtime.run_folder import log
 from training.contents import Contents, count_contents
 from training.generator_parts import GENERATOR, find_generator
+from training.photographs import pixels_of
 from training.sampling import load_generator, make_images, ready_to_sample, sampling_dtype
 
 FEWEST = 2 * GROUPS  # images, so that FID can leave out groups of them
@@ -41,13 +43,14 @@ def generators_of(settings: Settings) -> dict[str, Path]:
 
 
 def images_of_methods(
-    named: dict[str, Path], train: pd.DataFrame, folder: Path, settings: Settings
+    named: dict[str, Path], train: pd.DataFrame, real: pd.DataFrame, folder: Path, settings: Settings
 ) -> tuple[dict[str, pd.DataFrame], Skipped]:
-    """Make every method's images below `folder`; return tables of them (plans.as_table) by row, transfer and fusion too.
+    """Make every method's images below `folder`; return tables of them (plans.as_table) by row, those of CURVES too.
 
     Also which images of other methods reading has left out.
 
-    train: the index of the training images, whose attributes prompts name.
+    train, real: the index of the training images, whose attributes prompts name, and of those that are measured as `real`,
+    from which the images of `photographs` start.
     """
     images, left_out, emotions, device = {}, {}, settings.data.taxonomy.emotions, start_process().device
     given = {
@@ -63,6 +66,7 @@ def images_of_methods(
         pipe, about = load_generator(path, device)
         images |= _make(pipe, about, planned(row, path, train, settings), folder, settings.generate)
         if row == "ours":
+            images |= _from_photographs(pipe, about, real, folder, settings)
             file = path / GENERATOR
             base = read_json(file)["base"] if file.is_file() else settings.models.stable_diffusion
             pipe = load_base(base, str(file), device)
@@ -128,6 +132,30 @@ def contents_of(train: pd.DataFrame, data: Data) -> Contents | None:
     """Return the contents of training images; None where those of some emotion have none."""
     counts = count_contents(train, data.kinds, data.taxonomy.emotions)
     return Contents.of(counts, data.taxonomy.emotions) if counts else None
+
+
+def from_photographs(real: pd.DataFrame, side: int, settings: Settings) -> plans.Plan:
+    """Return the plan of images that start from real ones. real: their index. side: pixels, to which these are cut."""
+    evaluate, generate, emotions = settings.evaluate, settings.generate, settings.data.taxonomy.emotions
+    count, root = evaluate.curve_images * len(evaluate.contents), settings.data.emoset
+    return photograph_plan(real, root, emotions, count, generate.steps, side, generate.spread, settings.seed)
+
+
+def _from_photographs(pipe, about: dict, real: pd.DataFrame, folder: Path, settings: Settings) -> dict[str, pd.DataFrame]:
+    """Make the images that start from real ones; return a table of them, with those as they were cut, by row."""
+    root, generate = settings.data.emoset, settings.generate
+    plan = from_photographs(real, about["resolution"] or round(pixels_of(pipe) ** 0.5), settings)
+    if not plan:
+        return {}
+    first = as_cut(plan)
+    if start_process().is_main_process:  # the others wait in make_images
+        cut_photographs(first, root, folder)
+    about = {name: getattr(generate, name) for name in ("steps", "guidance_scale", "negative_prompt")} | about
+    plan = {path: parameters | about for path, parameters in plan.items()}
+    make_images(pipe, plan, folder, generate.batch_size, f"making {ROW}", root)
+    content_of = dict(zip(real["image"], real["content"], strict=True))
+    contents = [content_of[each["image"]] for each in (first | plan).values()]
+    return {ROW: plans.as_table(first | plan, folder).assign(content=contents)}
 
 
 def _make(pipe, about: dict, planned: dict[str, plans.Plan], folder: Path, generate: Generate) -> dict[str, pd.DataFrame]:

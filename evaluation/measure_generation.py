@@ -21,15 +21,17 @@ from evaluation import networks
 from evaluation.columns import Comparison, by_emotion, confusion
 from evaluation.completeness import by_warning, gaps, mark, unknown_folders
 from evaluation.content_judge import first_contents, judges_of, load_content_judge
+from evaluation.curves import write_curves
 from evaluation.features import FeatureCache, Network, feature_cache, image_or_none, seen_by_all
 from evaluation.generators import check_enough, generators_of, images_of_methods, is_generator
 from evaluation.image_metrics import attributes_shown, kernel_sums, too_few_for_fid
 from evaluation.judge import check_judge, load_judge
 from evaluation.metric_labels import generation_metrics, markdown_table, marked, pair_name, told, told_judges
 from evaluation.perceptual import Lpips, load_lpips
+from evaluation.photograph_curve import ROW
 from evaluation.plans import CURVES
 from evaluation.skipped import Skipped, left_out_of_data, skipped_of, together
-from evaluation.strength_and_weight import curve_gaps, strength_curve, weight_curve
+from evaluation.strength_and_weight import curve_gaps
 from evaluation.views import Views
 from runtime.files import write_atomically, write_json
 from runtime.hub import hide_loading
@@ -61,7 +63,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     see = load_views(evaluate, clip, cache)
     judge = load_judge(evaluate.judge, clip, train, taxonomy.emotions, cache)
     load_lpips(evaluate.lpips_network)
-    images, others = images_of_methods(named, train, folder / "images", settings)
+    images, others = images_of_methods(named, train, real, folder / "images", settings)
     images, left_out = images | {"real": real}, left_out | others
     rows = [name for name in images if name not in CURVES]
 
@@ -80,14 +82,14 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     }
     computed = {row: figures for each in gather_object([own]) for row, figures in each.items()}
     figures = {row: computed[row] for row in rows}
+    others = {name: each for name, each in images.items() if name != ROW}  # no model is asked about images of photographs
     if not is_first_process():
-        return {"images": images, "judged": judged}
+        return {"images": others, "judged": judged}
     for row in rows:
         counts = confusion(judged[row], views[row].emotions, taxonomy.emotions)
         write_atomically(folder / f"confusion-generation-{row}.csv", counts.to_csv)
     if "transfer" in images:
-        shown = comparison.content.shown(views["transfer"])
-        at_one = write_curves(folder, images, views["transfer"], shown, judged, settings)
+        at_one = write_curves(folder, images, views, judged, comparison, settings)
         figures["transfer"] = {"corrected": at_one, "emogen": {}}
 
     # 4. All of it.
@@ -100,7 +102,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     about["warnings"] = warnings_of(settings, images, views, comparison.training, doubts)
     gains = comparison.gains({row: views[row] for row in rows}, judged, "attribute_prompt")
     write_generation(folder, about, figures, gains, taxonomy)
-    return {"images": images, "judged": judged, "about": about, "figures": figures, "paired": gains}
+    return {"images": others, "judged": judged, "about": about, "figures": figures, "paired": gains}
 
 
 def content_judges(views: dict[str, Views]) -> dict[str, int]:
@@ -252,20 +254,6 @@ def warnings_of(settings: Settings, images: dict, views: dict, training: Views, 
         contents = list(settings.evaluate.contents)
         found["transfer"] = curve_gaps(images["transfer"], emotions, contents)
     return by_warning(found)
-
-
-def write_curves(
-    folder: Path, images: dict[str, pd.DataFrame], seen: Views, shown: np.ndarray, judged: dict, settings: Settings
-) -> dict:
-    """Write curves.json, of the images of transfer, as `seen`, and of fusion; return the figures at strength 1.
-
-    shown: (N,) whether each image of transfer shows its content.
-    """
-    taxonomy, contents, seed = settings.data.taxonomy, list(settings.evaluate.contents), settings.seed
-    strength = strength_curve(seen, shown, judged["transfer"], taxonomy.emotions, contents, settings.models.clip, seed)
-    fusion = weight_curve(images["fusion"], judged["fusion"], taxonomy, seed) if "fusion" in images else {}
-    write_json(folder / "curves.json", {"strength": strength, "fusion": fusion})
-    return strength["1.0"]
 
 
 def write_generation(

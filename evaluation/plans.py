@@ -19,7 +19,7 @@ from runtime.seeds import derived_seed
 from training.contents import Contents
 from training.image_files import strength_of
 
-CURVES = ("transfer", "fusion")  # images of the run's own generator that are no row beside the others
+CURVES = ("transfer", "fusion", "photographs")  # images of the run's own generator that are no row beside the others
 STRENGTHS = WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 Plan = dict[str, dict]

@@ -9,6 +9,7 @@ from PIL import Image
 from config.taxonomy import Taxonomy
 from evaluation.metric_labels import generation_metrics, marked, row_name
 from evaluation.peers import peers_of, with_peers
+from evaluation.photograph_curve import ROW
 from evaluation.plans import CURVES
 from evaluation.plots import lines
 from evaluation.report_tables import (
@@ -47,6 +48,7 @@ def generation_part(files: RunFiles, found: dict, contents: Sequence[str], taxon
         "corrected": by_metric(beside),
         "sheets": contact_sheets(files, methods, emotions),
         "transfers": files.read(f"{folder}/images/transfer", lambda _: transfer_strips(files, contents, emotions), []),
+        "photographs": files.read(f"{folder}/images/{ROW}", lambda _: photograph_strips(files, emotions), None),
         "fusions": files.read(f"{folder}/images/fusion", lambda _: fusion_strips(files), None),
         "curves": files.read(f"{folder}/curves.json", lambda file: curve_pictures(read_json(file), taxonomy), []),
         "generation_gains": figures(lambda: differences_table(found.get("paired", {}), metrics, GAINS)),
@@ -120,6 +122,17 @@ def transfer_strips(files: RunFiles, contents: Sequence[str], emotions: tuple[st
     return tables
 
 
+def photograph_strips(files: RunFiles, emotions: tuple[str, ...]) -> dict | None:
+    """Return a table: a strip for each emotion, from a photograph, at 0, to what is made where all of it is replaced."""
+    folder = files.run / "evaluation" / "images" / ROW
+    strengths, rows = _places(folder), []
+    for emotion in emotions:
+        paths = [folder / strength / emotion / "00000.png" for strength in strengths]
+        alt = f"{emotion} in a photograph, at image strengths {', '.join(strengths)}"
+        rows += [{"name": emotion, "strip": strip} for strip in _strip(files, paths, alt)]
+    return {"caption": "How much of the photograph is replaced", "columns": strengths, "rows": rows} if rows else None
+
+
 def fusion_strips(files: RunFiles) -> dict | None:
     """Return a table: a strip for each pair of emotions, by the weight of the second."""
     rows, weights, folder = [], [], files.run / "evaluation" / "images" / "fusion"
@@ -149,13 +162,18 @@ def _strip(files: RunFiles, paths: list[Path], alt: str) -> list[dict]:
 
 
 def curve_pictures(curves: dict, taxonomy: Taxonomy) -> list[dict]:
-    """Return pictures of curves.json: what the strength does, and for each pair of emotions what the weight does."""
+    """Return pictures of curves.json: of strength, of photographs, and for each pair of emotions of the weight."""
     pictures, metrics = [], generation_metrics(taxonomy)
-    strength = curves.get("strength", {})
-    accuracies = ["emotion_accuracy", "content_accuracy", "joint_accuracy"]
-    groups = {"Emotion on a content": accuracies, "CLIP score of the content": ["clip_score"]}
-    for caption, names in groups.items():
-        series = {metrics[name].label: curve(strength, name) for name in names if curve(strength, name)}
+    strength, photographs = curves.get("strength", {}), curves.get(ROW, {})
+    shares = ["emotion_accuracy", "content_accuracy", "joint_accuracy"]
+    plotted = {
+        "Emotion on a content": (strength, "strength", shares),
+        "CLIP score of the content": (strength, "strength", ["clip_score"]),
+        "A new emotion in a photograph": (photographs, "image strength", shares),
+        "LPIPS to the photograph": (photographs, "image strength", ["lpips"]),
+    }
+    for caption, (figures, x_label, names) in plotted.items():
+        series = {metrics[name].label: curve(figures, name) for name in names if curve(figures, name)}
         if series:
-            pictures.append(lines(series, "strength", caption))
+            pictures.append(lines(series, x_label, caption))
     return pictures + fusion_pictures(curves.get("fusion", {}), "the judge's probability")

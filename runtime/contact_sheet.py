@@ -13,7 +13,7 @@ PLACES = re.compile(r"(\s+)|(?<=\+)")  # where a name may go on in the next line
 def contact_sheet(
     rows: dict[str, Sequence[Image.Image]], cell: int = 128, captions: dict[str, Sequence[str]] | None = None
 ) -> Image.Image:
-    """Return a picture with a row of images for each name, in squares of `cell` pixels; long names take several lines.
+    """Return a picture with a row of images for each name, cut to squares of `cell` pixels; long names take several lines.
 
     captions: words under each image, by row; what is too long for its cell is cut.
     """
@@ -30,7 +30,7 @@ def contact_sheet(
         pen.text((12, top + cell / 2), "\n".join(lines), "black", font, anchor="lm")
         for column, image in enumerate(images):
             across = left + column * (cell + GAP)
-            sheet.paste(image.resize((cell, cell), Image.Resampling.BICUBIC), (across, top))
+            sheet.paste(ImageOps.fit(image, (cell, cell), Image.Resampling.BICUBIC), (across, top))
             if captions:
                 pen.text((across, top + cell + 3), _fitting(captions[name][column], cell, small), "#333333", small)
     return sheet

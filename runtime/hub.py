@@ -64,9 +64,13 @@ def load_model(kind, name: str, setting: str, added: Sequence[str] = (), **optio
 
     added: how the names of weights begin that the model may lack, since we train them. With device_map="meta" the weights
     of a model are looked for and not read. A folder that holds weights of one variant alone, such as fp16, is loaded from
-    these. Raises UserError where there is no such model, where its files are damaged, and where it lacks other weights, or
-    has them in other shapes: they would be random numbers.
+    these. A pipeline may also be one .safetensors file, whose configs diffusers takes from the Hub or from its cache.
+    Raises UserError where there is no such model, where its files are damaged, and where it lacks other weights, or has
+    them in other shapes: they would be random numbers.
     """
+    if is_single_file(name):
+        with _naming(kind, name, setting) as place:
+            return kind.from_single_file(place, **options)
     if hasattr(kind, "components"):
         folder, _ = check_pipeline(kind, name, setting, **options)
         with _naming(kind, name, setting):
@@ -84,6 +88,11 @@ def load_model(kind, name: str, setting: str, added: Sequence[str] = (), **optio
             some = ", ".join(weights[:3]) + (f" and {len(weights) - 3} more" if len(weights) > 3 else "")
             raise UserError(f"{setting}: {str(name)!r} is no whole {type(model).__name__}: {what} {some}")
     return model
+
+
+def is_single_file(name: str) -> bool:
+    """Tell whether a model is one file and no folder."""
+    return Path(resolve_model(name)).is_file()
 
 
 def check_pipeline(kind, name: str, setting: str, **options) -> tuple[Path, dict[str, torch.nn.Module]]:
@@ -127,7 +136,9 @@ def _naming(kind, name: str, setting: str) -> Iterator[str]:
         raise
     except Exception as error:  # libraries raise whatever they stumble over in a damaged file, or in one of another kind
         reason = _shortened(error)
-        if place.exists() and any(place.iterdir()):
+        if place.is_file() and hub_obstacle():
+            reason += f"; the file's configs are on the Hub, which cannot be reached ({hub_obstacle()}), or in its cache"
+        if place.is_file() or (place.exists() and any(place.iterdir())):
             raise UserError(f"{called} cannot be loaded as {kind.__name__}: {_damage(place) or reason}") from None
         where = "is neither a folder with such a model nor a name on the Hub"
         if obstacle := hub_obstacle():
@@ -155,10 +166,10 @@ def _check_files(place: Path, kind, called: str) -> None:
     if not place.is_dir():
         told = lfs_pointer(place)
         if not told and hasattr(kind, "components"):
-            told = (
-                'a single file; write a folder from it with python -c "from diffusers import StableDiffusionPipeline as P; '
-                f"P.from_single_file({str(place)!r}).save_pretrained('folder')\" and name that"
-            )
+            if place.suffix == ".safetensors":
+                hub_obstacle()
+                return
+            told = "a file that may hold a pickle, of which none are loaded; name a .safetensors file or a folder"
         raise UserError(f"{called} is {told or 'a file; name the folder of the model'}")
     for path in sorted(path for depth in ("*", "*/*") for path in place.glob(depth)):
         if told := lfs_pointer(path):
@@ -186,14 +197,17 @@ def _variant(folder: Path) -> str | None:
 
 def _damage(folder: Path) -> str:
     """Return which file of a model's folder cannot be read, and why; nothing where all can."""
-    for path in sorted(path for kind in ("*", "*/*") for path in folder.glob(kind) if path.is_file()):
+    paths = [folder] if folder.is_file() else [path for kind in ("*", "*/*") for path in folder.glob(kind)]
+    for path in sorted(path for path in paths if path.is_file()):
         try:
             if path.suffix == ".safetensors":
                 safe_open(path, "pt").__enter__()
             elif path.suffix == ".json":
                 json.loads(path.read_bytes())
         except (OSError, ValueError, SafetensorError) as error:
-            return f"{path.relative_to(folder)} is damaged ({first_line(error)}); get it again"
+            return (
+                f"{path.relative_to(folder) if path != folder else path.name} is damaged ({first_line(error)}); get it again"
+            )
     return ""
 
 

@@ -1,5 +1,7 @@
 """The accelerator of this process, and the one trained module prepared by it."""
 
+import os
+
 import diffusers
 import torch
 import transformers
@@ -16,12 +18,15 @@ from training.mapper_data import Share
 def start_accelerator(mixed_precision: str | None = None, gradient_accumulation: int = 1) -> Accelerator:
     """Return the accelerator of this process.
 
-    Without a GPU the process group is started first: Accelerator() alone would then see one process on each rank, and
-    Accelerator(cpu=True) would drop DeepSpeed.
+    mixed_precision: None takes precision_of. Without a GPU the process group is started first: Accelerator() alone would
+    then see one process on each rank, and Accelerator(cpu=True) would drop DeepSpeed.
     """
     hide_loading(transformers, diffusers)
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")  # TF32, where a GPU computes in float32
     if not torch.cuda.is_available():
         start_process()
+    mixed_precision = precision_of(mixed_precision)
     accelerator = Accelerator(mixed_precision=mixed_precision, gradient_accumulation_steps=gradient_accumulation)
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise UserError("mapper.mixed_precision: fp16 needs a GPU; choose no or bf16")
@@ -30,6 +35,12 @@ def start_accelerator(mixed_precision: str | None = None, gradient_accumulation:
         # one trained module, with the frozen models in it, when that is prepared.
         unset_hf_deepspeed_config()
     return accelerator
+
+
+def precision_of(asked: str | None) -> str:
+    """Return the precision of the mapper's training: that `asked` for, else accelerate's, else bf16 where the GPU has it."""
+    said = asked or os.environ.get("ACCELERATE_MIXED_PRECISION")
+    return said or ("bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(False) else "no")
 
 
 def prepare_module(

@@ -88,26 +88,25 @@ def read_attribute_list(path: Path, known: Collection[str]) -> list[str]:
 
 
 @torch.no_grad()
-def check_clip(clip: str, stable: Path) -> None:
+def check_clip(clip: str, own: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
     """Raise UserError unless models.clip is the whole CLIP that Stable Diffusion's text encoder came from.
 
     Else the attribute and the emotion loss would compare states of the one with texts of the other. So the two must say the
-    same of a few texts, each by its own tokenizer. stable: Stable Diffusion's folder.
+    same of a few texts, each by its own tokenizer. own, tokenizer: Stable Diffusion's.
     """
     whole = load_model(CLIPModel, clip, "models.clip", dtype=torch.float32)
-    own = load_model(CLIPTextModel, str(stable / "text_encoder"), "models.stable_diffusion", dtype=torch.float32)
     what, (theirs, ours) = "", (model.config for model in (whole.text_model, own))
     if theirs.hidden_size != ours.hidden_size:
         what = f"its text tower is {theirs.hidden_size} wide, Stable Diffusion's {ours.hidden_size}"
     elif theirs.num_hidden_layers != ours.num_hidden_layers:
         what = f"its text tower has {theirs.num_hidden_layers} layers, Stable Diffusion's {ours.num_hidden_layers}"
     else:
-        states = []
-        for model, place in ((whole.text_model, clip), (own, str(stable / "tokenizer"))):
-            setting = "models.clip" if place == clip else "models.stable_diffusion"
-            prompts = tokenize(load_tokenizer(place, setting, model.config), COMPARED, tokens=1)
+        states, theirs = [], load_tokenizer(clip, "models.clip", theirs)
+        for model, words in ((whole.text_model, theirs), (own, tokenizer)):
+            prompts = tokenize(words, COMPARED, tokens=1)
             short = prompts.cut(int(prompts.end.max()) + 1)  # what follows changes nothing, and takes seconds
-            states.append(pooled(encode(model, short), short))
+            with torch.no_grad():
+                states.append(pooled(encode(model, short), short))
         apart = ((states[0] - states[1]).norm(dim=1) / states[1].norm(dim=1)).max().item()
         if not apart <= FARTHEST:
             what = f"of {COMPARED[0]!r} and the like the two say what lies {apart:.0%} apart, by weights or by tokenizer"
@@ -121,13 +120,18 @@ def check_clip(clip: str, stable: Path) -> None:
 def load_tokenizer(name: str, setting: str, text_config) -> CLIPTokenizer:
     """Return a tokenizer; raises UserError where it does not fit the text encoder of `text_config`."""
     tokenizer = load_model(CLIPTokenizer, name, setting)
+    check_words(tokenizer, name, setting, text_config)
+    return tokenizer
+
+
+def check_words(tokenizer: CLIPTokenizer, name: str, setting: str, text_config) -> None:
+    """Raise UserError where a tokenizer does not fit the text encoder of `text_config`."""
     words, length = text_config.vocab_size, text_config.max_position_embeddings
     if len(tokenizer) > words or not 3 <= tokenizer.model_max_length <= length:
         raise UserError(
             f"{setting}: the tokenizer of {name!r} has {len(tokenizer):,} words and texts of up to "
             f"{tokenizer.model_max_length} tokens, its text encoder {words:,} and {length}"
         )
-    return tokenizer
 
 
 def fit_emotion_classifier(

@@ -5,7 +5,8 @@ parts are tokenized as ever, and `tokens` positions are left between them. A hoo
 these positions, and only these, with the mapper's vectors; position embeddings, end of text and padding stay.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -20,20 +21,28 @@ class TokenizedPrompts:
 
     input_ids: (B, L). At the placeholder stands 0, a low id: encoders that look for the largest id find the end of text.
     placeholder: (B, L) bool, the positions that the emotion fills: none, or as many as it has tokens.
-    end: (B,) the position of the end of text.
+    end: (B,) the position of the end of text. tokens: how many positions a placeholder has.
     """
 
     input_ids: torch.Tensor
     placeholder: torch.Tensor
     end: torch.Tensor
+    tokens: int
 
     def to(self, device: torch.device) -> "TokenizedPrompts":
         """Return them on `device`, which is where they must be to be encoded."""
-        return TokenizedPrompts(self.input_ids.to(device), self.placeholder.to(device), self.end.to(device))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "TokenizedPrompts":
+        """Return them in memory from which a GPU copies while it computes."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "TokenizedPrompts":
+        return replace(self, **{name: change(getattr(self, name)) for name in ("input_ids", "placeholder", "end")})
 
     def cut(self, length: int) -> "TokenizedPrompts":
         """Return their first `length` positions; what they hold up to there has the same states."""
-        return TokenizedPrompts(self.input_ids[:, :length], self.placeholder[:, :length], self.end)
+        return replace(self, input_ids=self.input_ids[:, :length], placeholder=self.placeholder[:, :length])
 
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: list[str], tokens: int) -> TokenizedPrompts:
@@ -55,7 +64,7 @@ def tokenize(tokenizer: CLIPTokenizer, prompts: list[str], tokens: int) -> Token
         ids.append(tokenizer.eos_token_id)
         rows.append(ids + [tokenizer.pad_token_id] * (length - len(ids)))
         where.append([first <= position < first + count for position in range(length)])
-    return TokenizedPrompts(torch.tensor(rows), torch.tensor(where), torch.tensor(ends))
+    return TokenizedPrompts(torch.tensor(rows), torch.tensor(where), torch.tensor(ends), tokens)
 
 
 def cut_off(tokenizer: CLIPTokenizer, prompt: str, tokens: int) -> str:
@@ -84,9 +93,11 @@ def encode(text_encoder: CLIPTextModel, prompts: TokenizedPrompts, embeddings: t
 
     def fill(module, arguments, output):
         assert where.shape == output.shape[:2], "the prompts reach the encoder in another shape than they were tokenized in"
-        has_one = where.any(1)
-        assert (where.sum(1)[has_one] == embeddings.shape[1]).all(), "one position for each vector"
-        return output.masked_scatter(where[..., None], embeddings[has_one].to(output))
+        assert prompts.tokens == embeddings.shape[1], "one position for each vector"
+        # The n-th position of a placeholder takes the n-th vector. No mask is an index: a GPU would wait for its length.
+        number = (where.cumsum(1) - 1).clamp(0, prompts.tokens - 1)
+        spread = embeddings.to(output).gather(1, number[..., None].expand(-1, -1, output.shape[2]))
+        return torch.where(where[..., None], spread, output)
 
     handle = text_encoder.get_input_embeddings().register_forward_hook(fill) if embeddings is not None else None
     try:

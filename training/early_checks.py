@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import diffusers
 import pandas as pd
@@ -16,7 +16,6 @@ import torch
 import transformers
 from accelerate.utils import parse_flag_from_env
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from torch import nn
 from transformers import CLIPTextModel
 
 from config.errors import UserError
@@ -24,10 +23,11 @@ from config.generation_settings import Mapper
 from config.settings import Settings
 from emoset.reading import read_vocabulary
 from runtime.built_folder import check_ours
-from runtime.hub import check_pipeline, check_repository, hide_loading, load_model
+from runtime.hub import check_pipeline, check_repository, hide_loading, is_single_file, load_model
 from runtime.metrics import check_tracker
 from runtime.run_folder import is_first_process
-from training.attributes import check_clip, load_tokenizer, read_attribute_list
+from training.accelerator import precision_of
+from training.attributes import check_clip, check_words, load_tokenizer, read_attribute_list
 from training.base_model import check_parts, check_schedule
 from training.emotion_encoder import EmotionEncoder, new_encoder
 from training.imported_space import check_imported
@@ -42,12 +42,11 @@ WITHOUT_A_CHECKER = dict(safety_checker=None, requires_safety_checker=False)
 class Checked:
     """What the checks have found out.
 
-    folder: Stable Diffusion's. vae, unet, text_encoder: without numbers. dimension: of an emotion vector. encoder: without
+    vae, unet, text_encoder: Stable Diffusion's, without numbers. dimension: of an emotion vector. encoder: without
     numbers, or an imported one; None where no images are encoded.
     counted: the attributes of the attribute loss; None: all. compares: whether the attribute or the emotion loss counts.
     """
 
-    folder: Path
     vae: AutoencoderKL
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
@@ -71,7 +70,7 @@ def check_training(settings: Settings, rows: pd.DataFrame) -> Checked:
         vocabulary = read_vocabulary(settings.data.emoset, emotions)
         counted = read_attribute_list(options.attributes, set().union(*(vocabulary[kind] for kind in settings.data.kinds)))
     with one_thread():
-        folder, parts = check_stable_diffusion(settings.models.stable_diffusion, settings.models.resolution)
+        parts = check_stable_diffusion(settings.models.stable_diffusion, settings.models.resolution)
         if options.lora_rank and not lora_layers(parts["unet"]):
             raise UserError(f"mapper.lora_rank: the U-Net of {SD} has no cross-attention for LoRA to act on; set it to 0")
         if space.imported:
@@ -80,29 +79,39 @@ def check_training(settings: Settings, rows: pd.DataFrame) -> Checked:
             dimension = space.dimension
             encoder = new_encoder(settings.models.backbone, space, len(emotions), settings.seed, device="meta")
         if compares:
-            check_clip(settings.models.clip, folder)
+            check_clip(settings.models.clip, parts["text_encoder"], parts["tokenizer"])
     if options.push_to_hub and is_first_process() and not settings.check:
         check_repository(options.push_to_hub, "mapper.push_to_hub")
-    return Checked(folder, parts["vae"], parts["unet"], parts["text_encoder"], dimension, encoder, counted, compares)
+    return Checked(parts["vae"], parts["unet"], parts["text_encoder"].to("meta"), dimension, encoder, counted, compares)
 
 
-def check_stable_diffusion(name: str, resolution: int) -> tuple[Path, dict[str, nn.Module]]:
-    """Return the folder of models.stable_diffusion and its models, without their numbers.
+def check_stable_diffusion(name: str, resolution: int) -> dict[str, Any]:
+    """Return the parts of models.stable_diffusion: its models without their numbers, but for the text encoder, and others.
 
+    Of a folder no numbers are read but the text encoder's. A single file is read whole.
     Raises UserError where it is no Stable Diffusion 1 or 2 for text alone, its parts do not fit each other, or it makes no
     images of `resolution`.
     """
-    folder, parts = check_pipeline(StableDiffusionPipeline, name, SD, **WITHOUT_A_CHECKER)
-    check_parts(parts, f"{SD}: {name!r}")
-    load_tokenizer(str(folder / "tokenizer"), SD, parts["text_encoder"].config)
-    asked = load_model(DDPMScheduler, str(folder / "scheduler"), SD).config.prediction_type
-    check_schedule(DDPMScheduler.load_config(folder / "scheduler").get("_class_name", ""), asked, f"{SD}: {name!r}")
+    called = f"{SD}: {name!r}"
+    if is_single_file(name):
+        parts = load_model(StableDiffusionPipeline, name, SD, dtype=torch.float32, **WITHOUT_A_CHECKER).components
+        check_parts(parts, called)
+        check_words(parts["tokenizer"], name, SD, parts["text_encoder"].config)
+        scheduler, asked = type(parts["scheduler"]).__name__, parts["scheduler"].config.get("prediction_type", "epsilon")
+    else:
+        folder, parts = check_pipeline(StableDiffusionPipeline, name, SD, **WITHOUT_A_CHECKER)
+        check_parts(parts, called)
+        parts["tokenizer"] = load_tokenizer(str(folder / "tokenizer"), SD, parts["text_encoder"].config)
+        asked = load_model(DDPMScheduler, str(folder / "scheduler"), SD).config.prediction_type
+        scheduler = DDPMScheduler.load_config(folder / "scheduler").get("_class_name", "")
+        parts["text_encoder"] = load_model(CLIPTextModel, str(folder / "text_encoder"), SD, dtype=torch.float32)
+    check_schedule(scheduler, asked, called)
     factor = 2 ** (len(parts["vae"].config.block_out_channels) - 1)
     if resolution % factor:
         raise UserError(
             f"models.resolution: {resolution} is no multiple of {factor}, by which the VAE of {name!r} shrinks it"
         )
-    return folder, parts
+    return parts | {part: parts[part].to("meta") for part in ("vae", "unet")}
 
 
 def check_splits(index: pd.DataFrame, emotions: Sequence[str], processes: int) -> None:
@@ -145,8 +154,8 @@ def updates_of(options: Mapper, rows: int, share: Share) -> int:
 
 def _check_launch(options: Mapper) -> None:
     """Raise UserError for what the way that the script was launched does not allow."""
-    precision = options.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision == "fp16" and not torch.cuda.is_available():
+    if precision_of(options.mixed_precision) == "fp16" and not torch.cuda.is_available():
         raise UserError("mapper.mixed_precision: fp16 needs a GPU; choose no or bf16")
-    if options.ema and parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+    deepspeed = parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
+    if options.ema and deepspeed:
         raise UserError("mapper.ema: not under DeepSpeed, which keeps weights in half precision or shared out; use null")

@@ -138,6 +138,20 @@ def has_adapters(model: torch.nn.Module) -> bool:
     return any(isinstance(module, BaseTunerLayer) for module in model.modules())
 
 
+@contextmanager
+def adapters_taken_out(pipe: StableDiffusionPipeline) -> Iterator[None]:
+    """Let the models of a pipeline be without the user's adapters meanwhile; those that are fused are in the weights."""
+    models = {name: getattr(pipe, name) for name in pipe._lora_loadable_modules}
+    adapted = {name: model for name, model in models.items() if has_adapters(model)}
+    try:
+        for name, model in adapted.items():
+            setattr(pipe, name, without_adapters(model))
+        yield
+    finally:
+        for name, model in adapted.items():
+            setattr(pipe, name, model)
+
+
 def without_adapters(model: torch.nn.Module) -> torch.nn.Module:
     """Return a U-Net or text encoder with the same weights and no adapters; those that are fused are in the weights."""
     with torch.device("meta"):

@@ -11,8 +11,8 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
 from config.errors import UserError, first_line
-from runtime.hub import load_model
-from training.base_model import check_loaded
+from runtime.hub import fingerprints, load_model
+from training.base_model import check_loaded, load_base
 from training.emotion_lora import FOLDER as LORA_FOLDER
 from training.emotion_lora import EmotionLora
 from training.emotion_space import EmotionSpace
@@ -51,6 +51,23 @@ def find_generator(name: str | Path, options: dict) -> tuple[Path, dict]:
     inner = folder / "generator" / GENERATOR
     instead = f"name {inner.parent}" if inner.exists() else "train one with training/main.py"
     raise UserError(f"{folder}: holds no {GENERATOR}, so it is no generator; {instead}")
+
+
+def load_on_base(folder: Path, about: dict, place: str, options: dict) -> tuple[StableDiffusionPipeline, dict]:
+    """Return the Stable Diffusion at `place`, and the parts of the generator's folder that was trained on it.
+
+    Raises UserError where it is another Stable Diffusion, and as load_parts does.
+    """
+    stable = load_base(place, f"{folder / GENERATOR}: base", **options)
+    if set(about["base_hashes"]).isdisjoint(fingerprints(stable.unet, stable.text_encoder)):
+        raise UserError(f"{folder / GENERATOR}: was trained on another Stable Diffusion than {place}")
+    return stable, load_parts(folder, about, stable.unet, stable.text_encoder.config.hidden_size)
+
+
+def check_safety(pipe: StableDiffusionPipeline, wanted, place: str | Path) -> None:
+    """Raise UserError where a safety checker is `wanted` and the pipeline of `place` has none."""
+    if wanted is True and pipe.safety_checker is None:
+        raise UserError(f"safety_checker=True: {place} has none; give a safety checker itself, or False")
 
 
 def load_parts(folder: Path, about: dict, unet: torch.nn.Module, width: int, **options) -> dict:

@@ -3,6 +3,7 @@
     awe/00000.png                                               the bare prompt <emotion>
     awe/a-photo-of-a-EMOTION-CONTENT-00000.png                  a prompt with <content>, one drawn for each image
     awe-0.7+fear-0.3/a-photo-of-a-EMOTION-bag-00000.png         a mix in another prompt, or with this content named
+    awe/beach-00000.png                                         from the photograph beach.jpg
     awe.png                                                     a contact sheet
     manifest.jsonl                                              a line for each image: its path and its parameters
 
@@ -11,9 +12,10 @@ An image's parameters are a flat dict that is written into its PNG file. The pla
 
 import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -40,9 +42,10 @@ def plan_images(generate: Generate, emotions: Sequence[str], seed: int, contents
     for a prompt that says <content>, where generate.contents names none.
     Raises UserError where there is nothing to draw from.
     """
-    single = emotions if generate.emotions is None else generate.emotions
-    mixes = dict(_named(mix, emotions) for mix in [*({emotion: 1.0} for emotion in single), *generate.mixes])
-    prompts = generate.prompts or [CONTENT_PROMPT if contents or generate.contents else PLACEHOLDER]
+    mixes = named_mixes(generate, emotions)
+    # A photograph has a content of its own.
+    is_put_on = generate.contents or (contents and not generate.images_from)
+    prompts = generate.prompts or [CONTENT_PROMPT if is_put_on else PLACEHOLDER]
     if contents is None and not generate.contents and (drawing := [prompt for prompt in prompts if CONTENT in prompt]):
         raise UserError(
             f"generate.prompts: {drawing[0]!r} says {CONTENT}, and the generator was trained without contents to draw; name "
@@ -81,6 +84,27 @@ def strength_of(prompt: str, strength: float) -> float:
     return 1.0 if prompt == PLACEHOLDER else strength
 
 
+def from_photographs(plan: dict[str, dict], photographs: Mapping[str, dict], generate: Generate) -> dict[str, dict]:
+    """Return a plan of every image of `plan` from each of the photographs: their own parameters, by their paths.
+
+    Without generate.seeds an image's seed follows from that of `plan` and the photograph's path.
+    """
+    stems, started = _photograph_stems(photographs), {}
+    for path, each in plan.items():
+        number = f"{each['number']:05d}.png"
+        for name, photograph in photographs.items():
+            seed = each["seed"] if generate.seeds else derived_seed(each["seed"], name)
+            place = f"{path.removesuffix(number)}{stems[name]}{number}"
+            started[place] = each | photograph | {"image_strength": generate.image_strength, "seed": seed}
+    return started
+
+
+def named_mixes(generate: Generate, emotions: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return the weights of each emotion and mix of the settings, by name."""
+    single = emotions if generate.emotions is None else generate.emotions
+    return dict(_named(mix, emotions) for mix in [*({emotion: 1.0} for emotion in single), *generate.mixes])
+
+
 def save_image(path: Path, image: Image.Image, parameters: dict) -> None:
     """Write a PNG with its parameters, whole or not at all."""
     text = PngInfo()
@@ -103,9 +127,10 @@ def read_parameters(path: Path) -> dict | None:
         return None
 
 
-def most_bytes(side: int) -> int:
-    """Return the most that a PNG of so many pixels a side takes on the disk: no more than its pixels, and a header."""
-    return 3 * side * side + 4096
+def most_bytes(parameters: dict, side: int) -> int:
+    """Return the most that an image's PNG takes: no more than its pixels, and a header. side: the model's own."""
+    side = parameters["resolution"] or side
+    return 3 * parameters.get("width", side) * parameters.get("height", side) + 4096
 
 
 def check_places(folder: Path, plan: dict[str, dict], side: int) -> None:
@@ -115,8 +140,8 @@ def check_places(folder: Path, plan: dict[str, dict], side: int) -> None:
             raise UserError(f"{parent}: is a file, and images go into a folder of this name; move it away")
     if folders := [path for path in plan if (folder / path).is_dir()]:
         raise UserError(f"{folder / folders[0]}: is a folder, and an image goes there; move it away")
-    missing = sum(not (folder / path).exists() for path in plan)
-    check_room(folder, missing * most_bytes(side), f"{missing:,} images")
+    missing = [path for path in plan if not (folder / path).exists()]
+    check_room(folder, sum(most_bytes(plan[path], side) for path in missing), f"{len(missing):,} images")
 
 
 def write_manifest(folder: Path, plan: dict[str, dict]) -> None:
@@ -125,17 +150,22 @@ def write_manifest(folder: Path, plan: dict[str, dict]) -> None:
     write_atomically(folder / "manifest.jsonl", lambda beside: beside.write_text("".join(lines), encoding="utf-8"))
 
 
-def write_contact_sheets(folder: Path, plan: dict[str, dict]) -> None:
+def write_contact_sheets(folder: Path, plan: dict[str, dict], photographs: Path | None = None) -> None:
     """Write `<emotion>.png` for each emotion and mix: the first images of its first prompts, a row for each prompt.
 
-    Where the contents of a row differ, each stands under its image.
+    Where the contents of a row differ, each stands under its image. photographs: the folder of those that the images start
+    from, which are then the first row.
     """
     sheets: dict[str, dict[str, list[str]]] = {}
     for path, parameters in plan.items():
-        row = re.sub(r"\d+$", "", Path(path).stem)
+        row = parameters["prompt"] if photographs else re.sub(r"\d+$", "", Path(path).stem)
         sheets.setdefault(parameters["emotion"], {}).setdefault(row, []).append(path)
     for name, rows in sheets.items():
         images, captions = {}, {}
+        if photographs:
+            first = [photographs / plan[path]["image"] for path in next(iter(rows.values()))[:SHEET_COLUMNS]]
+            images["photographs"] = [image for path in first if (image := _readable(path))]
+            captions["photographs"] = [""] * len(first)
         for paths in [*rows.values()][:SHEET_ROWS]:
             contents = {path: plan[path].get("content", "") for path in paths[:SHEET_COLUMNS]}
             shared = contents[paths[0]] if len(set(contents.values())) == 1 else CONTENT
@@ -182,3 +212,13 @@ def _file_stem(prompt: str) -> str:
     if slug.replace("-", " ").replace("EMOTION", PLACEHOLDER).replace("CONTENT", CONTENT) != prompt:
         slug += "-" + blake2b(prompt.encode(), digest_size=3).hexdigest()
     return f"{slug}-"
+
+
+def _photograph_stems(names: Iterable[str]) -> dict[str, str]:
+    """Return what stands before the number in the names of images from each photograph: its own name, so that all differ."""
+    stems = {name: str(PurePosixPath(name).with_suffix("")) for name in names}
+    slugs = {name: re.sub(r"\W+", "-", stem).strip("-")[:60] for name, stem in stems.items()}
+    times = Counter(slug.lower() for slug in slugs.values())
+    plain = {name for name, slug in slugs.items() if slug == stems[name] and times[slug.lower()] == 1}
+    digests = {name: blake2b(name.encode(), digest_size=3).hexdigest() for name in slugs}
+    return {name: f"{slug}-" if name in plain else f"{slug}-{digests[name]}-" for name, slug in slugs.items()}

@@ -3,6 +3,7 @@
     python training/inference.py generate.emotions=awe,fear generate.images=16
     python training/inference.py generate.contents=bag,tree
     python training/inference.py "generate.prompts=a photo of a <emotion> bag" "generate.mixes=[{awe: 0.7, fear: 0.3}]"
+    python training/inference.py generate.images_from=holiday generate.emotions=awe,fear generate.images=1
     accelerate launch training/inference.py generate.generator=path/to/generator       # as accelerate is configured
 
 Everything is written to `<run>/images/`: a folder for each emotion and mix, a contact sheet beside it, and manifest.jsonl.
@@ -24,14 +25,15 @@ from runtime.checking import stops_here
 from runtime.processes import start_process
 from runtime.run_folder import log, open_run_folder
 from training.conditioning import cut_off, tokenize
-from training.image_files import check_places, plan_images, write_contact_sheets, write_manifest
+from training.image_files import check_places, from_photographs, plan_images, write_contact_sheets, write_manifest
+from training.photographs import pixels_of, read_photographs, worked_on
 from training.pipeline import EmotionPipeline
 from training.sampling import load_generator, make_images, words_of, would_take
 
 
 def main(settings: Settings) -> None:
     # 1. The generator.
-    generate, emotions = settings.generate, settings.data.taxonomy.emotions
+    generate, emotions, photographs = settings.generate, settings.data.taxonomy.emotions, settings.generate.images_from
     folder, state = open_run_folder(settings, "images"), start_process()
     place = generate.generator or settings.run / "generator"
     pipe, about = load_generator(place, state.device)
@@ -40,18 +42,22 @@ def main(settings: Settings) -> None:
     # 2. The parameters of every image, by its path, and all that can be known before the first image.
     plan = plan_images(generate, emotions, settings.seed, pipe.contents)
     check_prompts(pipe, plan)
+    if photographs:
+        pixels = about["resolution"] ** 2 if about["resolution"] else pixels_of(pipe)
+        plan = from_photographs(plan, read_photographs(photographs), generate)
+        plan = {path: each | worked_on(each, pixels, pipe.vae_scale_factor) for path, each in plan.items()}
     plan = {path: parameters | about for path, parameters in plan.items()}
     check_places(folder, plan, about["resolution"] or pipe.unet.config.sample_size * pipe.vae_scale_factor)
     if settings.check and stops_here(settings, would_take(pipe, plan, folder, generate.batch_size)):
         return
 
     # 3. The images that are not there yet.
-    make_images(pipe, plan, folder, generate.batch_size, "images")
+    make_images(pipe, plan, folder, generate.batch_size, "images", photographs)
 
     # 4. Show what there is.
     if state.is_main_process:
         write_manifest(folder, plan)
-        write_contact_sheets(folder, plan)
+        write_contact_sheets(folder, plan, photographs)
         folders = sorted({folder / parameters["emotion"] for parameters in plan.values()})
         others = sum(path.relative_to(folder).as_posix() not in plan for each in folders for path in each.glob("*.png"))
         if others:

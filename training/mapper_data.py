@@ -1,7 +1,7 @@
 """The items that the mapper is trained on. All that is random about an item follows from (seed, epoch, position)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -40,7 +40,15 @@ class Batch:
     alpha: torch.Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(**{name: value if value is None else value.to(device) for name, value in vars(self).items()})
+        """Return it on `device`; from pinned memory a GPU copies it while it computes what came before."""
+        move = {"device": device, "non_blocking": True}
+        there = {name: value.to(**move) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return replace(self, **there, prompts=self.prompts.to(device))
+
+    def pin_memory(self) -> "Batch":
+        """Return it in memory from which a GPU copies while it computes: what a DataLoader calls."""
+        pinned = {name: value.pin_memory() for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return replace(self, **pinned, prompts=self.prompts.pin_memory())
 
 
 class MapperItems(Dataset):
@@ -172,7 +180,8 @@ def batches(
 
     collate = partial(_collate, tokenizer=tokenizer, tokens=tokens, timesteps=timesteps, scaling=scaling)
     own = torch.Generator()  # else the loader draws from the global one, which dropout uses
-    return iter(DataLoader(items, batch_sampler=keys(), collate_fn=collate, num_workers=loaders, generator=own))
+    how = {"num_workers": loaders, "pin_memory": torch.cuda.is_available(), "generator": own}
+    return iter(DataLoader(items, batch_sampler=keys(), collate_fn=collate, **how))
 
 
 def _collate(items: list[dict], tokenizer, tokens: int, timesteps: int, scaling: float) -> Batch:

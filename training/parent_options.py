@@ -13,6 +13,7 @@ _PARAMETERS = {
     if name not in ("self", "kwargs")
 }
 _DEPRECATED = ("callback", "callback_steps")  # they still work
+NOT_WITH_AN_IMAGE = ("latents", "guidance_rescale")  # diffusers' image to image has neither
 
 
 def takes_parents_options(call: Callable) -> Callable:
@@ -23,11 +24,13 @@ def takes_parents_options(call: Callable) -> Callable:
     return call
 
 
-def check_options(options: Mapping, with_emotion: bool) -> None:
+def check_options(options: Mapping, with_emotion: bool, with_image: bool = False) -> None:
     """Raise TypeError for an option that diffusers would drop, UserError for one that cannot work."""
     for name, value in options.items():
         if name not in (*_PARAMETERS, *_DEPRECATED):
             raise TypeError(f"EmotionPipeline() got an unexpected keyword argument {name!r}")
+        if with_image and value is not None and name in NOT_WITH_AN_IMAGE:
+            raise UserError(f"{name}: cannot be given with an image, from which the noise starts; leave it out")
         if with_emotion and value is not None and name in ("prompt_embeds", "negative_prompt_embeds"):
             raise UserError(f"{name}: cannot be given with an emotion, which is put into the words of a prompt")
     if options.get("clip_skip") is not None:

@@ -1,10 +1,11 @@
 """EmotionPipeline: Stable Diffusion that takes an emotion, an emotion on a content, or a weighted mix of emotions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
+import diffusers
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging
@@ -12,20 +13,21 @@ from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 from diffusers.utils.torch_utils import randn_tensor
 
 from config.errors import UserError
-from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER
+from config.generation_settings import PLACEHOLDER
 from runtime.files import settle
-from runtime.hub import fingerprints
-from training.base_model import load_base
 from training.composed_guidance import composed
 from training.conditioning import cut_off, encode, tokenize
-from training.contents import Contents, Emotion, with_contents
+from training.contents import Contents, Emotion
 from training.emotion_lora import LORA as LORA
-from training.emotion_lora import EmotionLora, has_adapters, without_adapters
+from training.emotion_lora import EmotionLora, adapters_taken_out
 from training.emotion_lora import save_lora as save_lora
 from training.emotion_space import EmotionSpace, emotion_weights
-from training.generator_parts import GENERATOR, find_generator, load_parts, load_whole
+from training.generator_parts import GENERATOR as GENERATOR
+from training.generator_parts import check_safety, find_generator, load_on_base, load_whole
 from training.mapper import EmotionMapper
 from training.parent_options import check_options, takes_parents_options
+from training.photographs import Photographs, fitted, image_to_image
+from training.rows import of_plain, rows_of
 
 logger = logging.get_logger(StableDiffusionPipeline.__module__)  # who asks for the parent's warnings gets these too
 
@@ -108,14 +110,11 @@ class EmotionPipeline(StableDiffusionPipeline):
             if base:
                 raise UserError(f"base: {folder} holds its own Stable Diffusion; leave out base={str(base)!r}")
             pipe = load_whole(super().from_pretrained, folder, options)
-            _check_safety(pipe, safety_checker, folder)
+            check_safety(pipe, safety_checker, folder)
             return pipe
         place = base or about["base"]
-        stable = load_base(place, f"{folder / GENERATOR}: base", **options)
-        _check_safety(stable, safety_checker, place)
-        if set(about["base_hashes"]).isdisjoint(fingerprints(stable.unet, stable.text_encoder)):
-            raise UserError(f"{folder / GENERATOR}: was trained on another Stable Diffusion than {place}")
-        parts = load_parts(folder, about, stable.unet, stable.text_encoder.config.hidden_size)
+        stable, parts = load_on_base(folder, about, place, options)
+        check_safety(stable, safety_checker, place)
         kept = {"trained_with": about.get("trained_with"), "contents": about.get("contents")}
         kept["requires_safety_checker"] = stable.config.requires_safety_checker
         return cls(**stable.components, **parts, **kept)
@@ -125,18 +124,11 @@ class EmotionPipeline(StableDiffusionPipeline):
 
         Your own LoRAs are not written, unless they are fused; a warning says so.
         """
-        models = {name: getattr(self, name) for name in self._lora_loadable_modules}
-        adapted = {name: model for name, model in models.items() if has_adapters(model)}
         if names := {name for listed in self.get_list_adapters().values() for name in listed} - self.fused_loras:
             logger.warning(f"save_pretrained: leaves out the LoRA {', '.join(sorted(names))}; load it again, or fuse it")
-        try:
-            for name, model in adapted.items():
-                setattr(self, name, without_adapters(model))
+        with adapters_taken_out(self):
             super().save_pretrained(folder, **options)
             settle(Path(folder).rglob("*.safetensors"), Path(folder) / "model_index.json")
-        finally:
-            for name, model in adapted.items():
-                setattr(self, name, model)
 
     @takes_parents_options
     @torch.no_grad()
@@ -151,44 +143,44 @@ class EmotionPipeline(StableDiffusionPipeline):
         generator: torch.Generator | list[torch.Generator] | None = None,
         emotion_noise: torch.Tensor | None = None,
         content: str | Sequence[str] | None = None,
+        image: Photographs | None = None,
+        image_strength: float = 0.6,
         **options,
     ):
-        """Make num_images_per_prompt images of each prompt and emotion.
+        """Make num_images_per_prompt images of each prompt and emotion, or of each photograph.
 
         prompt: with <emotion> where the emotion stands, and perhaps <content>. Default: "a photo of a <emotion> <content>",
-        or "<emotion>" where the generator knows no contents. One prompt, emotion or content serves all of the others.
+        or "<emotion>" where the generator knows no contents, or a photograph is given. One of anything serves all others.
         emotion: a name, or weights by name. None: plain Stable Diffusion.
         emotion_strength: scales what the emotion adds to the guidance of the prompt without it; 0 leaves the prompt
         alone, 1 is plain guidance, more exaggerates. Other values than 0 and 1 cost half as much time again.
-        emotion_spread: scales the scatter of emotion vectors around their emotion's mean, as the truncation trick of BigGAN
-        (Brock et al. 2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself.
+        emotion_spread: scales the scatter of emotion vectors around their mean, as BigGAN's truncation trick (Brock et al.
+        2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself.
         generator: one, or one for each image, which then does not depend on what else is made beside it.
         emotion_noise: (images, dimension) standard normal, for the emotion vectors. None draws it from `generator`.
         content: what <content> stands for. None draws it by `generator` from p(attribute | emotion), mixed for a mix.
-        options: the others of StableDiffusionPipeline; TypeError for one that it does not have.
-        Raises UserError for an unknown emotion, a prompt without <emotion>, and other prompts that cannot be, among them
-        prompt_embeds beside an emotion.
+        image: photographs to start from (fitted in training/photographs.py says which). They keep their proportions, at the
+        model's own number of pixels; `height` and `width` cut them instead.
+        image_strength: how much of the photograph is replaced, above 0 to 1; diffusers calls it strength.
+        options: StableDiffusionPipeline's others. TypeError for one that it does not have, UserError for impossible values.
         """
-        check_options(options, with_emotion=emotion is not None)
+        check_options(options, emotion is not None, image is not None)
+        make, photographs = super().__call__, {}
+        if image is not None:
+            sizes = options.pop("height", None), options.pop("width", None)
+            make, photographs = image_to_image(self, image_strength, options), {"photographs": fitted(image, self, *sizes)}
         if emotion is None:
-            if any(PLACEHOLDER in each or CONTENT in each for each in _listed(prompt)):
-                raise UserError(f"prompt {prompt!r}: says {PLACEHOLDER} or {CONTENT}, but no emotion is given")
             if emotion_noise is not None or content is not None:
                 raise UserError("emotion_noise, content: are of no use without an emotion; leave them out")
-            shared = dict(negative_prompt=negative_prompt, num_images_per_prompt=num_images_per_prompt, generator=generator)
-            return super().__call__(prompt, **shared, **options)
+            plain = of_plain(prompt, negative_prompt, num_images_per_prompt, **photographs)
+            return make(**plain, generator=generator, **options)
 
-        if prompt is None:
-            prompt = CONTENT_PROMPT if self.config.contents or content is not None else PLACEHOLDER
-        prompts, emotions, contents, negatives = (
-            [each for each in listed for _ in range(num_images_per_prompt)]
-            for listed in _checked(prompt, emotion, content, negative_prompt)
-        )
+        asked = prompt, emotion, content, negative_prompt, num_images_per_prompt, generator
+        prompts, emotions, negatives, *of_image = rows_of(*asked, self.contents, **photographs)
         images, scale = len(prompts), (options.get("cross_attention_kwargs") or {}).get("scale")
-        if images == 0 or (isinstance(generator, list) and len(generator) != images):
-            raise UserError(f"{images} images asked for, and generator: {generator}; give one generator, or one for each")
-        prompts = with_contents(prompts, contents, emotions, self.contents, generator)
-        if options.get("latents") is None:  # before the emotion's: a prompt without one starts from the same latents
+        if image is not None:
+            (options["image"],) = of_image
+        elif options.get("latents") is None:  # before the emotion's: a prompt without one starts from the same latents
             options["latents"] = self._latents(images, generator, options.get("height"), options.get("width"))
         vectors = self._emotion_vectors(emotions, emotion_spread, emotion_noise, generator)
         weights, states = self._conditions(prompts, vectors, emotion_strength, scale)
@@ -198,7 +190,56 @@ class EmotionPipeline(StableDiffusionPipeline):
                 acting.enter_context(self.unet_lora.on_last(self.unet, images))
             acting.enter_context(composed(self.unet, weights, images))
             options |= {"prompt_embeds": states, "negative_prompt_embeds": negative, "generator": generator}
-            return super().__call__(**options)
+            return make(**options)
+
+    def encode_prompt(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        device: torch.device | None = None,
+        num_images_per_prompt: int = 1,
+        do_classifier_free_guidance: bool = True,
+        negative_prompt: str | Sequence[str] | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        negative_prompt_embeds: torch.Tensor | None = None,
+        lora_scale: float | None = None,
+        clip_skip: int | None = None,
+        *,
+        emotion: Emotion | Sequence[Emotion] | None = None,
+        emotion_spread: float = 1.0,
+        emotion_noise: torch.Tensor | None = None,
+        content: str | Sequence[str] | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return prompt_embeds and negative_prompt_embeds, each (images, L, width), for any pipeline of this model.
+
+        Without an emotion it is StableDiffusionPipeline's. With one the arguments are as in __call__, at strength 1. A LoRA
+        that was trained with the mapper acts within `with pipe.unet_lora.on_last(pipe.unet, images):`.
+        """
+        device = device or self._execution_device
+        given = dict(prompt_embeds=prompt_embeds, negative_prompt_embeds=negative_prompt_embeds, clip_skip=clip_skip)
+        if emotion is None:
+            guided = do_classifier_free_guidance, negative_prompt
+            return super().encode_prompt(prompt, device, num_images_per_prompt, *guided, lora_scale=lora_scale, **given)
+        check_options(given, with_emotion=True)
+        asked = prompt, emotion, content, negative_prompt, num_images_per_prompt, generator
+        prompts, emotions, negatives = rows_of(*asked, self.contents)
+        vectors = self._emotion_vectors(emotions, emotion_spread, emotion_noise, generator)
+        states = self._emotion_states(prompts, self.mapper(vectors), lora_scale).to(device)
+        return states, self._states(negatives, lora_scale).to(device) if do_classifier_free_guidance else None
+
+    @classmethod
+    def from_pipe(cls, pipeline: StableDiffusionPipeline, **options):
+        """Return an EmotionPipeline on the models of another pipeline, as diffusers does, whose options these are.
+
+        Raises UserError where neither the other pipeline nor `options` hold a mapper and an emotion space.
+        """
+        held = {name for name, part in (pipeline.components | options).items() if part is not None}
+        if missing := [name for name in ("mapper", "emotion_space") if name not in held]:
+            raise UserError(
+                f"from_pipe: a {type(pipeline).__name__} has no {' and no '.join(missing)}; use "
+                "EmotionPipeline.from_pretrained(generator), or give these"
+            )
+        return super().from_pipe(pipeline, **options)
 
     def _latents(self, images: int, generator, height: int | None, width: int | None) -> torch.Tensor:
         """Return the noise (images, C, h, w) that the images start from: as large as the parent would make it."""
@@ -251,38 +292,4 @@ class EmotionPipeline(StableDiffusionPipeline):
             unscale_lora_layers(self.text_encoder, scale)
 
 
-def _check_safety(pipe: StableDiffusionPipeline, wanted, place: str | Path) -> None:
-    if wanted is True and pipe.safety_checker is None:
-        raise UserError(f"safety_checker=True: {place} has none; give a safety checker itself, or False")
-
-
-def _checked(prompt, emotion, content, negative_prompt) -> list[list]:
-    """Return prompts, emotions, contents and negative prompts, equally many; raise UserError for those that cannot be."""
-    prompts, emotions, negatives, *named = _aligned(
-        prompts=_listed(prompt),
-        emotions=_listed(emotion),
-        negative_prompts=_listed(negative_prompt or ""),
-        **({} if content is None else {"contents": _listed(content)}),
-    )
-    for each in prompts:
-        if PLACEHOLDER not in each:
-            raise UserError(f"prompt {each!r}: has no {PLACEHOLDER}; write it where the emotion should stand")
-    if content is not None and (without := [each for each in prompts if CONTENT not in each]):
-        raise UserError(f"prompt {without[0]!r}: has no {CONTENT}; write it where the content should stand")
-    if any(PLACEHOLDER in each for each in negatives):
-        raise UserError(f"negative prompt: cannot say {PLACEHOLDER}; name what images should not show")
-    return [prompts, emotions, *(named or [[None] * len(prompts)]), negatives]
-
-
-def _listed(value) -> list:
-    return [] if value is None else [value] if isinstance(value, str | Mapping) else list(value)
-
-
-def _aligned(**lists: list) -> list[list]:
-    """Repeat what is there once as often as the others have items; raise UserError where that does not make them equal."""
-    length = max(map(len, lists.values()))
-    repeated = [each * length if len(each) == 1 else each for each in lists.values()]
-    if {len(each) for each in repeated} != {length} or not length:
-        counts = ", ".join(f"{len(each)} {name.replace('_', ' ')}" for name, each in lists.items())
-        raise UserError(f"{counts}: give as many of one as of the others, or one")
-    return repeated
+diffusers.EmotionPipeline = EmotionPipeline  # so that DiffusionPipeline.from_pretrained knows the class that a folder names

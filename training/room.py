@@ -1,6 +1,5 @@
 """What a training takes: updates, bytes on the disk and in memory, computed before anything else is."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +10,7 @@ from config.generation_settings import Mapper
 from config.settings import Settings
 from runtime.checking import check_room, in_words
 from runtime.recipe import RECIPE, digest, read_recipe
+from training.accelerator import precision_of
 from training.early_checks import Checked, updates_of
 from training.emotion_encoder import EmotionEncoder
 from training.mapper import EmotionMapper
@@ -57,7 +57,7 @@ def what_it_takes(
     _check_disks({settings.data.cache: missing, settings.run: kept})
     takes["disk, caches"] = f"{in_words(missing)} in data.cache"
     takes["disk, run folder"] = f"up to {in_words(kept)}"
-    half = 2 if (options.mixed_precision or os.environ.get("ACCELERATE_MIXED_PRECISION")) in ("bf16", "fp16") else FLOAT
+    half = 2 if precision_of(options.mixed_precision) in ("bf16", "fp16") else FLOAT
     frozen = half * (numbers(checked.unet) + numbers(checked.text_encoder)) + FLOAT * numbers(checked.vae)
     trains = trained * (2 * FLOAT + ADAM + (FLOAT if options.ema else 0))
     takes["memory, mapper"] = f"{in_words(frozen + trains)} of weights, gradients and Adam's states; activations come on top"

@@ -16,6 +16,7 @@ from PIL import Image
 
 from config.generation_settings import CONTENT
 from config.section import ROOT
+from emoset.images import load_image
 from runtime.checking import in_words
 from runtime.hub import fingerprint, hide_loading
 from runtime.processes import shared_work, start_process
@@ -23,7 +24,8 @@ from runtime.run_folder import log, progress
 from training.image_files import most_bytes, read_parameters, save_image
 from training.pipeline import GENERATOR, EmotionPipeline
 
-SHARED = ("strength", "spread", "steps", "guidance_scale", "resolution")  # one value of each in a batch
+# One value of each in a batch.
+SHARED = ("strength", "spread", "steps", "guidance_scale", "resolution", "image_strength", "width", "height")
 
 
 def sampling_dtype(device: torch.device) -> torch.dtype:
@@ -70,15 +72,21 @@ def words_of(parameters: dict) -> str:
 
 
 def make_images(
-    pipe: StableDiffusionPipeline, plan: dict[str, dict], folder: Path, batch_size: int, what: str
+    pipe: StableDiffusionPipeline,
+    plan: dict[str, dict],
+    folder: Path,
+    batch_size: int,
+    what: str,
+    photographs: Path | None = None,
 ) -> dict[str, list[str]]:
     """Make the images of a plan that `folder` lacks, or holds damaged or with other parameters. All processes call it.
 
     plan: parameters by path below `folder`: prompt, seed, steps, guidance_scale, negative_prompt, resolution (pixels, None:
     the model's own); content, where the prompt says <content>; and, where there is an emotion, weights, strength and spread.
-    An image without weights is plain Stable Diffusion's. Batches are the same however many processes share them and whatever
-    was there before. A batch of which an image is missing is made whole and only the missing image is saved, because in
-    another batch it would differ a little.
+    An image without weights is plain Stable Diffusion's. One that starts from a photograph, in the folder `photographs`, has
+    image, width, height and image_strength. Batches are the same however many processes share them and whatever was there
+    before. A batch of which an image is missing is made whole and only the missing image is saved, because in another batch
+    it would differ a little.
     Returns the paths that were missing, and those of them that replaced a file: {"missing": [...], "replaced": [...]}.
     """
     state, batches, found = start_process(), _batches(plan, batch_size), {}
@@ -98,7 +106,7 @@ def make_images(
             "parameters)"
         )
         for batch in progress(mine, what, len(mine), unit=" batches") if state.is_main_process else mine:
-            for path, image in zip(batch, _sample(pipe, [plan[path] for path in batch]), strict=True):
+            for path, image in zip(batch, _sample(pipe, [plan[path] for path in batch], photographs), strict=True):
                 if path in missing:
                     save_image(folder / path, image, plan[path])
     ordered = [path for path in plan if path in missing]
@@ -119,10 +127,11 @@ def would_take(pipe: StableDiffusionPipeline, plan: dict[str, dict], folder: Pat
         for weight in part.state_dict().values()
     )
     side = pipe.unet.config.sample_size * pipe.vae_scale_factor
+    steps = sum(int(each["steps"] * each.get("image_strength", 1)) for each in first)
     return {
         "images": f"{len(missing):,} of {len(plan):,}, in {len(batches):,} batches",
-        "U-Net calls": f"{sum(each['steps'] for each in first):,}, of {rows} rows at most",
-        "disk": f"{in_words(sum(most_bytes(plan[path]['resolution'] or side) for path in missing))} at most",
+        "U-Net calls": f"{steps:,}, of {rows} rows at most",
+        "disk": f"{in_words(sum(most_bytes(plan[path], side) for path in missing))} at most",
         "memory": f"{in_words(weights)} for the weights, beside what the images of a batch take",
     }
 
@@ -145,8 +154,11 @@ def _remove_halves(plan: dict[str, dict], folder: Path) -> None:
                 half.unlink()
 
 
-def _sample(pipe: StableDiffusionPipeline, batch: list[dict]) -> list[Image.Image]:
-    first, emotion = batch[0], {}
+def _sample(pipe: StableDiffusionPipeline, batch: list[dict], photographs: Path | None) -> list[Image.Image]:
+    first, emotion, start = batch[0], {}, {}
+    if "image" in first:
+        start = {"image": [load_image(photographs / each["image"]) for each in batch]}
+        start["image_strength"] = first["image_strength"]
     if "weights" in first:
         emotion = {"emotion": [each["weights"] for each in batch]}
         emotion |= {"emotion_strength": first["strength"], "emotion_spread": first["spread"]}
@@ -156,7 +168,8 @@ def _sample(pipe: StableDiffusionPipeline, batch: list[dict]) -> list[Image.Imag
         generator=[torch.Generator().manual_seed(each["seed"]) for each in batch],
         num_inference_steps=first["steps"],
         guidance_scale=first["guidance_scale"],
-        height=first["resolution"],
-        width=first["resolution"],
+        height=first.get("height", first["resolution"]),
+        width=first.get("width", first["resolution"]),
         **emotion,
+        **start,
     ).images

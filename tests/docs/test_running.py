@@ -30,6 +30,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "killed_demo.py": "minutes for its nine starts of the demo",
     "full_disk.py": "minutes for its starts on a disk that grows, and root",
     "generation_quality.py": "minutes for its four thousand images",
+    "evaluate.curve_images=16": "minutes for its thousands of images",
     "grpo_step.py": "minutes for its twelve kinds of step",
     "mapper_step.py": "minutes, for its images are decoded and encoded one by one",
     "--use_deepspeed --zero_stage 2 training/main.py": "nothing: tests/training/test_mapper_processes.py runs it",

@@ -97,6 +97,10 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
     curves = read(settings, "evaluation/curves.json")
     assert list(curves["strength"]) == ["0.0", "0.25", "0.5", "0.75", "1.0"]
     assert set(curves["fusion"]["awe-fear"]["0.5"]) == {"awe", "fear"}
+    assert list(curves["photographs"]) == ["0.0", "0.6", "0.8", "1.0"]  # of two steps, lower strengths leave none
+    assert curves["photographs"]["0.6"].keys() == {"emotion_accuracy", "content_accuracy", "joint_accuracy", "lpips"}
+    assert "LPIPS to the photograph" in page
+    assert 'alt="awe in a photograph, at image strengths 0.0, 0.6, 0.8, 1.0"' in page
     metrics = read(settings, "report/metrics.json")
     assert metrics["generation"]["ours"] == figures["ours"]["corrected"]
     assert metrics["understanding"] == {}

@@ -13,6 +13,7 @@ from evaluation.columns import by_emotion, confusion
 from evaluation.content_judge import ContentJudge, first_contents, judges_of
 from evaluation.metric_labels import cross_metrics, generation_metrics
 from evaluation.perceptual import unweighted
+from evaluation.photograph_curve import photograph_curve
 from evaluation.plans import STRENGTHS, WEIGHTS
 from evaluation.views import Views
 from runtime.figures import figure_of, of_biased_statistic, of_mean, of_pairs
@@ -251,6 +252,28 @@ def test_a_real_image_shows_its_first_attribute():
     index = pd.DataFrame([(["tree", "car"], "street", None, None), (None, "beach", None, None), (None, None, "sad", None)])
     index = index.set_axis([*KINDS], axis=1).assign(image_id=["a", "b", "c"])
     assert first_contents(index, ["object", "scene"]).tolist() == ["tree", "beach", ""]
+
+
+def test_photographs_are_scored_against_what_they_show_and_where_they_started():
+    rows = [(strength, emotion, n) for strength in ("0.0", "0.6") for emotion in ("awe", "fear") for n in (0, 1)]
+    images = pd.DataFrame({"image_id": [f"photographs/{s}/{emotion}/{n:05d}.png" for s, emotion, n in rows]})
+    images["emotion"] = [emotion for _, emotion, _ in rows]
+    images["content"] = ["dog" if n == 0 else "" for *_, n in rows]  # the photograph of number 1 has none
+    shown = np.array([(s, emotion) != ("0.6", "awe") and n == 0 for s, emotion, n in rows])
+    judged = one_hot(*(emotion if (s, n) == ("0.6", 0) else "anger" for s, emotion, n in rows))
+    compared = []
+
+    class Distances:
+        def distances(self, images, pairs):
+            compared.extend(map(tuple, pairs))
+            return np.array([0.5 if images["emotion"][row] == "awe" else 1.5 for _, row in pairs])
+
+    found = photograph_curve(images, shown, judged, EMOTIONS, Distances(), 0)
+    assert values(found["0.0"]) == {"emotion_accuracy": 0, "content_accuracy": 1, "joint_accuracy": 0}
+    kept = {"content_accuracy": 0.5, "joint_accuracy": 0.5}
+    assert values(found["0.6"]) == {"emotion_accuracy": 0.5, "lpips": 1.0} | kept
+    assert (found["0.6"]["content_accuracy"]["n"], found["0.6"]["lpips"]["n"]) == (2, 4)
+    assert compared == [(0, 4), (1, 5), (2, 6), (3, 7)]
 
 
 def test_weights_have_figures_by_pair_and_the_two_emotions_apart():

@@ -56,7 +56,9 @@ def test_six_emotions_and_four_kinds_of_question(quick, six, write_generator, tm
     assert generation["figures"].keys() == {"ours", "prompt_only", "real", "transfer"}
     assert "attribute_prompt: left out" in (evaluated / "log.txt").read_text()
     assert generation["figures"]["ours"]["by_emotion"].keys() == set(EMOTIONS)
-    assert generation["about"]["n"] == {"ours": 24, "transfer": 30, "fusion": 20, "prompt_only": 24, "real": 24}
+    assert generation["about"]["n"] == {
+        "ours": 24, "transfer": 30, "fusion": 20, "photographs": 24, "prompt_only": 24, "real": 24
+    }  # fmt: skip
     assert curves["fusion"].keys() == {"joy-sadness"}
     matrix = pd.read_csv(evaluated / "confusion-generation-ours.csv", index_col=0)
     assert tuple(matrix.index) == tuple(matrix.columns) == EMOTIONS

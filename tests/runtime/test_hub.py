@@ -124,10 +124,16 @@ def test_a_folder_of_half_precision_variants_is_read(stable):
         assert load_model(AutoModel if part == "text_encoder" else type(getattr(again, part)), str(stable / part), "it")
 
 
-def test_a_single_file_is_refused_with_the_way_to_convert_it():
+def test_a_file_that_is_no_pipeline_is_refused(stable, monkeypatch):
     file = MODELS / "clip/model.safetensors"
-    assert "P.from_single_file(" in refused(StableDiffusionPipeline, file)
     assert refused(CLIPModel, file).endswith("is a file; name the folder of the model")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "cannot be loaded as StableDiffusionPipeline: " in refused(StableDiffusionPipeline, file)
+    pickled, cut = stable / "model.ckpt", stable / "model.safetensors"
+    pickled.write_bytes(b"pickled")
+    assert "may hold a pickle, of which none are loaded" in refused(StableDiffusionPipeline, pickled)
+    cut.write_bytes(file.read_bytes()[:1000])
+    assert "model.safetensors is damaged" in refused(StableDiffusionPipeline, cut)
 
 
 def test_a_model_of_another_kind_is_told_as_one():

@@ -89,6 +89,26 @@ def generator(models, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def with_lora(generator, models, tmp_path_factory) -> Path:
+    """The folder of a generator with a LoRA."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from peft import LoraConfig
+
+    from training.emotion_lora import LORA, save_lora
+
+    folder = tmp_path_factory.mktemp("lora") / "generator"
+    shutil.copytree(generator, folder)
+    unet = UNet2DConditionModel.from_pretrained(models / "stable_diffusion" / "unet")
+    torch.manual_seed(1)
+    targets = [f"attn2.{part}" for part in ("to_q", "to_k", "to_v", "to_out.0")]
+    config = LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=targets)
+    unet.add_adapter(config, adapter_name=LORA)
+    save_lora(folder, unet)
+    return folder
+
+
 @pytest.fixture
 def write_published():
     """Return a function that writes a made-up publication, as EmoGen's repository is, and returns its classifier."""

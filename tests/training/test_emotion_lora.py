@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from config.errors import UserError
 from training import pipeline
-from training.emotion_lora import FILE, FOLDER, LORA, EmotionLora, save_lora, taken_out
+from training.emotion_lora import FILE, FOLDER, LORA, EmotionLora, taken_out
 from training.pipeline import EmotionPipeline
 
 # The noise is given, so that it does not move the seed's noise of later steps.
@@ -28,17 +28,6 @@ def show(pipe, **options) -> np.ndarray:
 def add_adapter(model, name: str, targets: list[str], seed: int) -> None:
     torch.manual_seed(seed)
     model.add_adapter(LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=targets), adapter_name=name)
-
-
-@pytest.fixture(scope="module")
-def with_lora(generator, models, tmp_path_factory):
-    """The folder of a generator with a LoRA."""
-    folder = tmp_path_factory.mktemp("lora") / "generator"
-    shutil.copytree(generator, folder)
-    unet = StableDiffusionPipeline.from_pretrained(models / "stable_diffusion", safety_checker=None).unet
-    add_adapter(unet, LORA, [f"attn2.{part}" for part in ("to_q", "to_k", "to_v", "to_out.0")], 1)
-    save_lora(folder, unet)
-    return folder
 
 
 @pytest.fixture(scope="module")

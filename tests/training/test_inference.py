@@ -387,3 +387,54 @@ def test_the_labels_of_a_contact_sheet_read_as_people_write(monkeypatch, tmp_pat
     sheet.save(tmp_path / "0.png")
     write_contact_sheets(tmp_path, {"0.png": {"emotion": emotion, "prompt": prompt}})
     assert labels == [label]
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder of three photographs of two sizes, and a file that is none."""
+    folder = tmp_path / "holiday"
+    (folder / "day 2").mkdir(parents=True)
+    for number, (name, size) in enumerate({"beach.jpg": (60, 40), "day 2/beach.png": (40, 60), "b.png": (300, 200)}.items()):
+        Image.new("RGB", size, (80 * number, 200, 90)).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_images_from_photographs(images, photographs, tmp_path):
+    asked = (
+        "generate.emotions=awe,fear",
+        f"generate.images_from={photographs}",
+        "generate.images=2",
+        "generate.batch_size=3",
+    )
+    folder = images(*asked)
+    made = pngs(folder)
+    assert len(made) == 2 * 3 * 2
+    assert made["awe/beach-00000.png"].shape == made["fear/b-00001.png"].shape == (28, 40, 3)
+    (upright,) = [name for name in made if re.fullmatch(r"awe/day-2-beach-[0-9a-f]{6}-00000\.png", name)]
+    assert made[upright].shape == (40, 28, 3)
+    assert not np.array_equal(made["awe/beach-00000.png"], made["fear/beach-00000.png"])
+    about = read_parameters(folder / "awe/beach-00000.png")
+    assert (about["image"], about["image_strength"]) == ("beach.jpg", 0.6)
+    assert "notes.txt" in last_log(folder, "no images and are left out")
+    # Changed photographs are taken up anew, others stay; a batch of another size changes nothing.
+    Image.new("RGB", (60, 40), "black").save(photographs / "beach.jpg")
+    images(*asked, "generate.batch_size=8")
+    assert "4 to make, 8 kept" in last_log(folder, "kept")
+    again = pngs(folder)
+    assert not np.array_equal(again["awe/beach-00000.png"], made["awe/beach-00000.png"])
+    assert_equal({"b": again["awe/b-00000.png"]}, {"b": made["awe/b-00000.png"]})
+
+
+def test_what_a_folder_of_photographs_lacks_is_told(images, photographs, tmp_path):
+    with pytest.raises(UserError, match=r"generate\.images_from: no folder .*nowhere"):
+        images(f"generate.images_from={tmp_path}/nowhere")
+    Image.new("RGB", (90, 20)).save(photographs / "flat.png")
+    with pytest.raises(UserError, match=r"^flat\.png: 90 x 20 pixels are more than 4 times as long as wide"):
+        images(f"generate.images_from={photographs}")
+    for path in photographs.rglob("*.*"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"generate\.images_from: no images in .*holiday"):
+        images(f"generate.images_from={photographs}")
+    with pytest.raises(UserError, match=r"generate\.image_strength: 0\.4 of 2 steps leaves none"):
+        images(f"generate.images_from={photographs}", "generate.image_strength=0.4")

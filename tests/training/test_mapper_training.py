@@ -18,6 +18,7 @@ from mapper_runs import (
     weights,
 )
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from config.errors import UserError
 from config.loading import load
@@ -260,3 +261,38 @@ def test_a_repository_that_cannot_be_uploaded_to_is_refused_before_training(run,
     with pytest.raises(UserError, match=r"mapper\.push_to_hub: 'no such name' cannot be uploaded to"):
         run("shared", mapper__push_to_hub="no such name")
     assert not (tmp_path / "shared/training/mapper/metrics.jsonl").exists()
+
+
+WAITING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal")
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations for whose result a GPU's host would have to wait: numbers, and shapes that follow from values."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        by_mask = function is torch.ops.aten.index.Tensor and any(
+            each is not None and each.dtype == torch.bool for each in arguments[1]
+        )
+        if by_mask or function.name() in WAITING:
+            self.found.append(function.name())
+        return function(*arguments, **(keywords or {}))
+
+
+def test_no_forward_pass_waits_for_a_gpu(run, monkeypatch):
+    from training.training_module import TrainingModule
+
+    forward, waits = TrainingModule.forward, []
+
+    def watched(module, batch):
+        with Waits() as mode:
+            losses = forward(module, batch)
+        waits.append(mode.found)
+        return losses
+
+    monkeypatch.setattr(TrainingModule, "forward", watched)
+    run("run", mapper__max_train_steps=2)
+    assert waits == [[], []]

@@ -1,0 +1,124 @@
+"""Photographs that images start from: image to image (SDEdit, Meng et al., ICLR 2022), by diffusers' own pipeline."""
+
+from collections.abc import Callable, Sequence
+from math import prod, sqrt
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from PIL import Image, ImageOps
+
+from config.errors import UserError
+from emoset.images import as_rgb, check_image
+from emoset.selection import log_left_out, usable_images, visible_files
+from runtime.hub import sha256
+
+LONGEST = 4  # times as long as wide: a longer photograph would be a few latents wide, and hardly shows a thing
+
+Photographs = Image.Image | np.ndarray | torch.Tensor | Sequence
+
+
+def pixels_of(pipe: StableDiffusionPipeline) -> int:
+    """Return how many pixels the images of a pipeline have, where no size is given."""
+    size = pipe.unet.config.sample_size
+    return pipe.vae_scale_factor**2 * (size * size if isinstance(size, int) else prod(size))
+
+
+def size_of(size: tuple[int, int], pixels: int, factor: int) -> tuple[int, int]:
+    """Return the (width, height) that a photograph of `size` is worked on at: about as many `pixels`.
+
+    Its proportions stay, up to rounding to multiples of `factor`. Raises UserError where it is too long.
+    """
+    if max(size) > LONGEST * min(size):
+        raise UserError(f"{size[0]} x {size[1]} pixels are more than {LONGEST} times as long as wide; cut the photograph")
+    scale = sqrt(pixels / (size[0] * size[1]))
+    width, height = (max(1, round(edge * scale / factor)) * factor for edge in size)
+    return width, height
+
+
+def read_photographs(root: Path) -> dict[str, dict]:
+    """Return the photographs in a folder and below it, by their paths there: image (that path), image_hash, width, height.
+
+    These are parameters of the images that start from each; the size is still that of the photograph. The log tells what
+    was left out. Raises UserError where there are none.
+    """
+    if not root.is_dir():
+        raise UserError(f"generate.images_from: no folder {root}")
+    paths, left_out = usable_images(visible_files(root), root)
+    log_left_out(left_out, f" of {root.name}")
+    if not paths:
+        raise UserError(f"generate.images_from: no images in {root}")
+    return {name: of_photograph(root, name) for name in (path.relative_to(root).as_posix() for path in paths)}
+
+
+def of_photograph(root: Path, name: str) -> dict:
+    """Return what the parameters of an image say of the photograph `root`/`name` that it starts from."""
+    width, height = check_image(root / name, decode=False)
+    return {"image": name, "image_hash": sha256(root / name)[:16], "width": width, "height": height}
+
+
+def worked_on(parameters: dict, pixels: int, factor: int) -> dict[str, int]:
+    """Return the width and height at which the photograph of an image's parameters is worked on; raises as size_of does."""
+    try:
+        width, height = size_of((parameters["width"], parameters["height"]), pixels, factor)
+    except UserError as error:
+        raise UserError(f"{parameters['image']}: {error}") from None
+    return {"width": width, "height": height}
+
+
+def fitted(
+    image: Photographs, pipe: StableDiffusionPipeline, height: int | None = None, width: int | None = None
+) -> list[Image.Image]:
+    """Return photographs as RGB images of one size: that of size_of, or `width` x `height`, for which they are cut.
+
+    image: one or a list of PIL images, which may lie on their side by their EXIF; or of arrays (H, W, 3), tensors
+    (3, H, W), or a batch of either, in [0, 1]. Raises UserError where they are of several sizes and none is given.
+    """
+    images, factor = [as_rgb(each) for each in _as_images(image)], pipe.vae_scale_factor
+    if not images:
+        raise UserError("image: an empty list; give a photograph, or several")
+    pixels = pixels_of(pipe)
+    sizes = {(width, height)} if height and width else {size_of(each.size, pixels, factor) for each in images}
+    if len(sizes) > 1:
+        told = ", ".join(f"{wide} x {high}" for wide, high in sorted(sizes))
+        raise UserError(f"image: the photographs of one call would be of {told} pixels; give height and width, or fewer")
+    (size,) = sizes
+    if size[0] % factor or size[1] % factor:
+        raise UserError(f"height={size[1]}, width={size[0]}: give multiples of {factor}, by which the VAE shrinks images")
+    return [ImageOps.fit(each, size, Image.Resampling.LANCZOS) for each in images]
+
+
+def image_to_image(pipe: StableDiffusionPipeline, strength: float, options: dict) -> Callable:
+    """Return diffusers' image-to-image call on the models of a pipeline, from `strength` of the noise on.
+
+    strength: above 0, at which the photograph stays as it is, to 1, at which it is forgotten. Raises UserError for others,
+    and where not one of the steps that `options` ask for is left.
+    """
+    steps = len(options.get("timesteps") or options.get("sigmas") or []) or options.get("num_inference_steps", 50)
+    if not 0 < strength <= 1 or int(strength * steps) < 1:
+        raise UserError(
+            f"image_strength: {strength:g} of {steps} steps; give a strength above 0 and up to 1 that leaves a step or more"
+        )
+    names, _ = StableDiffusionImg2ImgPipeline._get_signature_keys(StableDiffusionImg2ImgPipeline)
+    own = {name: pipe.components[name] for name in names}
+    other = StableDiffusionImg2ImgPipeline(**own, requires_safety_checker=pipe.config.requires_safety_checker)
+    other.set_progress_bar_config(**getattr(pipe, "_progress_bar_config", {}))
+
+    def make(**given):
+        made = other(strength=strength, **given)
+        pipe.maybe_free_model_hooks()  # where models are offloaded: the other pipeline knows nothing of that
+        return made
+
+    return make
+
+
+def _as_images(image: Photographs) -> list[Image.Image]:
+    if isinstance(image, Image.Image):
+        return [image]
+    if isinstance(image, torch.Tensor):
+        image = image.detach().float().cpu().movedim(-3, -1).numpy()
+    if isinstance(image, np.ndarray):
+        batch = image if image.ndim == 4 else image[None]
+        return [Image.fromarray((255 * each).clip(0, 255).round().astype(np.uint8)) for each in batch]
+    return [each for listed in image for each in _as_images(listed)]
