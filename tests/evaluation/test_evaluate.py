@@ -217,7 +217,7 @@ def test_too_few_real_images_end_the_run_before_any_are_made(quick, emoset_copy)
     (emoset_copy / "val.json").write_text(json.dumps(entries[:9]))
     settings = quick()
     settings = settings.model_copy(update={"data": settings.data.model_copy(update={"emoset": emoset_copy})})
-    with pytest.raises(UserError, match=r"^real: fewer than 10 images"):
+    with pytest.raises(UserError, match=r"^real: fewer than 12 images"):
         main(settings)
     assert not (settings.run / "evaluation/images").exists()
 

@@ -100,5 +100,5 @@ def test_a_row_of_too_few_usable_images_is_one_line(quick, theirs):
     for emotion in EMOTIONS[2:-1]:
         for file in (theirs / emotion).iterdir():
             file.write_bytes(b"")
-    with pytest.raises(UserError, match="theirs: fewer than 10 images"):
+    with pytest.raises(UserError, match="theirs: fewer than 12 images"):
         measured(without_generator(quick(generators=[str(theirs)])))
