@@ -98,7 +98,7 @@ def make_images(
             "parameters)"
         )
         for batch in progress(mine, what, len(mine), unit=" batches") if state.is_main_process else mine:
-            for path, image in zip(batch, _sample(pipe, [plan[path] for path in batch]), strict=True):
+            for path, image in zip(batch, sample(pipe, [plan[path] for path in batch]), strict=True):
                 if path in missing:
                     save_image(folder / path, image, plan[path])
     ordered = [path for path in plan if path in missing]
@@ -145,7 +145,8 @@ def _remove_halves(plan: dict[str, dict], folder: Path) -> None:
                 half.unlink()
 
 
-def _sample(pipe: StableDiffusionPipeline, batch: list[dict]) -> list[Image.Image]:
+def sample(pipe: StableDiffusionPipeline, batch: list[dict]) -> list[Image.Image]:
+    """Return the images of a batch of parameters as make_images takes them, which have the same of SHARED."""
     first, emotion = batch[0], {}
     if "weights" in first:
         emotion = {"emotion": [each["weights"] for each in batch]}
