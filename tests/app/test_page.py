@@ -271,9 +271,7 @@ def test_nothing_of_the_server_can_be_reached(url, run):
         with pytest.raises(HTTPError, match="403"):
             urlopen(f"{url}/gradio_api/file={path}")
     with pytest.raises(AppError) as said:
-        Client(url, **PATIENT).predict(
-            {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, FIRST, api_name="/ask"
-        )
+        Client(url, **PATIENT).predict({"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, FIRST, api_name="/ask")
     assert "root" not in str(said.value)
 
 
@@ -329,12 +327,17 @@ NAMELESS = """[...document.querySelectorAll("input, textarea, select, button")].
 
 
 def open_tab(person, name: str):
-    """Open a tab, which a narrow page may keep in a menu; return its panel."""
-    tab = person.get_by_role("tab", name=name, exact=True)
-    if not tab.is_visible():
-        person.locator(".overflow-menu > button").first.click()
-        tab = person.locator(".overflow-dropdown").get_by_text(name, exact=True)
-    tab.click()
+    """Open a tab, which a narrow page keeps in a menu once it has measured its tabs; return its panel."""
+    more = person.get_by_role("button", name="More tabs").first
+    listed = person.locator(".overflow-dropdown").get_by_text(name, exact=True)
+    place = person.get_by_role("tab", name=name, exact=True).or_(listed).filter(visible=True)
+    for _ in range(100):
+        if place.count():
+            break
+        if more.is_visible():
+            more.click()
+        person.wait_for_timeout(200)
+    place.first.click()
     return person.get_by_role("tabpanel").filter(visible=True).first
 
 
