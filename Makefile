@@ -1,4 +1,5 @@
 # make demo   installs, draws a small EmoSet, trains a generator and an understanding model on it, measures both, shows a report
+# make app    installs, and serves a page in a browser on what make demo made; RUN=folder names another run
 # make test   installs and runs the tests
 # make lint   ruff: errors and format
 # make bench  times against plain loops on a dataset of EmoSet's real size; METADATA=folder says where its metadata lie
@@ -7,10 +8,13 @@
 
 PYTHON ?= python3
 METADATA ?= ../shared/emoset
+RUN ?= runs/demo
 BIN := .venv/bin
 INSTALLED := .venv/installed-with-$(subst /,-,$(PYTHON))
 
-.PHONY: install demo test lint bench clean
+WITH_APP := .venv/installed-app-with-$(subst /,-,$(PYTHON))
+
+.PHONY: install demo app test lint bench clean
 
 install: $(INSTALLED)
 
@@ -23,11 +27,19 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
 	touch $@
 
+# The page's packages, which nothing else needs.
+$(WITH_APP): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .[app]
+	touch $@
+
 demo: install
 	$(BIN)/python demo/run.py
 
+app: $(WITH_APP)
+	$(BIN)/python app/main.py run=$(RUN)
+
 # Two at a time, a thread each.
-test: install
+test: $(WITH_APP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from config.app_settings import App
 from config.data_settings import Balance, Data, Drawn, Machine, Source
 from config.evaluation_settings import Evaluate, Rating
 from config.generation_settings import Caches, EmotionSpace, Generate, Mapper, Models
@@ -59,6 +60,7 @@ class Settings(Section):
     evaluate: Evaluate = Evaluate()
     predict: Predict = Predict()
     rating: Rating = Rating()
+    app: App = App()
 
     def contradictions(self) -> Iterator[str]:
         others = set(self.data.kinds) - {"object", "scene"}

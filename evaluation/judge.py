@@ -1,6 +1,7 @@
 """The judge, who tells the emotion of generated images; and whether training has seen it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,26 @@ from runtime.hub import resolve_model, sha256, weights_digest
 from runtime.tensors import read_tensors
 from training.pipeline import GENERATOR
 
-Judge = Callable[[pd.DataFrame, str], np.ndarray]  # images (column path), the text at the bar -> probabilities (N, K)
 IMPORTED = "emotion_classifier.safetensors"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Tells the emotion of images by what a network sees in them.
+
+    read: probabilities (N, K) from the network's features (N, D). cache: keeps the features of images that are judged.
+    """
+
+    network: Network
+    read: Callable[[torch.Tensor], np.ndarray]
+    cache: FeatureCache
+
+    def __call__(self, images: pd.DataFrame, what: str) -> np.ndarray:
+        """Return the probabilities (N, K) of images (columns image_id, path); NaN where one cannot be read.
+
+        what: the text at the progress bar.
+        """
+        return self.read(self.cache.features_of(self.network, images, what))
 
 
 def load_judge(
@@ -53,7 +72,7 @@ def load_judge(
             "a probe of models.clip"
         )
     order = [network.names.index(emotion) for emotion in emotions]
-    return lambda images, what: cache.features_of(network, images, what)[:, order].double().softmax(1).numpy()
+    return Judge(network, lambda logits: logits[:, order].double().softmax(1).numpy(), cache)
 
 
 def fit_probe(clip: Network, train: pd.DataFrame, cache: FeatureCache) -> LogisticRegression:
@@ -118,15 +137,14 @@ def _probe(clip: Network, train: pd.DataFrame, emotions: tuple[str, ...], cache:
     probe = fit_probe(clip, train, cache)
     columns = [emotions.index(emotion) for emotion in probe.classes_]  # which scikit-learn sorts
 
-    def judge(images, what):
-        features = cache.features_of(clip, images, what)
+    def read(features):
         seen = seen_by_all(features)
-        probabilities = np.zeros((len(images), len(emotions)))  # an emotion without training images has none
+        probabilities = np.zeros((len(features), len(emotions)))  # an emotion without training images has none
         probabilities[~seen] = np.nan
         probabilities[np.ix_(seen, columns)] = probe.predict_proba(scaled(features[seen]))
         return probabilities
 
-    return judge
+    return Judge(clip, read, cache)
 
 
 def _linear(layer: dict[str, torch.Tensor], clip: Network, cache: FeatureCache) -> Judge:
@@ -134,8 +152,4 @@ def _linear(layer: dict[str, torch.Tensor], clip: Network, cache: FeatureCache) 
     if takes != gives:
         raise UserError(f"evaluate.judge: takes {takes} features, models.clip gives {gives}")
 
-    def judge(images, what):
-        features = cache.features_of(clip, images, what).double()
-        return (features @ layer["weight"].T + layer["bias"]).softmax(1).numpy()
-
-    return judge
+    return Judge(clip, lambda seen: (seen.double() @ layer["weight"].T + layer["bias"]).softmax(1).numpy(), cache)

@@ -13,7 +13,7 @@ from config.settings import Settings
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.text import is_section
 
-ROOMS = ["config", "runtime", "emoset", "training", "understanding", "evaluation", "demo"]
+ROOMS = ["config", "runtime", "emoset", "training", "understanding", "evaluation", "app", "demo"]
 PRODUCT = ROOMS[:-1]  # demo makes the toy
 ALLOWED = {room: set(ROOMS[: place + 1]) for place, room in enumerate(ROOMS)}
 ALLOWED["understanding"] -= {"training"}  # the halves know nothing of each other

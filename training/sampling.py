@@ -106,7 +106,7 @@ def make_images(
             "parameters)"
         )
         for batch in progress(mine, what, len(mine), unit=" batches") if state.is_main_process else mine:
-            for path, image in zip(batch, _sample(pipe, [plan[path] for path in batch], photographs), strict=True):
+            for path, image in zip(batch, sample(pipe, [plan[path] for path in batch], photographs), strict=True):
                 if path in missing:
                     save_image(folder / path, image, plan[path])
     ordered = [path for path in plan if path in missing]
@@ -154,7 +154,11 @@ def _remove_halves(plan: dict[str, dict], folder: Path) -> None:
                 half.unlink()
 
 
-def _sample(pipe: StableDiffusionPipeline, batch: list[dict], photographs: Path | None) -> list[Image.Image]:
+def sample(pipe: StableDiffusionPipeline, batch: list[dict], photographs: Path | None = None) -> list[Image.Image]:
+    """Return the images of a batch of parameters as make_images takes them, which have the same of SHARED.
+
+    photographs: the folder of those that they start from.
+    """
     first, emotion, start = batch[0], {}, {}
     if "image" in first:
         start = {"image": [load_image(photographs / each["image"]) for each in batch]}

@@ -91,6 +91,12 @@ def multiple_choice(images: pd.DataFrame, taxonomy: Taxonomy, answers: Answers, 
     ]
 
 
+def question_about(kind: ModuleType, asked: str | None, taxonomy: Taxonomy, answers: Answers, seed: int) -> Question:
+    """Return a question of a kind about an image whose emotion nobody knows. asked: the emotion that it names, if one."""
+    rng = Random(f"{seed} {kind.NAME} {asked}")
+    return _question(kind, "", "", asked, rng.randrange(len(kind.PHRASINGS)), taxonomy, answers, rng)
+
+
 def evaluation_questions(
     images: pd.DataFrame, taxonomy: Taxonomy, questions: Questions, answers: Answers, seed: int
 ) -> list[Question]:

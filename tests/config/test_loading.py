@@ -223,7 +223,6 @@ def test_the_benchmarks_default_mapper_is_that_of_the_defaults():
         ("evaluate.judge=null", "evaluate.judge", None),
         ("evaluate.judge=10", "evaluate.judge", "10"),
         ("generate.emotions=awe, fear", "generate.emotions", ["awe", "fear"]),
-        ("generate.emotions=", "generate.emotions", []),
         ("generate.emotions=null", "generate.emotions", None),
         ("generate.mixes=", "generate.mixes", []),
         ("data.kinds=", "data.kinds", []),

@@ -39,6 +39,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "path/to/EmoGen": "EmoGen's files",
     "data/emogen": "EmoGen's files",
     "path/to/published": "EmoSet's published metadata",
+    "app/main.py": "nothing: tests/app serves the page and runs the example of docs/app.md",
     "demo/run.py": "nothing: all that runs here begins with it",
     "questions.valence=1": "nothing: tests/understanding/test_understanding.py asks about valence",
     "launch understanding/mining.py": "nothing: the same command runs without accelerate",

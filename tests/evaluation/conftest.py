@@ -1,22 +1,16 @@
 """A generator that was hardly trained, settings that measure it in seconds, and a made-up run with its report."""
 
-import json
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from diffusers import StableDiffusionPipeline
 from made_run import make_cross, make_generation, make_understanding, report_of
+from tiny_generator import write_random_generator
 
 from config.loading import load
 from config.section import ROOT
 from config.settings import Settings
 from config.taxonomy import DEFAULT, read_taxonomy
-from runtime.hub import fingerprints
-from training.emotion_space import EmotionSpace
-from training.mapper import EmotionMapper
-from training.pipeline import GENERATOR
 
 MODELS = ROOT / "demo" / "models"
 
@@ -24,31 +18,13 @@ MODELS = ROOT / "demo" / "models"
 @pytest.fixture(scope="session")
 def generator(tmp_path_factory) -> Path:
     """A generator's folder with a random mapper; not to be changed."""
-    return _write_generator(tmp_path_factory.mktemp("run") / "generator", read_taxonomy(DEFAULT).emotions)
+    return write_random_generator(tmp_path_factory.mktemp("run") / "generator", read_taxonomy(DEFAULT).emotions)
 
 
 @pytest.fixture
 def write_generator():
     """Return a function that writes a generator of some emotions, with a random mapper, into a folder."""
-    return _write_generator
-
-
-def _write_generator(folder: Path, emotions: tuple[str, ...]) -> Path:
-    folder.mkdir()
-    torch.manual_seed(0)
-    base = MODELS / "stable_diffusion"
-    stable = StableDiffusionPipeline.from_pretrained(base, dtype=torch.float32)
-    words = stable.text_encoder.get_input_embeddings().weight.detach()
-    mapper = EmotionMapper(dimension=12, width=words.shape[1], tokens=1, hidden_size=16)
-    space = EmotionSpace.of(torch.randn(len(emotions), 12) * 4, torch.rand(len(emotions), 12), emotions)
-    mapper.start_from(space, words)
-    mapper.save_pretrained(folder / "mapper")
-    space.save_pretrained(folder / "emotion_space")
-    hashes = fingerprints(stable.unet, stable.text_encoder)
-    about = {"base": str(base), "base_hashes": hashes, "resolution": 32, "emotions": list(emotions)}
-    about["contents"] = {emotion: {"tree": 2, "landfill": 1, "old boot": 1} for emotion in emotions}
-    (folder / GENERATOR).write_text(json.dumps(about))
-    return folder
+    return write_random_generator
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +41,6 @@ def whole_run(tmp_path_factory, drawn) -> Path:
 def few_resamples(monkeypatch):
     """Let intervals be rough, whose exact ones take a third of an evaluation."""
     monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
-    monkeypatch.setattr("evaluation.image_metrics.SUBSETS", 5)
 
 
 @pytest.fixture

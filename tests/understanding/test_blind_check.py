@@ -48,7 +48,7 @@ def caught(table: pd.DataFrame) -> set[str]:
         (),
         ("answers.by=letter", "answers.reasoning=false"),
         ("questions.confusable_share=1", "rewards.scoring=published"),
-        ("questions.confusable_share=0", "rewards.graded=true"),
+        ("questions.confusable_share=0", "rewards.graded=true", "grpo.answers=sampled"),
         ("questions.valence=1",),
     ],
 )

@@ -1,0 +1,50 @@
+"""The page: its tabs, its looks, and how it is served."""
+
+import gradio as gr
+
+from app.generation_tabs import generate_tab, mix_tab, photo_tab
+from app.run_models import RunModels
+from app.understanding_tabs import ask_tab, run_tab
+from emoset.model_card import about_data
+from evaluation.run_files import COMMANDS
+
+WAITING = 200  # requests that may queue; whoever comes then is told so
+OLD = 3600  # seconds after which uploads and images are removed
+BUTTON = dict(button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700")
+# A gallery has as many columns on a phone as on a desk, of which the last would stick out.
+PHONE = "@media (max-width: 640px) { .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important } }"
+FONT = ["system-ui", "sans-serif"]  # of the system, for others would be fetched
+
+
+def build_page(models: RunModels, examples: list[str]) -> gr.Blocks:
+    """Return the page of a run. examples: image files to click, in Gradio's temporary folder."""
+    with gr.Blocks(title="Emotion in images", analytics_enabled=False, delete_cache=(OLD, OLD)) as page:
+        gr.Markdown(
+            "# Emotion in images\n"
+            f"Make images that show an emotion, and ask which emotion an image shows. Run: {models.run.name}."
+        )
+        with gr.Tab("Generate"):
+            generate_tab(models) if models.generates else missing("generator", "a generator")
+        with gr.Tab("Mix"):
+            mix_tab(models) if models.generates else missing("generator", "a generator")
+        with gr.Tab("Your photo"):
+            photo_tab(models, examples) if models.generates else missing("generator", "a generator")
+        with gr.Tab("Ask"):
+            ask_tab(models, examples) if models.understands else missing("understanding", "an understanding model")
+        with gr.Tab("The run"):
+            run_tab(models)
+        about = about_data(models.settings.data.emoset, models.taxonomy)
+        limits = f"This run has learned from {about['data']}. Of each of its models:\n{about['limits']}"
+        gr.Markdown(f"### What a model cannot do\n{limits}")
+    return page.queue(max_size=WAITING)
+
+
+def missing(stage: str, what: str) -> None:
+    """Say that the run does not hold something, and what makes it."""
+    gr.Markdown(f"This run does not hold {what}. `{COMMANDS[stage]}` trains one.")
+
+
+def theme() -> gr.Theme:
+    """Return Gradio's default looks, with letters of the system and enough contrast."""
+    looks = gr.themes.Default(primary_hue="indigo", font=FONT, font_mono=["ui-monospace", "monospace"])
+    return looks.set(block_info_text_color="*neutral_500", block_info_text_color_dark="*neutral_300", **BUTTON)

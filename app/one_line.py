@@ -1,0 +1,36 @@
+"""An error of one request as one line for its user: the page lives on, and others notice nothing."""
+
+import html
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gradio as gr
+import torch
+
+from config.errors import UserError, first_line
+from runtime.full_disk import no_room
+from runtime.processes import free_memory
+from runtime.run_folder import log
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Raise whatever the block raises as an error that Gradio shows, as text, to the one who asked."""
+    try:
+        yield
+    except Exception as error:
+        raise gr.Error(html.escape(" ".join(_line(error).split())), print_exception=False) from None
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        free_memory()
+        return "The memory of the graphics card is full. Try again in a moment, or close what else uses it."
+    if full := no_room(error, [Path(tempfile.gettempdir())]):
+        return f"The disk is full ({full.strerror}). Ask the owner of this page to make room, and try again."
+    log.exception("a request failed")
+    return f"This did not work: {type(error).__name__}: {first_line(error)[:200]}"
