@@ -174,6 +174,7 @@ def test_it_runs(copy, python, command):
 @pytest.mark.parametrize(("page", "text"), blocks("python"))
 def test_python_runs(copy, python, page, text):
     here = text.replace('.to("cuda")', "").replace("Qwen/Qwen2.5-VL-3B-Instruct", "demo/models/vision_language")
+    here = here.replace("stable-diffusion-v1-5/stable-diffusion-v1-5", "demo/models/stable_diffusion")
     (copy / "example.py").write_text(here)
     done = run(copy, python, "example.py")
     assert done.returncode == 0, f"{page}\n{done.stderr[-3000:]}"

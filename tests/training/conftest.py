@@ -133,6 +133,7 @@ def write_published():
 @pytest.fixture(scope="session")
 def prepared(drawn, models, tmp_path_factory) -> dict:
     """Settings of a run whose balanced set, caches and emotion space are made; a test copies its run folder."""
+    from accelerate.state import AcceleratorState
     from mapper_runs import arguments
 
     from config.loading import load
@@ -164,6 +165,7 @@ def prepared(drawn, models, tmp_path_factory) -> dict:
         "machine.tracker": "none",
     }
     dataset_balance.main(load(arguments(settings)))
+    AcceleratorState._reset_state(reset_partial_state=True)  # as in train_in
     script.main(load(arguments(settings, **{"mapper.max_train_steps": 1})))
     shutil.rmtree(folder / "run" / "training" / "mapper")
     return settings

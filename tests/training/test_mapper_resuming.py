@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-from mapper_runs import SHEET, assert_close, gradients, metrics, resumed_after, state_of_optimizer, weights
+from mapper_runs import SHEET, metrics, resumed_after, state_of_optimizer, weights
 from safetensors.torch import load_file
 
 from config.errors import UserError
@@ -21,12 +21,11 @@ NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
         {"mapper__hidden_layers": 3, "mapper__dropout": 0.5},
         {"mapper__lora_rank": 2, "mapper__tokens": 2},
         {"mapper__mixed_precision": "bf16", "mapper__gradient_checkpointing": "true"} | SHEET,
-        {"mapper__compile": "true", "mapper__checkpoints_kept": 9},
         pytest.param({"mapper__mixed_precision": "fp16"}, marks=[pytest.mark.gpu, NEEDS_GPU]),
     ],
-    ids=["ema", "dropout", "lora", "bf16", "compiled", "fp16"],
+    ids=["ema", "dropout", "lora", "bf16", "fp16"],
 )
-def test_an_interrupted_run_ends_with_the_same_weights(plain, run, tmp_path, monkeypatch, changed):
+def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatch, changed):
     from training import mapper_training
 
     whole = run("whole", **changed)
@@ -45,9 +44,6 @@ def test_an_interrupted_run_ends_with_the_same_weights(plain, run, tmp_path, mon
     resumed = run("resumed", **changed)
     assert resumed_after(resumed) == ["2"]
     assert metrics(resumed) == metrics(whole)
-    if "mapper__compile" in changed:  # the first update's, for AdamW's step is as large where a gradient is but rounding
-        assert metrics(whole)[0]["loss"] == pytest.approx(metrics(plain)[0]["loss"], rel=1e-5)
-        assert_close(gradients(plain), gradients(whole), 1e-3)
     assert state_of_optimizer(resumed, 4)["scaler"] == state_of_optimizer(whole, 4)["scaler"]  # of fp16: it counts updates
     files = [path.relative_to(whole / "generator") for path in (whole / "generator").rglob("*.safetensors")]
     assert len(files) == (3 if "mapper__lora_rank" in changed else 2)
