@@ -19,12 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ["--config", "config/demo.yaml"]
 # Each stage's command, what it does, and its seconds on 2 cores.
 STAGES = (
-    (["demo/draw.py", *CONFIG], "draw a small EmoSet", 10),
+    (["demo/draw.py", *CONFIG], "draw a small EmoSet", 6),
     (["training/dataset_balance.py", *CONFIG], "draw a balanced set from it", 3),
-    (["training/main.py", *CONFIG], "train the generator", 130),
-    (["training/inference.py", *CONFIG], "make images", 21),
-    (["understanding.py", *CONFIG], "train the understanding model", 170),
-    (["evaluation/evaluate.py", *CONFIG], "measure both, write the report", 140),
+    (["training/main.py", *CONFIG], "train the generator", 80),
+    (["training/inference.py", *CONFIG], "make images", 10),
+    (["understanding.py", *CONFIG], "train the understanding model", 102),
+    (["evaluation/evaluate.py", *CONFIG], "measure both, write the report", 90),
 )
 KNOWN = 60  # seconds that count as having gone as expected, so that the short first stages alone do not tell the pace
 TERMINATED = 128 + signal.SIGTERM
