@@ -368,11 +368,15 @@ def test_stop_ends_the_work(person):
 def test_mix_in_a_browser(person):
     tab = open_tab(person, "Mix")
     tab.get_by_role("button", name="Make a strip").click()
-    tab.locator(".grid-container button").nth(4).wait_for()
+    made = tab.locator(".grid-container button")
+    made.nth(4).wait_for()
+    assert made.count() == 5, "one for each weight"
     tab.get_by_role("tab", name="All emotions").click()
     tab.get_by_role("slider", name=FIRST).filter(visible=True).fill("100")
     tab.get_by_role("button", name="Make an image").filter(visible=True).click()
-    tab.locator(".grid-container button").nth(1).wait_for(state="hidden")
+    made.nth(1).wait_for(state="hidden")
+    made.first.wait_for()
+    assert made.count() == 1, "the strip is gone"
 
 
 def test_a_photo_in_a_browser(person, photos):
@@ -381,6 +385,8 @@ def test_a_photo_in_a_browser(person, photos):
     tab.get_by_role("slider", name="Percent").fill("30")
     tab.get_by_role("button", name="Change the photo").click()
     person.wait_for_function("[...document.querySelectorAll('textarea, input')].some(each => each.value.includes('LPIPS'))")
+    said = [each.input_value() for each in tab.locator("textarea").all()]
+    assert any(float(each.split()[0]) > 0 for each in said if "LPIPS" in each), "the photograph has changed"
 
 
 def test_ask_in_a_browser(person, tmp_path, photos):
