@@ -85,7 +85,7 @@ def kid_figure(real: Tensor, generated: Tensor, within_real: Tensor | None = Non
     """
     m, n = len(generated), len(real)
     own, other = kernel_sums(generated), kernel_sums(real) if within_real is None else within_real
-    across, back = kernel_sums(generated, real), kernel_sums(real, generated)
+    across, back = sums_across(generated, real)
     inner, outer, between = own.sum() / (m * (m - 1)), other.sum() / (n * (n - 1)), across.sum() / (m * n)
     without_made = (own.sum() - 2 * own) / ((m - 1) * (m - 2)) + outer - 2 * (across.sum() - across) / ((m - 1) * n)
     without_real = inner + (other.sum() - 2 * other) / ((n - 1) * (n - 2)) - 2 * (across.sum() - back) / (m * (n - 1))
@@ -94,12 +94,20 @@ def kid_figure(real: Tensor, generated: Tensor, within_real: Tensor | None = Non
     return figure(value, value - width, value + width, m)
 
 
-def kernel_sums(first: Tensor, second: Tensor | None = None) -> Tensor:
-    """Return (n,) the sum of KID's kernel between each image of `first` (n, D) and all of `second`; None: all others."""
-    others = (first if second is None else second).double()
-    sums = [((block.double() @ others.T / first.shape[1] + 1) ** 3).sum(1) for block in first.split(BLOCK)]
-    itself = (first.double().square().sum(1) / first.shape[1] + 1) ** 3 if second is None else 0
-    return torch.cat(sums) - itself
+def kernel_sums(features: Tensor) -> Tensor:
+    """Return (n,) the sum of KID's kernel between each image's features (n, D) and those of all others."""
+    itself = (features.double().square().sum(1) / features.shape[1] + 1) ** 3
+    return sums_across(features, features)[0] - itself
+
+
+def sums_across(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (n,) and (N,): for each image of `first` (n, D) the sum of KID's kernel to all of `second` (N, D), and back."""
+    rows, columns, second = [], torch.zeros(len(second), dtype=torch.float64), second.double()
+    for block in first.split(BLOCK):
+        kernel = (block.double() @ second.T / first.shape[1] + 1) ** 3
+        rows.append(kernel.sum(1))
+        columns += kernel.sum(0)
+    return torch.cat(rows), columns
 
 
 def emotion_figures(
