@@ -3,70 +3,141 @@
     python demo/run.py
     python demo/run.py seed=1 run=runs/demo-1 data.emoset=data/drawn-1/EmoSet data.attribute_root=data/drawn-1/attributes
 
-All six commands get the settings that you give, and paths count from the project's folder. The time left follows from how
-long the stages so far took, against how long they usually take. If a stage fails, the demo ends with its exit code. Run it
-again and only changed stages rerun. If you kill it, the same command resumes.
+All six commands get the settings that you give, and paths count from the project's folder. The two trainings run side by
+side with a thread each, for a second thread hardly helps models as small as these, and the understanding model needs
+nothing of the generator's training but its emotion space. OMP_NUM_THREADS sets another number.
+
+The time left follows from how long the stages so far took, against how long they usually take. If a stage fails, the demo
+ends what runs beside it, and then itself, with the exit code of the one that failed. Run it again and only changed stages
+rerun. If you kill it, the same command resumes.
 """
 
+import os
+import queue
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
+from typing import NamedTuple, TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = ["--config", "config/demo.yaml"]
-# Each stage's command, what it does, and its seconds on 2 cores.
+CONFIG = ("--config", "config/demo.yaml")
+ALL = ""  # of a stage: what waits for it waits for its end
+EMOTION_SPACE = "emotion space: .*val accuracy"  # training/main.py says so when it has one
+
+
+class Stage(NamedTuple):
+    """A command of the demo, and how many seconds after the first one it usually begins and ends on 2 cores."""
+
+    command: tuple[str, ...]
+    what: str
+    begins: int
+    ends: int
+    after: tuple[tuple[int, str], ...] = ()  # what it waits for: stages' numbers, from 1, and what they say when so far
+    name: str = ""  # before its lines, where another stage runs beside it
+
+
 STAGES = (
-    (["demo/draw.py", *CONFIG], "draw a small EmoSet", 6),
-    (["training/dataset_balance.py", *CONFIG], "draw a balanced set from it", 3),
-    (["training/main.py", *CONFIG], "train the generator", 80),
-    (["training/inference.py", *CONFIG], "make images", 10),
-    (["understanding.py", *CONFIG], "train the understanding model", 102),
-    (["evaluation/evaluate.py", *CONFIG], "measure both, write the report", 90),
+    Stage(("demo/draw.py", *CONFIG), "draw a small EmoSet", 0, 8),
+    Stage(("training/dataset_balance.py", *CONFIG), "draw a balanced set from it", 8, 12, ((1, ALL),)),
+    Stage(("training/main.py", *CONFIG), "train the generator", 12, 110, ((2, ALL),), "generator"),
+    Stage(("understanding.py", *CONFIG), "train the understanding model", 40, 150, ((3, EMOTION_SPACE),), "understanding"),
+    Stage(("training/inference.py", *CONFIG), "make images", 110, 125, ((3, ALL),), "generator"),
+    Stage(("evaluation/evaluate.py", *CONFIG), "measure both, write the report", 150, 240, ((4, ALL), (5, ALL))),
 )
+UNBUFFERED = {"PYTHONUNBUFFERED": "1"}  # else a stage's lines would come all at once
 KNOWN = 60  # seconds that count as having gone as expected, so that the short first stages alone do not tell the pace
 TERMINATED = 128 + signal.SIGTERM
-PATIENCE = 25  # seconds that an interrupted stage has to end: clusters kill 30 after they ask
+PATIENCE = 25  # seconds that interrupted stages have to end: clusters kill 30 after they ask
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # an exit, for the stage must end too
-    began = time.monotonic()
-    taken = expected = KNOWN
-    for number, (command, what, usual) in enumerate(STAGES, 1):
-        left = sum(seconds for *_, seconds in STAGES[number - 1 :]) * taken / expected
-        print(f"[{number} of {len(STAGES)}] {command[0]}: {what}, {about(left)} left", flush=True)
-        started = time.monotonic()
-        code = run_stage([*command, *sys.argv[1:]])
-        if code:
-            sys.exit(code if code > 0 else 128 - code)  # below 0: a signal ended it, which a shell tells so
-        took = time.monotonic() - started
-        if took > usual / 3:  # otherwise its result was up to date
-            taken, expected = taken + took, expected + usual
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # an exit, for the stages must end too
+    began, children = time.monotonic(), {}
+    try:
+        run_all(children)
+    except KeyboardInterrupt:  # Ctrl-C in a terminal reaches the stages too: they say so and end
+        wait_for(children.values())
+        if {child.poll() for child in children.values()} - {0} != {130}:
+            print("\ninterrupted; what was finished stays, run the same command again for the rest", file=sys.stderr)
+        sys.exit(130)
+    except SystemExit:  # a stage failed; or SIGTERM, which trainings save themselves at, and a second one ends all at once
+        for child in children.values():
+            child.terminate()
+        wait_for(children.values())
+        raise
+    finally:
+        for child in children.values():
+            child.kill()  # nothing, where it has ended
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     print(f"make demo took {minutes} min {seconds} s")
 
 
-def run_stage(command: list[str]) -> int:
-    """Run a stage and return its exit code; it ends before this does. 130: interrupted, and a line has said so."""
-    with subprocess.Popen([sys.executable, *command], cwd=ROOT) as stage:
-        try:
-            return stage.wait()
-        except KeyboardInterrupt:
-            with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-                stage.wait(PATIENCE)  # Ctrl-C in a terminal reaches the stage too: it says so and ends
-            if stage.poll() != 130:
-                print("\ninterrupted; what was finished stays, run the same command again for the rest", file=sys.stderr)
-            return 130
-        except SystemExit:  # SIGTERM, which the stage saves its training at; a second one ends both at once
-            stage.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                stage.wait(PATIENCE)
-            raise
-        finally:
-            stage.kill()  # nothing, where it has ended
+def run_all(children: dict[int, subprocess.Popen]) -> None:
+    """Run all STAGES, each as soon as it can start, and put them into `children`; exit with the code of one that fails."""
+    news: queue.Queue[tuple[int, str | int]] = queue.Queue()  # stages' numbers, and a line that was said or an exit code
+    started: dict[int, float] = {}
+    met: set[tuple[int, str]] = set()
+    ended, taken, expected = 0, KNOWN, KNOWN
+    while ended < len(STAGES):
+        for number, stage in enumerate(STAGES, 1):
+            if number not in started and met.issuperset(stage.after):
+                left = (STAGES[-1].ends - stage.begins) * taken / expected
+                print(f"[{number} of {len(STAGES)}] {stage.command[0]}: {stage.what}, {about(left)} left", flush=True)
+                started[number] = time.monotonic()
+                children[number] = start(stage, lambda said, number=number: news.put((number, said)))
+        number, said = news.get()
+        if isinstance(said, str):
+            met |= {(number, words) for words in (EMOTION_SPACE,) if re.match(words, said)}
+            continue
+        if said:
+            sys.exit(said if said > 0 else 128 - said)  # below 0: a signal ended it, which a shell tells so
+        met |= {(number, words) for words in (EMOTION_SPACE, ALL)}
+        took, usual = time.monotonic() - started[number], STAGES[number - 1].ends - STAGES[number - 1].begins
+        if took > usual / 3:  # otherwise its result was up to date
+            taken, expected = taken + took, expected + usual
+        ended += 1
+
+
+def start(stage: Stage, hear: Callable[[str | int], None]) -> subprocess.Popen:
+    """Start a stage; `hear` is called with each line that it says, where it has a name, and at last with its exit code."""
+    command = [sys.executable, *stage.command, *sys.argv[1:]]
+    piped = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) if stage.name else {}
+    child = subprocess.Popen(command, cwd=ROOT, env=os.environ | UNBUFFERED, **piped)
+    streams = ((child.stdout, sys.stdout), (child.stderr, sys.stderr)) if stage.name else ()
+    readers = [Thread(target=show, args=(*pair, stage.name, hear), daemon=True) for pair in streams]
+
+    def wait() -> None:
+        code = child.wait()
+        for reader in readers:
+            reader.join(5)  # seconds: what the stage has left running may hold its streams for longer
+        hear(code)
+
+    for thread in (*readers, Thread(target=wait, daemon=True)):
+        thread.start()
+    return child
+
+
+def show(said: TextIO, shown: TextIO, name: str, hear: Callable[[str], None]) -> None:
+    for line in said:  # a progress bar's too, which ends with a carriage return
+        if line.strip():
+            shown.write(f"{name:13} | {line.rstrip()}\n")  # in one piece, for another stage's lines come from another thread
+            shown.flush()
+            hear(line)
+
+
+def wait_for(children: Collection[subprocess.Popen]) -> None:
+    """Wait until all have ended, or PATIENCE is."""
+    deadline = time.monotonic() + PATIENCE
+    for child in children:
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            child.wait(max(0, deadline - time.monotonic()))
 
 
 def about(seconds: float) -> str:

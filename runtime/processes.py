@@ -12,6 +12,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, reduce
 
 from runtime.hub import hide_loading
+from runtime.threads import tell_threads
 
 Item, Found = TypeVar("Item"), TypeVar("Found")
 
@@ -19,6 +20,7 @@ Item, Found = TypeVar("Item"), TypeVar("Found")
 def start_process() -> PartialState:
     """Return the state of this process among those launched, with the libraries told to keep to themselves."""
     hide_loading(transformers)
+    tell_threads()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
     # Without a GPU accelerate needs cpu=True, or each process sees itself alone.
     return PartialState(cpu=not torch.cuda.is_available())

@@ -178,6 +178,7 @@ def _environment() -> dict:
         "platform": platform.platform(),
         "device": ", ".join(f"{count} x {model}" for model, count in gpus.items()) or "cpu",
         "processors": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
         "packages": versions,
         "git": commit or None,
     }

@@ -24,6 +24,7 @@ try:
     from runtime.full_disk import no_room
     from runtime.run_folder import counting_seconds
     from runtime.stopping import Stopped, end_by_sigterm, has_sigterm, stop_at_once
+    from runtime.threads import choose_threads
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 
@@ -43,6 +44,7 @@ def read_settings(name: str, description: str, *reads: str) -> None:
     sys.excepthook = _one_line
     end_by_sigterm()
     _settings[:] = [load(sys.argv[1:], description, reads)]
+    choose_threads()
 
 
 def run(main: Callable[[Settings], None]) -> None:

@@ -21,10 +21,19 @@ SAYS_SO = (
 DEAF = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {SLEEPS}"
 
 
-def start(*stages: str, patience: float = 60) -> subprocess.Popen:
-    """Start demo/run.py with these stages, in a process group of its own, as a terminal would."""
-    stages = [(["-c", f"import os; print(os.getpid(), flush=True)\n{stage}"], "work", 60) for stage in stages]
-    code = f"from demo import run; run.STAGES, run.PATIENCE = {stages!r}, {patience}; run.main()"
+def start(
+    *lines: str, names: tuple[str, ...] = (), after: dict[int, tuple] | None = None, patience: float = 60
+) -> subprocess.Popen:
+    """Start demo/run.py with these stages, one after the other or as `after` says, in a process group of its own."""
+    stages = []
+    for number, line in enumerate(lines, 1):
+        waits = (after or {}).get(number, ((number - 1, ""),) if number > 1 else ())
+        code = f"import os; print(os.getpid(), flush=True)\n{line}"
+        stages.append(
+            (("-c", code), "work", number * 60 - 60, number * 60, waits, dict(enumerate(names, 1)).get(number, ""))
+        )
+    told = f"run.STAGES, run.PATIENCE = tuple(run.Stage(*each) for each in {stages!r}), {patience}"
+    code = f"from demo import run; {told}; run.main()"
     piped = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True, **piped)
 
@@ -47,7 +56,8 @@ def is_running(process_id: int) -> bool:
 
 
 def test_the_stages_are_scripts_of_the_project():
-    for (script, _, config), *_ in run.STAGES:
+    for stage in run.STAGES:
+        script, _, config = stage.command
         assert (ROOT / script).is_file()
         assert (ROOT / config).is_file()
 
@@ -73,20 +83,21 @@ def test_every_stage_is_told_of_before_it_runs():
 )
 def test_the_time_left_follows_the_pace(pace, told, monkeypatch, capsys):
     now, seconds = [0.0], (15, 5, 240, 20, 170, 150)
-    stages = [([f"{number}.py"], "work", usual) for number, usual in enumerate(seconds)]
+    begins = [sum(seconds[:number]) for number in range(7)]
+    stages = [
+        run.Stage((f"{number}.py",), "work", begins[number], begins[number + 1], ((number, run.ALL),) if number else ())
+        for number in range(6)
+    ]
 
-    def run_stage(command: list[str]) -> int:
-        now[0] += pace * seconds[int(command[0][0])]
-        return 0
+    def start(stage: run.Stage, hear) -> None:
+        now[0] += pace * (stage.ends - stage.begins)
+        hear(0)
 
     monkeypatch.setattr(run, "STAGES", stages)
-    monkeypatch.setattr(run, "run_stage", run_stage)
+    monkeypatch.setattr(run, "start", start)
     monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(run.signal, "signal", lambda *_: None)
-    run.main()
-    shown = capsys.readouterr().out
-    assert re.findall(r"about (.*) left", shown) == told
-    assert shown.endswith(f"make demo took {int(600 * pace) // 60} min {int(600 * pace) % 60} s\n")
+    run.run_all({})
+    assert re.findall(r"about (.*) left", capsys.readouterr().out) == told
 
 
 @pytest.mark.parametrize(("stage", "code"), [("exit('error: no room')", 1), ("os.kill(os.getpid(), 9)", 137)])
@@ -147,3 +158,57 @@ def test_terminated_twice_it_ends_both_at_once():
     process.terminate()
     assert process.wait(timeout=30) == 143
     assert not is_running(stage)
+
+
+BOTH = {2: (), 3: ((1, run.ALL), (2, run.ALL))}  # the first two side by side, and then the third
+
+
+def test_two_side_by_side_put_their_names_before_their_lines():
+    says = "print('red', flush=True); print('blue', file=sys.stderr)"
+    shown, errors = start(
+        f"import sys; {says}", "print('green')", "print('last')", names=("one", "two"), after=BOTH
+    ).communicate(timeout=60)
+    assert sorted(re.findall(r"(one|two) +\| (red|green)", shown)) == [("one", "red"), ("two", "green")]
+    assert errors == "one           | blue\n"
+    assert re.search(r"\[3 of 3\].*\n\d+\nlast\n", shown)
+
+
+def test_one_that_waits_for_an_emotion_space_starts_beside_what_makes_it(tmp_path):
+    mark = tmp_path / "mark"
+    encoder = "print('emotion encoder: epoch 1, val accuracy 80%', flush=True); time.sleep(1)"
+    wait = f"while not os.path.exists({str(mark)!r}): time.sleep(.05)"  # until the second has started
+    first = f"import time\n{encoder}\nprint('emotion space: val accuracy 86%', flush=True)\n{wait}"
+    second = f"print('started', flush=True); open({str(mark)!r}, 'w')"
+    process = start(first, second, names=("one", "two"), after={2: ((1, run.EMOTION_SPACE),)})
+    shown, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert shown.index("emotion space") < shown.index("[2 of 2]") < shown.index("started")
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_the_failure_of_one_ends_what_runs_beside_it(failing, tmp_path):
+    mark = str(tmp_path / "mark")
+    fails = f"import time\nwhile not os.path.exists({mark!r}): time.sleep(.05)\nexit('error: no room')"
+    stages = [fails, SAVES.replace(SLEEPS, f"open({mark!r}, 'w')\n{SLEEPS}"), "print('last')"]
+    if failing == 2:
+        stages[:2] = stages[1::-1]
+    process = start(*stages, names=("one", "two"), after=BOTH)
+    shown, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "[3 of 3]" not in shown
+    told = [line.partition(" | ")[2] for line in errors.splitlines()]
+    assert told == ["error: no room", "terminated: a checkpoint was saved"]
+    for stage in re.findall(r"\| (\d+)$", shown, re.M):
+        assert not is_running(int(stage))
+
+
+def test_ctrl_c_ends_both_of_two():
+    process = start(SAYS_SO, SAYS_SO, names=("one", "two"), after={2: ()})
+    stages = []
+    while len(stages) < 4:
+        stages += re.findall(r"\| (\d+|asleep)$", process.stdout.readline())
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert sorted(errors.splitlines()) == ["one           | interrupted", "two           | interrupted"]
+    assert not any(is_running(int(stage)) for stage in stages if stage != "asleep")
