@@ -34,6 +34,7 @@ from evaluation.measure_cross import measure_cross
 from evaluation.measure_generation import measure_generation
 from evaluation.measure_understanding import measure_understanding, models_of
 from evaluation.metrics_json import write_metrics
+from evaluation.model_cards import write_cards
 from evaluation.other_data import evaluate_other_data
 from evaluation.report import write_report
 from runtime.checking import stops_here
@@ -71,6 +72,7 @@ def main(settings: Settings) -> None:
     crossed = measure_cross(settings, folder, list(models.values())[-1], generated) if models and generators else None
     if is_first_process():
         write_metrics(settings.run, settings.seed, generated, understood, crossed)
+        write_cards(settings, generated, understood)
         write_report(settings)
         recipe.finish(made_from)
 

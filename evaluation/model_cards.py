@@ -1,0 +1,40 @@
+"""What an evaluation found, written into the model cards of the run's own generator and understanding model."""
+
+from pathlib import Path
+
+from config.settings import Settings
+from evaluation.metric_labels import generation_metrics, markdown_table, marked, told_judges
+from runtime.figures import Metric
+from runtime.files import write_atomically
+from understanding.scoring import metrics
+
+HEADING = "\n## Evaluation\n"  # the last section of a card
+
+
+def write_cards(settings: Settings, generated: dict | None, understood: dict | None) -> None:
+    """Put the figures of each half that was measured into its card, in place of older ones.
+
+    generated and understood: what generation.json and understanding.json hold. Models that lie elsewhere than in the run
+    folder get no figures.
+    """
+    taxonomy, model = settings.data.taxonomy, settings.run / "understanding" / "model"
+    if generated and "ours" in generated["figures"]:
+        judges, n = generated["about"]["content_judges"], generated["about"]["n"]["ours"]
+        rows = {row: each["corrected"] for row, each in generated["figures"].items() if each["corrected"]}
+        what = f"n = {n:,} generated images. The content is told by {told_judges(judges)}."
+        _add(settings.run / "generator", generated["about"], rows, generation_metrics(taxonomy, judges), what)
+    if understood and model.resolve() in [Path(name).resolve() for name in understood["about"]["models"].values()]:
+        what = f"n = {understood['about']['n']:,} images."
+        _add(model, understood["about"], understood["figures"], metrics(taxonomy), what)
+
+
+def _add(folder: Path, about: dict, rows: dict[str, dict], named: dict[str, Metric], what: str) -> None:
+    card = folder / "README.md"
+    if not card.is_file():
+        return
+    text, _, _ = card.read_text(encoding="utf-8").partition(HEADING)
+    table = markdown_table(marked(rows, about["incomplete"]), named)
+    images = about["split"] if about["split"].startswith("folder ") else f"the {about['split']} split"
+    told = f"`evaluation/evaluate.py` measured this on {images}, seed {about['seed']}, {what}"
+    section = f"{HEADING}\n{told} Each figure stands with its 95 % interval.\n\n{table}\n"
+    write_atomically(card, lambda beside: beside.write_text(text + section, encoding="utf-8"))
