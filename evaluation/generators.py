@@ -138,7 +138,8 @@ def from_photographs(real: pd.DataFrame, side: int, settings: Settings) -> plans
     """Return the plan of images that start from real ones. real: their index. side: pixels, to which these are cut."""
     evaluate, generate, emotions = settings.evaluate, settings.generate, settings.data.taxonomy.emotions
     count, root = evaluate.curve_images * len(evaluate.contents), settings.data.emoset
-    return photograph_plan(real, root, emotions, count, generate.steps, side, generate.spread, settings.seed)
+    acting = {"strength": generate.strength, "spread": generate.spread}
+    return photograph_plan(real, root, emotions, count, generate.steps, side, acting, settings.seed)
 
 
 def _from_photographs(pipe, about: dict, real: pd.DataFrame, folder: Path, settings: Settings) -> dict[str, pd.DataFrame]:

@@ -2,7 +2,8 @@
 
     photographs/<image_strength>/<emotion>/<number>.png       made from a real image of another emotion; 0.0: that image
 
-All strengths of an emotion and number start from the same real image and the same noise.
+All strengths of an emotion and number start from the same real image and the same noise. The prompt names the image's
+content beside the emotion, so that it may be kept. An image that has none gets the emotion alone.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from config.generation_settings import PLACEHOLDER
+from config.generation_settings import CONTENT_PROMPT, PLACEHOLDER
 from emoset.images import load_image
 from evaluation.perceptual import Lpips
 from runtime.figures import of_mean
@@ -24,25 +25,27 @@ STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def photograph_plan(
-    real: pd.DataFrame, root: Path, emotions: tuple[str, ...], count: int, steps: int, side: int, spread: float, seed: int
+    real: pd.DataFrame, root: Path, emotions: tuple[str, ...], count: int, steps: int, side: int, acting: dict, seed: int
 ) -> dict[str, dict]:
     """Return the plan of images from real ones: `count` of each emotion at each strength that leaves a step of `steps`.
 
     real: the index of the real images, below `root`. Those of the emotion itself are not taken, so that it has to be put
-    there. side: pixels of a side, to which photographs are cut.
+    there. side: pixels of a side, to which photographs are cut. acting: the emotion's `strength` beside a content, and
+    its `spread`.
     """
     planned = {}
     for emotion in emotions:
         others = real[real["emotion"] != emotion]
         taken = others.sample(min(count, len(others)), random_state=derived_seed(seed, ROW, emotion) % 2**32)
-        for number, image in enumerate(taken["image"]):
+        for number, (image, content) in enumerate(zip(taken["image"], taken["content"], strict=True)):
             photograph = of_photograph(root, image) | {"width": side, "height": side}
+            shown = {"prompt": CONTENT_PROMPT, "content": content, **acting}
+            if not content:
+                shown = {"prompt": PLACEHOLDER, **acting, "strength": 1.0}
             for strength in (each for each in STRENGTHS if int(each * steps)):
                 planned[f"{ROW}/{strength}/{emotion}/{number:05d}.png"] = photograph | {
-                    "prompt": PLACEHOLDER,
+                    **shown,
                     "weights": {emotion: 1.0},
-                    "strength": 1.0,
-                    "spread": spread,
                     "seed": derived_seed(seed, ROW, emotion, number),
                     "image_strength": strength,
                 }
