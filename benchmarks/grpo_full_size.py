@@ -5,7 +5,8 @@
 As benchmarks/grpo_step.py, with a model of full size and random weights, so that nothing is downloaded: the LoRA, the
 gradient checkpointing and the groups of config.yaml, images of 448 pixels (256 tokens), prompts of 350 tokens. First by the
 length of answers; then by the questions of a forward pass, until the GPU's memory does not suffice: of TRL's trainer 32
-at most, for its steps take minutes then.
+at most, for its steps take minutes then. Beside them stand updates by exact answers (benchmarks/exact_step.py), which sample
+nothing.
 
 With gradient checkpointing, transformers and TRL run the frozen vision tower backwards. Ours keeps gradients out of it
 (`spare_frozen`), as understanding.py does, TRL's trainer here does not: a part of the speed-up, and of the memory, is that.
@@ -17,6 +18,7 @@ import sys
 import numpy as np
 import pandas as pd
 import torch
+from exact_step import ExactStep
 from grpo_step import GROUP, Step, make_model, with_peak
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
@@ -33,6 +35,7 @@ PROMPT, PIXELS = 350, 448
 ANSWERS, QUESTIONS = (8, 32), 8
 PASSES, PLAIN_MOST, ANSWER = (2, 32, 64, 128, 256), 32, 32  # questions of a forward pass, and tokens of an answer
 ROUNDS = 2
+OPTIONS = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}, "bf16": True}
 DEVICE = "cuda"
 COLUMNS = ["sampling s", "scoring s", "update s", "step s", "questions/s", "peak GB"]
 
@@ -45,12 +48,14 @@ def main() -> None:
     cases += [(questions, ANSWER) for questions in PASSES]
     rows, ended = {}, set()
     for questions, answer in cases:
-        for name, share in (("plain", False), ("shared", True)):
-            if name in ended or (not share and questions > PLAIN_MOST):
+        for name in ("plain", "shared", "exact"):
+            label = (
+                f"{questions} questions, answers of {answer}, {name}" if name != "exact" else f"{questions} questions, exact"
+            )
+            if name in ended or label in rows or (name == "plain" and questions > PLAIN_MOST):
                 continue
-            label = f"{questions} questions, answers of {answer}, {name}"
             try:
-                rows[label] = measured(share, answer, questions)
+                rows[label] = measured(name == "shared", answer, questions) if name != "exact" else measured_exact(questions)
             except torch.OutOfMemoryError:
                 rows[label], ended = [np.nan] * len(COLUMNS), ended | {name}
             free()
@@ -61,12 +66,20 @@ def main() -> None:
 
 def measured(share: bool, answer: int, questions: int) -> list[float]:
     """Return the COLUMNS of a row: medians of steps, after one to warm up."""
-    options = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}, "bf16": True}
-    step = Step(share, PROMPT, answer, questions, PIXELS, make_full, lora_config(Understanding()), **options)
+    step = Step(share, PROMPT, answer, questions, PIXELS, make_full, lora_config(Understanding()), **OPTIONS)
     step()
     steps = [with_peak(step) for _ in range(ROUNDS)]
     assert step.trainer.shares_prefix == share, "the model was found unable to share"
     seconds = [*np.median([each for each, _ in steps], 0), np.median([sum(each) for each, _ in steps])]
+    return [*seconds, questions / seconds[-1], max(peak for _, peak in steps) / 1e3]
+
+
+def measured_exact(questions: int) -> list[float]:
+    """Return the COLUMNS of a row of exact answers: nothing is sampled, and scoring is the preparation of the batch."""
+    step = ExactStep(PROMPT, questions, PIXELS, make_full, lora_config(Understanding()), **OPTIONS)
+    step()
+    steps = [with_peak(step) for _ in range(ROUNDS)]
+    seconds = [0.0, *np.median([each for each, _ in steps], 0), np.median([sum(each) for each, _ in steps])]
     return [*seconds, questions / seconds[-1], max(peak for _, peak in steps) / 1e3]
 
 
