@@ -13,6 +13,7 @@ from evaluation.features import Network, features_or_nan
 from evaluation.perceptual import Lpips
 from evaluation.views import Views
 from runtime.figures import balanced_share, of_mean, of_pairs, paired
+from understanding.scoring import likelihood_columns
 
 RIGHT = ("emotion_accuracy", "content_accuracy", "joint_accuracy")
 
@@ -146,3 +147,12 @@ def confusion(judged: np.ndarray, emotions: np.ndarray, names: tuple[str, ...]) 
     said = np.array(names)[judged.argmax(1)]
     table = pd.crosstab(pd.Series(emotions, name="intended"), pd.Series(said, name="judged"))
     return table.reindex(index=list(names), columns=list(names), fill_value=0)
+
+
+def judged_table(images: pd.DataFrame, judged: np.ndarray, names: tuple[str, ...]) -> pd.DataFrame:
+    """Return what the judge says of images (columns image_id, emotion, content): these, and p_<emotion> of each emotion.
+
+    judged: the judge's probabilities (n, K) of the emotions `names`.
+    """
+    said = pd.DataFrame(judged, columns=likelihood_columns(names))
+    return pd.concat([images[["image_id", "emotion", "content"]].reset_index(drop=True), said], axis=1)

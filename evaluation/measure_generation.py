@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from config.taxonomy import Taxonomy
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions
 from evaluation import networks
-from evaluation.columns import Comparison, by_emotion, confusion
+from evaluation.columns import Comparison, by_emotion, confusion, judged_table
 from evaluation.completeness import by_warning, gaps, mark, unknown_folders
 from evaluation.content_judge import first_contents, judges_of, load_content_judge
 from evaluation.curves import write_curves
@@ -45,7 +46,7 @@ See = Callable[[pd.DataFrame, str], Views]  # images, what to call them at the b
 
 
 def measure_generation(settings: Settings, folder: Path) -> dict:
-    """Make the images and measure them; write generation.json, curves.json and confusion matrices into `folder`.
+    """Make the images and measure them; write generation.json, curves.json, matrices and what is judged into `folder`.
 
     Returns images, tables (columns image_id, emotion, path, content) by row, and those named transfer and fusion; judged,
     the judge's probabilities (N, K), by the same; and, on the first process, what generation.json holds.
@@ -88,6 +89,8 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     for row in rows:
         counts = confusion(judged[row], views[row].emotions, taxonomy.emotions)
         write_atomically(folder / f"confusion-generation-{row}.csv", counts.to_csv)
+        table = judged_table(images[row], judged[row], taxonomy.emotions)
+        write_atomically(folder / f"judged-{row}.parquet", partial(table.to_parquet, write_page_checksum=True))
     if "transfer" in images:
         at_one = write_curves(folder, images, views, judged, comparison, settings)
         figures["transfer"] = {"corrected": at_one, "emogen": {}}

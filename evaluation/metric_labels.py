@@ -18,6 +18,17 @@ ROWS = {
     "transfer": "transfer, strength 1",
     "clip_linear_probe": "CLIP, linear probe",
 }
+MEANS = {  # what the rows of pictures are
+    "before": "the model before training",
+    "after": "the model after training",
+    "blind": "the last model, shown a grey image instead",
+    "CLIP, zero-shot": "CLIP, which takes the emotion whose name fits the image best",
+    "CLIP, linear probe": "a linear classifier of CLIP's image features, fitted to the training split",
+    "ours": "images of this run's generator",
+    "prompt_only": 'images of plain Stable Diffusion, asked for "an image of {emotion}"',
+    "attribute_prompt": "images of plain Stable Diffusion, asked for the same contents without an emotion",
+    "real": "images of the data set",
+}
 PUBLISHED = ("fid", "lpips", "emotion_accuracy", "semantic_clarity", "semantic_diversity")  # EmoGen's table, in its order
 IMAGES = {
     "fid": Metric("FID", "↓", "Fréchet distance to real images; it shrinks as n grows"),
@@ -40,21 +51,26 @@ def generation_metrics(taxonomy: Taxonomy, judges: Mapping[str, int] | None = No
 
     judges: who tells the content, as told_judges takes it, to be named in what the metric means.
     """
-    right, side = "images whose likeliest emotion, by the judge, is the intended one", "the same of positive and negative"
+    right = "share of images whose likeliest emotion, by the judge, is the intended one"
+    side = "share of images in which the judge finds the intended side likelier, positive or negative"
     likelier = max(map(len, taxonomy.sides.values())) / len(taxonomy)  # who always says the side with more emotions
     by = f", by {told_judges(judges)}" if judges else ""
     return {
         "emotion_accuracy": Metric("Emo-A", "↑", right, 1 / len(taxonomy)),
         "emotion_accuracy_two_way": Metric("Emo-A, two-way", "↑", side, likelier),
-        "content_accuracy": Metric("Content", "↑", f"images that show the content of their prompt{by}"),
-        "joint_accuracy": Metric("Emotion and content (EC-A)", "↑", "images that show both, as intended"),
+        "content_accuracy": Metric("Content", "↑", f"share of images that show the content of their prompt{by}"),
+        "joint_accuracy": Metric(
+            "Emotion and content (EC-A)",
+            "↑",
+            "share of images that show both the intended emotion and the content of their prompt",
+        ),
         **IMAGES,
     }
 
 
 def cross_metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
     """Return the metrics of what an understanding model says of generated images, by the names of their figures."""
-    chance, likeliest = 1 / len(taxonomy), f"the same of the likeliest of the {len(taxonomy)} names"
+    chance, likeliest = 1 / len(taxonomy), f"the likeliest of the {len(taxonomy)} names is"
     return {
         "intended": Metric("Says what was intended", "↑", "the model's answer is the intended emotion", chance),
         "intended_forced": Metric("Intended, forced choice", "↑", likeliest, chance),

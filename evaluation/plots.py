@@ -3,11 +3,12 @@
 import base64
 import re
 from io import BytesIO
+from textwrap import fill
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from evaluation.metric_labels import interval, number, value
+from evaluation.metric_labels import number, value
 
 # name: on light, on dark. A plot is drawn in the light ones, which then become CSS variables.
 COLOURS = {
@@ -21,6 +22,7 @@ COLOURS = {
 }
 INK, FAINT, ACCENT = (COLOURS[name][0] for name in ("ink", "faint", "accent"))
 LINES = [COLOURS[name][0] for name in ("accent", "blue", "green", "amber", "purple", "ink", "faint")]
+OTHERS = [colour for colour in LINES if colour != ACCENT]
 MARKERS = "osD^vPX"  # lines differ without colours too
 DASHES = ("-", "--", ":")
 WIDTH = 4.4  # inches, so that text keeps its size where a phone shrinks a plot a little
@@ -37,26 +39,46 @@ STYLE = {
 }
 
 
-def interval_bars(figures: dict[str, dict], chance: float | None, highlighted: str, caption: str) -> dict:
-    """Return a picture (svg_picture) of a bar for each figure by name, with its 95 % interval and value."""
+def dots(figures: dict[str, dict[str, dict]], chances: dict[str, float | None], own: str, caption: str) -> dict:
+    """Return a picture (svg_picture) of a dot with its 95 % interval for each figure, by metric and by row.
+
+    chances: what a guess gives, by metric. own: the row that stands out; a mark in parentheses may follow its name.
+    """
+    rows = list(dict.fromkeys(row for group in figures.values() for row in group))
+    step = 1 / (len(rows) + 1.5)
     with matplotlib.rc_context(STYLE):
-        plot = Figure((WIDTH, 0.55 + 0.32 * len(figures)), layout="constrained")
+        plot = Figure(
+            (WIDTH, 0.9 + (0.16 * len(rows) + 0.2) * len(figures) + 0.2 * -(-len(rows) // 2)), layout="constrained"
+        )
         axes = plot.subplots()
-        for place, (name, each) in enumerate(figures.items()):
-            axes.barh(place, each["value"], 0.62, color=ACCENT if name == highlighted else FAINT)
-            axes.plot([each["low"], each["high"]], [place, place], color=INK, linewidth=1.6, marker="|", markersize=7)
-            axes.annotate(value(each), (1.02, place), xycoords=("axes fraction", "data"), va="center")
-        if chance is not None:
-            axes.axvline(chance, color=INK, linewidth=1, linestyle=":")
-            axes.set_xlabel("dotted: chance")
-        axes.set_yticks(range(len(figures)), list(figures))
+        for number, row in enumerate(rows):
+            places = [place + (number + 1.25) * step for place, each in enumerate(figures.values()) if row in each]
+            shown = [each[row] for each in figures.values() if row in each]
+            colour = ACCENT if row.partition(" (")[0] == own else OTHERS[number % len(OTHERS)]
+            axes.hlines(
+                places, [each["low"] for each in shown], [each["high"] for each in shown], color=colour, linewidth=1.8
+            )
+            marks = {"color": colour, "marker": MARKERS[number % len(MARKERS)], "markersize": 6, "linestyle": "none"}
+            axes.plot([each["value"] for each in shown], places, label=row, **marks)
+        for place, name in enumerate(figures):
+            if chances.get(name) is not None:
+                axes.vlines(chances[name], place + 0.1, place + 0.9, color=INK, linewidth=1.2, linestyle=":")
+            if place:
+                axes.axhline(place, color=FAINT, linewidth=0.6, alpha=0.5)
+        axes.set_yticks([place + 0.5 for place in range(len(figures))], [fill(name, 20) for name in figures])
         axes.tick_params(axis="y", length=0)
-        axes.invert_yaxis()
-        if all(each["low"] >= 0 and each["high"] <= 1 for each in figures.values()):
-            axes.set_xlim(0, 1)
-        axes.locator_params(axis="x", nbins=5)
-    spoken = [f"{name} {value(each)} ({interval(each)})" for name, each in figures.items()]
-    return svg_picture(plot, f"{caption}: {'; '.join(spoken)}", caption)
+        axes.set_ylim(len(figures), 0)
+        if all(each["low"] >= 0 and each["high"] <= 1 for group in figures.values() for each in group.values()):
+            axes.set_xlim(-0.02, 1.02)
+        if any(chances.get(name) is not None for name in figures):
+            axes.set_xlabel("dotted: chance")
+        axes.locator_params(axis="x", nbins=6)
+        axes.grid(axis="x", color=FAINT, alpha=0.25)
+        plot.legend(loc="outside lower center", ncols=2, frameon=False)
+    spoken = [
+        f"{name}: {'; '.join(f'{row} {value(each)}' for row, each in group.items())}" for name, group in figures.items()
+    ]
+    return svg_picture(plot, f"{caption}. {'. '.join(spoken)}", "")
 
 
 def lines(series: dict[str, list[tuple]], x_label: str, caption: str) -> dict:

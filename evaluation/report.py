@@ -22,22 +22,22 @@ from pathlib import Path
 import pandas as pd
 
 from config.errors import UserError
-from config.loading import dump
 from config.section import ROOT
 from config.settings import Settings
 from config.taxonomy import Taxonomy
 from emoset.model_card import about_data
-from evaluation import report_provenance as provenance
 from evaluation.metric_labels import interval, row_name, value
 from evaluation.over_seeds import figures_of_runs, markdown
 from evaluation.report_appendix import appendix
-from evaluation.report_cross import cross_part
-from evaluation.report_generation import generation_part
-from evaluation.report_other_data import other_data_part
-from evaluation.report_training import training_part
-from evaluation.report_understanding import headline_metrics, understanding_part
+from evaluation.report_cross import cross_section
+from evaluation.report_generation import generation_section
+from evaluation.report_other_data import other_data_section
+from evaluation.report_pictures import four_pictures
+from evaluation.report_provenance import run_section
+from evaluation.report_training import training_section
+from evaluation.report_understanding import headline_metrics, understanding_section
 from evaluation.run_files import COMMANDS, RunFiles
-from evaluation.verdict import verdict
+from evaluation.verdict import terms, verdict
 from runtime.checking import stops_here
 from runtime.files import read_json, write_atomically, write_json
 from runtime.page import write_page
@@ -55,11 +55,19 @@ PARTS = {
     "evaluation/cross.json": "what the understanding model says of generated images",
 }
 READERS = {".json": read_json, ".parquet": pd.read_parquet}  # of parts that nothing else of the page reads
-HEADLINES = {  # of generated images, in the summary; those of answers follow from the kinds of question
+HEADLINES = {  # of generated images, in the log; those of answers follow from the kinds of question
     "emotion_accuracy": "Images that show the intended emotion (Emo-A)",
     "joint_accuracy": "Images that show the intended emotion and content (EC-A)",
     "semantic_clarity": "How recognisable the thing in an image is (Sem-C)",
-    "kid": "Distance to real images (KID)",
+}
+LINKS = {  # what lies beside the page
+    "report/metrics.json": "the figures, for programs",
+    "report/table.md": "the figures as tables, for a paper",
+    "evaluation/generation.json": "the figures of images, with what they are about",
+    "evaluation/understanding.json": "the figures of answers, with what they are about",
+    "evaluation/curves.json": "the curves of strength and weight",
+    "evaluation/images/": "all images that were made",
+    "evaluation/": "all answers (answers-*.parquet), what the judge says of images (judged-*.parquet), confusion matrices",
 }
 
 
@@ -81,14 +89,14 @@ def write_report(settings: Settings) -> None:
     page, table = (settings.run / "report" / name for name in ("index.html", "table.md"))
     files, taxonomy = RunFiles(settings.run), settings.data.taxonomy
     results = files.results()
-    text = appendix(files, results, taxonomy)
-    write_page(page, TEMPLATE, **gather(settings, files, results))
+    text, sentences = appendix(files, results, taxonomy), verdict(results, taxonomy)
     write_atomically(table, lambda path: path.write_text(text, encoding="utf-8"))
+    write_page(page, TEMPLATE, verdict=sentences, **gather(settings, files, results))
     for (command, before), names in files.repairs().items():
         log.info(f"cannot be read: {'; '.join(names)}. {before} {command}".rstrip())
     log.info(f"\nThe report: {page.relative_to(ROOT) if page.is_relative_to(ROOT) else page}")
     log_headlines(results, taxonomy)
-    for sentence in verdict(results, taxonomy):
+    for sentence in sentences:
         log.info(f"  {sentence}")
 
 
@@ -105,7 +113,8 @@ def report_seeds(settings: Settings) -> None:
 
 def log_headlines(results: dict[str, dict], taxonomy: Taxonomy) -> None:
     """Log the figures that matter: each with what it started from, its n and 95 % interval."""
-    headlines = {name: title for name, title in HEADLINES.items() if name != "kid"} | headline_metrics(taxonomy)
+    answered = headline_metrics(results["understanding"]["figures"], taxonomy)
+    headlines = HEADLINES | {name: metric.label for name, metric in answered.items()}
     for half, first, last in (("generation", "prompt_only", "ours"), ("understanding", "before", "after")):
         rows, marks = results[half]["figures"], results[half]["about"].get("incomplete", {})
         if last not in rows:
@@ -119,35 +128,47 @@ def log_headlines(results: dict[str, dict], taxonomy: Taxonomy) -> None:
 
 
 def gather(settings: Settings, files: RunFiles, results: dict[str, dict]) -> dict:
-    """Return everything that the page shows, by the names of the template. results: by part of the evaluation."""
-    where, taxonomy, evaluate = settings.run, settings.data.taxonomy, settings.evaluate
+    """Return all but the verdict that the page shows, by the names of the template. results: by part of the evaluation."""
+    where, taxonomy = settings.run, settings.data.taxonomy
     for path in PARTS:
         files.read(path, READERS.get(Path(path).suffix, Path.exists), None)
     return {
         "run": where.relative_to(ROOT) if where.is_relative_to(ROOT) else where.name,
-        "seed": settings.seed,
-        "emotions": taxonomy.emotions,
-        "data": about_data(settings.data.emoset, taxonomy),
-        "missing": [(what, COMMANDS[Path(path).parts[0]]) for path, what in PARTS.items() if not (where / path).exists()],
-        "value": value,
-        "interval": interval,
+        "lead": f"Seed {settings.seed}. What stands folded opens by a click, or by Enter.",
+        "terms": terms(results, taxonomy),
+        "pictures": four_pictures(files, results, taxonomy),
+        "sections": sections(files, results, settings),
+        "links": {path: what for path, what in LINKS.items() if (where / path).exists()},
+        "footer": footer(about_data(settings.data.emoset, taxonomy), taxonomy),
         "row_name": row_name,
-        "path_in_project": lambda name: str(name).removeprefix(f"{where}/").removeprefix(f"{ROOT}/"),
-        "verdict": verdict(results, taxonomy),
-        "headlines": {"generation": HEADLINES, "understanding": headline_metrics(taxonomy)},
-        **generation_part(files, results["generation"], evaluate.contents, taxonomy),
-        **understanding_part(files, results["understanding"], settings.data, evaluate.folder),
-        **cross_part(files, results["cross"], taxonomy),
-        "other_data": other_data_part(files),
-        **training_part(files, settings.mining, taxonomy),
-        "config": dump(settings),
-        "differences": provenance.differences(files, settings),
-        "versions": provenance.versions(files),
-        "times": provenance.times(files),
-        "seconds": provenance.seconds(files, {part: each["about"] for part, each in results.items() if each["about"]}),
-        "skipped": provenance.skipped(results),
+        "path_in_project": files.named,
+        "missing": [(what, COMMANDS[Path(path).parts[0]]) for path, what in PARTS.items() if not (where / path).exists()],
         "unreadable": files.repairs(),  # the last one, for all of the above read files
     }
+
+
+def sections(files: RunFiles, results: dict[str, dict], settings: Settings) -> list[dict]:
+    """Return the sections of the page in their order, each a title with folded parts: a line for each."""
+    taxonomy, evaluate = settings.data.taxonomy, settings.evaluate
+    found = [
+        generation_section(files, results["generation"], evaluate.contents, taxonomy),
+        understanding_section(files, results["understanding"], settings.data, evaluate.folder, settings.seed),
+        other_data_section(files),
+        cross_section(files, results["cross"], taxonomy),
+        training_section(files, settings.mining, taxonomy),
+        run_section(files, results, settings),
+    ]
+    return [each for each in found if each]
+
+
+def footer(data: dict, taxonomy: Taxonomy) -> str:
+    """Return what the figures are about, and what the images may be used for. data: as about_data gives it."""
+    text = (
+        f"The {len(taxonomy)} emotions ({', '.join(taxonomy.emotions)}) are those that annotators saw in the images of"
+        f" {data['data']}. A figure here says how well they are met, not what anybody feels."
+    )
+    licence = f" The images of {data['data']}, and models trained on them, are for research that is not commercial."
+    return text + (licence if data["licence"] else "")
 
 
 if __name__ == "__main__":

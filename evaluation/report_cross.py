@@ -3,20 +3,22 @@
 from config.taxonomy import Taxonomy
 from evaluation.metric_labels import cross_metrics, marked
 from evaluation.plans import CURVES
-from evaluation.report_tables import by_metric, figures_table, fusion_pictures
+from evaluation.report_parts import part, section
+from evaluation.report_tables import by_metric, facts_of, figures_table, fusion_pictures
 from evaluation.run_files import RunFiles
 
 
-def cross_part(files: RunFiles, found: dict, taxonomy: Taxonomy) -> dict:
-    """Return what the page shows of each half by the other, by the names of the template. found: cross.json."""
-    path, figures, marks = "evaluation/cross.json", found["figures"], found["about"].get("incomplete", {})
-    return {
-        "cross": found,
-        "cross_tables": files.read(path, lambda _: cross_tables(figures, taxonomy, marks), []),
-        "cross_curves": files.read(
-            path, lambda _: fusion_pictures(figures.get("fusion", {}), "likelihood to the model"), []
-        ),
-    }
+def cross_section(files: RunFiles, found: dict, taxonomy: Taxonomy) -> dict | None:
+    """Return what the page shows of each half by the other. found: cross.json."""
+    path, figures, about = "evaluation/cross.json", found["figures"], found["about"]
+    marks = about.get("incomplete", {})
+    tables = files.read(path, lambda _: cross_tables(figures, taxonomy, marks), [])
+    plots = files.read(path, lambda _: fusion_pictures(figures.get("fusion", {}), "likelihood to the model"), [])
+    parts = [
+        part("What the figures are about", ("facts", facts_of(files, about, "images"))),
+        part("What the understanding model says of generated images", ("tables", tables), ("plots", plots)),
+    ]
+    return section("cross", "Each by the other", parts, about.get("warnings"))
 
 
 def cross_tables(figures: dict, taxonomy: Taxonomy, marks: dict[str, str]) -> list[dict]:

@@ -7,6 +7,7 @@ from evaluation import mvei, vecbench
 from evaluation.metric_labels import marked
 from evaluation.other_data import FOLDER, metrics_of
 from evaluation.peers import benchmark_peers, with_peers
+from evaluation.report_parts import part, section
 from evaluation.report_tables import differences_table, figures_table
 from evaluation.run_files import Figure, Result, RunFiles, checked
 from runtime.figures import Metric
@@ -49,22 +50,22 @@ class OtherData(Result):
     figures: dict[str, dict[str, Figure]]
 
 
-def other_data_part(files: RunFiles) -> list[dict]:
-    """Return, for each data set and each benchmark, {"name", "note", "tables"} as the page shows them."""
+def other_data_section(files: RunFiles) -> dict | None:
+    """Return what the page shows of other data sets and benchmarks, a part for each."""
     found = []
     for folder, shown in {FOLDER: _shown, BENCHMARKS: _shown_benchmark}.items():
         paths = sorted(path.relative_to(files.run).as_posix() for path in files.run.glob(f"{folder}/*/figures.json"))
         found += [files.read(path, shown, None) for path in paths]
-    return [each for each in found if each]
+    return section("other-data", "Other data sets", found)
 
 
-def _shown_benchmark(file: Path) -> dict:
+def _shown_benchmark(file: Path) -> dict | None:
     found = checked(file, Benchmark)
     about = found["about"]
     metrics = {each.NAME: each.METRICS for each in (vecbench, mvei)}[about["name"]]
     note = f"{about['n']:,} questions of its published file, scored as its own code does, seed {about['seed']}."
     tables = [_table_of_metric(about["name"], name, metric, found["figures"]) for name, metric in metrics.items()]
-    return {"name": about["name"], "note": note, "tables": [table for table in tables if table]}
+    return part(about["name"], ("tables", [table for table in tables if table]), note=note)
 
 
 def _table_of_metric(benchmark: str, name: str, metric: Metric, figures: dict[str, dict]) -> dict | None:
@@ -76,7 +77,7 @@ def _table_of_metric(benchmark: str, name: str, metric: Metric, figures: dict[st
     return with_peers(figures_table(own, tasks, f"{caption}: {metric.meaning}"), peers, tasks)
 
 
-def _shown(file: Path) -> dict:
+def _shown(file: Path) -> dict | None:
     found = checked(file, OtherData)
     about, taxonomy = found["about"], read_taxonomy(found["about"]["taxonomy"])
     metrics, rows = metrics_of(taxonomy), marked(found["figures"], about["incomplete"])
@@ -86,4 +87,4 @@ def _shown(file: Path) -> dict:
         note += f" These {about['left_out_unit']} map to none of the names and are left out: {left_out}."
     gains = differences_table(found.get("paired", {}), metrics, f"What the last model gains on {about['name']}")
     tables = [figures_table(rows, metrics, f"Answers about {about['name']}"), gains]
-    return {"name": about["name"], "note": note, "tables": [table for table in tables if table]}
+    return part(about["name"], ("tables", [table for table in tables if table]), note=note)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 
@@ -10,11 +11,30 @@ import yaml
 from config.loading import dump
 from config.settings import Settings
 from evaluation.metric_labels import row_name
+from evaluation.report_parts import part, section
 from evaluation.run_files import RunFiles
 
 STAGES = ("draw", "balance", "training", "images", "understanding", "mining", "merge", "evaluation", "report")
 NAMED = 20  # skipped images that the page names
 TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+
+
+def run_section(files: RunFiles, results: Mapping[str, dict], settings: Settings) -> dict:
+    """Return what the page shows of where its figures come from. results: by part of the evaluation."""
+    changed, evaluated = (
+        differences(files, settings),
+        {part: each["about"] for part, each in results.items() if each["about"]},
+    )
+    count = f"{len(changed['rows'])} settings have changed since a script ran with them" if changed else ""
+    timed = [table for table in (seconds(files, evaluated), times(files)) if table]
+    parts = [
+        part(count, ("tables", [changed] if changed else [])),
+        part("All settings of this report", ("text", dump(settings))),
+        part("Images that were skipped", ("tables", [found] if (found := skipped(results)) else [])),
+        part("Versions", ("tables", [found] if (found := versions(files)) else [])),
+        part("Seconds and times", ("tables", timed)),
+    ]
+    return section("run", "The run", parts)
 
 
 def differences(files: RunFiles, settings: Settings) -> dict | None:

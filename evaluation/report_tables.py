@@ -1,4 +1,4 @@
-"""What several parts of the report share: tables of figures, bars of them, confusion matrices, strips of images."""
+"""What several parts of the report share: tables of figures, heat maps, confusion matrices, strips of images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,23 +7,38 @@ import pandas as pd
 from PIL import Image
 
 from evaluation.metric_labels import difference, interval, pair_name, row_name, value
-from evaluation.plots import interval_bars, lines
+from evaluation.plots import lines
 from evaluation.run_files import RunFiles
 from runtime.contact_sheet import strip
 from runtime.figures import Metric
 from runtime.page import picture
 
-OWN = {"ours", "after"}  # the rows that a run is about
-
 
 def figures_table(rows: Mapping[str, dict], metrics: Mapping[str, Metric], caption: str) -> dict | None:
-    """Return a table (the template's macro `table`) with a line for each metric that a row has; None: there is none."""
+    """Return a table (the macro `table`) with a line for each metric that a row has; None: there is none."""
     return _table({row_name(row): found for row, found in rows.items()}, metrics, caption, _figure_cell)
 
 
 def differences_table(pairs: Mapping[str, dict], metrics: Mapping[str, Metric], caption: str) -> dict | None:
     """Return such a table of paired differences (runtime.figures.paired) by pair and metric."""
     return _table({pair_name(pair): found for pair, found in pairs.items()}, metrics, caption, _difference_cell)
+
+
+def facts_of(files: RunFiles, about: Mapping, what: str) -> dict[str, str]:
+    """Return what the figures of a part of the evaluation are about, by name. what: what `n` counts."""
+    if not about:
+        return {}
+    n = about["n"] if isinstance(about["n"], dict) else {what: about["n"]}
+    counted = {row_name(name): f"{count:,}" for name, count in n.items()}
+    facts = counted if what in counted else {what: ", ".join(f"{name} {count}" for name, count in counted.items())}
+    if "reference" in about:
+        reference = (
+            f"corrected {about['reference']:,} training images, emogen {about['published_reference']:,} of all splits"
+        )
+        facts["compared with"] = reference
+    facts |= {"split": about["split"], "seed": str(about["seed"])}
+    models = {name.replace("_", " "): model for name, model in about["models"].items()}
+    return facts | {name: files.named(model) if model else "linear probe of CLIP" for name, model in models.items()}
 
 
 def by_metric(rows: dict[str, dict]) -> dict[str, dict]:
@@ -35,25 +50,26 @@ def by_metric(rows: dict[str, dict]) -> dict[str, dict]:
     return found
 
 
-def bars(rows: dict[str, dict], metrics: dict[str, Metric]) -> list[dict]:
-    """Return a picture for each metric: a bar for each row that has it."""
-    pictures = []
-    for name, metric in metrics.items():
-        found = {row_name(row): figures[name] for row, figures in rows.items() if name in figures}
-        if found:
-            own = next((row for row in found if row.partition(" (")[0] in OWN), "")
-            caption = f"{metric.label} {metric.better}".strip()
-            pictures.append(interval_bars(found, metric.chance, own, caption))
-    return pictures
+def heat_map(groups: Mapping[str, Mapping[str, dict]], emotions: Sequence[str], caption: str) -> dict | None:
+    """Return a table of a share for each emotion (a line) and row (a column), and how dark each cell is.
+
+    groups: figures by group of columns, row and emotion; None: there is none.
+    """
+    groups = {group: {row_name(row): own for row, own in rows.items() if own} for group, rows in groups.items()}
+    groups = {group: rows for group, rows in groups.items() if rows}
+    columns = [own for rows in groups.values() for own in rows.values()]
+    cells = {emotion: [_shaded(own.get(emotion)) for own in columns] for emotion in emotions}
+    return {"caption": caption, "groups": groups, "rows": cells} if columns else None
 
 
-def emotion_bars(rows: dict[str, dict], metric: Metric) -> list[dict]:
-    """Return a picture for each row of its figures by emotion. rows: figures by row and emotion."""
-    return [
-        interval_bars(figures, metric.chance, "", f"{metric.label}: {row_name(row)}")
-        for row, figures in rows.items()
-        if figures
-    ]
+def _shaded(figure: dict | None) -> dict:
+    if figure is None:
+        return {"value": "", "note": "", "share": 0.0}
+    return {
+        "value": f"{figure['value']:.2f}",
+        "note": f"{figure['low']:.2f} to {figure['high']:.2f}",
+        "share": figure["value"],
+    }
 
 
 def curve(by_place: dict[str, dict], name: str) -> list[tuple]:

@@ -8,6 +8,7 @@ import pandas as pd
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Mining
 from evaluation.plots import lines
+from evaluation.report_parts import part, section
 from evaluation.run_files import RunFiles
 from runtime.page import picture, thumbnail
 from understanding import kinds, scoring
@@ -27,13 +28,15 @@ GENERATOR = {
 }
 
 
-def training_part(files: RunFiles, mining: Mining, taxonomy: Taxonomy) -> dict:
-    """Return what the page shows of trainings, by the names of the template."""
-    return {
-        "training_curves": training_curves(files, taxonomy),
-        "mining": files.read("mining/errors.parquet", lambda file: mining_table(file, mining, taxonomy.emotions), None),
-        "samples": training_samples(files, len(taxonomy)),
-    }
+def training_section(files: RunFiles, mining: Mining, taxonomy: Taxonomy) -> dict | None:
+    """Return what the page shows of trainings: a part for each that has written numbers, samples, and mined images."""
+    errors = files.read("mining/errors.parquet", lambda file: mining_table(file, mining, taxonomy.emotions), None)
+    parts = [part(name, ("plots", plots)) for name, plots in training_curves(files, taxonomy).items()]
+    parts += [
+        part("Samples of the generator while it trained", ("picture", training_samples(files, len(taxonomy)))),
+        part("Hard training images, as mining found them", ("tables", [errors] if errors else [])),
+    ]
+    return section("training", "Training", parts)
 
 
 def plotted(taxonomy: Taxonomy) -> dict[str, dict[str, dict[str, str]]]:
@@ -67,9 +70,9 @@ def plotted(taxonomy: Taxonomy) -> dict[str, dict[str, dict[str, str]]]:
     return plots
 
 
-def training_curves(files: RunFiles, taxonomy: Taxonomy) -> list[dict]:
-    """Return pictures of the numbers that trainings have written."""
-    pictures = []
+def training_curves(files: RunFiles, taxonomy: Taxonomy) -> dict[str, list[dict]]:
+    """Return pictures of the numbers that trainings have written, by training."""
+    pictures = {}
     for folder, plots in plotted(taxonomy).items():
         path = f"{folder}/metrics.jsonl"
 
@@ -79,7 +82,7 @@ def training_curves(files: RunFiles, taxonomy: Taxonomy) -> list[dict]:
                 files.note(path, "its last line is cut off; the curves end before it")
             return _pictures(written, plots)
 
-        pictures += files.read(path, draw, [])
+        pictures[next(iter(plots)).partition(":")[0]] = files.read(path, draw, [])
     return pictures
 
 

@@ -1,10 +1,8 @@
 """What the report shows of vision-language models, read from the run folder; what is not there gives nothing."""
 
-from collections.abc import Callable, Sequence
-from glob import escape
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pandas as pd
 
@@ -15,69 +13,107 @@ from evaluation.answers_by_question import reliability
 from evaluation.metric_labels import marked, row_name
 from evaluation.peers import peers_of, with_peers
 from evaluation.plots import lines
+from evaluation.report_cards import answer_cards, hard_cards
+from evaluation.report_parts import part, section
 from evaluation.report_tables import (
-    bars,
-    by_metric,
     confusion_tables,
     differences_table,
-    emotion_bars,
+    facts_of,
     figures_table,
+    heat_map,
 )
 from evaluation.run_files import RunFiles
 from runtime.figures import Metric
-from runtime.page import picture, thumbnail
 from understanding import kinds, scoring
 from understanding.kinds import multiple
 
-HARD = 2  # hard images of an emotion
-GAINS = "What the last model gains, on the same images"
+FILE = "evaluation/understanding.json"
+PAIRED = "A difference is between answers about the same images. Fixed: how many the last model alone has right."
+TRUSTED = "Where probabilities can be trusted, lines lie on the even one: of answers stated at 0.8, 80 in 100 are right."
+CHOSEN = "The seed of the run draws them, whatever they show."
+HARD = (
+    "The images of each emotion that the first model answers wrong and finds the true emotion least likely for. Its mistakes"
+    " select them, so they flatter the last model."
+)
 
 
-def understanding_part(files: RunFiles, found: dict, data: Data, folder: Path | None) -> dict:
-    """Return what the page shows of the models, by the names of the template.
+def understanding_section(files: RunFiles, found: dict, data: Data, folder: Path | None, seed: int) -> dict | None:
+    """Return what the page shows of the models.
 
     found: understanding.json. folder: evaluate.folder, whose images the questions are about; None: the data set's.
     """
-    marks, metrics, taxonomy = found["about"].get("incomplete", {}), scoring.metrics(data.taxonomy), data.taxonomy
-    rows, models = marked(found["figures"], marks), list(found["about"].get("models", {}))
-    names = list(found["figures"]) or _answered(files)
+    about, taxonomy = found["about"], data.taxonomy
+    rows, models = marked(found["figures"], about.get("incomplete", {})), list(about.get("models", {}))
+    metrics, names = shown_metrics(found["figures"], taxonomy), list(found["figures"]) or _answered(files)
     answers = {
         row: files.read(f"evaluation/answers-{row}.parquet", lambda file: answers_of(file, taxonomy), None) for row in names
     }
     answers = {row: table for row, table in answers.items() if table is not None}
 
-    def figures(build: Callable[[], Any]) -> Any:
-        return files.read("evaluation/understanding.json", lambda _: build(), [])
+    def figures(*build: Callable[[], dict | None]) -> list:
+        return files.read(FILE, lambda _: [shown for each in build if (shown := each())], [])
 
-    return {
-        "understanding": found,
-        "answered": by_metric(rows),
-        "understanding_bars": figures(lambda: bars(rows, metrics)),
-        "understanding_by_emotion": figures(lambda: pictures_by_emotion(rows, taxonomy)),
-        "understanding_table": figures(
-            lambda: with_peers(figures_table(rows, metrics, "Understanding"), peers_of("understanding", taxonomy), metrics)
+    def cards(build: Callable[..., list], *last) -> list:
+        path = f"evaluation/answers-{next(iter(models), '')}.parquet"
+        return files.read(path, lambda _: build(files, answers, models, data, folder, *last), [])
+
+    peers = peers_of("understanding", taxonomy)
+    gains = figures(lambda: differences_table(found.get("paired", {}), metrics, "Paired differences"))
+    by_emotion = figures(
+        *(lambda kind=kind: accuracy_by_emotion(rows, kind, taxonomy) for kind in kinds.KINDS if kind is not multiple)
+    )
+    parts = [
+        part("What the figures are about", ("facts", facts_of(files, about, "images"))),
+        part("What the last model gains on the same images", ("tables", gains), note=PAIRED),
+        part(
+            "All figures of answers, with n and 95 % interval",
+            ("tables", figures(lambda: with_peers(figures_table(rows, metrics, "Understanding"), peers, metrics))),
         ),
-        "understanding_gains": figures(lambda: differences_table(found.get("paired", {}), metrics, GAINS)),
-        "understanding_reliability": figures(lambda: reliability_pictures(answers, taxonomy)),
-        "understanding_by_question": figures(lambda: tables_by_question(found.get("by", {}), taxonomy)),
-        "understanding_confusions": [
-            table
-            for kind in kinds.KINDS
-            for table in confusion_tables(
-                files,
-                {row: f"{row_name(row)}: {kind.NAME} questions" for row in names},
-                kind.NAME,
-                "true",
-                _right(files, answers, kind, taxonomy),
-                taxonomy.emotions,
-            )
-        ],
-        "hard": files.read(
-            f"evaluation/answers-{next(iter(models), '')}.parquet",
-            lambda _: hard_images(files, answers, models, data, folder),
-            [],
+        part("Other questions, emotion by emotion", *[("heat_map", each) for each in by_emotion]),
+        part(
+            "How far its probabilities can be trusted",
+            ("plots", files.read(FILE, lambda _: reliability_pictures(answers, taxonomy), [])),
+            note=TRUSTED,
         ),
-    }
+        part(
+            "By phrasing of the question, and by place of the right option",
+            ("tables", files.read(FILE, lambda _: tables_by_question(found.get("by", {}), taxonomy), [])),
+            note="What is asked in other words, or in another order, should be answered alike.",
+        ),
+        part("What the models say of images of each emotion", ("confusions", _confusions(files, answers, names, taxonomy))),
+        part("Answers: right, wrong, fixed, broken", ("cards", cards(answer_cards, seed)), note=CHOSEN),
+        part("Hard images, before and after", ("cards", cards(hard_cards)), note=HARD),
+    ]
+    return section("understanding", "Understanding", parts, about.get("warnings"))
+
+
+def shown_metrics(rows: Mapping[str, dict], taxonomy: Taxonomy) -> dict[str, Metric]:
+    """Return the metrics of answers; one of generated words is left out where forced choice has the same in every row."""
+    metrics = scoring.metrics(taxonomy)
+    for name in [name for name in metrics if name.startswith(f"{multiple.NAME}_")]:
+        forced = name.replace(multiple.NAME, f"{multiple.NAME}_forced", 1)
+        said = {row: figures[name] for row, figures in rows.items() if name in figures}
+        if forced in metrics and said and all(rows[row].get(forced) == each for row, each in said.items()):
+            own = metrics.pop(name)
+            label = metrics[forced].label.replace("Forced choice", f"{own.label.partition(',')[0]} and forced choice")
+            metrics[forced] = metrics[forced]._replace(label=label)
+    return metrics
+
+
+def _confusions(files: RunFiles, answers: dict, names: list[str], taxonomy: Taxonomy) -> list[dict]:
+    """Return the confusion matrices of each kind of question and row."""
+    return [
+        table
+        for kind in kinds.KINDS
+        for table in confusion_tables(
+            files,
+            {row: f"{row_name(row)}: {kind.NAME} questions" for row in names},
+            kind.NAME,
+            "true",
+            _right(files, answers, kind, taxonomy),
+            taxonomy.emotions,
+        )
+    ]
 
 
 def _answered(files: RunFiles) -> list[str]:
@@ -106,28 +142,32 @@ def _right(files: RunFiles, answers: dict[str, pd.DataFrame], kind: ModuleType, 
     return {}
 
 
-def headline_metrics(taxonomy: Taxonomy) -> dict[str, str]:
-    """Return the labels of the figures that the summary shows: what a kind's training plots, balanced where it can be."""
-    metrics, found = scoring.metrics(taxonomy), {}
+def headline_metrics(rows: Mapping[str, dict], taxonomy: Taxonomy) -> dict[str, Metric]:
+    """Return the metrics that the verdict tells: what a kind's training plots, balanced where it can be.
+
+    rows: figures of answers, of which shown_metrics leaves out repetitions.
+    """
+    metrics, found = shown_metrics(rows, taxonomy), {}
     for plotted in (name for kind in kinds.KINDS for name in kind.CURVES):
         balanced = plotted.replace("_accuracy", "_balanced_accuracy")
-        name = balanced if balanced in metrics else plotted
-        found[name] = metrics[name].label
+        name = balanced if balanced in scoring.metrics(taxonomy) else plotted
+        found |= {name: metrics[name]} if name in metrics else {}
     return found
 
 
-def pictures_by_emotion(rows: dict[str, dict], taxonomy: Taxonomy) -> list[dict]:
-    """Return pictures of the accuracy of each row by emotion, for each kind of question that has such figures."""
-    pictures = []
-    for kind in kinds.KINDS:
-        found = {
-            row: {each: figures[f"{kind.NAME}_{each}"] for each in taxonomy.emotions if f"{kind.NAME}_{each}" in figures}
-            for row, figures in rows.items()
-        }
-        if any(found.values()):
-            metric = next(iter(kind.metrics(taxonomy).values()))
-            pictures += emotion_bars(found, metric._replace(label=metric.label.removesuffix(", balanced")))
-    return pictures
+def accuracy_by_emotion(rows: Mapping[str, dict], kind: ModuleType, taxonomy: Taxonomy) -> dict | None:
+    """Return a heat map of the right answers to a kind of question by emotion and row; None where there are no figures."""
+    label = next(iter(kind.metrics(taxonomy).values())).label.removesuffix(", balanced")
+    found = of_each_emotion(rows, kind, taxonomy)
+    return heat_map({label: found}, taxonomy.emotions, f"{label}: right answers about each emotion")
+
+
+def of_each_emotion(rows: Mapping[str, dict], kind: ModuleType, taxonomy: Taxonomy) -> dict[str, dict]:
+    """Return the shares of right answers to a kind of question by row and emotion, those that there are."""
+    return {
+        row: {each: figures[f"{kind.NAME}_{each}"] for each in taxonomy.emotions if f"{kind.NAME}_{each}" in figures}
+        for row, figures in rows.items()
+    }
 
 
 def reliability_pictures(answers: dict[str, pd.DataFrame], taxonomy: Taxonomy) -> list[dict]:
@@ -155,39 +195,3 @@ def tables_by_question(found: dict[str, dict], taxonomy: Taxonomy) -> list[dict]
             metrics = {name: Metric(name, "", "") for name in names}
             tables.append(figures_table(rows, metrics, f"{kind.NAME}: {what}"))
     return [table for table in tables if table]
-
-
-def hard_images(
-    files: RunFiles, answers: dict[str, pd.DataFrame], models: Sequence[str], data: Data, folder: Path | None
-) -> list[dict]:
-    """Return, for each emotion, the images that the first model answers wrong and finds the true emotion least likely for.
-
-    Each has the answers of the first of the models and of the last. Nothing where there is only one, or the answers of one
-    are not there. answers: by row.
-    """
-    first, last = models[0], models[-1]
-    if first == last or not {first, last} <= answers.keys():
-        return []
-    tables = [answers[row][answers[row]["kind"] == multiple.NAME].set_index("image_id") for row in (first, last)]
-    found = []
-    for emotion in data.taxonomy.emotions:
-        wrong = tables[0][(tables[0]["emotion"] == emotion) & (tables[0][multiple.COLUMN] != emotion)]
-        asked = wrong[wrong.index.isin(tables[1].index)]
-        for image_id in asked.sort_values(f"p_{emotion}", kind="stable").index[:HARD]:
-            said = [_said(each.loc[image_id], emotion, name) for name, each in zip((first, last), tables, strict=True)]
-            shown = _image_of_question(files, image_id, emotion, data.emoset, folder)
-            found.append({"emotion": emotion, "image_id": image_id, "picture": shown, "answers": said})
-    return found
-
-
-def _said(answer: pd.Series, emotion: str, model: str) -> dict:
-    right, likelihood = bool(answer[multiple.COLUMN] == emotion), answer[f"p_{emotion}"]
-    return {"model": model, "text": str(answer["completion"]), "right": right, "likelihood": float(likelihood)}
-
-
-def _image_of_question(files: RunFiles, image_id: str, emotion: str, emoset: Path, folder: Path | None) -> dict | None:
-    """Return the image of a question: of the data set, or of the folder that was evaluated instead."""
-    found = [folder / image_id] if folder else sorted((emoset / "image" / emotion).glob(f"{escape(image_id)}.*"))
-    path = next(iter(found), None)
-    image = files.image(path) if path and path.is_file() else None
-    return picture(thumbnail(image, 224), f"image {image_id}, whose emotion is {emotion}") if image else None

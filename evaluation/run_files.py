@@ -10,6 +10,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from config.errors import first_line
+from config.section import ROOT
 from emoset.images import ImageError, load_image
 
 Shown = TypeVar("Shown")
@@ -141,6 +142,10 @@ class RunFiles:
             inside = file.is_relative_to(self.run)
             self.note(file.relative_to(self.run).as_posix() if inside else str(file), error.reason)
             return None
+
+    def named(self, path: str | Path) -> str:
+        """Return a path as the page shows it: below the run folder, or below the project's."""
+        return str(path).removeprefix(f"{self.run}/").removeprefix(f"{ROOT}/")
 
     def note(self, path: str, reason: str) -> None:
         """Note that a file could not be read, or not all of it."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 
 from config.taxonomy import Taxonomy
-from evaluation.metric_labels import interval, value
+from evaluation.metric_labels import MEANS, interval, value
 from evaluation.report_understanding import headline_metrics
 from understanding import scoring
 
-PROBE = "clip_linear_probe"
+PROBE, LINEAR = "clip_linear_probe", "CLIP, linear probe"  # in the names of pairs, and of rows
 
 
 def verdict(results: Mapping[str, dict], taxonomy: Taxonomy) -> list[str]:
@@ -15,8 +15,27 @@ def verdict(results: Mapping[str, dict], taxonomy: Taxonomy) -> list[str]:
     return [*_of_understanding(results["understanding"], taxonomy), *_of_generation(results["generation"])]
 
 
+def terms(results: Mapping[str, dict], taxonomy: Taxonomy) -> dict[str, str]:
+    """Return what the words and numbers of the verdict mean, by the word."""
+    rows, found = results["understanding"]["figures"], {}
+    for name, metric in headline_metrics(rows, taxonomy).items():
+        if any(name in figures for figures in rows.values()):
+            found[metric.label] = metric.meaning
+    if LINEAR in rows:
+        found["Linear probe of CLIP"] = MEANS[LINEAR]
+    if results["generation"]["figures"]:
+        found["Judge"] = "a network that tells the emotion of an image; training has not seen it, unless a warning says so"
+    if found:
+        found["+0.100, 0.050 to 0.150"] = (
+            "a difference on the same images, and its 95 % interval: other images would give one in there 95 times in 100"
+        )
+        found["No difference"] = "the interval holds 0, so there may be a difference as large as it says, or none"
+    return found
+
+
 def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
-    rows, pairs, labels = found["figures"], found.get("paired", {}), headline_metrics(taxonomy)
+    rows, pairs = found["figures"], found.get("paired", {})
+    labels = {name: metric.label for name, metric in headline_metrics(rows, taxonomy).items()}
     models = list(found["about"].get("models", {}))
     if not models or models[-1] not in rows:
         return
@@ -24,7 +43,7 @@ def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
     trained, first = ("The trained model", "before training") if start == "before" else (own, start)
     apart = pairs.get(f"{own} - {start}", {})
     gains = {metric: apart[metric] for metric in labels if metric in apart}
-    for way, said in ((1, "is better than"), (0, "is not shown to differ from"), (-1, "is worse than")):
+    for way, said in ((1, "is better than"), (0, "shows no difference from"), (-1, "is worse than")):
         told = [
             f"{labels[metric]} {value(rows[own][metric])} ({_signed(gain)})"
             for metric, gain in gains.items()

@@ -64,7 +64,7 @@ def test_damaged_files_are_named_with_what_makes_them_again(whole_run, drawn, tm
         (line,) = lines
         assert f"<code>{commands.get(name.split('/')[0], 'accelerate launch training/main.py')}</code>" in line
         assert ("Move training/mapper/ away first" in line) is name.startswith("training/mapper")
-    assert sections_of(page) >= {"summary", "generation", "run"}
+    assert sections_of(page) >= {"verdict", "generation", "run"}
     assert "awe on tree" in page, "what is whole is shown"
     assert (run / "report/table.md").is_file()
     assert f"{SHOWN[0]} (" in capsys.readouterr().out
@@ -72,8 +72,8 @@ def test_damaged_files_are_named_with_what_makes_them_again(whole_run, drawn, tm
 
 def test_a_damaged_file_costs_its_own_part_alone(whole_run, drawn, tmp_path):
     run, lost = shutil.copytree(whole_run, tmp_path / "run"), {
-        "evaluation/generation.json": 'alt="Emo-A',
-        "evaluation/answers-before.parquet": 'class="hard"',
+        "evaluation/generation.json": 'alt="How good the images are',
+        "evaluation/answers-before.parquet": '<summary>Hard images',
         "training/mapper/metrics.jsonl": 'alt="Mapper: loss',
     }  # fmt: skip
     for name in lost:
@@ -82,7 +82,7 @@ def test_a_damaged_file_costs_its_own_part_alone(whole_run, drawn, tmp_path):
     for each in lost.values():
         assert each in before
         assert each not in page
-    for kept in ('alt="Multiple choice', 'alt="Emotion space: loss'):
+    for kept in ('alt="How well the models answer', 'alt="Emotion space: loss'):
         assert page.count(kept) == before.count(kept) > 0
     assert page.count("4 images of") == before.count("4 images of") > 0
     assert page.count('class="confusion"') == before.count('class="confusion"') > 0
@@ -93,7 +93,7 @@ def test_a_curve_ends_where_its_file_is_cut_off(tmp_path):
     write_lines(path, [{"epoch": n, "train_loss": 2 / n} for n in (1, 2, 3)])
     path.write_bytes(path.read_bytes()[:-4])
     files = RunFiles(tmp_path)
-    (picture,) = training_curves(files, TAXONOMY)
+    (picture,) = training_curves(files, TAXONOMY)["Emotion space"]
     assert "training from 2.000 to 1.000" in picture["alt"]
     assert "cut off" in files.unreadable["training/emotion_space/metrics.jsonl"]
 

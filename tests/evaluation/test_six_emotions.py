@@ -74,12 +74,12 @@ def test_six_emotions_and_four_kinds_of_question(quick, six, write_generator, tm
     assert matrix.to_numpy().sum() == 32
     assert cross["figures"]["fusion"]["joy-sadness"]["0.5"].keys() == {"joy", "sadness", "judge"}
 
-    # The page: the fourth kind in the summary, in bars with their chance, by emotion and in a matrix; six everywhere.
+    # The page: the fourth kind in the verdict, in dots with their chance, by emotion and in a matrix; six everywhere.
     page = (settings.run / "report" / "index.html").read_text()
     for shown in (
         "<dt>Valence, balanced</dt>",
-        'alt="Valence, balanced ↑: ',
-        'alt="Valence: ',
+        " Valence, balanced: ",
+        ">Valence: right answers about each emotion</caption>",
         ": valence questions</caption>",
     ):
         assert shown in page, shown

@@ -23,7 +23,7 @@ def test_it_says_what_is_better_what_is_not_and_against_which_baseline():
     }
     better, same, probe, blind = verdict({"understanding": understanding, "generation": NOTHING}, TAXONOMY)
     assert better.endswith("is better than before training in: Multiple choice, balanced 0.840 (+0.440, 0.420 to 0.460).")
-    assert same.endswith("not shown to differ from before training in: Binary, balanced 0.660 (+0.010, -0.010 to 0.030).")
+    assert same.endswith("shows no difference from before training in: Binary, balanced 0.660 (+0.010, -0.010 to 0.030).")
     assert probe.startswith("It names emotions worse than a linear probe of CLIP")
     assert "no better than chance" in blind
     understanding["figures"]["blind"]["binary_balanced_accuracy"] = figure(0.6)

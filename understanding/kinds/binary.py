@@ -145,8 +145,12 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
 def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
     """Return what the figures are called, and what chance gives."""
     return {
-        "binary_balanced_accuracy": Metric("Binary, balanced", "↑", "right yes and right no, half each", 1 / 2),
-        "binary_auroc": Metric("Binary, AUROC", "↑", "yes is likelier where it is right than where it is wrong", 1 / 2),
+        "binary_balanced_accuracy": Metric(
+            "Binary, balanced", "↑", "share of right answers, where yes and no are right equally often", 1 / 2
+        ),
+        "binary_auroc": Metric(
+            "Binary, AUROC", "↑", "how often yes is likelier for an emotion that is true than for one that is not", 1 / 2
+        ),
         "binary_brier": Metric("Binary, Brier", "↓", "mean squared error of p(yes); always one half earns this", 1 / 4),
         "yes_rate": Metric("Says yes", "", "share of yes among binary answers; half of them are right", 1 / 2),
     }

@@ -184,12 +184,19 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
 def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
     """Return what the figures are called, and what chance gives."""
     return {
-        "misleading_auroc": Metric("Misleading, AUROC", "↑", "a true emotion's score is above a wrong one's", 1 / 2),
+        "misleading_auroc": Metric(
+            "Misleading, AUROC", "↑", "how often a true emotion gets a higher score than a wrong one", 1 / 2
+        ),
         "misleading_mean_true": Metric("Score of true", "↑", "mean score, of 100, of the true emotion"),
         "misleading_mean_wrong": Metric("Score of wrong", "↓", "mean score, of 100, of a wrong emotion"),
-        "misleading_ece": Metric("Misleading, ECE", "↓", "calibration error of the scores"),
+        "misleading_ece": Metric("Misleading, ECE", "↓", "mean gap between a score / 100 and how often it comes true"),
         "misleading_expected_auroc": Metric(
-            "Expected score, AUROC", "↑", "the mean score by its probabilities, of a true emotion above a wrong one's", 1 / 2
+            "Expected score, AUROC",
+            "↑",
+            "how often a true emotion gets a higher mean score, by its probabilities, than a wrong one",
+            1 / 2,
         ),
-        "misleading_expected_ece": Metric("Expected score, ECE", "↓", "calibration error of the mean scores"),
+        "misleading_expected_ece": Metric(
+            "Expected score, ECE", "↓", "mean gap between a mean score / 100 and how often it comes true"
+        ),
     }

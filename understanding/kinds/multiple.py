@@ -224,14 +224,20 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
 def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
     """Return what the figures are called, but for those of single emotions, and what chance gives."""
     chance = 1 / len(taxonomy)
-    mean, likeliest = "its mean over the true emotions", "the true emotion is the likeliest of all that may be named"
+    named, likeliest = "answers that name the true emotion", "images whose true emotion is the likeliest of all names"
     even = "which all emotions alike likely give"
     return {
-        "multiple_accuracy": Metric("Multiple choice", "↑", "answers that name the true emotion", chance),
-        "multiple_balanced_accuracy": Metric("Multiple choice, balanced", "↑", mean, chance),
-        "multiple_forced_accuracy": Metric("Forced choice", "↑", likeliest, chance),
-        "multiple_forced_balanced_accuracy": Metric("Forced choice, balanced", "↑", mean, chance),
+        "multiple_accuracy": Metric("Multiple choice", "↑", f"share of {named}", chance),
+        "multiple_balanced_accuracy": Metric(
+            "Multiple choice, balanced", "↑", f"mean over the emotions of the share of {named}", chance
+        ),
+        "multiple_forced_accuracy": Metric("Forced choice", "↑", f"share of {likeliest}", chance),
+        "multiple_forced_balanced_accuracy": Metric(
+            "Forced choice, balanced", "↑", f"mean over the emotions of the share of {likeliest}", chance
+        ),
         "multiple_nll": Metric("Forced choice, NLL", "↓", f"mean of - ln p(true emotion); chance is {even}", -log(chance)),
         "multiple_brier": Metric("Forced choice, Brier", "↓", f"squared error of all p; chance is {even}", 1 - chance),
-        "multiple_ece": Metric("Forced choice, ECE", "↓", "calibration error of the likeliest emotion's probability"),
+        "multiple_ece": Metric(
+            "Forced choice, ECE", "↓", "mean gap between the likeliest emotion's probability and how often it is right"
+        ),
     }

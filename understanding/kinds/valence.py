@@ -144,9 +144,11 @@ def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
     """Return what the figures are called, and what chance gives."""
     rate = "share of positive among valence answers; half of the images are"
     return {
-        "valence_balanced_accuracy": Metric("Valence, balanced", "↑", "right positive and right negative, half each", 1 / 2),
+        "valence_balanced_accuracy": Metric(
+            "Valence, balanced", "↑", "share of right answers, positive and negative counted alike", 1 / 2
+        ),
         "valence_auroc": Metric(
-            "Valence, AUROC", "↑", "positive is likelier where it is right than where it is wrong", 1 / 2
+            "Valence, AUROC", "↑", "how often positive is likelier for a positive image than for a negative one", 1 / 2
         ),
         "positive_rate": Metric("Says positive", "", rate, 1 / 2),
     }
