@@ -11,6 +11,7 @@ from evaluation import image_metrics
 from evaluation.content_judge import ContentJudge
 from evaluation.features import Network, features_or_nan
 from evaluation.perceptual import Lpips
+from evaluation.second_judge import SecondJudge
 from evaluation.views import Views
 from runtime.figures import balanced_share, of_mean, of_pairs, paired
 from understanding.scoring import likelihood_columns
@@ -25,7 +26,7 @@ class Comparison:
     pairs: how many of the same emotion LPIPS and semantic diversity compare. training: the real images of `corrected`.
     within_training: their kernel_sums. memorable: CLIP's features (N, D) of all training images. squeezed: features (N, D)
     that FID compares of the real images of `emogen`, squeezed to squares. black_clip: CLIP as the published code uses it.
-    content: who tells what images show.
+    content: who tells what images show. second: another judge of emotions than the one whose probabilities are given.
     """
 
     taxonomy: Taxonomy
@@ -38,6 +39,7 @@ class Comparison:
     squeezed: Tensor
     black_clip: Network
     content: ContentJudge
+    second: SecondJudge
 
     def corrected(self, seen: Views, judged: np.ndarray) -> dict[str, dict]:
         """Return the figures of a method's images as they should be. judged: the judge's probabilities (n, K)."""
@@ -47,9 +49,11 @@ class Comparison:
         there = np.isfinite(distances)  # both images of the pair can still be read
         return {
             **image_metrics.emotion_figures(judged, emotions, self.taxonomy, seed),
+            "emotion_accuracy_second": of_mean(self.second.says(seen) == emotions, emotions, seed),
             **self.content_figures(seen, judged),
             **image_metrics.fid_figures(training.fid, seen.fid, seed),
             "kid": image_metrics.kid_figure(training.fid, seen.fid, self.within_training),
+            **image_metrics.manifold_figures(training.fid, training.emotions, seen.fid, emotions, seed),
             "lpips": of_pairs(pairs[there], distances[there], emotions, seed),
             "semantic_clarity": image_metrics.clarity_figure(seen.objects, seen.scenes, emotions, seed),
             "semantic_diversity": of_pairs(pairs, image_metrics.mean_squares(seen.clip, pairs), emotions, seed),

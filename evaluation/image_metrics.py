@@ -17,7 +17,8 @@ from config.taxonomy import Taxonomy
 from runtime.figures import NORMAL, figure, of_biased_statistic, of_mean
 
 GROUPS = 6  # of the generated images, one of which is left out at a time, for the spread of FID; half of them in either half
-BLOCK = 2048  # images that KID compares at once
+BLOCK = 2048  # images that are compared at once
+NEIGHBOURS = 3  # the one whose distance is the radius around a point, of precision and recall
 PUBLISHED_PAIRS = 10  # of each emotion
 ENOUGH = 5  # images for each feature, below which FID says more about their number than about them
 
@@ -108,6 +109,32 @@ def sums_across(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         rows.append(kernel.sum(1))
         columns += kernel.sum(0)
     return torch.cat(rows), columns
+
+
+def manifold_figures(
+    real: Tensor, real_emotions: np.ndarray, made: Tensor, emotions: np.ndarray, seed: int
+) -> dict[str, dict]:
+    """Return precision and recall (Kynkäänniemi et al. 2019) of features: real (N, D) and made (n, D).
+
+    A point lies within a set of points where it is no farther from one of them than that one's third nearest neighbour in
+    the set is. precision: the share of what is made that lies within the real ones. recall: the other way round. Both sets
+    are cut to the size of the smaller, by `seed`, since a larger one covers more. The interval is over the points that are
+    counted, the other set being given. real_emotions: (N,).
+    """
+    count, rng = min(len(real), len(made)), np.random.default_rng(seed)
+    chosen, own = (np.sort(rng.permutation(size)[:count]) for size in (len(real), len(made)))
+    real, made = real[chosen].double(), made[own].double()
+    return {
+        "precision": of_mean(within(made, real), emotions[own], seed),
+        "recall": of_mean(within(real, made), real_emotions[chosen], seed),
+    }
+
+
+def within(points: Tensor, others: Tensor) -> np.ndarray:
+    """Return which (n,) points (n, D) lie within others (N, D), as manifold_figures has it."""
+    nearest = min(NEIGHBOURS, len(others) - 1) + 1  # the nearest of all is the point itself
+    radii = torch.cat([torch.cdist(some, others).kthvalue(nearest, dim=1).values for some in others.split(BLOCK)])
+    return torch.cat([(torch.cdist(some, others) <= radii).any(1) for some in points.split(BLOCK)]).numpy()
 
 
 def emotion_figures(

@@ -1,6 +1,6 @@
 """The judge, who tells the emotion of generated images; and whether training has seen it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def load_judge(
         return _probe(clip_network(clip), train, emotions, cache)
     file = Path(resolve_model(name))
     imported = file / IMPORTED
-    if _reads_clip(name):
+    if reads_clip(name):
         try:
             layer = load_file(imported) if imported.is_file() else read_tensors(file, dict, setting)
             layer = {part.removeprefix("fc."): tensor.double() for part, tensor in layer.items()}
@@ -82,7 +82,12 @@ def fit_probe(clip: Network, train: pd.DataFrame, cache: FeatureCache) -> Logist
     """
     features = cache.features_of(clip, train, "CLIP of training images")
     seen = seen_by_all(features)
-    return LogisticRegression(max_iter=1000).fit(scaled(features[seen]), train["emotion"][seen])
+    return probe_of(features[seen], train["emotion"][seen])
+
+
+def probe_of(features: torch.Tensor, emotions: Sequence[str]) -> LogisticRegression:
+    """Return a linear probe of features (N, D), fitted to the emotions (N,)."""
+    return LogisticRegression(max_iter=1000).fit(scaled(features), emotions)
 
 
 def check_judge(evaluate: Evaluate, clip: str, generator: Path) -> str | None:
@@ -106,7 +111,7 @@ def check_judge(evaluate: Evaluate, clip: str, generator: Path) -> str | None:
             f"evaluate.judge: {name} is {network}, with which {generator.name}/ was trained; take a judge that training "
             "has not seen, or evaluate.force_judge=true"
         )
-    if _reads_clip(name) and weights_digest(clip) in seen.values():
+    if reads_clip(name) and weights_digest(clip) in seen.values():
         return "the judge reads models.clip, which training saw too: it is not wholly apart (docs/metrics.md, The judge)"
     return None
 
@@ -123,11 +128,11 @@ def judge_digests(name: str) -> set[str]:
 
 
 def scaled(features: torch.Tensor) -> np.ndarray:
-    """Return CLIP's features (N, D) as a probe takes them: of length ten."""
+    """Return features (N, D) as a probe takes them: of length ten."""
     return torch.nn.functional.normalize(features, dim=1).numpy() * 10
 
 
-def _reads_clip(judge: str | None) -> bool:
+def reads_clip(judge: str | None) -> bool:
     """Return whether a judge is a linear layer, or a probe, on the features of models.clip."""
     file = None if judge is None else Path(resolve_model(judge))
     return file is None or file.is_file() or (file / IMPORTED).is_file()

@@ -31,6 +31,8 @@ from evaluation.metric_labels import generation_metrics, markdown_table, marked,
 from evaluation.perceptual import Lpips, load_lpips
 from evaluation.photograph_curve import ROW
 from evaluation.plans import CURVES
+from evaluation.published_networks import networks_used, not_emogen
+from evaluation.second_judge import second_judge
 from evaluation.skipped import Skipped, left_out_of_data, skipped_of, together
 from evaluation.strength_and_weight import curve_gaps
 from evaluation.views import Views
@@ -40,7 +42,6 @@ from runtime.processes import start_process
 from runtime.run_folder import is_first_process, log
 
 SHOWN = 8  # images of each emotion, real ones and other methods', that are copied beside generated ones for the report
-NETWORKS = ("judge", "fid_network", "lpips_network", "object_classifier", "scene_classifier")
 
 See = Callable[[pd.DataFrame, str], Views]  # images, what to call them at the bar -> what the networks see in them
 
@@ -126,7 +127,8 @@ def about_of(settings: Settings, images: dict[str, pd.DataFrame], comparison: Co
         "published_reference": len(comparison.squeezed),
         "split": evaluate.split,
         "seed": settings.seed,
-        "models": {"clip": settings.models.clip} | {name: getattr(evaluate, name) for name in NETWORKS},
+        "models": networks_used(evaluate, settings.models.clip) | {"second_judge": comparison.second.name},
+        "not_emogen": not_emogen(evaluate, settings.models.clip),
         "incomplete": {name: text for name, text in marks.items() if text},
         "skipped": skipped,
     }
@@ -210,6 +212,7 @@ def load_comparison(
         squeezed=published[seen_by_all(published)],
         black_clip=networks.black_clip_network(clip),
         content=load_content_judge(train, settings.data.kinds, evaluate.contents, clip),
+        second=second_judge(evaluate.judge, training),
     )
     return comparison, squeezed, skipped
 
@@ -266,7 +269,8 @@ def write_generation(
     write_json(folder / "generation.json", {"about": about, "figures": figures, "paired": gains})
     for column in ("corrected", "emogen"):
         rows = {row: each[column] for row, each in figures.items() if each[column]}
-        table = markdown_table(marked(rows, about["incomplete"]), generation_metrics(taxonomy))
+        warnings = about["not_emogen"] if column == "emogen" else {}
+        table = markdown_table(marked(rows, about["incomplete"]), generation_metrics(taxonomy), warnings)
         log.info(f"\n{column}\n\n{table}\n\nvalue (low to high, 95 %)")
     log.info(f"content is told by {told_judges(about['content_judges'])}")
     for pair, differences in gains.items():

@@ -33,6 +33,8 @@ PUBLISHED = ("fid", "lpips", "emotion_accuracy", "semantic_clarity", "semantic_d
 IMAGES = {
     "fid": Metric("FID", "↓", "Fréchet distance to real images; it shrinks as n grows"),
     "fid_half": Metric("FID at half n", "↓", "how much FID owes to the number of images"),
+    "precision": Metric("Precision", "↑", "share of images that lie among real ones, by the features of FID"),
+    "recall": Metric("Recall", "↑", "share of real images that lie among these, by the features of FID"),
     "kid": Metric("KID", "↓", "kernel distance to real images, unbiased"),
     "lpips": Metric("LPIPS", "↑", "how different two images of an emotion look"),
     "semantic_clarity": Metric("Recognisable (Sem-C)", "↑", "how sure classifiers are of an object or scene"),
@@ -52,11 +54,15 @@ def generation_metrics(taxonomy: Taxonomy, judges: Mapping[str, int] | None = No
     judges: who tells the content, as told_judges takes it, to be named in what the metric means.
     """
     right = "share of images whose likeliest emotion, by the judge, is the intended one"
+    another = (
+        "share of images whose likeliest emotion, by a probe of a network that the judge does not read, is the intended one"
+    )
     side = "share of images in which the judge finds the intended side likelier, positive or negative"
     likelier = max(map(len, taxonomy.sides.values())) / len(taxonomy)  # who always says the side with more emotions
     by = f", by {told_judges(judges)}" if judges else ""
     return {
         "emotion_accuracy": Metric("Emo-A", "↑", right, 1 / len(taxonomy)),
+        "emotion_accuracy_second": Metric("Emo-A, second judge", "↑", another, 1 / len(taxonomy)),
         "emotion_accuracy_two_way": Metric("Emo-A, two-way", "↑", side, likelier),
         "content_accuracy": Metric("Content", "↑", f"share of images that show the content of their prompt{by}"),
         "joint_accuracy": Metric(
@@ -104,14 +110,25 @@ def marked(rows: Mapping[str, Any], marks: Mapping[str, str]) -> dict[str, Any]:
     return {f"{row_name(row)} ({marks[row]})" if row in marks else row: each for row, each in rows.items()}
 
 
-def markdown_table(rows: dict[str, dict], metrics: dict[str, Metric]) -> str:
-    """Return a Markdown table with a column for each row of figures, and a line for each metric that one of them has."""
+def markdown_table(rows: dict[str, dict], metrics: dict[str, Metric], warnings: Mapping[str, str] | None = None) -> str:
+    """Return a Markdown table with a column for each row of figures, and a line for each metric that one of them has.
+
+    warnings: by metric, whose cells get a star; they follow below.
+    """
+    warnings = warnings or {}
     table = pd.DataFrame(index=list(metrics), columns=list(rows), data="")
     for row, found in rows.items():
         for name in metrics.keys() & found.keys():
-            table.loc[name, row] = "{value:.3g} ({low:.3g} to {high:.3g})".format(**found[name])
+            star = " *" if name in warnings else ""
+            table.loc[name, row] = "{value:.3g} ({low:.3g} to {high:.3g})".format(**found[name]) + star
     shown = table[(table != "").any(axis=1)]
-    return shown.rename(index={name: metric.label for name, metric in metrics.items()}).to_markdown()
+    text = shown.rename(index={name: metric.label for name, metric in metrics.items()}).to_markdown()
+    return text + starred({name: text for name, text in warnings.items() if name in shown.index}, metrics)
+
+
+def starred(warnings: Mapping[str, str], metrics: Mapping[str, Metric]) -> str:
+    """Return what the stars of a Markdown table mean, a line for each warning. warnings: by metric."""
+    return "".join(f"\n\n\\* {metrics[name].label}: {text}" for name, text in warnings.items())
 
 
 def number(value: float, scale: float | None = None) -> str:

@@ -13,6 +13,7 @@ from evaluation.metric_labels import (
     likelihood_metrics,
     marked,
     row_name,
+    starred,
     told_judges,
     value,
 )
@@ -61,9 +62,11 @@ def _generation_tables(generation: dict, metrics: dict[str, Metric], taxonomy: T
     rows, seed = marked(generation["figures"], about.get("incomplete", {})), about["seed"]
     for column, meaning in COLUMNS.items():
         figures = {row: found[column] for row, found in rows.items() if "fid" in found[column]}
+        warnings = about.get("not_emogen", {}) if column == "emogen" else {}
         table = {
             f"{metrics[name].label} {metrics[name].better}": [
-                value(found[name]) if name in found else "" for found in figures.values()
+                value(found[name]) + (" *" if name in warnings else "") if name in found else ""
+                for found in figures.values()
             ]
             for name in PUBLISHED
         }
@@ -72,7 +75,8 @@ def _generation_tables(generation: dict, metrics: dict[str, Metric], taxonomy: T
         if column == "emogen":
             table = pd.concat([table, _peers(peers_of("generation", taxonomy), table.columns)])
         table = table.to_markdown(disable_numparse=True)
-        parts.append(f"Generated images, {meaning}; seed {seed}.\n\n{table}\n")
+        stars = starred({name: warnings[name] for name in PUBLISHED if name in warnings}, metrics)
+        parts.append(f"Generated images, {meaning}; seed {seed}.\n\n{table}{stars}\n")
     cells = [
         (row_name(row), metric.label, _cell(found["corrected"].get(name)), _cell(found["emogen"].get(name)))
         for row, found in rows.items()

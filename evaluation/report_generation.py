@@ -24,6 +24,7 @@ from evaluation.report_tables import (
     fusion_pictures,
     heat_map,
     image_strip,
+    warned,
 )
 from evaluation.run_files import RunFiles
 from runtime.files import read_json
@@ -52,7 +53,11 @@ def generation_section(files: RunFiles, found: dict, contents: Sequence[str], ta
     tables = figures(
         lambda: figures_table(corrected, metrics, "Corrected: as it should be measured"),
         lambda: with_peers(
-            figures_table(published, metrics, "emogen: as EmoGen's code measures, fault for fault"),
+            warned(
+                figures_table(published, metrics, "emogen: as EmoGen's code measures, fault for fault"),
+                about.get("not_emogen", {}),
+                metrics,
+            ),
             peers_of("generation", taxonomy),
             metrics,
         ),

@@ -19,6 +19,20 @@ def figures_table(rows: Mapping[str, dict], metrics: Mapping[str, Metric], capti
     return _table({row_name(row): found for row, found in rows.items()}, metrics, caption, _figure_cell)
 
 
+def warned(table: dict | None, warnings: Mapping[str, str], metrics: Mapping[str, Metric]) -> dict | None:
+    """Return a table of figures with a warning in each cell of the metrics that have one. warnings: by metric."""
+    if not table:
+        return None
+    told = {_label(metrics[name]): text for name, text in warnings.items() if name in metrics}
+    rows = [
+        row | {"cells": [cell | {"warning": told[row["name"]]} if cell["value"] else cell for cell in row["cells"]]}
+        if row["name"] in told
+        else row
+        for row in table["rows"]
+    ]
+    return table | {"rows": rows}
+
+
 def differences_table(pairs: Mapping[str, dict], metrics: Mapping[str, Metric], caption: str) -> dict | None:
     """Return such a table of paired differences (runtime.figures.paired) by pair and metric."""
     return _table({pair_name(pair): found for pair, found in pairs.items()}, metrics, caption, _difference_cell)
@@ -127,13 +141,17 @@ def _table(
     metrics = {name: metric for name, metric in metrics.items() if any(name in found for found in columns.values())}
     rows = [
         {
-            "name": f"{metric.label} {metric.better}".strip(),
+            "name": _label(metric),
             "note": metric.meaning,
             "cells": [cell(found.get(name)) for found in columns.values()],
         }
         for name, metric in metrics.items()
     ]
     return {"caption": caption, "columns": list(columns), "rows": rows} if rows else None
+
+
+def _label(metric: Metric) -> str:
+    return f"{metric.label} {metric.better}".strip()
 
 
 def _difference_cell(figure: dict | None) -> dict:

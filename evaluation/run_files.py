@@ -65,6 +65,7 @@ class About(Result):
     warnings: dict[str, list[str]] = {}
     incomplete: dict[str, str] = {}
     skipped: dict[str, Skipped] = {}
+    not_emogen: dict[str, str] = {}
 
 
 class Method(Result):

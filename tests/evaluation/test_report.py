@@ -242,13 +242,14 @@ def browser():
 LOOK = """() => {
     const light = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).reduce((sum, each) => sum + Number(each), 0) / 765;
     const body = getComputedStyle(document.body), shown = [...document.images].filter(image => image.naturalWidth > 0);
-    return {shown: shown.length, content: document.documentElement.scrollWidth, height: document.documentElement.scrollHeight,
+    const whole = document.documentElement;
+    return {shown: shown.length, content: whole.scrollWidth, height: whole.scrollHeight,
             text: light(body.color), paper: light(body.backgroundColor)}}"""
 
 
 @pytest.mark.parametrize(("width", "theme"), [(390, "light"), (1280, "dark")])
 def test_a_browser_shows_it(whole_run, browser, width, theme):
-    """From disk, on a phone and on a desk: no error, every picture shows, nothing sticks out, text is legible, it is short."""
+    """From disk, on a phone and on a desk: no error, every picture shows, nothing sticks out, all is legible and short."""
     page, told, fetched = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme), [], []
     page.on("console", lambda message: told.append(message.text))
     page.on("request", lambda request: fetched.append(request.url))
@@ -265,7 +266,8 @@ def test_a_browser_shows_it(whole_run, browser, width, theme):
     assert told == []
     assert len([url for url in fetched if not url.startswith("data:")]) == 1, "nothing but the page itself"
     # On a phone a table scrolls sideways, and its first column stays.
-    left = """() => {const wide = [...document.querySelectorAll('.scroll')].find(each => each.scrollWidth > each.clientWidth + 60);
+    left = """() => {const all = [...document.querySelectorAll('.scroll')];
+        const wide = all.find(each => each.scrollWidth > each.clientWidth + 60);
         wide.scrollLeft = 60; const line = wide.querySelector('tbody th');
         return line.getBoundingClientRect().left - wide.getBoundingClientRect().left}"""
     if width == 390:

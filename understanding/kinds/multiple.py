@@ -20,7 +20,7 @@ from runtime.figures import Metric, Statistic, balanced_share, share
 from understanding.answers import bare, plain, the_one
 from understanding.proper_scores import of_choice
 from understanding.question import Question
-from understanding.statistics import calibration_error, is_measured
+from understanding.statistics import LEAST, calibration_error, fitted_temperature, is_measured, tempered
 
 NAME = "multiple"
 SHARE = 1.0
@@ -34,7 +34,6 @@ PHRASINGS = (
 COLUMN = "said_emotion"
 CURVES = {"multiple_accuracy": "multiple choice", "multiple_forced_accuracy": "forced choice"}
 ALWAYS = ()
-LEAST = 1e-12  # probability, of which a logarithm is taken
 LETTERS = string.ascii_uppercase
 NUMBERS = "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
 NUMBERS = dict(enumerate([*NUMBERS.split(), "nineteen", "twenty"], start=2))
@@ -201,6 +200,8 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
     multiple_nll                 mean of - ln p(true emotion), in nats, of probabilities that sum to 1 over the emotions
     multiple_brier               mean of Σ (p - y)² over the emotions, y being 1 for the true one
     multiple_ece                 calibration error of the likeliest emotion's probability, in ten bins
+    multiple_temperature         what the probabilities must be tempered by to fit best (fitted_temperature)
+    multiple_tempered_nll, multiple_tempered_ece   the same of tempered probabilities, by the other half's temperature
     """
     true, said = table["emotion"].to_numpy(), table[COLUMN].fillna("none").to_numpy()
     found = choice_statistics("multiple", true, said)
@@ -214,9 +215,16 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
         is_true = true[:, None] == np.array(taxonomy.emotions)
         found["multiple_nll"] = share(-np.log(probabilities[is_true].clip(LEAST)))
         found["multiple_brier"] = share(((probabilities - is_true) ** 2).sum(1))
-        one_group = np.zeros(len(table))
-        found["multiple_ece"] = Statistic(
-            lambda rows: calibration_error(sure[rows], came_true[rows]), one_group, is_biased=True
+        one_group, scaled = np.zeros(len(table)), tempered(probabilities, is_true)
+        for name, stated_as in (("multiple_ece", sure), ("multiple_tempered_ece", scaled.max(1))):
+            found[name] = Statistic(
+                lambda rows, stated_as=stated_as: calibration_error(stated_as[rows], came_true[rows]),
+                one_group,
+                is_biased=True,
+            )
+        found["multiple_tempered_nll"] = share(-np.log(scaled[is_true].clip(LEAST)))
+        found["multiple_temperature"] = Statistic(
+            lambda rows: fitted_temperature(probabilities[rows], is_true[rows]), one_group
         )
     return found
 
@@ -239,5 +247,16 @@ def metrics(taxonomy: Taxonomy) -> dict[str, Metric]:
         "multiple_brier": Metric("Forced choice, Brier", "↓", f"squared error of all p; chance is {even}", 1 - chance),
         "multiple_ece": Metric(
             "Forced choice, ECE", "↓", "mean gap between the likeliest emotion's probability and how often it is right"
+        ),
+        "multiple_temperature": Metric(
+            "Forced choice, temperature", "", "what its logarithms must be divided by to fit best; above 1 it is too sure"
+        ),
+        "multiple_tempered_nll": Metric(
+            "Forced choice, tempered, NLL",
+            "↓",
+            "mean of - ln p(true emotion) at the temperature of the other half of images",
+        ),
+        "multiple_tempered_ece": Metric(
+            "Forced choice, tempered, ECE", "↓", "calibration error at the temperature of the other half of images"
         ),
     }
