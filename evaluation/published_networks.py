@@ -16,8 +16,8 @@ EMOGENS = {
     "scene_classifier": "resnet50_places365",
 }
 READ = {  # the networks that figures rest on
-    "emotion_accuracy": ("clip", "judge"),
-    "emotion_accuracy_two_way": ("clip", "judge"),
+    "emotion_accuracy": ("judge",),
+    "emotion_accuracy_two_way": ("judge",),
     "fid": ("fid_network",),
     "fid_half": ("fid_network",),
     "lpips": ("lpips_network",),

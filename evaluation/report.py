@@ -6,8 +6,8 @@ The page shows what the other scripts have left in the run folder, of one half a
 command that makes it. `<run>/report/` gets index.html, which holds its pictures and plots, and table.md.
 evaluation/evaluate.py writes the same report at its end.
 
-With `runs` it makes one report of several runs of other seeds instead, `<run>/seeds/table.md` and seeds.json: means, ranges
-and intervals over the seeds, and differences of the same seed:
+With `runs` it makes one report of several runs of other seeds instead, `<run>/seeds/index.html`, table.md and seeds.json:
+means, ranges and intervals over the seeds, and differences of the same seed:
 
     python evaluation/report.py --config config/demo.yaml runs=runs/demo,runs/demo-1,runs/demo-2
 """
@@ -34,6 +34,7 @@ from evaluation.report_generation import generation_section
 from evaluation.report_other_data import other_data_section
 from evaluation.report_pictures import four_pictures
 from evaluation.report_provenance import run_section
+from evaluation.report_seeds import seeds_page
 from evaluation.report_training import training_section
 from evaluation.report_understanding import headline_metrics, understanding_section
 from evaluation.run_files import COMMANDS, RunFiles
@@ -101,13 +102,14 @@ def write_report(settings: Settings) -> None:
 
 
 def report_seeds(settings: Settings) -> None:
-    """Write `<run>/seeds/seeds.json` and table.md of `runs`, and log the latter."""
+    """Write `<run>/seeds/index.html`, seeds.json and table.md of `runs`, and log the last."""
     found = figures_of_runs(settings.runs)
     if stops_here(settings, {"what the report is of": f"{len(settings.runs)} runs"}):
         return
     folder, text = open_run_folder(settings, "seeds"), markdown(found, settings.data.taxonomy)
     write_json(folder / "seeds.json", found)
     write_atomically(folder / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
+    write_page(folder / "index.html", TEMPLATE, **seeds_page(found, settings.runs, settings.run, settings.data.taxonomy))
     log.info(f"\n{text}")
 
 
@@ -134,7 +136,7 @@ def gather(settings: Settings, files: RunFiles, results: dict[str, dict]) -> dic
         files.read(path, READERS.get(Path(path).suffix, Path.exists), None)
     return {
         "run": where.relative_to(ROOT) if where.is_relative_to(ROOT) else where.name,
-        "lead": f"Seed {settings.seed}. What stands folded opens by a click, or by Enter.",
+        "lead": f"Seed {settings.seed}. What is folded opens by a click, or by Enter.",
         "terms": terms(results, taxonomy),
         "pictures": four_pictures(files, results, taxonomy),
         "sections": sections(files, results, settings),

@@ -35,11 +35,15 @@ def four_pictures(files: RunFiles, results: Mapping[str, dict], taxonomy: Taxono
         return heat_map(groups, taxonomy.emotions, "How often each emotion is seen, with 95 % intervals")
 
     def of_answers() -> dict | None:
-        return _dots("How well the models answer", rows, headline_metrics(answered["figures"], taxonomy), models[-1])
+        headlines, note = headline_metrics(answered["figures"], taxonomy), f"{SHARES} {told_rows(rows)}"
+        return dot_plot("How well the models answer", rows, headlines, models[-1], note)
+
+    def of_generators() -> dict | None:
+        return dot_plot("How good the images are", images, of_images, "ours", f"{SHARES} {told_rows(images)}")
 
     parts = [
         files.read(UNDERSTANDING, lambda _: of_answers(), None),
-        files.read(GENERATION, lambda _: _dots("How good the images are", images, of_images, "ours"), None),
+        files.read(GENERATION, lambda _: of_generators(), None),
         part("Emotion by emotion", ("heat_map", emotions()), note=SEEN),
         part("The images", ("strips", first_images(files, list(methods), taxonomy.emotions, _marks(generated))), note=FIRST),
     ]
@@ -50,8 +54,8 @@ def _marks(found: dict) -> dict[str, str]:
     return found["about"].get("incomplete", {})
 
 
-def _dots(title: str, rows: Mapping[str, dict], metrics: Mapping[str, Metric], own: str) -> dict | None:
-    """Return a dot plot of some metrics of rows. own: the row that the run is about."""
+def dot_plot(title: str, rows: Mapping[str, dict], metrics: Mapping[str, Metric], own: str, note: str) -> dict | None:
+    """Return a dot plot of some metrics of rows; None where no row has one. own: the row that the run is about."""
     shown = {
         metric.label: {row_name(row): figures[name] for row, figures in rows.items() if name in figures}
         for name, metric in metrics.items()
@@ -60,7 +64,7 @@ def _dots(title: str, rows: Mapping[str, dict], metrics: Mapping[str, Metric], o
     if not shown:
         return None
     chances = {metric.label: metric.chance for metric in metrics.values()}
-    return part(title, ("picture", dots(shown, chances, row_name(own), title)), note=f"{SHARES} {told_rows(rows)}")
+    return part(title, ("picture", dots(shown, chances, row_name(own), title)), note=note)
 
 
 def told_rows(rows: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from runtime.page import picture
 
 def figures_table(rows: Mapping[str, dict], metrics: Mapping[str, Metric], caption: str) -> dict | None:
     """Return a table (the macro `table`) with a line for each metric that a row has; None: there is none."""
-    return _table({row_name(row): found for row, found in rows.items()}, metrics, caption, _figure_cell)
+    return table_of({row_name(row): found for row, found in rows.items()}, metrics, caption, _figure_cell)
 
 
 def warned(table: dict | None, warnings: Mapping[str, str], metrics: Mapping[str, Metric]) -> dict | None:
@@ -35,7 +35,7 @@ def warned(table: dict | None, warnings: Mapping[str, str], metrics: Mapping[str
 
 def differences_table(pairs: Mapping[str, dict], metrics: Mapping[str, Metric], caption: str) -> dict | None:
     """Return such a table of paired differences (runtime.figures.paired) by pair and metric."""
-    return _table({pair_name(pair): found for pair, found in pairs.items()}, metrics, caption, _difference_cell)
+    return table_of({pair_name(pair): found for pair, found in pairs.items()}, metrics, caption, _difference_cell)
 
 
 def facts_of(files: RunFiles, about: Mapping, what: str) -> dict[str, str]:
@@ -135,9 +135,10 @@ def image_strip(images: Sequence[Image.Image], columns: int, alt: str, caption: 
     return picture(strip(images, columns), alt, caption)
 
 
-def _table(
+def table_of(
     columns: Mapping[str, dict], metrics: Mapping[str, Metric], caption: str, cell: Callable[[dict | None], dict]
 ) -> dict | None:
+    """Return a table (the macro `table`) of columns of figures by metric; None: there is none. cell: shows a figure."""
     metrics = {name: metric for name, metric in metrics.items() if any(name in found for found in columns.values())}
     rows = [
         {

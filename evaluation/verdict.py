@@ -45,16 +45,16 @@ def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
     gains = {metric: apart[metric] for metric in labels if metric in apart}
     for way, said in ((1, "is better than"), (0, "shows no difference from"), (-1, "is worse than")):
         told = [
-            f"{labels[metric]} {value(rows[own][metric])} ({_signed(gain)})"
+            f"{labels[metric]} {value(rows[own][metric])} ({signed(gain)})"
             for metric, gain in gains.items()
-            if _way(gain) == way
+            if way(gain) == way
         ]
         if told:
             yield f"{trained} {said} {first} in: {', '.join(told)}."
     for name, gain in pairs.get(f"{own} - {PROBE}", {}).items():
         if name == "multiple_forced_balanced_accuracy":
             is_better = {1: "It names emotions better", 0: "It names emotions no better", -1: "It names emotions worse"}
-            yield f"{is_better[_way(gain)]} than a linear probe of CLIP, the simplest baseline ({_signed(gain)})."
+            yield f"{is_better[way(gain)]} than a linear probe of CLIP, the simplest baseline ({signed(gain)})."
     if "blind" in rows:
         blind, metrics = rows["blind"], scoring.metrics(taxonomy)
         chances = {name: metrics[name].chance for name in labels if name in blind and metrics[name].chance}
@@ -80,14 +80,15 @@ def _of_generation(found: dict) -> Iterator[str]:
     for pair, gains in found.get("paired", {}).items():
         if pair.startswith("ours - ") and "joint_accuracy" in gains:
             gain = gains["joint_accuracy"]
-            how = {1: "more often", 0: "no more often", -1: "less often"}[_way(gain)]
-            yield f"Emotion and content are both right {how} than with the prompt of the same contents ({_signed(gain)})."
+            how = {1: "more often", 0: "no more often", -1: "less often"}[way(gain)]
+            yield f"Emotion and content are both right {how} than with the prompt of the same contents ({signed(gain)})."
 
 
-def _way(gain: Mapping) -> int:
+def way(gain: Mapping) -> int:
     """Return 1 where a paired difference is above 0 with its whole interval, -1 where it is below, else 0."""
     return int(gain["low"] > 0) - int(gain["high"] < 0)
 
 
-def _signed(gain: dict) -> str:
+def signed(gain: dict) -> str:
+    """Return a difference with its sign and its interval: "+0.100, 0.050 to 0.150"."""
     return f"{'+' if gain['value'] > 0 else ''}{value(gain)}, {interval(gain)}"

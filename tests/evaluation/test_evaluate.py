@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import re
 import subprocess
 
 import pandas as pd
@@ -30,6 +31,7 @@ EMOTIONS = TAXONOMY.emotions
 ROWS = {"ours", "prompt_only", "attribute_prompt", "real"}
 CORRECTED = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "kid", "lpips", "semantic_clarity"}
 CORRECTED |= {"semantic_diversity", "attribute_entropy", "attribute_coverage", "nearest_training_distance"}
+CORRECTED |= {"precision", "recall", "emotion_accuracy_second"}
 CONTENT = ("content_accuracy", "joint_accuracy")
 EMOGEN = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "lpips", "semantic_clarity"}
 EMOGEN |= {"semantic_diversity"}
@@ -65,6 +67,17 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
     assert [rows for text, rows in warnings.items() if few in text] == [["ours", "prompt_only", "attribute_prompt", "real"]]
     assert [rows for text, rows in warnings.items() if unknown in text] == [["ours"]]
     assert all(f"{html.escape(text)}</p>" in page for text in warnings)
+    # Each cell of the column `emogen` says that it is by the demo's networks, and the table for papers has a star.
+    cells = re.findall(r'<small class="warning">not EmoGen&#39;s: demo/models/(\w+)', page.replace(f"{ROOT}/", ""))
+    assert len(cells) == 5 * len(EMOGEN)
+    assert set(cells) == {"judge", "clip", "backbone", "content"}
+    assert " * |" in (settings.run / "report/table.md").read_text()
+    judged = pd.read_parquet(settings.run / "evaluation/judged-ours.parquet")
+    right = judged[[f"p_{each}" for each in EMOTIONS]].to_numpy().argmax(1) == judged["emotion"].map(EMOTIONS.index)
+    assert right.mean() == pytest.approx(figures["ours"]["corrected"]["emotion_accuracy"]["value"])
+    failed = len(right) - right.sum()
+    assert f"{failed} of {len(right)} images: " in page
+    assert page.count("<dt>judged ") == min(12, failed)
     for row in ROWS | {"theirs"}:
         named = set() if row in ("prompt_only", "theirs") else set(CONTENT)
         assert figures[row]["corrected"].keys() == CORRECTED | named

@@ -24,6 +24,29 @@ EKMAN = read_taxonomy("config/taxonomies/ekman6.yaml")
 EMOTIONS, PAIRS = EMOSET.emotions, EMOSET.opposites
 
 
+def test_precision_and_recall_on_a_line(monkeypatch):
+    """With one neighbour: real 0, 1, 2 reach 1 each. Of what is made 0.5 lies within, 4 does not. Made ones reach 3.5."""
+    monkeypatch.setattr(image_metrics, "NEIGHBOURS", 1)
+    real, made = torch.tensor([[0.0], [1], [2]]), torch.tensor([[0.5], [4]])
+    assert image_metrics.within(made, real).tolist() == [True, False]
+    assert image_metrics.within(real, made).tolist() == [True, True, True]
+    far = torch.tensor([[10.0], [10.25]])
+    assert image_metrics.within(real, far).tolist() == [False, False, False]
+    # Three neighbours, or as many as there are: 0, 1, 2 then reach 2, 1, 2, and 3.5 lies in the reach of 2 alone.
+    monkeypatch.setattr(image_metrics, "NEIGHBOURS", 3)
+    assert image_metrics.within(torch.tensor([[3.5], [4.5]]), real).tolist() == [True, False]
+
+
+def test_precision_and_recall_compare_equally_many():
+    rng = torch.Generator().manual_seed(0)
+    real, emotions = torch.randn(200, 4, generator=rng), np.array(["awe", "fear"] * 100)
+    found = image_metrics.manifold_figures(real, emotions, real[:40] + 100, emotions[:40], 0)
+    assert found["precision"]["value"] == found["recall"]["value"] == 0
+    assert found["precision"]["n"] == found["recall"]["n"] == 40
+    same = image_metrics.manifold_figures(real, emotions, torch.randn(200, 4, generator=rng), emotions, 0)
+    assert min(same["precision"]["value"], same["recall"]["value"]) > 0.7
+
+
 def one_hot(*emotions: str) -> np.ndarray:
     return np.eye(len(EMOTIONS))[[EMOTIONS.index(emotion) for emotion in emotions]]
 

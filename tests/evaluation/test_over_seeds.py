@@ -1,6 +1,7 @@
 """A report of several seeds: figures worked out by hand, and what is refused."""
 
 import json
+import re
 
 import pytest
 
@@ -53,6 +54,12 @@ def test_the_report_script_writes_it_and_refuses_what_says_nothing(tmp_path):
     report.main(settings(*runs))
     assert "after" in (tmp_path / "all" / "seeds" / "table.md").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "all" / "seeds" / "seeds.json").read_text(encoding="utf-8"))["seeds"] == [0, 1]
+    page = (tmp_path / "all" / "seeds" / "index.html").read_text(encoding="utf-8")
+    told = re.search(
+        r"<li>Over 2 seeds after is better than before in: Binary, AUROC \(\+0\.305, (.*?) to (.*?)\)\.</li>", page
+    )
+    assert 0.24 < float(told[1]) < 0.305 < float(told[2]) < 0.37  # 0.3 and 0.31, by Student's t of one degree of freedom
+    assert 'alt="Understanding. Binary, AUROC: before 0.500; after 0.805"' in page
     with pytest.raises(UserError, match="one run is no sample of seeds"):
         report.main(settings(runs[0]))
     with pytest.raises(UserError, match=r"metrics\.json is not there; run evaluation/evaluate\.py with run="):

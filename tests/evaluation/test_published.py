@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from config.evaluation_settings import Evaluate
 from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.images import load_image
 from emoset.reading import read_emoset
@@ -15,6 +16,7 @@ from evaluation import image_metrics, networks
 from evaluation.features import feature_cache
 from evaluation.measure_generation import measure_generation
 from evaluation.perceptual import Lpips, load_lpips
+from evaluation.published_networks import not_emogen
 
 TAXONOMY = read_taxonomy(DEFAULT)
 EMOTIONS = TAXONOMY.emotions
@@ -24,6 +26,21 @@ def lpips_of(settings) -> Lpips:
     return Lpips(
         settings.evaluate.lpips_network, settings.models.resolution, feature_cache(settings.data, settings.evaluate)
     )
+
+
+def test_figures_by_emogen_s_networks_alone_have_no_warning():
+    theirs = dict(
+        judge="data/clip_emotion_classifier.pth",
+        object_classifier="data/resnet50-0676ba61.pth",
+        scene_classifier="data/resnet50_places365.pth.tar",
+    )
+    clip = "openai/clip-vit-large-patch14"
+    assert not_emogen(Evaluate(**theirs), clip) == {}
+    others = not_emogen(Evaluate(**theirs | {"object_classifier": "microsoft/resnet-50"}), clip)
+    assert others == {"semantic_clarity": "not EmoGen's: microsoft/resnet-50"}
+    probed = not_emogen(Evaluate(**theirs | {"judge": None, "fid_network": "a/vit"}), clip)
+    assert probed["emotion_accuracy"] == "not EmoGen's: a linear probe"
+    assert probed.keys() == {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half"}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Answers
 from understanding.scoring import figures, likelihood_columns, metrics, read_answers
-from understanding.statistics import calibration_error
+from understanding.statistics import calibration_error, fitted_temperature, tempered
 
 TAXONOMY = read_taxonomy(DEFAULT)
 EMOTIONS = TAXONOMY.emotions
@@ -146,3 +146,28 @@ def test_the_same_seed_gives_the_same_interval():
     assert figures(table, TAXONOMY, seed=1) == figures(table, TAXONOMY, seed=1)
     interval = figures(table, TAXONOMY, seed=1)["multiple_accuracy"]
     assert interval["high"] - interval["low"] == pytest.approx(2 * 1.96 * np.sqrt(40 / 60 * 20 / 60 / 60), rel=0.15)
+
+
+def test_the_temperature_that_fits_and_what_it_does():
+    """Stated at 0.9 and right 3 times in 4: odds of 9 must become 3, the root of 9, so T = 2."""
+    probabilities = np.tile([0.9, 0.1], (8, 1))
+    true = np.array([[1, 0], [1, 0], [1, 0], [1, 0], [1, 0], [1, 0], [0, 1], [0, 1]])
+    assert fitted_temperature(probabilities, true) == pytest.approx(2, abs=1e-4)
+    assert fitted_temperature(np.tile([0.75, 0.25], (8, 1)), true) == pytest.approx(1, abs=1e-4)
+    scaled = tempered(probabilities, true)  # either half is right 3 times in 4
+    assert scaled == pytest.approx(np.tile([0.75, 0.25], (8, 1)), abs=1e-4)
+    # Always right: it is held at a bound. A half is scaled by the other's temperature, not by its own.
+    always = np.tile([1, 0], (8, 1))
+    assert fitted_temperature(probabilities, always) == pytest.approx(0.05)
+    assert fitted_temperature(np.zeros((2, 2)), np.eye(2)) > 0
+    odd = np.where(np.arange(8)[:, None] % 2 == 1, [0, 1], [1, 0])
+    assert tempered(probabilities, odd)[1, 0] > 0.99
+
+
+def test_tempered_figures_stand_beside_the_plain_ones():
+    table = read(*[("multiple", EMOTIONS[place % 8], None, EMOTIONS[0]) for place in range(16)])
+    table[LIKELIHOODS] = np.random.default_rng(0).dirichlet(np.ones(8), 16)
+    found = figures(table, TAXONOMY)
+    assert found["multiple_temperature"]["value"] > 1, "random likelihoods are too sure"
+    assert found["multiple_tempered_nll"]["value"] < found["multiple_nll"]["value"]
+    assert {"multiple_tempered_ece", "multiple_temperature"} <= metrics(TAXONOMY).keys()
