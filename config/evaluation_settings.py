@@ -26,7 +26,11 @@ class Evaluate(Section):
     images: int | None = Field(None, ge=1, le=10**8)
     """Images that models are asked about, equally many of each emotion. null takes all."""
     batch_size: int = Field(16, ge=1, le=4096)
-    """Questions, or images, that each process runs at once."""
+    """Questions that each process asks at once."""
+    image_batch_size: int = Field(64, ge=1, le=4096)
+    """Images that each process shows its networks at once."""
+    reasoned: int | None = Field(1000, ge=1, le=10**8)
+    """Images that a model with reasoning thinks about, equally many of each emotion; null: all. It answers all without."""
     blind: bool = True
     """Ask the last model about a grey image too, to see what the text alone gives away."""
     baselines: bool = True

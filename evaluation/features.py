@@ -1,7 +1,12 @@
-"""What networks see in images: (N, D) features, computed once by however many processes there are, and kept."""
+"""What networks see in images: (N, D) features, computed once by however many processes there are, and kept by image."""
 
-from collections.abc import Callable, Sequence
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +19,16 @@ from torch import Tensor
 from config.data_settings import Data
 from config.evaluation_settings import Evaluate
 from emoset.images import ImageError, load_image
-from runtime.files import file_states
-from runtime.kept_batches import kept_batches
-from runtime.processes import start_process
-from runtime.recipe import Recipe, digest
+from runtime.files import file_states, write_atomically
+from runtime.processes import shared_work, start_process
+from runtime.recipe import RECIPE, Recipe
+from runtime.run_folder import log, progress
+from runtime.workers import worker_pool
 
 SMALLEST = 4  # pixels of the shorter side; what is smaller shows nothing, and processors take its sides for channels
 LONGEST = 100  # times the shorter side; processors that resize that one make a giant of the longer
+WORTH_IT = 256  # images from which on it pays to start processes that decode them
+AHEAD = 4  # batches that are decoded before they are asked for
 BLANK = Image.new("RGB", (224, 224))  # in place of an image that cannot be measured
 
 
@@ -39,44 +47,128 @@ class Network:
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Where features are kept, and how many images a process runs at once.
+    """Where features are kept, how many images a process runs at once, and how many processes decode them for it.
 
-    folder: holds a folder for each network and list of images, named by the key of the recipe that lies in it.
+    folder: holds a folder for each network, named by the key of the recipe that lies in it. A file there holds the features
+    of some images, with their keys (image_keys) as metadata. Its name ends in a digest of its bytes, by which a damaged one
+    is known. decoders: 0: none but this process; None: one for each core.
     """
 
     folder: Path
     batch_size: int
+    decoders: int | None = 0
 
     def features_of(self, network: Network, images: pd.DataFrame, what: str) -> Tensor:
         """Return the features (N, D), float32, on the CPU, of images (columns image_id, path). All processes call it.
 
-        An image that cannot be measured has NaN for features. Batches are the same however many processes share them, so
-        the features are too. A file is kept for each batch, so a killed run resumes. what: the text at the progress bar.
+        An image that cannot be measured has NaN for features. what: the text at the progress bar.
         """
-        size = self.batch_size
-        inputs = {"network": network.key, "images": digest(image_states(images))}
-        recipe = Recipe("features of images", {"evaluate.batch_size": size}, inputs)
+        self.fill([(network, images)], what)
+        keys = image_keys(images)
+        found, rows_of = torch.empty(0), {}
+        for place, (file, row) in _places(self._held(network, set(keys)), keys).items():
+            rows_of.setdefault(file, []).append((place, row))
+        for file, pairs in rows_of.items():
+            kept = load_file(file)["features"]
+            if not found.numel():
+                found = torch.full((len(keys), kept.shape[1]), torch.nan)
+            found[[place for place, _ in pairs]] = kept[[row for _, row in pairs]]
+        return found if found.numel() else torch.full((len(keys), width_of(network)), torch.nan)
 
-        def make(number: int) -> bytes:
-            return save({"features": features_or_nan(network, images["path"].iloc[number * size : (number + 1) * size])})
+    def fill(self, wanted: Sequence[tuple[Network, pd.DataFrame]], what: str) -> None:
+        """See to it that networks have seen images, each with its own. All processes call it.
 
-        files = kept_batches(self.folder, recipe, -(-len(images) // size), ".safetensors", make, what)
-        batches = {file: load_file(file)["features"] for file in files}
-        if incomplete := [file for file, features in batches.items() if features.isnan().any()]:
-            start_process().wait_for_everyone()  # all have read them
-            for file in incomplete:
-                file.unlink(missing_ok=True)  # an image that came back is seen the next time
-        return torch.cat([*batches.values()])
+        An image is decoded once for all networks that have not seen it yet, and is kept for itself, whatever list it is in.
+        A killed run resumes, since each batch is kept. An image that cannot be measured is not kept, so one that comes back
+        is seen the next time.
+        """
+        paths, lacking = {}, {}
+        for network, images in wanted:
+            keys = image_keys(images)
+            held = self._held(network, set(keys))
+            for key, path in zip(keys, images["path"], strict=True):
+                if key not in held:
+                    paths[key] = path
+                    lacking.setdefault(key, {})[network.key] = network
+        keys, size = list(lacking), self.batch_size
+        batches = [keys[first : first + size] for first in range(0, len(keys), size)]
+        with shared_work(batches, lambda _: True) as (_, own):
+            shown = decoded([[paths[key] for key in batch] for batch in own], self.decoders)
+            for batch, images in progress(zip(own, shown, strict=True), what, len(own), unit=" batches"):
+                for network in {name: each for key in batch for name, each in lacking[key].items()}.values():
+                    seen = [place for place, key in enumerate(batch) if network.key in lacking[key] and images[place]]
+                    if seen:
+                        self._keep(network, [batch[place] for place in seen], [images[place] for place in seen])
+
+    def _keep(self, network: Network, keys: list[str], images: list[Image.Image]) -> None:
+        """Keep the features of images by their keys."""
+        with torch.no_grad():
+            features = network.run(images).float().cpu().contiguous()
+        content, folder = save({"features": features}, {"keys": ",".join(keys)}), self._folder(network)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / RECIPE).is_file():
+            self._recipe(network).finish(folder / RECIPE)
+        file = folder / f"{_digest(','.join(keys).encode())}-{_digest(content)}.safetensors"
+        write_atomically(file, lambda beside: beside.write_bytes(content))
+
+    def _held(self, network: Network, keys: set[str]) -> dict[str, tuple[Path, int]]:
+        """Return the file and the row of those of the images, by their keys, that the network has seen.
+
+        A file that is cut off or damaged is removed.
+        """
+        held = {}
+        for file in sorted(self._folder(network).glob("*.safetensors")):
+            try:
+                own = _keys_in(file, *file_states([file])[0])
+            except FileNotFoundError:  # another process has removed it
+                continue
+            except ValueError:
+                log.info(f"{file.name}: is cut off or damaged; it is made again")
+                file.unlink(missing_ok=True)
+                continue
+            held |= {key: (file, row) for row, key in enumerate(own) if key in keys}
+        return held
+
+    def _folder(self, network: Network) -> Path:
+        return self.folder / self._recipe(network).key
+
+    def _recipe(self, network: Network) -> Recipe:
+        return Recipe("features of images, each for itself", {}, {"network": network.key})
 
 
-def feature_cache(data: Data, evaluate: Evaluate) -> FeatureCache:
-    """Return the cache of the features that the evaluation uses, in data.cache."""
-    return FeatureCache(data.cache / "features", evaluate.batch_size)
+def feature_cache(data: Data, evaluate: Evaluate, decoders: int | None = 0) -> FeatureCache:
+    """Return the cache of the features that the evaluation uses, in data.cache. decoders: as FeatureCache has them."""
+    return FeatureCache(data.cache / "features", evaluate.image_batch_size, decoders)
+
+
+def decoded(batches: Sequence[Sequence[Path]], decoders: int | None) -> Iterator[list[Image.Image | None]]:
+    """Yield the images of each batch, None for those that cannot be measured, decoded ahead by other processes.
+
+    decoders: how many; 0: none; None: one for each core, shared out over the processes that were launched.
+    """
+    cores = max(1, (os.cpu_count() or 1) // start_process().num_processes)
+    decoders = cores if decoders is None else decoders
+    if not decoders or sum(map(len, batches)) < WORTH_IT:
+        yield from ([image_or_none(path) for path in batch] for batch in batches)
+        return
+    with worker_pool(decoders) as pool:
+        ahead: deque = deque()
+        for batch in batches:
+            share = -(-len(batch) // decoders)
+            ahead.append([pool.submit(_images, batch[first : first + share]) for first in range(0, len(batch), share)])
+            if len(ahead) > AHEAD:
+                yield [image for part in ahead.popleft() for image in part.result()]
+        while ahead:
+            yield [image for part in ahead.popleft() for image in part.result()]
+
+
+def _images(paths: Sequence[Path]) -> list[Image.Image | None]:
+    return [image_or_none(path) for path in paths]
 
 
 def features_or_nan(network: Network, paths: Sequence[Path]) -> Tensor:
     """Return the features (N, D), float32, on the CPU, of images; NaN for those that cannot be measured."""
-    images = [image_or_none(path) for path in paths]
+    images = _images(paths)
     with torch.no_grad():
         features = network.run([image or BLANK for image in images]).float().cpu()
     features[[image is None for image in images]] = torch.nan
@@ -114,6 +206,32 @@ def seen_by_all(*features: Tensor | np.ndarray) -> np.ndarray:
 def image_states(images: pd.DataFrame) -> list[list]:
     """Return what tells the files of images (columns image_id, path) from others: id, size and time of writing."""
     return [[name, *_state(path)] for name, path in zip(images["image_id"], images["path"], strict=True)]
+
+
+def image_keys(images: pd.DataFrame) -> list[str]:
+    """Return what tells each image (columns image_id, path) from all others: a digest of its path, size and time."""
+    return [_digest(json.dumps([str(path), *_state(path)]).encode()) for path in images["path"]]
+
+
+@cache
+def _keys_in(file: Path, *state: int) -> tuple[str, ...]:
+    """Return the keys of the images whose features a file holds; raises ValueError where its bytes have changed.
+
+    state: the file's size and time, so that a file is read again only where it has been written again.
+    """
+    content = file.read_bytes()
+    if not file.stem.endswith(_digest(content)):
+        raise ValueError("other bytes than were written")
+    return tuple(json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["keys"].split(","))
+
+
+def _places(held: dict[str, tuple[Path, int]], keys: list[str]) -> dict[int, tuple[Path, int]]:
+    """Return where the features of images are kept by the images' places in a list, of those that are."""
+    return {place: held[key] for place, key in enumerate(keys) if key in held}
+
+
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=16).hexdigest()
 
 
 def _state(path: Path) -> list[int]:

@@ -1,7 +1,6 @@
 """Measures generators, and any folder of images in <emotion>/, beside prompts to plain Stable Diffusion and real images."""
 
 import time
-from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,6 @@ from accelerate.utils import gather_object
 from PIL import ImageOps
 from torch import Tensor
 
-from config.evaluation_settings import Evaluate
 from config.settings import Settings
 from config.taxonomy import Taxonomy
 from emoset.reading import read_emoset
@@ -23,7 +21,7 @@ from evaluation.columns import Comparison, by_emotion, confusion, judged_table
 from evaluation.completeness import by_warning, gaps, mark, unknown_folders
 from evaluation.content_judge import first_contents, judges_of, load_content_judge
 from evaluation.curves import write_curves
-from evaluation.features import FeatureCache, Network, feature_cache, image_or_none, seen_by_all
+from evaluation.features import feature_cache, image_or_none, seen_by_all
 from evaluation.generators import check_enough, generators_of, images_of_methods, is_generator
 from evaluation.image_metrics import attributes_shown, kernel_sums, too_few_for_fid
 from evaluation.judge import check_judge, load_judge
@@ -35,6 +33,7 @@ from evaluation.published_networks import networks_used, not_emogen
 from evaluation.second_judge import second_judge
 from evaluation.skipped import Skipped, left_out_of_data, skipped_of, together
 from evaluation.strength_and_weight import curve_gaps
+from evaluation.viewers import Viewers, load_viewers
 from evaluation.views import Views
 from runtime.files import write_atomically, write_json
 from runtime.hub import hide_loading
@@ -42,8 +41,6 @@ from runtime.processes import start_process
 from runtime.run_folder import is_first_process, log
 
 SHOWN = 8  # images of each emotion, real ones and other methods', that are copied beside generated ones for the report
-
-See = Callable[[pd.DataFrame, str], Views]  # images, what to call them at the bar -> what the networks see in them
 
 
 def measure_generation(settings: Settings, folder: Path) -> dict:
@@ -53,7 +50,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     the judge's probabilities (N, K), by the same; and, on the first process, what generation.json holds.
     """
     started, evaluate, clip = time.monotonic(), settings.evaluate, settings.models.clip
-    taxonomy, cache = settings.data.taxonomy, feature_cache(settings.data, settings.evaluate)
+    taxonomy, cache = settings.data.taxonomy, feature_cache(settings.data, settings.evaluate, settings.machine.processes)
     named = generators_of(settings)
     doubts = {row: check_judge(evaluate, clip, path) for row, path in named.items()}
     state = start_process()
@@ -62,7 +59,8 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     # 1. The images: the data set's, and those of every method. Networks come first, so that a missing one ends the run now.
     train, real, reference, everything, left_out = images_of_emoset(settings, folder)
     check_enough({"real": real})
-    see = load_views(evaluate, clip, cache)
+    viewers = load_viewers(evaluate, clip, cache)
+    viewers.see_data(train, reference, everything)
     judge = load_judge(evaluate.judge, clip, train, taxonomy.emotions, cache)
     load_lpips(evaluate.lpips_network)
     images, others = images_of_methods(named, train, real, folder / "images", settings)
@@ -70,9 +68,10 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     rows = [name for name in images if name not in CURVES]
 
     # 2. What the networks see in them, all processes together. What one of them cannot see is left out.
-    comparison, squeezed, skipped = load_comparison(settings, cache, see, train, reference, everything)
-    views = {name: see(each, name) for name, each in images.items() if name != "fusion"}
-    all_squeezed = {row: cache.features_of(squeezed, images[row], f"{row}, squeezed") for row in rows}
+    comparison, skipped = load_comparison(settings, viewers, train, reference, everything)
+    viewers.see_rows(images, judge.network, rows)
+    views = {name: viewers.views(each, name) for name, each in images.items() if name != "fusion"}
+    all_squeezed = {row: cache.features_of(viewers.squeezed, images[row], f"{row}, squeezed") for row in rows}
     judged = {name: judge(each, f"judging {name}") for name, each in images.items()}
     skipped = together(left_out, skipped | leave_out_unseen(images, views, all_squeezed, judged))
     check_enough({row: images[row] for row in rows})
@@ -160,45 +159,21 @@ def equal_reference(train: pd.DataFrame, emotions: tuple[str, ...], count: int |
     return equal_emotions(train, count or len(emotions) * int(rarest), seed).reset_index(drop=True)
 
 
-def load_views(evaluate: Evaluate, clip: str, cache: FeatureCache) -> See:
-    """Return a function that gives the Views of images, once and for all processes. clip: as models.clip names it."""
-    fid = networks.fid_network(evaluate.fid_network, published=False)
-    objects = networks.classifier(evaluate.object_classifier, "evaluate.object_classifier")
-    scenes = networks.classifier(evaluate.scene_classifier, "evaluate.scene_classifier")
-    clip_network = networks.clip_network(clip)
-
-    def see(images: pd.DataFrame, what: str) -> Views:
-        object_logits = cache.features_of(objects, images, f"{what}, objects")
-        scene_logits = cache.features_of(scenes, images, f"{what}, scenes")
-        return Views(
-            images,
-            cache.features_of(clip_network, images, f"{what}, CLIP"),
-            networks.probabilities(objects, object_logits, "object"),
-            networks.probabilities(scenes, scene_logits, "scene"),
-            cache.features_of(fid, images, f"{what}, FID"),
-            networks.labels(objects, "object"),
-            networks.labels(scenes, "scene"),
-        )
-
-    return see
-
-
 def load_comparison(
     settings: Settings,
-    cache: FeatureCache,
-    see: See,
+    viewers: Viewers,
     train: pd.DataFrame,
     reference: pd.DataFrame,
     everything: pd.DataFrame,
-) -> tuple[Comparison, Network, Skipped]:
-    """Return what all methods are compared with, the network that sees images squeezed to squares, and what was skipped.
+) -> tuple[Comparison, Skipped]:
+    """Return what all methods are compared with, and what was skipped.
 
     train, reference, everything: as images_of_emoset returns them.
     """
     evaluate, clip = settings.evaluate, settings.models.clip
-    squeezed, training = networks.fid_network(evaluate.fid_network, published=True), see(reference, "training images")
-    memorable = cache.features_of(networks.clip_network(clip), train, "CLIP of training images")
-    published = cache.features_of(squeezed, everything, "the data set, squeezed")
+    cache, training = viewers.cache, viewers.views(reference, "training images")
+    memorable = cache.features_of(viewers.clip, train, "CLIP of training images")
+    published = cache.features_of(viewers.squeezed, everything, "the data set, squeezed")
     skipped = skipped_of("reference", pd.concat([reference[~training.whole], everything[~seen_by_all(published)]]))
     training = training.of(training.whole)
     comparison = Comparison(
@@ -214,7 +189,7 @@ def load_comparison(
         content=load_content_judge(train, settings.data.kinds, evaluate.contents, clip),
         second=second_judge(evaluate.judge, training),
     )
-    return comparison, squeezed, skipped
+    return comparison, skipped
 
 
 def leave_out_unseen(images: dict, views: dict[str, Views], squeezed: dict, judged: dict) -> Skipped:

@@ -43,11 +43,11 @@ def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
     trained, first = ("The trained model", "before training") if start == "before" else (own, start)
     apart = pairs.get(f"{own} - {start}", {})
     gains = {metric: apart[metric] for metric in labels if metric in apart}
-    for way, said in ((1, "is better than"), (0, "shows no difference from"), (-1, "is worse than")):
+    for sign, said in ((1, "is better than"), (0, "shows no difference from"), (-1, "is worse than")):
         told = [
             f"{labels[metric]} {value(rows[own][metric])} ({signed(gain)})"
             for metric, gain in gains.items()
-            if way(gain) == way
+            if way(gain) == sign
         ]
         if told:
             yield f"{trained} {said} {first} in: {', '.join(told)}."

@@ -108,6 +108,33 @@ def log_probabilities(logits: Tensor, trees: Sequence[AnswerTree]) -> list[Tenso
     return found
 
 
+def greedy_path(
+    tree: AnswerTree, likeliest: Sequence[int], forced: Sequence[int], ends: Sequence[int], most: int
+) -> list[int] | None:
+    """Return the tokens that greedy decoding emits; None where it leaves the tree, so that the tree cannot tell.
+
+    likeliest: (N + 1,), the likeliest token at each node. forced: the tokens from node 0 to where decoding begins, which
+    belong to the prompt. ends: tokens that end an answer. most: how many tokens are emitted at most.
+
+    >>> tree = answer_tree([[7, 1, 9], [7, 9], [5, 9]])
+    >>> greedy_path(tree, [7, 9, 9, 9], [], [9], 4), greedy_path(tree, [7, 3, 9, 9], [], [9], 4)
+    ([7, 9], None)
+    """
+    nodes = {(parent, token): node for node, (token, parent) in enumerate(zip(tree.tokens, tree.parents, strict=True), 1)}
+    node, emitted = 0, []
+    for token in forced:
+        node = nodes.get((node, token))
+        if node is None:
+            return None
+    while True:
+        emitted.append(likeliest[node])
+        if emitted[-1] in ends or len(emitted) == most:
+            return emitted
+        node = nodes.get((node, emitted[-1]))
+        if node is None:
+            return None
+
+
 def with_trees(model: nn.Module, inputs: dict[str, Any], trees: Sequence[AnswerTree]) -> dict[str, Any]:
     """Return what a model is called with to get the logits of the nodes, (B, N + 1, V).
 

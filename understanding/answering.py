@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+import torch
 from PIL import Image
 
 from config.errors import UserError
@@ -82,9 +83,10 @@ def answer_choices(
     def make(batch: list[OwnChoice]) -> list[dict]:
         usable = [each for each in batch if asker.obstacle(images[each.image_id]) is None]
         shown = [images[each.image_id] for each in usable]
-        said = [completion for (completion,) in asker.answers(usable, shown)] if usable else []
-        found = asker.likelihoods(usable, shown, said).tolist() if usable else []
-        known = {each: (text, row[: len(each.answers)]) for each, text, row in zip(usable, said, found, strict=True)}
+        said, found = asker.answers_with_likelihoods(usable, shown) if usable else ([], torch.empty(0))
+        known = {
+            each: (text, row[: len(each.answers)]) for each, text, row in zip(usable, said, found.tolist(), strict=True)
+        }
         rows = [known.get(each, (None, None)) for each in batch]
         return [{"completion": text, "probabilities": row} for text, row in rows]
 
@@ -122,9 +124,12 @@ def _answered(asker: Asker, batch: list[Question], shown: list[Path | Image.Imag
     if not usable:
         return
     batch, shown = [batch[place] for place in usable], [shown[place] for place in usable]
-    answers = [completion for (completion,) in asker.answers(batch, shown)]
     columns = [name for kind in kinds.KINDS for name in kind.likely_columns(asker.taxonomy)] if forced else []
-    found = asker.likelihoods(batch, shown, answers).tolist() if forced else [()] * len(batch)
+    if forced:
+        answers, found = asker.answers_with_likelihoods(batch, shown)
+        found = found.tolist()
+    else:
+        answers, found = [completion for (completion,) in asker.answers(batch, shown)], [()] * len(batch)
     for question, completion, probabilities in zip(batch, answers, found, strict=True):
         row = {name: value for name, value in asdict(question).items() if name != "prompt"}
         row |= {"options": list(question.options)} | dict.fromkeys(columns)

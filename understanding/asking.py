@@ -19,7 +19,7 @@ from runtime.processes import start_process
 from runtime.recipe import digest
 from runtime.run_folder import log
 from understanding import kinds
-from understanding.answer_tree import answer_tree, log_probabilities, with_trees
+from understanding.answer_tree import AnswerTree, answer_tree, greedy_path, log_probabilities, with_trees
 from understanding.answers import extract_answer
 from understanding.chat import continued, read_chat
 from understanding.model import bounded, conversation, load_whole
@@ -117,6 +117,30 @@ class Asker:
         fewer stand zeros. An answer's probability is that of its text and what ends it, after the model's own reasoning in
         `completions`; where that is not in the format, after none.
         """
+        return self._scored(questions, images, completions)[0]
+
+    def answers_with_likelihoods(
+        self, questions: Sequence[Question], images: Sequence[Path | Image.Image]
+    ) -> tuple[list[str], Tensor]:
+        """Return a greedy completion to each question, and the probabilities (n, K) as `likelihoods` does.
+
+        Without reasoning one forward pass gives both. What greedy decoding emits is read where the probabilities are, as long
+        as it is an allowed answer. Other questions are asked again.
+        """
+        if self.form.reasoning:
+            completions = [completion for (completion,) in self.answers(questions, images)]
+            return completions, self.likelihoods(questions, images, completions)
+        found, completions = self._scored(questions, images, [""] * len(questions))
+        rest = [place for place, completion in enumerate(completions) if completion is None]
+        asked = self.answers(*([each[place] for place in rest] for each in (questions, images))) if rest else []
+        for place, (completion,) in zip(rest, asked, strict=True):
+            completions[place] = completion
+        return completions, found
+
+    def _scored(
+        self, questions: Sequence[Question], images: Sequence[Path | Image.Image], completions: Sequence[str]
+    ) -> tuple[Tensor, list[str | None]]:
+        """Return what `likelihoods` does, and the greedy completions that can be told from the same forward pass."""
         choices = []
         for question, completion in zip(questions, completions, strict=True):
             allowed, (start, end) = self.allowed(question), self._around(completion)
@@ -126,9 +150,22 @@ class Asker:
         asked = questions, images, [each.start for each in choices], [each.tails(cut) for each in choices]
         if self._shares and not self._compared:
             self._compared, self._shares = True, self._agrees(cut, *(each[:2] for each in asked))
-        found = (self._packed if self._shares else self._plain)(cut, *asked)
+        said: list[str | None] = [None] * len(questions)
+        if self._shares:
+            logits, trees = self._tree_logits(cut, *asked)
+            found = pad_sequence(log_probabilities(logits, trees), batch_first=True)
+            likeliest = logits.argmax(-1).tolist()
+            forced = [each.before[len(each.before) - cut :] for each in choices]
+            paths = [
+                greedy_path(tree, row, own, self._ends, self.form.tokens)
+                for tree, row, own in zip(trees, likeliest, forced, strict=True)
+            ]
+            texts = self.processor.batch_decode([path or [] for path in paths], skip_special_tokens=True)
+            said = [None if path is None else text for path, text in zip(paths, texts, strict=True)]
+        else:
+            found = self._plain(cut, *asked)
         found = [each.of_answers(row) for each, row in zip(choices, found, strict=True)]
-        return pad_sequence(found, batch_first=True, padding_value=-torch.inf).softmax(1)
+        return pad_sequence(found, batch_first=True, padding_value=-torch.inf).softmax(1), said
 
     def _agrees(self, cut: int, *asked: Sequence) -> bool:
         """Return whether rows that share their prompt give the numbers of rows that do not."""
@@ -174,16 +211,20 @@ class Asker:
         return start if kept else "<think></think><answer>", "</answer>"
 
     @torch.no_grad()
-    def _packed(
+    def _tree_logits(
         self, cut: int, questions: Sequence[Question], images: Sequence, starts: Sequence[str], tails: list
-    ) -> Tensor:
-        """Return log-probabilities (n, C) of the tails of each question, which are one row and share its image and prompt.
+    ) -> tuple[Tensor, list[AnswerTree]]:
+        """Return the logits (n, N + 1, V) at the nodes of each question's tree of tails, and the trees.
 
-        cut: how many tokens of the prompts and `starts` the tails begin with. After fewer tails than C stand zeros.
+        The tails of a question are one row and share its image and prompt. cut: how many tokens of the prompts and `starts`
+        the tails begin with.
         """
         inputs, trees = self._inputs(questions, images, starts, cut), list(map(answer_tree, tails))
-        logits = self.model(**with_trees(self.model, inputs, trees)).logits
-        return pad_sequence(log_probabilities(logits, trees), batch_first=True)
+        return self.model(**with_trees(self.model, inputs, trees)).logits, trees
+
+    def _packed(self, cut: int, *asked: Sequence) -> Tensor:
+        """Return log-probabilities (n, C) of the tails, as _tree_logits takes them. After fewer tails than C stand zeros."""
+        return pad_sequence(log_probabilities(*self._tree_logits(cut, *asked)), batch_first=True)
 
     @torch.no_grad()
     def _plain(

@@ -31,7 +31,12 @@ def test_figures(quick, drawn, tmp_path, monkeypatch):
     def fixed(self, questions, shown, count=1, temperature=0.0):
         return [[SAID[hash_of(question) % len(SAID)]] * count for question in questions]
 
+    def with_likelihoods(self, questions, shown):
+        completions = [completion for (completion,) in fixed(self, questions, shown)]
+        return completions, self.likelihoods(questions, shown, completions)
+
     monkeypatch.setattr(Asker, "answers", fixed)
+    monkeypatch.setattr(Asker, "answers_with_likelihoods", with_likelihoods)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     settings = quick(

@@ -1,7 +1,7 @@
 """Answers and likelihoods: the same whatever the batch, the processes and the way they are computed."""
 
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pandas as pd
 import pytest
@@ -14,6 +14,7 @@ from emoset.reading import read_emoset
 from understanding.answer_tree import pack_trees
 from understanding.answering import answer_all
 from understanding.asking import Asker, load_asker
+from understanding.question import OwnChoice
 from understanding.questions import draw_questions, multiple_choice
 
 TAXONOMY = read_taxonomy(DEFAULT)
@@ -171,6 +172,25 @@ def test_answers_are_kept_apart_by_precision_and_attention(asked, tmp_path):
         asker, questions, paths = asked(understanding=understanding)
         answer_all(asker, questions, paths, tmp_path, 24)
         assert len(list((tmp_path / "answers").iterdir())) == min(number + 1, 3), "an adapter's rank changes no answer"
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_one_forward_pass_gives_the_greedy_answer_and_the_likelihoods(asked, monkeypatch, shares):
+    """Answers that no question allows are asked for again; what is allowed is read from the likelihoods' own pass."""
+    asker, questions, paths = asked(answers={"reasoning": False, "tokens": 6})
+    asker._compared, asker._shares = True, shares
+    questions = questions[:6]
+    shown, again, answers = [paths[each.image_id] for each in questions], [], asker.answers
+    greedy = [completion for (completion,) in answers(questions, shown)]
+    others = [OwnChoice(*(getattr(each, field.name) for field in fields(each)), answers=(f"not {said}", said))
+              for each, said in zip(questions, greedy, strict=True)]  # fmt: skip
+    monkeypatch.setattr(asker, "answers", lambda batch, images: again.extend(batch) or answers(batch, images))
+    for batch, is_allowed in ((questions, False), (others, True), (questions[:3] + others[3:], False)):
+        again.clear()
+        completions, found = asker.answers_with_likelihoods(batch, shown)
+        assert completions == greedy
+        torch.testing.assert_close(found, asker.likelihoods(batch, shown, [""] * 6))
+        assert bool(again) is not (shares and is_allowed)
 
 
 def test_a_killed_run_asks_only_what_is_missing(asked, tmp_path, monkeypatch):

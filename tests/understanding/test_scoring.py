@@ -156,9 +156,9 @@ def test_the_temperature_that_fits_and_what_it_does():
     assert fitted_temperature(np.tile([0.75, 0.25], (8, 1)), true) == pytest.approx(1, abs=1e-4)
     scaled = tempered(probabilities, true)  # either half is right 3 times in 4
     assert scaled == pytest.approx(np.tile([0.75, 0.25], (8, 1)), abs=1e-4)
-    # Always right: it is held at a bound. A half is scaled by the other's temperature, not by its own.
+    # Always right: as sharp as can be. A half is scaled by the other's temperature, not by its own.
     always = np.tile([1, 0], (8, 1))
-    assert fitted_temperature(probabilities, always) == pytest.approx(0.05)
+    assert 0.05 <= fitted_temperature(probabilities, always) < 0.1
     assert fitted_temperature(np.zeros((2, 2)), np.eye(2)) > 0
     odd = np.where(np.arange(8)[:, None] % 2 == 1, [0, 1], [1, 0])
     assert tempered(probabilities, odd)[1, 0] > 0.99
