@@ -24,7 +24,7 @@ from evaluation.features import BLANK, feature_cache, width_of
 from evaluation.generators import check_enough, from_photographs, is_generator, load_base, planned, prompt_plans
 from evaluation.judge import check_judge, load_judge
 from evaluation.measure_generation import images_of_emoset
-from evaluation.measure_understanding import images_of
+from evaluation.measure_understanding import images_of, questions_of
 from evaluation.perceptual import load_lpips
 from runtime.checking import check_room, in_words
 from runtime.hub import hide_loading
@@ -36,7 +36,6 @@ from training.pipeline import GENERATOR, EmotionPipeline
 from training.sampling import words_of
 from understanding.kinds import check_kinds
 from understanding.model_check import check_extras, check_model
-from understanding.questions import evaluation_questions
 
 BYTES_OF_PIXEL = 3  # of a PNG, which hardly compresses an image with noise in it
 OTHERS = 10**8  # bytes that answers, tables and the report take at most
@@ -205,8 +204,8 @@ def _takes(settings: Settings, models: dict, generators: dict, folder: Path, fou
         takes["images to look at"] = f"{len(plan) + len(real) + len(train):,} and those of other methods, by 5 networks"
     if models:
         asked, *_ = found["asked"]
-        questions = evaluation_questions(asked, settings.data.taxonomy, settings.questions, settings.answers, settings.seed)
-        answers = len(questions) * (len(models) + evaluate.blind)
+        first, *others = (len(each.questions) for each in questions_of(settings, asked))
+        answers = first * (len(models) + evaluate.blind) + sum(others) * len(models)
         takes["answers"] = f"{answers:,} about {len(asked):,} images"
     if models and generators:
         takes["answers"] += ", and one about each generated image"

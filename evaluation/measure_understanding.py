@@ -1,6 +1,8 @@
 """Measures how well vision-language models tell the emotion of images, beside a grey image and CLIP."""
 
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
 from config.taxonomy import Taxonomy
+from config.understanding_settings import Answers
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions, read_folder
 from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
@@ -25,9 +28,12 @@ from runtime.processes import free_memory
 from runtime.run_folder import is_first_process, log
 from understanding import kinds
 from understanding.answering import answer_all
-from understanding.asking import load_asker
+from understanding.asking import Asker, load_asker
+from understanding.question import Question
 from understanding.questions import evaluation_questions
 from understanding.scoring import differences, figures, metrics, read_answers
+
+ALONE = "_alone"  # ends the names of rows that answer without a thought, of models that reason
 
 
 def models_of(settings: Settings) -> dict[str, str]:
@@ -44,64 +50,111 @@ def models_of(settings: Settings) -> dict[str, str]:
     return {"before": settings.understanding.model, "after": str(named)}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Questions in one form of answer. suffix: of the rows' names. images: whom they are about, a table."""
+
+    suffix: str
+    form: Answers
+    images: pd.DataFrame
+    questions: list[Question]
+
+
+def questions_of(settings: Settings, images: pd.DataFrame) -> list[Asked]:
+    """Return the questions about images (columns image_id, emotion), one of each kind as far as they can be equally many.
+
+    Where models reason, they do about evaluate.reasoned images, and answer without about all.
+    """
+    seed, form = settings.seed, settings.answers
+    forms = {"": (form, images)}
+    if form.reasoning:
+        few = equal_emotions(images, settings.evaluate.reasoned, seed)
+        forms = {"": (form, few), ALONE: (form.model_copy(update={"reasoning": False}), images)}
+    return [
+        Asked(suffix, form, own, evaluation_questions(own, settings.data.taxonomy, settings.questions, form, seed))
+        for suffix, (form, own) in forms.items()
+    ]
+
+
 def measure_understanding(settings: Settings, folder: Path) -> dict:
     """Ask the models and write understanding.json, confusion matrices and all answers into `folder`; return the former."""
     started, taxonomy, evaluate, seed = time.monotonic(), settings.data.taxonomy, settings.evaluate, settings.seed
 
-    # 1. The images, and the questions about them: one of each kind to an image, as far as they can be equally many.
+    # 1. The images, and the questions about them.
     models = models_of(settings)
     images, train, left_out = images_of(settings, folder)
-    paths = dict(zip(images["image_id"], images["path"], strict=True))
-    questions = evaluation_questions(images, taxonomy, settings.questions, settings.answers, seed)
-    log.info(f"{len(images):,} images, {len(questions):,} questions")
+    asking = questions_of(settings, images)
+    asked_of = {f"{row}{asked.suffix}": asked for asked in asking for row in (*models, "blind")}
+    count = sum(len(asked.questions) for asked in asking)
+    log.info(f"{len(images):,} images, {count:,} questions")
 
     # 2. What each model answers.
-    rows, asked, answered, skipped = {}, {}, {}, {}
-    for label, name in models.items():
-        asker = load_asker(settings.understanding, settings.answers, taxonomy, name, f"evaluate.models: {label}")
-        for blind in (False, True) if evaluate.blind and label == list(models)[-1] else (False,):
-            answers = answer_all(asker, questions, paths, folder, evaluate.batch_size, blind=blind, forced=True)
-            answers = read_answers(answers, taxonomy, settings.answers)
-            row = "blind" if blind else label
-            skipped |= skipped_of(row, images[~images["image_id"].isin(answers["image_id"])])
-            answered[row] = answers
-            rows[row] = figures(answers, taxonomy, seed)
-            rows[row] |= accuracy_by_emotion(answers, taxonomy, seed, known=rows[row])
-            asked[row] = {"phrasing": by_phrasing(answers, taxonomy, seed), "place": by_place(answers, taxonomy)}
-            if is_first_process():
-                write_answers(folder, row, answers, taxonomy)
-        del asker
-        free_memory()
+    rows, by, answered, skipped = {}, {}, {}, {}
+    for row, answers in answers_of_models(settings, models, asking, folder):
+        answered[row], own = answers, asked_of[row].images
+        skipped |= skipped_of(row, own[~own["image_id"].isin(answers["image_id"])])
+        rows[row] = figures(answers, taxonomy, seed)
+        rows[row] |= accuracy_by_emotion(answers, taxonomy, seed, known=rows[row])
+        by[row] = {"phrasing": by_phrasing(answers, taxonomy, seed), "place": by_place(answers, taxonomy)}
+        if is_first_process():
+            write_answers(folder, row, answers, taxonomy)
 
     # 3. The baselines, and what the last model gains over them and over the others.
     clip = {}
     if evaluate.baselines:
-        cache = feature_cache(settings.data, settings.evaluate)
+        cache = feature_cache(settings.data, settings.evaluate, settings.machine.processes)
         clip = clip_answers(images, train, taxonomy.emotions, settings.models.clip, cache)
         rows |= {row: {name: figure_of(each, seed) for name, each in choices(own).items()} for row, own in clip.items()}
-    gains = gains_of(list(models)[-1], answered, clip, taxonomy, seed)
+    gains = {}
+    for asked in asking:
+        own = {row: answers for row, answers in answered.items() if asked_of[row] is asked}
+        gains |= gains_of(f"{list(models)[-1]}{asked.suffix}", own, clip, taxonomy, seed)
 
     # 4. All of it.
-    shown = {row: answers["emotion"] for row, answers in answered.items()} | {
-        row: images["emotion"] for row in rows if row not in answered
-    }
+    shown = {row: answered[row]["emotion"] if row in answered else images["emotion"] for row in rows}
     marks = {row: mark(emotions, taxonomy.emotions, pairs=False) for row, emotions in shown.items()}
     n = int(images["image_id"].isin(pd.concat(list(answered.values()))["image_id"]).sum())
-    about = {"n": n, "questions": len(questions), "seed": seed}
+    about = {"n": n, "questions": count, "seed": seed}
     about["split"] = f"folder {evaluate.folder.name}" if evaluate.folder else evaluate.split
     about |= {"models": models, "seconds": round(time.monotonic() - started, 1), "skipped": together(left_out, skipped)}
-    about["warnings"] = warnings_of(settings, images, answered, len(questions))
+    about["warnings"] = warnings_of(settings, answered, asked_of)
     about["incomplete"] = {row: text for row, text in marks.items() if text}
-    found = {"about": about, "figures": rows, "paired": gains, "by": asked}
+    found = {"about": about, "figures": rows, "paired": gains, "by": by}
     if is_first_process():
         write_json(folder / "understanding.json", found)
-        table = markdown_table(marked(rows, about["incomplete"]), metrics(taxonomy))
-        log.info(f"\n{table}\n\nvalue (low to high, 95 %); n = {n:,} images")
-        for pair, apart in gains.items():
-            log.info(f"{pair_name(pair)}: {told(apart, metrics(taxonomy))}")
-        for warning, about_rows in about["warnings"].items():
-            log.info(f"warning: {', '.join(about_rows)}: {warning}")
+        tell(found, taxonomy)
     return found
+
+
+def answers_of_models(
+    settings: Settings, models: dict[str, str], asking: list[Asked], folder: Path
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the read answers of each model, of the last one blind too, by row. All processes call it together."""
+    taxonomy, evaluate, understanding = settings.data.taxonomy, settings.evaluate, settings.understanding
+    for label, name in models.items():
+        setting = f"evaluate.models: {label}"
+        asker = load_asker(understanding, settings.answers, taxonomy, name, setting)
+        for asked in asking:
+            paths = dict(zip(asked.images["image_id"], asked.images["path"], strict=True))
+            asker = Asker(asker.model, asker.processor, understanding, asked.form, taxonomy, setting)
+            is_last = evaluate.blind and label == list(models)[-1] and not asked.suffix
+            for blind in (False, True) if is_last else (False,):
+                answers = answer_all(asker, asked.questions, paths, folder, evaluate.batch_size, blind=blind, forced=True)
+                row = "blind" if blind else f"{label}{asked.suffix}"
+                yield row, read_answers(answers, taxonomy, asked.form)
+        del asker
+        free_memory()
+
+
+def tell(found: dict, taxonomy: Taxonomy) -> None:
+    """Log the table, the paired differences and the warnings of understanding.json."""
+    about = found["about"]
+    table = markdown_table(marked(found["figures"], about["incomplete"]), metrics(taxonomy))
+    log.info(f"\n{table}\n\nvalue (low to high, 95 %); n = {about['n']:,} images")
+    for pair, apart in found["paired"].items():
+        log.info(f"{pair_name(pair)}: {told(apart, metrics(taxonomy))}")
+    for warning, about_rows in about["warnings"].items():
+        log.info(f"warning: {', '.join(about_rows)}: {warning}")
 
 
 def gains_of(
@@ -116,14 +169,13 @@ def gains_of(
     return gains
 
 
-def warnings_of(
-    settings: Settings, images: pd.DataFrame, answered: dict[str, pd.DataFrame], questions: int
-) -> dict[str, list[str]]:
-    """Return the rows that each warning is about. answered: read answers by row. questions: how many were asked."""
+def warnings_of(settings: Settings, answered: dict[str, pd.DataFrame], asked_of: dict[str, Asked]) -> dict[str, list[str]]:
+    """Return the rows that each warning is about. answered, asked_of: read answers and what was asked, by row."""
     emotions, folder, found = settings.data.taxonomy.emotions, settings.evaluate.folder, {}
     shares = kinds.shares(settings.questions)
     wanted = [kind.NAME for kind in kinds.KINDS if kind.SHARE or shares[kind.NAME]]
     for row, answers in answered.items():
+        images, questions = asked_of[row].images, len(asked_of[row].questions)
         found[row] = gaps(images["emotion"], emotions, pairs=False) + (unknown_folders(folder, emotions) if folder else [])
         if not_asked := [name for name in wanted if name not in set(answers["kind"])]:
             found[row].append(f"no {', '.join(not_asked)} questions, for which the images are too few or lack an emotion")

@@ -96,8 +96,9 @@ def told_judges(judges: Mapping[str, int]) -> str:
 
 
 def row_name(row: str) -> str:
-    """Return a row as people read it."""
-    return ROWS.get(row, row)
+    """Return a row as people read it: "after_alone" is "after, answer alone"."""
+    label, alone, rest = row.partition("_alone")
+    return f"{label}, answer alone{rest}" if alone else ROWS.get(row, row)
 
 
 def pair_name(pair: str) -> str:

@@ -124,8 +124,8 @@ class Asker:
     ) -> tuple[list[str], Tensor]:
         """Return a greedy completion to each question, and the probabilities (n, K) as `likelihoods` does.
 
-        Without reasoning one forward pass gives both. What greedy decoding emits is read where the probabilities are, as long
-        as it is an allowed answer. Other questions are asked again.
+        Without reasoning one forward pass gives both. What greedy decoding emits is read where the probabilities are, if it
+        is an allowed answer. Other questions are asked again.
         """
         if self.form.reasoning:
             completions = [completion for (completion,) in self.answers(questions, images)]

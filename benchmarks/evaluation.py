@@ -1,0 +1,102 @@
+"""The evaluation's two long parts before and after each image is decoded once and each question asked once, side by side.
+
+    OMP_NUM_THREADS=1 python benchmarks/evaluation.py --config config/demo.yaml
+
+`before` decodes an image for every network and every list that it is in, and asks each question twice: greedily, and for the
+probabilities of all answers. `after` is what evaluation/evaluate.py does, into an empty cache. Both see the same images and
+ask the run's own model the same questions, batch by batch in turn, so that what else the machine does slows both alike. The
+features, the answers and the probabilities of both must be equal. The run must hold an understanding model (make demo).
+"""
+
+from runtime.script import read_settings, run
+
+read_settings(__name__, __doc__, "data", "models", "evaluate", "understanding", "answers")
+
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from config.errors import UserError
+from config.settings import Settings
+from emoset.reading import read_emoset
+from emoset.selection import equal_emotions
+from evaluation.features import FeatureCache, features_or_nan
+from evaluation.judge import load_judge
+from evaluation.measure_understanding import questions_of
+from evaluation.viewers import Viewers, load_viewers
+from understanding.asking import load_asker
+
+IMAGES = 800  # of the data set, half of which are what generated ones are compared with
+ROWS = 2  # methods that are measured in both columns
+ASKED = 192  # images that the model is asked about
+
+
+def main(settings: Settings) -> None:
+    model = settings.run / "understanding" / "model"
+    if not model.is_dir():
+        raise UserError(f"{model} is not there; run demo/run.py first")
+    evaluate, emotions = settings.evaluate, settings.data.taxonomy.emotions
+    with tempfile.TemporaryDirectory() as place:
+        index = read_emoset(settings.data, Path(place), 1).index
+        index["path"] = [settings.data.emoset / image for image in index["image"]]
+        everything = equal_emotions(index[index["split"] == "train"], IMAGES, 0).reset_index(drop=True)
+        others = equal_emotions(index[index["split"] == "val"], IMAGES // 2, 0).reset_index(drop=True)
+        reference, rows = everything.iloc[::2], {f"row {n}": others.iloc[n::ROWS] for n in range(ROWS)}
+        cache = FeatureCache(Path(place) / "features", evaluate.image_batch_size, settings.machine.processes)
+        viewers = load_viewers(evaluate, settings.models.clip, cache)
+        judge = load_judge(evaluate.judge, settings.models.clip, everything, emotions, cache).network
+        table = [seeing(viewers, judge, everything, reference, rows), asking(settings, model, others)]
+    shown = pd.DataFrame(table, columns=["part", "n", "before, s", "after, s"])
+    shown.loc[len(shown)] = ["both", "", *shown[["before, s", "after, s"]].sum()]
+    shown["ratio"] = shown["before, s"] / shown["after, s"]
+    print(shown.round(2).to_markdown(index=False, disable_numparse=False))
+
+
+def seeing(viewers: Viewers, judge, everything: pd.DataFrame, reference: pd.DataFrame, rows: dict) -> list:
+    """Return the seconds in which all networks see all lists of images, list by list, and each image once."""
+    viewed = (viewers.clip, viewers.objects, viewers.scenes, viewers.fid)
+    lists = [(viewers.squeezed, everything), (viewers.clip, everything), *((network, reference) for network in viewed)]
+    lists += [(network, own) for own in rows.values() for network in (*viewed, viewers.squeezed, judge)]
+    size, began, found = viewers.cache.batch_size, time.monotonic(), {}
+    for network, images in lists:
+        if (key := (network.key, id(images))) not in found:  # what one list and network gave was kept before, too
+            paths = images["path"]
+            batches = [paths.iloc[first : first + size] for first in range(0, len(paths), size)]
+            found[key] = torch.cat([features_or_nan(network, batch) for batch in batches])
+    middle = time.monotonic()
+    viewers.see_data(everything, reference, everything)
+    viewers.see_rows(rows, judge, rows)
+    kept = [viewers.cache.features_of(network, images, "reading") for network, images in lists]
+    ended = time.monotonic()
+    for (network, images), each in zip(lists, kept, strict=True):
+        torch.testing.assert_close(each, found[network.key, id(images)], rtol=1e-3, atol=1e-3)
+    n = len(everything) + sum(map(len, rows.values()))
+    return ["networks see images", n, middle - began, ended - middle]
+
+
+def asking(settings: Settings, model: Path, images: pd.DataFrame) -> list:
+    """Return the seconds in which a model answers questions and says how likely all answers are: by two passes, and by one."""
+    images = equal_emotions(images, ASKED, 0)
+    (asked,) = questions_of(settings, images)
+    asker = load_asker(settings.understanding, settings.answers, settings.data.taxonomy, model, "understanding.model")
+    paths, size, spent = dict(zip(images["image_id"], images["path"], strict=True)), settings.evaluate.batch_size, [0.0, 0.0]
+    for first in range(0, len(asked.questions), size):
+        batch = asked.questions[first : first + size]
+        shown = [paths[question.image_id] for question in batch]
+        asker.likelihoods(batch, shown, [""] * len(batch))  # both find the images decoded
+        began = time.monotonic()
+        said = [completion for (completion,) in asker.answers(batch, shown)]
+        likely = asker.likelihoods(batch, shown, said)
+        middle = time.monotonic()
+        at_once = asker.answers_with_likelihoods(batch, shown)
+        spent = [spent[0] + middle - began, spent[1] + time.monotonic() - middle]
+        assert at_once[0] == said
+        torch.testing.assert_close(at_once[1], likely, rtol=1e-3, atol=1e-4)
+    return ["a model answers questions", len(asked.questions), *spent]
+
+
+if __name__ == "__main__":
+    run(main)
