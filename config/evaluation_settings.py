@@ -25,7 +25,7 @@ class Evaluate(Section):
     """Published file of questions of VECBench or MVEI, about images in folder: for evaluation/benchmark_file.py."""
     images: int | None = Field(None, ge=1, le=10**8)
     """Images that models are asked about, equally many of each emotion. null takes all."""
-    batch_size: int = Field(16, ge=1, le=4096)
+    batch_size: int = Field(32, ge=1, le=4096)
     """Questions that each process asks at once."""
     image_batch_size: int = Field(64, ge=1, le=4096)
     """Images that each process shows its networks at once."""

@@ -31,15 +31,16 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
     started, figures, counts, skipped, marks, lacking = time.monotonic(), {}, {}, {}, {}, {}
     taxonomy, evaluate, seed = settings.data.taxonomy, settings.evaluate, settings.seed
     emotions = taxonomy.emotions
-    asker = load_asker(settings.understanding, settings.answers, taxonomy, model, "evaluate.models")
+    form = settings.answers.model_copy(update={"reasoning": False})  # thoughts about all of them would take hours
+    asker = load_asker(settings.understanding, form, taxonomy, model, "evaluate.models")
     for row, images in generated["images"].items():
         images = images.assign(judged=np.array(emotions)[generated["judged"][row].argmax(1)])
         if row not in CURVES:
             images = equal_emotions(images, evaluate.images, seed)
-        questions = multiple_choice(images, taxonomy, settings.answers, seed)
+        questions = multiple_choice(images, taxonomy, form, seed)
         paths = dict(zip(images["image_id"], images["path"], strict=True))
         answers = answer_all(asker, questions, paths, folder, evaluate.batch_size, forced=True)
-        answers = read_answers(answers, taxonomy, settings.answers)
+        answers = read_answers(answers, taxonomy, form)
         answers["judged"] = answers["image_id"].map(dict(zip(images["image_id"], images["judged"], strict=True)))
         counts[row] = len(answers)
         skipped |= skipped_of(row, images[~images["image_id"].isin(answers["image_id"])])

@@ -182,15 +182,19 @@ def test_one_forward_pass_gives_the_greedy_answer_and_the_likelihoods(asked, mon
     questions = questions[:6]
     shown, again, answers = [paths[each.image_id] for each in questions], [], asker.answers
     greedy = [completion for (completion,) in answers(questions, shown)]
-    others = [OwnChoice(*(getattr(each, field.name) for field in fields(each)), answers=(f"not {said}", said))
-              for each, said in zip(questions, greedy, strict=True)]  # fmt: skip
+
+    def allowing(other: str | None) -> list[OwnChoice]:
+        own = [{field.name: getattr(each, field.name) for field in fields(each)} for each in questions]
+        return [OwnChoice(**each, answers=("neither", other or said)) for each, said in zip(own, greedy, strict=True)]
+
     monkeypatch.setattr(asker, "answers", lambda batch, images: again.extend(batch) or answers(batch, images))
-    for batch, is_allowed in ((questions, False), (others, True), (questions[:3] + others[3:], False)):
+    inside, outside = allowing(None), allowing("nor")
+    for batch, asked_again in ((inside, 0), (outside, 6), (inside[:4] + outside[4:], 2)):
         again.clear()
         completions, found = asker.answers_with_likelihoods(batch, shown)
         assert completions == greedy
         torch.testing.assert_close(found, asker.likelihoods(batch, shown, [""] * 6))
-        assert bool(again) is not (shares and is_allowed)
+        assert len(again) == (asked_again if shares else 6)
 
 
 def test_a_killed_run_asks_only_what_is_missing(asked, tmp_path, monkeypatch):

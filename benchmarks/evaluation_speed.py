@@ -1,6 +1,6 @@
 """The evaluation's two long parts before and after each image is decoded once and each question asked once, side by side.
 
-    OMP_NUM_THREADS=1 python benchmarks/evaluation.py --config config/demo.yaml
+    OMP_NUM_THREADS=1 python benchmarks/evaluation_speed.py --config config/demo.yaml
 
 `before` decodes an image for every network and every list that it is in, and asks each question twice: greedily, and for the
 probabilities of all answers. `after` is what evaluation/evaluate.py does, into an empty cache. Both see the same images and
@@ -78,7 +78,7 @@ def seeing(viewers: Viewers, judge, everything: pd.DataFrame, reference: pd.Data
 
 
 def asking(settings: Settings, model: Path, images: pd.DataFrame) -> list:
-    """Return the seconds in which a model answers questions and says how likely all answers are: by two passes, and by one."""
+    """Return the seconds in which a model answers questions and tells all likelihoods: in two passes, and in one."""
     images = equal_emotions(images, ASKED, 0)
     (asked,) = questions_of(settings, images)
     asker = load_asker(settings.understanding, settings.answers, settings.data.taxonomy, model, "understanding.model")
