@@ -11,7 +11,7 @@ from config.taxonomy import Taxonomy
 from evaluation.answers_by_emotion import right_by_emotion
 from evaluation.answers_by_question import reliability
 from evaluation.metric_labels import marked, row_name
-from evaluation.peers import peers_of, with_peers
+from evaluation.peers import Peer, peers_of, with_peers
 from evaluation.plots import lines
 from evaluation.report_cards import answer_cards, hard_cards
 from evaluation.report_parts import part, section
@@ -57,7 +57,7 @@ def understanding_section(files: RunFiles, found: dict, data: Data, folder: Path
         path = f"evaluation/answers-{next(iter(models), '')}.parquet"
         return files.read(path, lambda _: build(files, answers, models, data, folder, *last), [])
 
-    peers = peers_of("understanding", taxonomy)
+    peers = {name: _as_shown(peer, metrics) for name, peer in peers_of("understanding", taxonomy).items()}
     gains = figures(lambda: differences_table(found.get("paired", {}), metrics, "Paired differences"))
     by_emotion = figures(
         *(lambda kind=kind: accuracy_by_emotion(rows, kind, taxonomy) for kind in kinds.KINDS if kind is not multiple)
@@ -91,13 +91,25 @@ def shown_metrics(rows: Mapping[str, dict], taxonomy: Taxonomy) -> dict[str, Met
     """Return the metrics of answers; one of generated words is left out where forced choice has the same in every row."""
     metrics = scoring.metrics(taxonomy)
     for name in [name for name in metrics if name.startswith(f"{multiple.NAME}_")]:
-        forced = name.replace(multiple.NAME, f"{multiple.NAME}_forced", 1)
+        forced = _forced(name)
         said = {row: figures[name] for row, figures in rows.items() if name in figures}
         if forced in metrics and said and all(rows[row].get(forced) == each for row, each in said.items()):
             own = metrics.pop(name)
             label = metrics[forced].label.replace("Forced choice", f"{own.label.partition(',')[0]} and forced choice")
             metrics[forced] = metrics[forced]._replace(label=label)
     return metrics
+
+
+def _forced(name: str) -> str:
+    """Return the figure of forced choice that one of generated words has beside it."""
+    return name.replace(multiple.NAME, f"{multiple.NAME}_forced", 1)
+
+
+def _as_shown(peer: Peer, metrics: Mapping[str, Metric]) -> Peer:
+    """Return a peer whose figures of generated words stand where they are shown together with those of forced choice."""
+    names = {name: name if name in metrics else _forced(name) for name in peer.figures}
+    n = {names[name]: each for name, each in peer.n.items()} if isinstance(peer.n, dict) else peer.n
+    return peer.model_copy(update={"figures": {names[name]: each for name, each in peer.figures.items()}, "n": n})
 
 
 def _confusions(files: RunFiles, answers: dict, names: list[str], taxonomy: Taxonomy) -> list[dict]:

@@ -25,6 +25,7 @@ from config.loading import load
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Answers
 from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
+from evaluation.peers import read_peers
 from evaluation.plots import lines
 from evaluation.report import main
 from evaluation.report_training import training_curves
@@ -200,6 +201,22 @@ def test_the_generation_half_alone_and_each_row_of_its_table_has_its_own_n(tmp_p
     page = page_of(tmp_path)
     assert sections_of(page) == {*OPEN, "generation", "training", "run"}
     assert "accelerate launch understanding.py" in page
+
+
+def test_what_a_model_says_stands_once_with_what_it_finds_likeliest_where_both_are_alike(tmp_path, drawn):
+    """In the table, with the figures that others have published, in the verdict and in the dots; metrics differ else."""
+    make_understanding(tmp_path, drawn)
+    path = tmp_path / "evaluation/understanding.json"
+    content = json.loads(path.read_text())
+    for figures in content["figures"].values():
+        for name in ("accuracy", "balanced_accuracy"):
+            figures[f"multiple_forced_{name}"] = figures[f"multiple_{name}"]
+    write_json(path, content)
+    page = page_of(report_of(tmp_path, drawn))
+    names = re.findall(r'<th scope="row">([^<]*choice[^<]*)<small>', page)
+    assert names[:2] == ["Multiple choice and forced choice ↑", "Multiple choice and forced choice, balanced ↑"]
+    line = re.search(r'<th scope="row">Multiple choice and forced choice ↑.*?</tr>', page, re.S)[0]
+    assert len(re.findall("<td>[^<]", line)) == 3 + len(read_peers().understanding)
 
 
 def test_strengths_and_mixes_are_in_the_table_and_on_the_page(whole_run):
