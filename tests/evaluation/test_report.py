@@ -208,9 +208,9 @@ def test_what_a_model_says_stands_once_with_what_it_finds_likeliest_where_both_a
     make_understanding(tmp_path, drawn)
     path = tmp_path / "evaluation/understanding.json"
     content = json.loads(path.read_text())
-    for figures in content["figures"].values():
+    for row in content["figures"].values():
         for name in ("accuracy", "balanced_accuracy"):
-            figures[f"multiple_forced_{name}"] = figures[f"multiple_{name}"]
+            row[f"multiple_forced_{name}"] = row[f"multiple_{name}"]
     write_json(path, content)
     page = page_of(report_of(tmp_path, drawn))
     names = re.findall(r'<th scope="row">([^<]*choice[^<]*)<small>', page)
