@@ -87,10 +87,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     if not is_first_process():
         return {"images": others, "judged": judged}
     for row in rows:
-        counts = confusion(judged[row], views[row].emotions, taxonomy.emotions)
-        write_atomically(folder / f"confusion-generation-{row}.csv", counts.to_csv)
-        table = judged_table(images[row], judged[row], taxonomy.emotions)
-        write_atomically(folder / f"judged-{row}.parquet", partial(table.to_parquet, write_page_checksum=True))
+        write_judged(folder, row, images[row], judged[row], taxonomy.emotions)
     if "transfer" in images:
         at_one = write_curves(folder, images, views, judged, comparison, settings)
         figures["transfer"] = {"corrected": at_one, "emogen": {}}
@@ -106,6 +103,14 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     gains = comparison.gains({row: views[row] for row in rows}, judged, "attribute_prompt")
     write_generation(folder, about, figures, gains, taxonomy)
     return {"images": others, "judged": judged, "about": about, "figures": figures, "paired": gains}
+
+
+def write_judged(folder: Path, row: str, images: pd.DataFrame, judged: np.ndarray, emotions: tuple[str, ...]) -> None:
+    """Write what the judge says of a row's images into `folder`: probabilities (N, K), and a matrix of emotions."""
+    counts = confusion(judged, images["emotion"].to_numpy(), emotions)
+    write_atomically(folder / f"confusion-generation-{row}.csv", counts.to_csv)
+    table = judged_table(images, judged, emotions)
+    write_atomically(folder / f"judged-{row}.parquet", partial(table.to_parquet, write_page_checksum=True))
 
 
 def content_judges(views: dict[str, Views]) -> dict[str, int]:

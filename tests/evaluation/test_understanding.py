@@ -70,6 +70,19 @@ def test_a_model_is_measured_seeing_and_blind(measured, drawn):
     assert matrix.to_numpy().sum() == 64
 
 
+def test_a_model_that_reasons_thinks_about_some_images_and_answers_alone_about_all(measured, drawn):
+    reasoning = ("answers.reasoning=true", "answers.tokens=8", "evaluate.reasoned=8", "evaluate.blind=false")
+    run = measured(f"evaluate.folder={drawn}/image", "evaluate.images=32", *reasoning)
+    found = json.loads((run / "evaluation" / "understanding.json").read_text())
+    (thinking, thought), (alone, answered) = found["figures"].items()
+    assert alone == f"{thinking}_alone"
+    assert (thought["multiple_accuracy"]["n"], answered["multiple_accuracy"]["n"]) == (8, 32)
+    assert (thought["format_rate"]["value"], answered["format_rate"]["value"]) == (0, 1), "it never learned to think"
+    about = pd.read_parquet(run / "evaluation" / f"answers-{thinking}.parquet")
+    assert about["emotion"].value_counts().to_dict() == dict.fromkeys(EMOTIONS, 1)
+    assert found["paired"] == {}, "rows that are asked other questions are not compared"
+
+
 def test_a_blind_model_that_sees_is_found_out(measured, drawn, monkeypatch):
     """A planted fault: where the images are shown all the same, blind figures are not at chance."""
     answer_all = measure_understanding.answer_all
