@@ -93,8 +93,9 @@ class FeatureCache:
         keys, size = list(lacking), self.batch_size
         batches = [keys[first : first + size] for first in range(0, len(keys), size)]
         with shared_work(batches, lambda _: True) as (_, own):
-            shown = decoded([[paths[key] for key in batch] for batch in own], self.decoders)
-            for batch, images in progress(zip(own, shown, strict=True), what, len(own), unit=" batches"):
+            shown = zip(own, decoded([[paths[key] for key in batch] for batch in own], self.decoders), strict=True)
+            is_main = start_process().is_main_process
+            for batch, images in progress(shown, what, len(own), unit=" batches") if is_main else shown:
                 for network in {name: each for key in batch for name, each in lacking[key].items()}.values():
                     seen = [place for place, key in enumerate(batch) if network.key in lacking[key] and images[place]]
                     if seen:
