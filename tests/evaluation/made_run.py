@@ -157,3 +157,11 @@ def page_of(run: Path) -> str:
 
 def sections_of(page: str) -> set[str]:
     return set(re.findall(r'<section aria-labelledby="(\w+)"', page))
+
+
+def flat(tree: dict, above: str = "") -> dict[str, float]:
+    """Return the numbers of figures by their path."""
+    found = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{above}{name}/") if isinstance(value, dict) else {f"{above}{name}": value}
+    return found

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_run import flat
 
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
@@ -68,10 +69,3 @@ def test_figures(quick, drawn, tmp_path, monkeypatch):
 
 def hash_of(question) -> int:
     return sum(map(ord, question.image_id + question.kind)) + len(question.prompt)
-
-
-def flat(tree: dict, above: str = "") -> dict[str, float]:
-    found = {}
-    for name, value in tree.items():
-        found |= flat(value, f"{above}{name}/") if isinstance(value, dict) else {f"{above}{name}": value}
-    return found
