@@ -9,8 +9,8 @@ import subprocess
 import pandas as pd
 import pytest
 import yaml
+from made_run import flat
 from PIL import Image
-from test_golden import flat
 
 from config.data_settings import Data
 from config.errors import UserError
