@@ -17,7 +17,7 @@ from config.settings import Settings
 WRITTEN = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "demo/models/README.md"]
 ITEM = re.compile(r"^ *([-*]|\d+\.) +", re.M)
 NO_PROSE = re.compile(r"^ *(\||!\[|#|</?\w).*$", re.M)
-WORD = re.compile(r"[A-Za-z][\w'’-]*|\d[\d.,]*\d|\d")
+WORD = re.compile(r"[A-Za-z][\w'-]*|\d[\d.,]*\d|\d")
 TO_READER = re.compile(r"you(r|rs|rself|'re|'ll)?", re.I)
 LEAST_YOU, MOST_SEMICOLONS, LONGEST = 8, 3, 40  # the first two in 1,000 words, the third in words
 

@@ -8,10 +8,8 @@ OF_OTHERS = ("No module named", "No space left on device", "CUDA out of memory")
 
 
 def test_it_quotes_what_the_code_says():
-    files = [
-        ROOT / "Makefile",
-        *(path for package in ROOT.glob("[!.]*/__init__.py") for path in package.parent.rglob("*.py")),
-    ]
+    rooms = [path.parent for path in ROOT.glob("[!.]*/__init__.py")]
+    files = [ROOT / "Makefile", *(path for room in rooms for path in room.rglob("*.py"))]
     code = "".join(path.read_text("utf-8") for path in files)
     code = re.sub(r"{[^{}\n]*}", "...", re.sub(r'"\s*\n\s*f?"', "", code))
     quoted = re.findall(r"^\| `([^`]+)`", (ROOT / "docs/troubleshooting.md").read_text("utf-8"), re.M)
