@@ -24,6 +24,7 @@ from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
 from emoset.class_folders import check_filled, digest_of, link_images, list_classes, usable
+from emoset.dataset_card import dataset_card
 from emoset.dataset_rows import JOURNALS, NOT_STATED, Rows
 from emoset.imported_layout import Imported, emotions_of, numbers_of, with_three_splits, write_layout
 from emoset.model_card import IMPORTED
@@ -74,6 +75,8 @@ def import_folder(settings: Settings, target: Path, run_folder: Path) -> None:
     with building(target, recipe) as work:
         how = link_images(root, images, work, data.link)
         write_layout(work, splits, data.taxonomy.emotions)
+        card = dataset_card(recipe, settings.source.classes, splits, len(problems))
+        (work / "README.md").write_text(card, encoding="utf-8")
     log.info(f"{IMPORTED}: {numbers_of(splits, data.taxonomy.emotions)}")
     log.info(f"the images are links ({how}); the licence is {NOT_STATED}")
 
@@ -106,6 +109,8 @@ def import_dataset(settings: Settings, target: Path, run_folder: Path) -> None:
         images, problems = rows.write(work, emotions)
         splits = shared_out(settings, images, problems, run_folder)
         write_layout(work, splits, emotions)
+        card = dataset_card(recipe, settings.source.classes, splits, len(problems))
+        (work / "README.md").write_text(card, encoding="utf-8")
         shutil.rmtree(work / JOURNALS)
     log.info(f"{IMPORTED}: {numbers_of(splits, emotions)}")
 

@@ -8,9 +8,10 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from documented import CANNOT_RUN, PAGES, PYTHON, commands, script_and_arguments
+from documented import CANNOT_RUN, FENCE, PAGES, PYTHON, commands, script_and_arguments
 
 from config.loading import load
 from config.section import ROOT
@@ -54,7 +55,16 @@ def test_its_help_runs(script):
     assert "key=value" in done.stdout
 
 
-def test_links_lead_to_files():
+def test_links_lead_to_files_and_to_headings():
     for page in PAGES:
-        for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", page.read_text("utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target in re.findall(r"\]\((?!https?://|mailto:)([^)]+)", page.read_text("utf-8")):
+            file, _, heading = target.partition("#")
+            linked = page.parent / file if file else page
+            assert linked.exists(), f"{page.name}: {target}"
+            assert not heading or heading in anchors(linked), f"{page.name}: {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names by which a page's headings are linked, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text("utf-8")), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -76,6 +76,9 @@ def copy(python, tmp_path_factory) -> Path:
     (copy / "demo/models").symlink_to(ROOT / "demo/models")
     small = settings_of(ROOT / "config/demo.yaml", ROOT / "demo/miniature.yaml")
     (copy / "config/demo.yaml").write_text(yaml.safe_dump(small))
+    own = settings_of(ROOT / "config/tutorial.yaml", ROOT / "demo/miniature.yaml")
+    own["grpo"] |= {"steps_two": 0}  # as in the tutorial
+    (copy / "config/tutorial.yaml").write_text(yaml.safe_dump(own))
     figures = copy / "runtime/figures.py"
     figures.write_text(figures.read_text().replace("RESAMPLES = 1000", "RESAMPLES = 50"))  # a third of an evaluation
     done = run(copy, python, "demo/run.py")
@@ -180,3 +183,20 @@ def test_python_runs(copy, python, page, text):
     (copy / "example.py").write_text(here)
     done = run(copy, python, "example.py")
     assert done.returncode == 0, f"{page}\n{done.stderr[-3000:]}"
+
+
+def shown(notebook: Path) -> list[set[str]]:
+    """Return of each code cell of a notebook the kinds of output that it shows."""
+    cells = [cell for cell in json.loads(notebook.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+    return [{kind for each in cell["outputs"] for kind in each.get("data", {"printed": ""})} for cell in cells]
+
+
+def test_the_tour_runs_and_shows_what_it_kept(copy, python):
+    kept = shown(copy / "docs/tour.ipynb")
+    assert all(kept)
+    assert (copy / "docs/tour.ipynb").stat().st_size < 300_000
+    done = run(copy, python, "docs/notebook.py")
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = shown(copy / "docs/tour.ipynb")
+    assert found[:-1] == kept[:-1]
+    assert "image/png" in found[-1], "a generator is there, so the last cell shows its images"

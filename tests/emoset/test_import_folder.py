@@ -40,6 +40,10 @@ def test_a_folder_of_classes_becomes_emosets_layout(bring, tmp_path, settings):
     about = about_data(tmp_path / "data", read_taxonomy(settings().data.taxonomy.path))
     assert about["data"] == "the images of photos"
     assert "The terms of its data: not stated by the data set." in about["limits"]
+    card = (tmp_path / "data/README.md").read_text()
+    assert "32 images of 3 emotions" in card
+    assert "| | train | val | test |\n|---|---:|---:|---:|\n| calm | 8 | 1 | 1 |" in card
+    assert "Source: photos. Its licence: not stated by the data set." in card
 
 
 def test_a_second_run_changes_nothing_and_a_changed_setting_is_named(bring, tmp_path):
