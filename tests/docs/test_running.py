@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import PIL.Image
 import pytest
 import yaml
 from datasets import ClassLabel, Dataset, Features, Image
@@ -200,3 +201,19 @@ def test_the_tour_runs_and_shows_what_it_kept(copy, python):
     found = shown(copy / "docs/tour.ipynb")
     assert found[:-1] == kept[:-1]
     assert "image/png" in found[-1], "a generator is there, so the last cell shows its images"
+
+
+def test_the_pictures_are_made_again(copy, python):
+    script, images = copy / "docs/pictures.py", copy / "docs/images"
+    names = ("drawn_emoset.png", "balance.png", "generated.jpg", "transfer.jpg")
+    script.write_text(script.read_text().replace('find_spec("gradio")', "False"))  # no page, which tests/app serves
+    for name in names:
+        (images / name).unlink()
+    done = run(copy, python, "docs/pictures.py", "--config", "config/demo.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = (images / "README.md").read_text("utf-8")
+    for name in names:
+        with PIL.Image.open(images / name) as picture:
+            assert picture.width > 300
+        assert f"| `{name}` | `" in told
+    assert "| `app.png` | not made this time |" in told

@@ -1,0 +1,110 @@
+"""Make the pictures of README.md and docs/ again from a run of the demo, and write in docs/images/README.md what made them.
+
+    python docs/pictures.py --config config/demo.yaml
+    python docs/pictures.py --config config/demo.yaml run=runs/demo-1
+
+The run needs what `make demo` leaves: drawings, the balanced set and images. The picture of the page needs Chromium and
+`pip install -e .[app]` too. A picture whose source is not there is left as it is, and its line says so.
+balance_policies.png needs EmoSet's published metadata (docs/data.md has its command). pipeline.svg is drawn by hand.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import Image
+
+from config.loading import load
+from config.section import ROOT
+from config.settings import Settings
+from demo.drawn.dataset import first_images
+from emoset.images import load_image
+from runtime.contact_sheet import contact_sheet
+from runtime.files import read_json
+
+IMAGES = Path(__file__).resolve().parent / "images"
+COLUMNS = 8  # images of each emotion
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SIZE = {"width": 1000, "height": 910}  # of the page's picture, in pixels
+HEAD = """# What made these pictures
+
+`python docs/pictures.py --config config/demo.yaml` writes this page with the pictures.
+
+| picture | from | run | code |
+|---|---|---|---|
+"""
+
+
+def main(settings: Settings) -> None:
+    makers: dict[str, tuple[str, Callable[[Settings, Path], None]]] = {
+        "drawn_emoset.png": ("draw", lambda settings, path: first_images(settings.data.emoset).quantize().save(path)),
+        "balance.png": ("balance", lambda settings, path: Image.open(settings.run / "balance" / path.name).save(path)),
+        "generated.jpg": ("images", lambda settings, path: drawn_contents(settings).save(path, quality=90)),
+        "transfer.jpg": ("images", lambda settings, path: one_content(settings).save(path, quality=90)),
+        "app.png": ("images", photograph_page),
+    }
+    lines = []
+    for name, (stage, make) in makers.items():
+        made_by = read_json(settings.run / stage / "environment.json")
+        if not made_by or (make is photograph_page and not (CHROMIUM and find_spec("playwright") and find_spec("gradio"))):
+            lines.append(f"| `{name}` | not made this time | | |\n")
+            continue
+        make(settings, IMAGES / name)
+        run = settings.run.relative_to(ROOT) if settings.run.is_relative_to(ROOT) else settings.run.name
+        lines.append(f"| `{name}` | `{stage}/` | `{run}`, seed {settings.seed} | {made_by.get('git') or 'unknown'} |\n")
+        print(lines[-1], end="")
+    (IMAGES / "README.md").write_text(HEAD + "".join(lines), encoding="utf-8")
+
+
+def of_prompt(settings: Settings, number: int) -> dict[str, list[dict]]:
+    """Return by emotion the parameters of the images that a prompt of `generate.prompts` made."""
+    lines = (settings.run / "images" / "manifest.jsonl").read_text("utf-8").splitlines()
+    made = [each for each in map(json.loads, lines) if each["prompt"] == settings.generate.prompts[number]]
+    return {emotion: [each for each in made if each["emotion"] == emotion] for emotion in settings.data.taxonomy.emotions}
+
+
+def drawn_contents(settings: Settings) -> Image.Image:
+    """Return the first images of each emotion by the first prompt, with the contents that they drew beneath."""
+    made = {emotion: own[:COLUMNS] for emotion, own in of_prompt(settings, 0).items()}
+    rows = {emotion: [load_image(settings.run / "images" / each["path"]) for each in own] for emotion, own in made.items()}
+    return contact_sheet(rows, captions={emotion: [each["content"] for each in own] for emotion, own in made.items()})
+
+
+def one_content(settings: Settings) -> Image.Image:
+    """Return two images of each emotion by the second prompt, a column for each emotion."""
+    made = of_prompt(settings, 1)
+    rows = {
+        name: [load_image(settings.run / "images" / own[place]["path"]) for own in made.values()]
+        for place, name in enumerate(("first", "second"))
+    }
+    return contact_sheet(rows, captions={name: list(made) for name in rows})
+
+
+def photograph_page(settings: Settings, path: Path) -> None:
+    """Serve the page, let it make four images of awe, and take its picture."""
+    from playwright.sync_api import sync_playwright
+
+    command = [sys.executable, "-u", str(ROOT / "app/main.py"), f"run={settings.run}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served, sync_playwright() as browsers:
+        try:
+            url = next(line for line in served.stdout if "The page: " in line).partition("The page: ")[2].strip()
+            browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            page = browser.new_page(viewport=SIZE)
+            page.set_default_timeout(180_000)
+            page.goto(url)
+            page.get_by_role("radio", name="awe").first.check()
+            page.get_by_role("button", name="Make images").click()
+            page.locator(".grid-container button").nth(3).wait_for()
+            page.wait_for_timeout(1000)
+            page.screenshot(path=path)
+            browser.close()
+        finally:
+            served.terminate()
+
+
+if __name__ == "__main__":
+    main(load(sys.argv[1:]))
