@@ -8,7 +8,7 @@ config.yaml's mapper with the same tiny models (benchmarks/default_mapper.yaml),
 ("a photo of a {attribute}"), the prompt "an image of {emotion}", and the drawings of the test split. All rows that draw a
 content draw the same, and start from the same noise, so they are compared image by image.
 
-All of it is kept in `<run>-generation/<drawing>/`. If you stop it, the same command goes on.
+All of it is kept in `<run>-generation/<drawing>/`. If you stop it, the same command resumes.
 """
 
 from runtime.script import read_settings, run

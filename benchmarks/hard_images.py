@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/hard_images.py --config config/demo.yaml
 
-After benchmarks/understanding_quality.py, in whose folders it goes on from each seed's Step I with exact answers: by exact
+After benchmarks/understanding_quality.py, in whose folders it starts from each seed's Step I with exact answers: by exact
 answers again, and by sampled ones as config/demo.yaml does. Whatever the images, updates and questions are equally many. All
 is measured on the same test images.
 """

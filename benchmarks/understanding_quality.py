@@ -1,4 +1,4 @@
-"""What each way of training gives: right answers, sampled GRPO, both, exact answers; on drawings that nothing was chosen on.
+"""What each way of training gives: right answers, sampled GRPO, both, exact answers, on drawings that nothing was chosen on.
 
     OMP_NUM_THREADS=1 python benchmarks/understanding_quality.py --config config/demo.yaml
 
@@ -7,7 +7,7 @@ many updates as the config's Step I. A way whose updates take clearly other seco
 fit into those of `exact quadratic`. The seconds are of the CPU, of the whole command but its start. CLIP's probe of the same
 images stands beside. What is confusable is that of the run's emotion space: demo/draw.py and training/main.py must have run.
 
-All of it is kept in `<run>-quality/<drawing>/`. If you stop it, the same command goes on with the next training.
+All of it is kept in `<run>-quality/<drawing>/`. If you stop it, the same command resumes with the next training.
 """
 
 from runtime.script import read_settings, run

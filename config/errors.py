@@ -13,7 +13,7 @@ def first_line(error: BaseException) -> str:
 
 
 def tell_together(*checks: Callable[[], object]) -> None:
-    """Call all checks; raise one UserError with a line for everything that they refuse, so that nobody mends it in turns."""
+    """Call all checks. Raise one UserError with a line for everything that they refuse, so that nobody mends it in turns."""
     lines: list[str] = []
     for check in checks:
         try:

@@ -1,6 +1,6 @@
 """Reads settings: defaults < config/config.yaml < each --config FILE in turn < key=value on the command line.
 
-Pydantic checks the merged values; this module remembers which source each value came from, so that an error can name it.
+Pydantic checks the merged values. This module remembers which source each value came from, so that an error can name it.
 """
 
 import argparse

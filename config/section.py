@@ -16,7 +16,7 @@ def relative_to_root(path: Path) -> str:
 
 
 def from_root(path: Path) -> Path:
-    """Return a path that counts from the project's folder; raises ValueError for one that no file can have."""
+    """Return a path that counts from the project's folder. Raises ValueError for one that no file can have."""
     if b"\0" in str(path).encode():  # which raises ValueError for a name that is no UTF-8
         raise ValueError("no path")
     return ROOT / os.path.expanduser(path)

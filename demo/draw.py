@@ -28,7 +28,7 @@ def main(settings: Settings) -> None:
     check_writable(folder.parent, "data.emoset")
     with nullcontext() if settings.check else lock(folder):
         if is_built(folder, recipe):
-            log.info(f"drawn EmoSet: {drawn.images:,} images; nothing has changed, everything stays as it is")
+            log.info(f"drawn EmoSet: {drawn.images:,} images; nothing has changed, so it is up to date")
             return
         room = room_for(drawn.images, drawn.size)
         check_room(folder, room, "the drawn EmoSet")

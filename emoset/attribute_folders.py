@@ -47,7 +47,7 @@ def links_to_make(emoset: EmoSet, root: Path, target: Path, kinds: list[str], li
 
 
 def build_attribute_root(emoset: EmoSet, root: Path, target: Path, kinds: list[str], link: str) -> str:
-    """Build the attribute root at `target` from the EmoSet at `root`; return how: up to date, or the links' kind.
+    """Build the attribute root at `target` from the EmoSet at `root`. Return how: up to date, or the links' kind.
 
     Raises UserError as check_attribute_root does.
     """
@@ -104,7 +104,7 @@ def _is_whole(folder: Path, images: int) -> bool:
 
 
 def _fill(work: Path, images: pd.DataFrame, root: Path, link: str) -> str:
-    """Link all `images` into their folders below `work`; return the methods used."""
+    """Link all `images` into their folders below `work`. Return the methods used."""
     counts = images.groupby(["kind", "attribute"], sort=False).size()
     folders = {}
     for (kind, attribute), count in counts.items():

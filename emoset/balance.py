@@ -151,7 +151,7 @@ def write_balanced_set(rows: pd.DataFrame, path: Path) -> None:
 
 
 def read_balanced_set(path: Path) -> pd.DataFrame | None:
-    """Return the balanced set in a file; None where there is none, or none that is whole."""
+    """Return the balanced set in a file, or None where there is none, or none that is whole."""
     try:
         rows = pq.read_table(path, page_checksum_verification=True).to_pandas()
     except Exception:  # a damaged file makes its readers raise whatever they stumble over
@@ -160,7 +160,7 @@ def read_balanced_set(path: Path) -> pd.DataFrame | None:
 
 
 def _by_emotion(pool: pd.DataFrame, emotions: tuple[str, ...], kind: str = "") -> dict[str, pd.DataFrame]:
-    """Return the rows of each emotion; raise UserError where one has none. kind: the kind of attribute of all rows."""
+    """Return the rows of each emotion. Raise UserError where one has none. kind: the kind of attribute of all rows."""
     groups = {emotion: pool[pool["emotion"] == emotion] for emotion in emotions}
     empty = [emotion for emotion, images in groups.items() if images.empty]
     if empty:

@@ -90,7 +90,7 @@ def usable(
 
 
 def link_images(root: Path, images: dict[Imported, str], work: Path, link: str) -> str:
-    """Link images to where they stand in `work`; return the methods used."""
+    """Link images to where they stand in `work`. Return the methods used."""
     for emotion in {image.emotion for image in images}:
         (work / "image" / emotion).mkdir(parents=True)
     return link_files([(str(root / path), str(work / image.image)) for image, path in images.items()], link)

@@ -79,7 +79,7 @@ class Rows:
         return {} if self.classes is None else emotions_of(self.classes, self.source.classes, emotions)
 
     def extent(self) -> tuple[int, int]:
-        """Return how many rows there are, and about how many bytes their images take; 0 where that is not known."""
+        """Return how many rows there are, and about how many bytes their images take, or 0 where that is not known."""
         infos = [self._rows[name].info for name in self.splits]
         counts = [(info.splits or {}).get(name) for info, name in zip(infos, self.splits, strict=True)]
         count = sum(split.num_examples for split in counts) if all(counts) else 0
@@ -89,7 +89,7 @@ class Rows:
         return count, sum(path.stat().st_size for path in self._files) or infos[0].dataset_size or 0
 
     def write(self, work: Path, emotions: tuple[str, ...]) -> tuple[list[Imported], list[tuple[str, str]]]:
-        """Write every image below `work`/image/, or those that are missing; return them, and (row, reason) of the others."""
+        """Write every image below `work`/image/, or those that are missing. Return them, and (row, reason) of the others."""
         of_class = self.of_class(emotions)
 
         def emotion_of(name: str) -> str:
@@ -110,7 +110,7 @@ class Rows:
         return images, problems
 
     def _write_split(self, name: str, work: Path, emotion_of: Callable[[str], str]) -> list[dict]:
-        """Write the rest of a split's images; return the lines of its journal: an image, a problem, or a class left out."""
+        """Write the rest of a split's images. Return the lines of its journal: an image, a problem, or a class left out."""
         path = work / JOURNALS / f"{name}.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines(True) if path.exists() else []
         done = [json.loads(line) for line in lines if line.endswith("\n")]
@@ -146,14 +146,14 @@ class Rows:
             ) from None
 
     def _class(self, label) -> str | None:
-        """Return the name of a row's class; None where it has none, as -1 says too."""
+        """Return the name of a row's class, or None where it has none, as -1 says too."""
         if label is None or (self._names and not 0 <= label < len(self._names)):
             return None
         return self._names[label] if self._names else str(label).strip()
 
 
 def _write_image(work: Path, about: dict, stored: dict | bytes | None) -> dict:
-    """Write the bytes of one image as they are; return its line of the journal.
+    """Write the bytes of one image as they are. Return its line of the journal.
 
     about: its id, emotion, split and source. stored: what the image column holds.
     """
@@ -193,7 +193,7 @@ def _read(path: str) -> bytes:
 
 
 def _with_columns(rows: datasets.IterableDataset, source: Source) -> datasets.IterableDataset:
-    """Return the rows with their two columns alone, images as they are encoded; raise UserError where one is missing."""
+    """Return the rows with their two columns alone, images as they are encoded. Raise UserError where one is missing."""
     features = rows.features or rows._resolve_features().features
     columns = {"source.image_column": source.image_column, "source.label_column": source.label_column}
     for setting, column in columns.items():

@@ -129,7 +129,7 @@ def recipe_of(settings: Settings, source: str, licence: str, files: str, linked:
 def is_up_to_date(target: Path, recipe: Recipe) -> bool:
     """Tell whether `target` holds what `recipe` makes, and log what has changed where it does not."""
     if is_built(target, recipe):
-        log.info(f"{IMPORTED}: nothing has changed; everything stays as it is")
+        log.info(f"{IMPORTED}: nothing has changed, so it is up to date")
         return True
     if read_recipe(target / MARKER):  # of one that is damaged, `building` tells
         log.info(f"{IMPORTED}: {recipe.changes(target / MARKER)}")

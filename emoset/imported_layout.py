@@ -29,7 +29,7 @@ class Imported(NamedTuple):
 
 
 def split_of(name: str) -> str | None:
-    """Return train, val or test for the name that a source gives one of its splits; None for any other name."""
+    """Return train, val or test for the name that a source gives one of its splits, or None for any other name."""
     return SPLIT_NAMES.get(name.casefold())
 
 

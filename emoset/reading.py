@@ -5,7 +5,7 @@
     annotation/<emotion>/<id>.json    emotion, brightness, colorfulness, scene, object, facial_expression, human_action
     image/<emotion>/<id>.jpg
 
-Real data is dirty: whatever cannot be used is listed with its reason and left out, and reading goes on.
+Real data is dirty: whatever cannot be used is listed with its reason and left out.
 """
 
 import hashlib
@@ -220,7 +220,7 @@ def _save(emoset: EmoSet, path: Path) -> None:
 
 
 def _load(path: Path, fingerprint: str) -> EmoSet | None:
-    """Return what `_save` wrote; None where there is nothing, or nothing whole."""
+    """Return what `_save` wrote, or None where there is nothing, or nothing whole."""
     try:
         table = pq.read_table(path, page_checksum_verification=True)
         about, digest = (table.schema.metadata[key] for key in (b"about", b"digest"))

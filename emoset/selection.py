@@ -51,7 +51,7 @@ def usable_images(paths: Iterable[Path], root: Path) -> tuple[list[Path], list[t
 
 
 def log_left_out(left_out: list[tuple[str, str]], what: str = "") -> list[tuple[str, str]]:
-    """Say which files, (name, reason), were left out; return those of them that are images, or are called like one."""
+    """Say which files, (name, reason), were left out. Return those of them that are images, or are called like one."""
     strays = [name for name, reason in left_out if reason == STRAY]
     images = [(name, reason) for name, reason in left_out if reason != STRAY]
     if images:

@@ -90,7 +90,7 @@ def _read_table(file: Path) -> pd.DataFrame:
 
 
 def _numbers(table: pd.DataFrame, names: list[str], file: Path) -> pd.DataFrame:
-    """Return the columns of classes as numbers; raises UserError, naming the first line that holds another thing."""
+    """Return the columns of classes as numbers. Raises UserError, naming the first line that holds another thing."""
     votes = table[names].apply(pd.to_numeric, errors="coerce")
     wrong = ~(votes >= 0) | np.isinf(votes)
     if wrong.any(axis=None):

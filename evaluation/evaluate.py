@@ -16,7 +16,7 @@ answers. `<run>/report/` gets metrics.json and index.html, the page that shows a
 if you kill the run, the same command resumes, and a second run is quick. With check=true it stops after all checks.
 
 With evaluate.class_map, or evaluate.votes, models alone are measured, on another data set and by its own names. The figures
-go to `<run>/other_data/<data set>/` and stand in the report beside the run's own (docs/metrics.md, Other data).
+go to `<run>/other_data/<data set>/` and stand in the report beside the run's own (docs/other_data.md).
 """
 
 from runtime.script import read_settings, run

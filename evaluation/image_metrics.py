@@ -1,6 +1,6 @@
 """The metrics of generated images, from features alone. docs/metrics.md gives each one's formula and source.
 
-Everywhere: emotions (n,) are the intended ones, as strings; figures are {"value", "low", "high", "n"}.
+Everywhere: emotions (n,) are the intended ones, as strings. Figures are {"value", "low", "high", "n"}.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the report shows of generated images, read from the run folder; what is not there gives nothing."""
+"""What the report shows of generated images, read from the run folder. What is not there is left out."""
 
 import re
 from collections.abc import Callable, Sequence

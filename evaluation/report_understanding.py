@@ -1,4 +1,4 @@
-"""What the report shows of vision-language models, read from the run folder; what is not there gives nothing."""
+"""What the report shows of vision-language models, read from the run folder. What is not there is left out."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -50,7 +50,7 @@ def check_ours(folder: Path, what: str) -> None:
     # A kill while the marker is written leaves a file beside it whose name ends as the marker's does.
     is_foreign = folder.is_dir() and any(not child.name.endswith(MARKER) for child in folder.iterdir())
     if folder.is_symlink() or folder.is_file() or is_foreign:
-        raise UserError(f"{folder} exists and was not built by this project; it stays as it is: name another folder")
+        raise UserError(f"{folder} exists and was not built by this project, so it is left alone; name another folder")
 
 
 def is_damaged(folder: Path) -> bool:

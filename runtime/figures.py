@@ -58,7 +58,7 @@ def resamples(groups: np.ndarray, seed: int) -> Iterator[np.ndarray]:
 
 
 def share(values, where=None) -> Statistic:
-    """Return the mean of values (n,), or of those that a mask (n,) tells; they are right ones if they are booleans."""
+    """Return the mean of values (n,), or of those that a mask (n,) tells. They are right ones if they are booleans."""
     values = np.asarray(values)
     counts = np.ones(len(values), dtype=bool) if where is None else np.asarray(where, dtype=bool)
     right = values & counts if values.dtype == bool else None

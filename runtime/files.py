@@ -48,7 +48,7 @@ def write_json(path: Path, content: Any, sync: bool = True) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return a JSON file's content; None where there is no such file. Raises DamagedError for what is no JSON."""
+    """Return a JSON file's content, or None where there is no such file. Raises DamagedError for what is no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (ValueError, RecursionError):

@@ -57,7 +57,7 @@ def no_room(error: Exception, places: Iterable[Path]) -> OSError | None:
 
 
 def _refused(error: BaseException | None) -> int:
-    """Return the number by which an error, or what led to it, says that there is no room; 0 where none does."""
+    """Return the number by which an error, or what led to it, says that there is no room, or 0 where none does."""
     while error is not None:
         for code in NO_ROOM:
             if getattr(error, "errno", None) == code or f"os error {code})" in str(error) or os.strerror(code) in str(error):
@@ -67,7 +67,7 @@ def _refused(error: BaseException | None) -> int:
 
 
 def _refusal(place: Path) -> int:
-    """Return the number by which the disk takes no more, in a file that failed or in a folder; 0 where it takes some."""
+    """Return the number by which the disk takes no more, in a file that failed or in a folder, or 0 where it takes some."""
     is_own = not place.is_file()
     probe = (place if place.is_dir() else place.parent) / f".{uuid.uuid4().hex}" if is_own else place
     try:

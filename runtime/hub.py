@@ -45,7 +45,7 @@ def resolve_model(name: str) -> str:
 
 @cache
 def hub_obstacle() -> str | None:
-    """Return why the Hub cannot be asked, after a single try; None where it can.
+    """Return why the Hub cannot be asked, after a single try, or None where it can.
 
     Where it cannot, the libraries look at once for what was downloaded before. Else each file costs them half a minute.
     """

@@ -93,7 +93,7 @@ ABSENT = "absent"
 
 
 def read_recipe(path: Path) -> dict | None:
-    """Return what a recipe's file holds; None where there is none, or one that is empty, cut off or damaged.
+    """Return what a recipe's file holds, or None where there is none, or one that is empty, cut off or damaged.
 
     What lies beside such a one counts as unfinished. Raises UserError for a file that another version of this project wrote:
     whether the result beside it is up to date cannot be told, and nothing is made again unasked.
@@ -104,8 +104,8 @@ def read_recipe(path: Path) -> dict | None:
         return None
     if isinstance(content, dict) and content.get("format") != FORMAT:
         raise UserError(
-            f"{path}: was written by another version of this project, so what is in {path.parent.name}/ cannot be taken up; "
-            "move that folder away, or name another one"
+            f"{path}: was written by another version of this project, and nothing resumes from it; "
+            f"move {path.parent.name}/ away, or name another folder"
         )
     is_whole = isinstance(content, dict) and all(isinstance(content.get(name), kind) for name, kind in PARTS.items())
     return content if is_whole else None

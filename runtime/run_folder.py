@@ -134,7 +134,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _describe(folder: Path, settings: Settings) -> logging.Handler:
-    """Write the resolved config and the environment into a stage's folder; return what logs there."""
+    """Write the resolved config and the environment into a stage's folder. Return what logs there."""
     with naming(folder):
         config, resolved = folder / "config.yaml", dump(settings).encode()
         if not config.is_file() or config.read_bytes() != resolved:

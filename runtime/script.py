@@ -90,7 +90,7 @@ def end_process_group() -> None:
 
 
 def _say(error: BaseException) -> int:
-    """Print what the user can do about an error; return the process's exit code."""
+    """Print what the user can do about an error. Return the process's exit code."""
     if isinstance(error, KeyboardInterrupt):
         print("\ninterrupted; what was finished stays, run the same command again for the rest", file=sys.stderr)
         return 130

@@ -43,6 +43,8 @@ def newest_sealed(folders: Sequence[Path]) -> Path | None:
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
             continue
-        log.info(f"{folder.name} is cut off or damaged; it is removed, and the one before it is taken up, if there is one")
+        log.info(
+            f"{folder.name} is cut off or damaged, so it is removed. The run resumes from the one before, if there is one"
+        )
         shutil.rmtree(folder)
     return None

@@ -24,7 +24,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, str] 
 
 
 def read_whole(path: Path) -> dict[str, Tensor] | None:
-    """Return the tensors of a safetensors file of ours; None where there is none, or one that is empty or cut off."""
+    """Return the tensors of a safetensors file of ours, or None where there is none, or one that is empty or cut off."""
     try:
         return load_file(path)
     except (FileNotFoundError, SafetensorError):
@@ -49,7 +49,7 @@ def write_state(path: Path, state: Any) -> None:
 
 
 def read_state(path: Path) -> Any:
-    """Return what `write_state` wrote, on the CPU; None where there is none, or it is cut off or damaged."""
+    """Return what `write_state` wrote, on the CPU, or None where there is none, or it is cut off or damaged."""
     content = path.read_bytes() if path.is_file() else b""
     if digest_of(content[:-DIGEST_SIZE]) != content[-DIGEST_SIZE:].hex():
         return None

@@ -118,7 +118,7 @@ def check_clip(clip: str, own: CLIPTextModel, tokenizer: CLIPTokenizer) -> None:
 
 
 def load_tokenizer(name: str, setting: str, text_config) -> CLIPTokenizer:
-    """Return a tokenizer; raises UserError where it does not fit the text encoder of `text_config`."""
+    """Return a tokenizer. Raises UserError where it does not fit the text encoder of `text_config`."""
     tokenizer = load_model(CLIPTokenizer, name, setting)
     check_words(tokenizer, name, setting, text_config)
     return tokenizer

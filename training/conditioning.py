@@ -2,7 +2,7 @@
 
 Training and inference use the same two functions. The tokenizer never learns the placeholder: a prompt is cut at it, its
 parts are tokenized as ever, and `tokens` positions are left between them. A hook on the encoder's token embedding fills
-these positions, and only these, with the mapper's vectors; position embeddings, end of text and padding stay.
+these positions, and only these, with the mapper's vectors. Position embeddings, end of text and padding stay.
 """
 
 from collections.abc import Callable

@@ -89,7 +89,7 @@ def main(settings: Settings) -> None:
         recipe.finish(made_from)
     log.info(f"\n{title}\n{table.to_string(formatters=dict.fromkeys(table, '{:,}'.format))}\n")
     if unchanged and how == "up to date":
-        log.info("nothing has changed; everything stays as it is")
+        log.info("nothing has changed; everything is up to date")
     else:
         log.info(f"wrote {', '.join(file.name for file in (path, picture))} in {folder.name}/ of the run folder")
 

@@ -1,7 +1,7 @@
 """What training/main.py checks before it reads an image: the settings, the models by their configs and files, and the room.
 
 A model is made without its numbers, on the meta device, and its files are looked at. Of the two text encoders alone, where
-they are compared, the numbers are read. That takes seconds; what follows takes hours.
+they are compared, the numbers are read. That takes seconds. What follows takes hours.
 """
 
 import os
@@ -43,7 +43,7 @@ class Checked:
     """What the checks have found out.
 
     vae, unet, text_encoder: Stable Diffusion's, without numbers. dimension: of an emotion vector. encoder: without
-    numbers, or an imported one; None where no images are encoded.
+    numbers, or an imported one, or None where no images are encoded.
     counted: the attributes of the attribute loss; None: all. compares: whether the attribute or the emotion loss counts.
     """
 
@@ -142,7 +142,7 @@ def share_of(options: Mapper) -> Share:
 
 
 def updates_of(options: Mapper, rows: int, share: Share) -> int:
-    """Return the number of updates; raises UserError where an epoch has not enough images for one."""
+    """Return the number of updates. Raises UserError where an epoch has not enough images for one."""
     per_epoch = rows // share.total
     if not per_epoch:
         raise UserError(

@@ -46,7 +46,7 @@ class EmotionLora(ModelMixin, ConfigMixin):
     def from_pretrained(
         cls, folder: str | Path, torch_dtype: torch.dtype | None = None, unet: torch.nn.Module | None = None, **ignored
     ) -> "EmotionLora":
-        """Load what save_pretrained wrote; raises UserError where it is damaged or does not fit the U-Net.
+        """Load what save_pretrained wrote. Raises UserError where it is damaged or does not fit the U-Net.
 
         ignored: what diffusers tells all models that it loads, such as how to share them out.
         """
@@ -140,7 +140,7 @@ def has_adapters(model: torch.nn.Module) -> bool:
 
 @contextmanager
 def adapters_taken_out(pipe: StableDiffusionPipeline) -> Iterator[None]:
-    """Let the models of a pipeline be without the user's adapters meanwhile; those that are fused are in the weights."""
+    """Let the models of a pipeline be without the user's adapters meanwhile. Those that are fused are in the weights."""
     models = {name: getattr(pipe, name) for name in pipe._lora_loadable_modules}
     adapted = {name: model for name, model in models.items() if has_adapters(model)}
     try:
@@ -153,7 +153,7 @@ def adapters_taken_out(pipe: StableDiffusionPipeline) -> Iterator[None]:
 
 
 def without_adapters(model: torch.nn.Module) -> torch.nn.Module:
-    """Return a U-Net or text encoder with the same weights and no adapters; those that are fused are in the weights."""
+    """Return a U-Net or text encoder with the same weights and no adapters. Those that are fused are in the weights."""
     with torch.device("meta"):
         plain = model.from_config(model.config) if isinstance(model, ModelMixin) else type(model)(model.config)
     weights = {name.replace(".base_layer.", "."): weight for name, weight in model.state_dict().items()}

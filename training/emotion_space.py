@@ -28,7 +28,7 @@ class EmotionSpace(ModelMixin, ConfigMixin):
 
     @classmethod
     def of(cls, mean: torch.Tensor, factor: torch.Tensor, emotions: Sequence[str] | None = None) -> "EmotionSpace":
-        """Return the space with these Gaussians; raises ValueError where there are not as many as emotions."""
+        """Return the space with these Gaussians. Raises ValueError where there are not as many as emotions."""
         space = cls(mean.shape[1], factor.ndim == 3, None if emotions is None else list(emotions))
         if mean.shape != space.mean.shape or factor.shape != space.factor.shape:
             shapes = f"means {tuple(mean.shape)} and factors {tuple(factor.shape)}"

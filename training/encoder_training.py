@@ -69,7 +69,7 @@ def fit_encoder(
     accelerator: Accelerator,
     made_from: dict[str, Any],
 ) -> EmotionEncoder:
-    """Train the encoder on the rows of `index` in the train split; return that of the epoch which is best on val.
+    """Train the encoder on the rows of `index` in the train split. Return that of the epoch which is best on val.
 
     pixels: by row of `index`. loaders: processes that load batches. folder: gets encoder/, metrics.jsonl, the recipe
     encoder_recipe.json, and checkpoint.pt after every epoch, from which the same command resumes to the same weights.
@@ -159,7 +159,7 @@ def fit_encoder(
 def supervised_contrastive(vectors: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Return the loss L_out of Khosla et al. 2020, equation 2, of vectors (B, d), normalised here, with labels (B,).
 
-    The mean is over images whose label another image shares; 0 where there are none.
+    The mean is over images whose label another image shares, or 0 where there are none.
     """
     normal = functional.normalize(vectors.float(), dim=1)
     itself = torch.eye(len(normal), dtype=torch.bool, device=normal.device)
@@ -240,7 +240,7 @@ def _resume(folder: Path, state: dict, recipe: Recipe, epochs: int, accelerator:
         if path.is_file() and not started:
             log.info(f"emotion encoder: {recipe.changes(path)}")
         elif finished or checkpoint.is_file():
-            log.info("emotion encoder: what is there is cut off or damaged; it is trained anew")
+            log.info("emotion encoder: its file is cut off or damaged, so it is trained again")
         checkpoint.unlink(missing_ok=True)  # first: no checkpoint of another recipe ever lies beside this one
         recipe.start(path)
     accelerator.wait_for_everyone()

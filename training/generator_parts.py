@@ -25,7 +25,7 @@ WHOLE = "model_index.json"  # of a folder that save_pretrained wrote, which need
 def find_generator(name: str | Path, options: dict) -> tuple[Path, dict]:
     """Return a generator's folder, downloaded where `name` is one on the Hub, and what its generator.json says.
 
-    Where save_pretrained wrote the folder, that is what model_index.json says; it has no "base_hashes".
+    Where save_pretrained wrote the folder, that is what model_index.json says. It has no "base_hashes".
     options: of from_pretrained; `revision` is taken out of them, for the base has others.
     Raises UserError where there is no generator.
     """
@@ -97,7 +97,7 @@ def load_parts(folder: Path, about: dict, unet: torch.nn.Module, width: int, **o
 
 
 def load_whole(load: Callable, folder: Path, options: dict) -> StableDiffusionPipeline:
-    """Return the pipeline that save_pretrained wrote into `folder`, by `load`; raises UserError as load_parts does."""
+    """Return the pipeline that save_pretrained wrote into `folder`, by `load`. Raises UserError as load_parts does."""
     about = _read(folder / WHOLE)
     if "variant" in options:
         pipe = load(folder, **options)  # whose error names the variant

@@ -74,7 +74,7 @@ def main(settings: Settings) -> None:
     summary = {"source": "EmoGen, as published", "dimension": dimension, "classifier_features": features, "files": digests}
     with lock(imported):
         if is_built(imported, recipe) and are_whole(imported, "gaussians.safetensors", CLASSIFIER):
-            log.info(f"imported emotion space: nothing has changed, {imported.name}/ stays as it is")
+            log.info(f"imported emotion space: nothing has changed, {imported.name}/ is up to date")
             return
         with building(imported, recipe) as work:
             write_tensors(work / "gaussians.safetensors", {"mean": mean, "factor": factor}, about)
@@ -166,7 +166,7 @@ def read_confidence(published: Path, emotions: tuple[str, ...]) -> tuple[pd.Data
 
 
 def find(folder: Path, *patterns: str) -> Path:
-    """Return the first file below `folder` that matches a pattern; raises UserError where none does."""
+    """Return the first file below `folder` that matches a pattern. Raises UserError where none does."""
     if not folder.is_dir():
         raise UserError(f"emotion_space.published: there is no folder {folder}; name the folder of EmoGen's published files")
     for pattern in patterns:

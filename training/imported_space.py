@@ -65,7 +65,7 @@ def read_imported(
     """Return the imported Gaussians of `emotions`.
 
     encoded: vectors (N, 2, dimension) of each image of `index` and of its mirror image, and probabilities (N, K), by the
-    imported encoder; None where there is none, and then no image has a vector of its own. The emotion confidence of an
+    imported encoder, or None where there is none, and then no image has a vector of its own. The emotion confidence of an
     attribute is the imported one; else the mean of the probabilities over its training images, or without these the share
     of each emotion among them.
     """

@@ -1,4 +1,4 @@
-"""Train the emotion-conditioned generator: caches, emotion space, mapper; the method is EmoGen's (Yang et al., CVPR 2024).
+"""Train the emotion-conditioned generator by EmoGen's method (Yang et al., CVPR 2024): caches, emotion space, mapper.
 
     python training/main.py --config config/demo.yaml                                # one process
     accelerate launch training/main.py data.emoset=path/to/EmoSet                    # as accelerate is configured
@@ -10,16 +10,16 @@ the script, the same command resumes, to the same weights. The result is `<run>/
 
 Where it departs from the published code: the emotion enters the text encoder by one hook, through autograd, so any batch
 size and number of processes give the right gradients. VAE moments and emotion vectors are computed once. Most prompts name
-the image's attribute beside the placeholder, so that the emotion learns to leave content to the words; the generator's
+the image's attribute beside the placeholder, so that the emotion learns to leave content to the words. The generator's
 folder holds p(attribute | emotion), from which images draw theirs. The attribute loss has a temperature, and thereby a
 gradient. The diffusion loss counts fully, whatever an attribute's emotion confidence. Timesteps are spread evenly over the
 items of an epoch. The last departure, and the backbone's own normalisation of the encoder's images, stay with
 config/emogen.yaml too.
 
-What can be checked without computing is checked first (training/early_checks.py). check=true stops there, and prints what
-the training would take.
+The script first checks what it can without computing (training/early_checks.py). With check=true it stops there and prints
+what the training would take.
 
-Data without attributes train with mapper.content_share=0, by the diffusion loss alone.
+For data without attributes set mapper.content_share=0. Then the diffusion loss alone is used.
 """
 
 from runtime.script import read_settings, run
@@ -75,7 +75,7 @@ def main(settings: Settings) -> None:
 
 
 def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Checked) -> MapperInputs | None:
-    """Run the stages before the mapper's training in `folder`; return what that takes, or None with check=true."""
+    """Run the stages before the mapper's training in `folder`. Return what that takes, or None with check=true."""
     # 1. The images, and what is known of the training before anything is computed.
     emoset, drawn_by = read_images(settings, folder)
     taken = emoset.index["split"].isin(["train", "val"]) | emoset.index["image_id"].isin(rows["image_id"])

@@ -28,7 +28,7 @@ def save_checkpoint(
     """Write `folder/step-<step>`, on all processes, then remove all but the newest `kept`.
 
     others: what load_checkpoint gives back with the step; JSON holds it.
-    With DeepSpeed it is DeepSpeed's own checkpoint of the weights that are trained; it holds pickles, the one exception to
+    With DeepSpeed it is DeepSpeed's own checkpoint of the weights that are trained. It holds pickles, the one exception to
     the rule that none are loaded, in our own run folder.
     """
     beside, final = folder / f".step-{step}", folder / f"step-{step:07d}"
@@ -59,7 +59,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, accelerator: Accelerator, trained, optimizer, average) -> dict | None:
-    """Load the newest checkpoint that is whole into all of these, on all processes; return its state, or None."""
+    """Load the newest checkpoint that is whole into all of these, on all processes. Return its state, or None."""
     newest = of_first(lambda: newest_sealed(checkpoints(folder)))
     if newest is None:
         return None

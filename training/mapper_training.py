@@ -44,7 +44,7 @@ class MapperInputs:
     """What the mapper is trained on and with.
 
     items: the balanced set. stable: the frozen models, on the accelerator's device, the text encoder and the U-Net among
-    them. texts, classifier (weight, bias): of the attribute and the emotion loss; None where the data have no attributes.
+    them. texts, classifier (weight, bias): of the attribute and the emotion loss, or None where the data have no attributes.
     summary: facts of the emotion space for the model card. made_from: inputs of the recipe, by name. contents: images by
     emotion and attribute, which generated images draw theirs from; empty where no training prompt names any.
     """

@@ -59,7 +59,7 @@ def of_photograph(root: Path, name: str) -> dict:
 
 
 def worked_on(parameters: dict, pixels: int, factor: int) -> dict[str, int]:
-    """Return the width and height at which the photograph of an image's parameters is worked on; raises as size_of does."""
+    """Return the width and height at which the photograph of an image's parameters is worked on. Raises as size_of does."""
     try:
         width, height = size_of((parameters["width"], parameters["height"]), pixels, factor)
     except UserError as error:

@@ -82,7 +82,7 @@ class EmotionPipeline(StableDiffusionPipeline):
 
     @property
     def contents(self) -> Contents | None:
-        """What <content> is drawn from; None where the generator was trained without contents."""
+        """What <content> is drawn from, or None where the generator was trained without contents."""
         return Contents.of(self.config.contents, self.emotion_space.emotions) if self.config.contents else None
 
     @classmethod

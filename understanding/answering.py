@@ -32,7 +32,7 @@ def answer_all(
     All processes call it together.
     Columns: those of a Question but its prompt, completion and, with `forced`, what the kinds keep of the distribution over
     all answers that a question allows, such as p_<emotion> (NaN in rows of other kinds). Images that cannot be shown have no
-    rows, and the log names them; raises UserError where none can.
+    rows, and the log names them. Raises UserError where none can.
     images: the file of every image id. blind: show a grey image instead.
     Answers are kept in `folder`/answers/, a Parquet file for every `batch_size` questions, so a killed run resumes.
     """

@@ -52,7 +52,7 @@ def plain(answer: str) -> str:
 
 
 def the_one(answer: str, words: Collection[str]) -> str | None:
-    """Return the one of some words, in lower case, that an answer says; None where it says none, several, or denies it.
+    """Return the one of some words, in lower case, that an answer says, or None where it says none, several, or denies it.
 
     >>> the_one("The emotion is awe.", ["awe", "fear"])
     'awe'

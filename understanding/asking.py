@@ -252,6 +252,6 @@ class Asker:
 
 
 def _log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return log p of each label (..., T) under logits (..., T, V); 0 where the label is -100."""
+    """Return log p of each label (..., T) under logits (..., T, V), or 0 where the label is -100."""
     found = logits.float().log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
     return found.masked_fill(labels == -100, 0.0)

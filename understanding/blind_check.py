@@ -2,10 +2,10 @@
 
     python understanding/blind_check.py --config config/demo.yaml
 
-The questions are those that a training with the same config asks. Tried are scripted policies, the best that reads the text,
-and the best that knows the emotion of the image and ignores what is asked about it. The best ones are fitted on one drawing
-of the questions and tried on another. They all think nothing. Writes `<run>/blind_check/blind.csv`, and ends with an error
-where a policy earns more than chance.
+The questions are those that a training with the same config asks. The script tries scripted policies, the best one that
+reads the text, and the best one that knows the emotion of the image and ignores what is asked about it. The best ones are
+fitted on one drawing of the questions and tried on another. No policy gives a reasoning. The script writes
+`<run>/blind_check/blind.csv`, and ends with an error if a policy earns more than chance.
 """
 
 from runtime.script import read_settings, run

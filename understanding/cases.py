@@ -20,7 +20,7 @@ def half_true(
     In each round every emotion is asked about once where it is wrong, and shown once: so neither the emotion that is asked
     about nor the one that is shown tells anything by itself. In the share `questions.confusable_share` of the rounds an
     asked emotion is one that the shown one is easily taken for.
-    confusability: (K, K), row i, column j: how easily an image of emotion i is taken for j; None where that share is 0.
+    confusability: (K, K), row i, column j: how easily an image of emotion i is taken for j, or None where that share is 0.
     """
     share, count = questions.confusable_share, len(emotions)
     confusable = int(rounds * share + rng.random()) if share else 0  # so that few of many cells have their share too

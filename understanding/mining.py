@@ -5,8 +5,8 @@
 
 One forward pass of an image gives the probabilities of all emotions. Its error is 1 - p(true emotion).
 
-Writes to `<run>/mining/`: errors.parquet, the error of every image and the probabilities; confusability.json, what is taken
-for what; and errors.png, the errors by emotion. understanding.py does the same between its Step I and Step II.
+`<run>/mining/` gets errors.parquet with the error and the probabilities of every image, confusability.json with what is
+taken for what, and errors.png with the errors by emotion. understanding.py does the same between its Step I and Step II.
 """
 
 from runtime.script import read_settings, run

@@ -36,7 +36,7 @@ def check_four_bit() -> None:
 
 
 def load_base(settings: Understanding, name: str, setting: str = "understanding.model") -> PreTrainedModel:
-    """Return the model `name`, on the CPU but for 4 bits; raises UserError where there is none, naming `setting`."""
+    """Return the model `name`, on the CPU but for 4 bits. Raises UserError where there is none, naming `setting`."""
     options = dict(dtype=getattr(torch, settings.dtype), attn_implementation=settings.attention)
     if settings.four_bit:
         check_four_bit()
@@ -69,7 +69,7 @@ def load_whole(
 
 
 def load_adapter(model: PeftModel, folder: str | Path, setting: str, trainable: bool) -> None:
-    """Load an adapter's weights in place of the model's; raises UserError, naming folder and setting, if some do not fit.
+    """Load an adapter's weights in place of the model's. Raises UserError, naming folder and setting, if some do not fit.
 
     peft leaves weights that the folder lacks as they were, and passes over those that the model has no place for.
     """

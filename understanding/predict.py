@@ -3,9 +3,9 @@
     python understanding/predict.py predict.images=photo.jpg
     python understanding/predict.py predict.images=holiday/,photo.jpg predict.model=path/to/model
 
-Prints a line or two for each image and appends it to `<run>/predict/predictions.jsonl` at once. If you kill it, the same
-command resumes; otherwise the file holds the last run alone. Every file that opens as an image counts, whatever its suffix.
-Hidden files do not. Files that cannot be read are named and left out.
+The script prints a line or two for each image and appends it to `<run>/predict/predictions.jsonl` at once. If you kill it,
+the same command resumes. Otherwise the file holds the last run alone. Every file that opens as an image counts, whatever
+its suffix. Hidden files do not. Files that cannot be read are named and left out.
 """
 
 from runtime.script import read_settings, run

@@ -235,7 +235,7 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
 
     @torch.no_grad()
     def _difference(self, inputs: dict[str, Tensor], counts: list[int]) -> str | None:
-        """Compare both ways on two made-up answers to one question; return what differs, on any process, or None.
+        """Compare both ways on two made-up answers to one question. Return what differs, on any process, or None.
 
         Rounding in half precision is larger than what a neighbour's answer may add. So it is also asked whether another
         first answer changes the numbers of the second: what a mask hides changes nothing, in whatever precision.

@@ -104,7 +104,7 @@ def run_stage(
     what: str,
     train: Callable[[Path], None],
 ) -> StageModel:
-    """Train a stage in its folder, or find it trained; return its model. All processes call it together.
+    """Train a stage in its folder, or find it trained. Return its model. All processes call it together.
 
     train: of the stage's `steps` updates, in the folder that it is given. what: was done, for the model card.
     Another recipe's training in that folder is moved aside, to `<folder>.old`.

@@ -213,7 +213,7 @@ def test_a_real_emoset_is_never_drawn_over(script, emoset_copy, tmp_path):
     before = digest(emoset_copy)
     result = script("demo/draw.py", f"data.emoset={emoset_copy}", f"run={tmp_path}/run", check=False)
     assert result.returncode == 1
-    assert "EmoSet exists and was not built by this project; it stays as it is" in result.stderr
+    assert "EmoSet exists and was not built by this project, so it is left alone" in result.stderr
     assert digest(emoset_copy) == before
 
 

@@ -69,7 +69,7 @@ def test_a_second_run_changes_nothing_and_says_so(drawn, balance, tmp_path):
     balance(drawn)
     before = state(tmp_path)
     shown = balance(drawn).stdout
-    assert "nothing has changed; everything stays as it is" in shown
+    assert "nothing has changed; everything is up to date" in shown
     assert state(tmp_path) == before
 
 
@@ -226,7 +226,7 @@ def test_a_foreign_folder_stays_as_it_is(drawn, balance, tmp_path):
     (tmp_path / "attributes/thesis.txt").write_text("years of work")
     result = balance(drawn, check=False)
     assert result.returncode == 1
-    assert re.fullmatch(r"error: .*attributes exists and was not built by this project; .*\n", result.stderr)
+    assert re.fullmatch(r"error: .*attributes exists and was not built by this project, .*\n", result.stderr)
     assert os.listdir(tmp_path / "attributes") == ["thesis.txt"]
 
 

@@ -229,7 +229,7 @@ def test_what_is_damaged_is_trained_anew(make, index, pixels, tmp_path, accelera
     monkeypatch.setattr(encoder_training.log, "propagate", True)
     with caplog.at_level("INFO", "emotion"):
         again = fit(settings, index, pixels, tmp_path / "space", accelerator)
-    assert "emotion encoder: what is there is cut off or damaged; it is trained anew" in caplog.messages
+    assert "emotion encoder: its file is cut off or damaged, so it is trained again" in caplog.messages
     assert same(again, fit(settings, index, pixels, tmp_path / "fresh", accelerator))
 
 

@@ -20,7 +20,7 @@
     right_answer(question, taxonomy, answers)
                                         the answer of supervised training
     read(answer, options, taxonomy, answers)
-                                        what an answer says; None where it says nothing, never an exception
+                                        what an answer says, or None where it says nothing, never an exception
     reward(question, said, taxonomy, rewards, confusability)
                                         what it earns, `said` being what `read` returned, or None
     score(question, probabilities, scoring, taxonomy, answers)
@@ -55,7 +55,7 @@ KINDS: tuple[ModuleType, ...] = (binary, multiple, misleading, valence)
 
 
 def kind_named(name: str) -> ModuleType:
-    """Return the kind of that name; raises KeyError where there is none."""
+    """Return the kind of that name. Raises KeyError where there is none."""
     return {kind.NAME: kind for kind in KINDS}[name]
 
 
