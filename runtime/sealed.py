@@ -43,8 +43,6 @@ def newest_sealed(folders: Sequence[Path]) -> Path | None:
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
             continue
-        log.info(
-            f"{folder.name} is cut off or damaged, so it is removed. The run resumes from the one before, if there is one"
-        )
+        log.info(f"{folder.name} is cut off or damaged, so it is removed. The run resumes from the one before, if any")
         shutil.rmtree(folder)
     return None

@@ -86,7 +86,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(again, capsys):
         (newest / name).write_bytes(damage((newest / name).read_bytes()))
         capsys.readouterr()
         again()
-        told = "step-0000004 is cut off or damaged, so it is removed. The run resumes from the one before, if there is one\n"
+        told = "step-0000004 is cut off or damaged, so it is removed. The run resumes from the one before, if any\n"
         assert capsys.readouterr().out.count(told) == 1
         assert all(torch.equal(weight, weights(folder)[name]) for name, weight in before.items())
     assert resumed_after(folder) == ["3"] * 3

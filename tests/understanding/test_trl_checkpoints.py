@@ -68,7 +68,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(checkpoints, cap
         file.write_bytes({"empty": b"", "cut off": content[: len(content) // 2], "flipped": flipped}[damage])
     with caplog.at_level("INFO", "emotion"):
         assert newest_checkpoint(arguments) == str(checkpoints / "checkpoint-9")
-    told = "checkpoint-10 is cut off or damaged, so it is removed. The run resumes from the one before, if there is one"
+    told = "checkpoint-10 is cut off or damaged, so it is removed. The run resumes from the one before, if any"
     if (damage, name) == ("gone", "files.json"):
         told = (
             "checkpoint-10 has no files.json, so nothing tells whether it is whole; it is moved to set-aside-checkpoint-10"
