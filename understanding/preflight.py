@@ -118,7 +118,7 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     prompt, image = prompt_tokens(settings.understanding, questions, images)
     processes = f"{shared.processes} processes ({state.device.type}), each {shared.accumulation} times {grpo.batch_size}"
     log.info(
-        f"{len(questions):,} questions; an update: {grpo.questions_per_step} questions on {processes};"
+        f"{len(questions):,} questions. An update has {grpo.questions_per_step} of them, on {processes}."
         f" {shared.steps:,} updates in Step I, {len(questions) // grpo.questions_per_step:,} are a pass over the questions"
     )
     two = plan(grpo, len(questions), grpo.steps_two).steps  # as many questions about hard images
@@ -151,7 +151,7 @@ def way(settings: Settings, name: str) -> str:
     scored = f"the {settings.rewards.scoring} score of the probabilities of all answers that a question allows"
     if settings.answers.reasoning:
         return f"GRPO of thoughts (grpo.answers: exact): an update compares {group} sampled thoughts by {scored} after each"
-    return f"no GRPO (grpo.answers: exact), for answers without thoughts leave nothing to sample: an update raises {scored}"
+    return f"no sampling (grpo.answers: exact), since the answer alone is asked for: an update raises {scored}"
 
 
 def prompt_tokens(understanding: Understanding, questions: list[Question], images: dict[str, Path]) -> tuple[int, int]:

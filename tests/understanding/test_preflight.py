@@ -24,7 +24,7 @@ def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, c
     caplog.set_level(logging.INFO, logger="emotion")
     check_and_announce(settings, questions, paths)
     said = "\n".join(record.getMessage() for record in caplog.records)
-    assert f"{len(questions)} questions; an update: 8 questions on 1 processes (cpu), each 2 times 4; 4 updates in" in said
+    assert f"{len(questions)} questions. An update has 8 of them, on 1 processes (cpu), each 2 times 4. 4 updates in" in said
     assert f"in Step I, {len(questions) // 8} are a pass over the questions" in said
     for step in ("Step I, training images", "Step II, hard images"):
         assert f"{step}: GRPO (grpo.answers: sampled): an update compares what 4 sampled answers to each" in said
@@ -41,7 +41,7 @@ def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, c
 def test_each_step_says_which_way_it_takes(quick):
     settings = quick(grpo={"answers": "exact", "answers_two": "sampled"})
     exact, sampled = (way(settings, step) for step in ("step_one", "step_two"))
-    assert exact.startswith("no GRPO (grpo.answers: exact), for answers without thoughts leave nothing to sample: an update")
+    assert exact.startswith("no sampling (grpo.answers: exact), since the answer alone is asked for: an update")
     assert exact.endswith("raises the quadratic score of the probabilities of all answers that a question allows")
     assert sampled == "GRPO (grpo.answers: sampled): an update compares what 4 sampled answers to each question earn"
     thoughts = settings.model_copy(update={"answers": settings.answers.model_copy(update={"reasoning": True})})
