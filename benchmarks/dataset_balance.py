@@ -3,7 +3,7 @@
     python benchmarks/dataset_balance.py path/to/published path/to/an/empty/folder
 
 The dataset is rebuilt once from published metadata (real_shape.py). Each round warms the page cache, then times every row
-one after the other; printed are medians over the rounds and ratios within this run. Needs about 1 GB of disk.
+one after the other. It prints medians over the rounds and ratios within this run. You need about 1 GB of disk.
 """
 
 import json

@@ -2,11 +2,11 @@
 
     python benchmarks/full_disk.py path/to/an/empty/folder [attempts] [script ...]
 
-Runs the demo in miniature twice: `alone/` on the disk of that folder, and `full/` on a disk in memory (tmpfs; only root may
-mount one). That one starts full for each script. The script must end with status 1 and one line that names a file; then the
-disk grows by a random size, and the same command runs again. Checks of the room beforehand are off, as another program
+Runs the demo in miniature twice: `alone/` on the disk of that folder, and `full/` on a disk in memory (tmpfs, which only
+root may mount). That one starts full for each script. The script must end with status 1 and one line that names a file. Then
+the disk grows by a random size, and the same command runs again. Checks of the room beforehand are off, as another program
 may fill the disk later. `attempts` is about how often that happens to each script, 20 by default. Prints for each script how
-often, on which files, and whether the results are equal; ends with status 1 where a line is none or results differ.
+often, on which files, and whether the results are equal. It ends with status 1 if a line is none or results differ.
 """
 
 import json

@@ -4,7 +4,7 @@
 
 Both train the same LoRA on the same Qwen2.5-VL with random weights, on the same questions, with KL to the reference: groups
 of 8, prompts of 350 or 100 tokens, 64 of them of the image, and answers of a fixed length. The rounds take the two in
-turn. The tokens that run bound what sharing can give: G·(P + R) to P + G·R; answers are sampled token by token in both.
+turn. The tokens that run bound what sharing can give: G·(P + R) to P + G·R. Answers are sampled token by token in both.
 
 Ours alone also keeps gradients out of the frozen vision tower (`spare_frozen`), as understanding.py does. Without gradient
 checkpointing, as here, they are in neither's.

@@ -1,13 +1,13 @@
-"""Kill the demo in miniature at random moments, until it has ended; are its figures those of a run that was left alone?
+"""Kill the demo in miniature at random moments, until it has ended, and compare: are its figures those of a run that was left alone?
 
     python benchmarks/killed_demo.py path/to/an/empty/folder
     python benchmarks/killed_demo.py path/to/an/empty/folder evaluation 30
 
 Takes some ten minutes on 2 cores. SIGKILL ends the whole process group, as a machine's reset would. Prints where each kill
-struck and which figures differ, of generation, understanding and each by the other; ends with status 1 where any does.
+struck and which figures differ, of generation, understanding and each by the other. It ends with status 1 if any does.
 
 evaluation: all before is copied from the run that was left alone, and the kills, 30 by default, strike the evaluation and
-its report. Where it ends before one strikes, it is compared and begins anew. The report's numbers are compared too.
+its report. Where it ends before one strikes, it is compared and starts again. The report's numbers are compared too.
 """
 
 import json

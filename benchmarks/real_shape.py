@@ -2,8 +2,9 @@
 
     python benchmarks/real_shape.py path/to/published path/to/target
 
-`published` holds info.json; index.csv.gz (image_id, emotion, kind, attribute: the 75,296 images of the published training
-set, an object image under its first object); attribute_counts.csv (kind, attribute, images: how many carry it).
+`published` holds info.json, index.csv.gz and attribute_counts.csv. The second has the columns image_id, emotion, kind and
+attribute of the 75,296 images of the published training set, an object image under its first object. The third has the
+columns kind, attribute and images, which is how many carry it.
 """
 
 import csv

@@ -1,6 +1,6 @@
 """Every setting of the project, by section, with its type, bounds, default and meaning.
 
-`config.yaml` beside this file states the same defaults for people to edit; `loading.py` reads YAML and the command line
+`config.yaml` beside this file states the same defaults for people to edit. `loading.py` reads YAML and the command line
 into these classes. Paths that are relative count from the project's root, so that a script does the same from any folder.
 """
 

@@ -1,4 +1,4 @@
-"""Models that the config names, on the Hub or in a folder; results that go to the Hub."""
+"""Finds models that the config names, on the Hub or in a folder, and sends results to the Hub."""
 
 import hashlib
 import json

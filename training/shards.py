@@ -1,8 +1,8 @@
-"""Shards of a cache, safetensors with a checksum; and what to do about rows whose images broke after they were checked.
+"""Writes and reads the shards of a cache, safetensors with a checksum, and skips rows whose images broke after a check.
 
-A row whose image cannot be decoded any more is blank in its shard, which says why. Whoever reads it gets an ImageError, and
-takes another row in its place (`first_whole`): the mapper the next draw, the emotion encoder the next image of its emotion
-and split. So the same rows are skipped in every process, and after every resume.
+A row whose image cannot be decoded any more is blank in its shard, which says why. Code that reads it gets an ImageError,
+and takes another row in its place (`first_whole`): the mapper the next draw, the emotion encoder the next image of its
+emotion and split. So the same rows are skipped in every process, and after every resume.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""What a completion answers: strict about the format, generous about how an answer is put; never an exception.
+"""Reads the answer of a completion, strictly in its format and generously in its wording, and never raises.
 
-What an answer says, its kind of question reads (understanding/kinds/). One that names several things says none of them.
+The kind of question reads what an answer says (understanding/kinds/). An answer that names several things says none of them.
 """
 
 import re

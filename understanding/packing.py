@@ -1,4 +1,4 @@
-"""Rows of a batch that share their prompt, packed into one; and the rows of a batch whose fields are ragged."""
+"""Packs rows of a batch that share their prompt into one, and takes rows from a batch whose fields are ragged."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Scores of a distribution over the answers to a question, all at once; proper ones, which the truth alone maximises.
+"""Scores the distribution over all answers to a question. Only the true distribution maximises a proper score.
 
 p is the distribution over the allowed answers (it sums to 1), y the one-hot right answer, m = Σ p s / 100 the mean of scores
 s from 0 to 100, t = 1 where the asked emotion is the image's, else 0.

@@ -136,8 +136,8 @@ def needed_confusability(questions: Questions, rewards: Rewards, taxonomy: Taxon
     path = questions.confusability or run / "training" / "emotion_space" / "confusability.json"
     if not path.exists():
         raise UserError(
-            f"{path} is not there; training/main.py makes it; or name another one as questions.confusability, or set"
-            " questions.confusable_share=0"
+            f"{path} is not there; training/main.py makes it. You can also name another one as questions.confusability, or"
+            " set questions.confusable_share=0"
         )
     return read_confusability(path, taxonomy.emotions)
 

@@ -1,6 +1,6 @@
 """How emotions show in the drawn world, which is EmoSet's: which things, places, light and composition each prefers.
 
-Every cue is drawn on its own, given the emotion, from the weights below; a few images take all their cues from the emotion
+Every cue is drawn on its own, given the emotion, from the weights below. A few images take all their cues from the emotion
 that theirs is most easily taken for. So the probability of each emotion, given the cues, is known exactly (`posterior`), and
 with it the accuracy that the best possible classifier reaches.
 """
