@@ -1,4 +1,4 @@
-"""Kill the demo in miniature at random moments, until it has ended, and compare: are its figures those of a run that was left alone?
+"""Kill the demo in miniature at random moments until it has ended. Are its figures those of a run that was left alone?
 
     python benchmarks/killed_demo.py path/to/an/empty/folder
     python benchmarks/killed_demo.py path/to/an/empty/folder evaluation 30

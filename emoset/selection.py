@@ -1,4 +1,4 @@
-"""Chooses which images are measured: those in a folder for each emotion, as of another data set, and equally many of each."""
+"""Chooses the images that are measured: those in a folder for each emotion, as of another data set, equally many of each."""
 
 import os
 from collections.abc import Iterable
