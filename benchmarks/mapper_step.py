@@ -4,7 +4,8 @@
 
 Plain means that each step decodes one JPEG and runs the VAE and the emotion encoder on it. An update accumulates
 mapper.batch_size of them. The other rows add the caches, then the batch, which is ours, and show what it costs where frozen
-modules get gradients of their weights. The rounds take the rows in turn. Run after training/main.py, whose emotion encoder it uses.
+modules get gradients of their weights. The rounds take the rows in turn. Run it after training/main.py, whose emotion
+encoder it uses.
 """
 
 from runtime.script import read_settings, run
