@@ -72,7 +72,7 @@ def main(settings: Settings) -> None:
     crossed = measure_cross(settings, folder, list(models.values())[-1], generated) if models and generators else None
     if is_first_process():
         write_metrics(settings.run, settings.seed, generated, understood, crossed)
-        write_cards(settings, generated, understood)
+        write_cards(settings.run, settings.data.taxonomy, generated, understood)
         write_report(settings)
         recipe.finish(made_from)
 

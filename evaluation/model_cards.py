@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from config.settings import Settings
+from config.taxonomy import Taxonomy
 from evaluation.metric_labels import generation_metrics, markdown_table, marked, told_judges
 from runtime.figures import Metric
 from runtime.files import write_atomically
@@ -11,18 +11,18 @@ from understanding.scoring import metrics
 HEADING = "\n## Evaluation\n"  # the last section of a card
 
 
-def write_cards(settings: Settings, generated: dict | None, understood: dict | None) -> None:
-    """Put the figures of each half that was measured into its card, in place of older ones.
+def write_cards(run: Path, taxonomy: Taxonomy, generated: dict | None, understood: dict | None) -> None:
+    """Put the figures of each half that was measured into its card in the run folder, in place of older ones.
 
     generated and understood: what generation.json and understanding.json hold. Models that lie elsewhere than in the run
     folder get no figures.
     """
-    taxonomy, model = settings.data.taxonomy, settings.run / "understanding" / "model"
+    model = run / "understanding" / "model"
     if generated and "ours" in generated["figures"]:
         judges, n = generated["about"]["content_judges"], generated["about"]["n"]["ours"]
         rows = {row: each["corrected"] for row, each in generated["figures"].items() if each["corrected"]}
         what = f"n = {n:,} generated images. The content is told by {told_judges(judges)}."
-        _add(settings.run / "generator", generated["about"], rows, generation_metrics(taxonomy, judges), what)
+        _add(run / "generator", generated["about"], rows, generation_metrics(taxonomy, judges), what)
     if understood and model.resolve() in [Path(name).resolve() for name in understood["about"]["models"].values()]:
         what = f"n = {understood['about']['n']:,} images."
         _add(model, understood["about"], understood["figures"], metrics(taxonomy), what)

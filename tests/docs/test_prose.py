@@ -16,7 +16,7 @@ from config.section import ROOT
 from config.settings import Settings
 
 WRITTEN = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "demo/models/README.md"]
-TO_COME = {"README.md", "demo/models/README.md"}  # being written; a page that passes fails here until it is taken out
+TO_COME = {"demo/models/README.md"}  # being written; a page that passes fails here until it is taken out
 ITEM = re.compile(r"^ *([-*]|\d+\.) +", re.M)
 NO_PROSE = re.compile(r"^ *(\||!\[|#|</?\w).*$", re.M)
 WORD = re.compile(r"[A-Za-z][\w'-]*|\d[\d.,]*\d|\d")

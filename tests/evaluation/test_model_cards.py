@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from config.loading import load
+from config.taxonomy import DEFAULT, read_taxonomy
 from evaluation.model_cards import write_cards
 
+TAXONOMY = read_taxonomy(DEFAULT)
 FIGURE = {"value": 0.875, "low": 0.8125, "high": 0.921, "n": 64}
 
 
@@ -31,7 +32,7 @@ def found(run: Path, value: float = 0.875) -> tuple[dict, dict]:
 
 
 def test_each_half_gets_its_figures_behind_what_the_card_said(run):
-    write_cards(load([f"run={run}"]), *found(run))
+    write_cards(run, TAXONOMY, *found(run))
     for folder, label, n in (("generator", "Emo-A", "64 generated"), ("understanding/model", "AUROC", "28")):
         card = (run / folder / "README.md").read_text()
         assert card.startswith("# A model\n\n## Limits\n- It knows little.\n\n## Evaluation\n")
@@ -42,9 +43,8 @@ def test_each_half_gets_its_figures_behind_what_the_card_said(run):
 
 
 def test_a_second_evaluation_takes_the_place_of_the_first(run):
-    settings = load([f"run={run}"])
-    write_cards(settings, *found(run))
-    write_cards(settings, *found(run, 0.5))
+    write_cards(run, TAXONOMY, *found(run))
+    write_cards(run, TAXONOMY, *found(run, 0.5))
     card = (run / "generator" / "README.md").read_text()
     assert card.count("## Evaluation") == 1
     assert "0.5 (0.812" in card
@@ -53,6 +53,6 @@ def test_a_second_evaluation_takes_the_place_of_the_first(run):
 def test_a_model_that_lies_elsewhere_gets_no_figures(run):
     _, understood = found(run)
     understood["about"]["models"] = {"other": "runs/other/understanding/model"}
-    write_cards(load([f"run={run}"]), None, understood)
+    write_cards(run, TAXONOMY, None, understood)
     assert "Evaluation" not in (run / "understanding/model" / "README.md").read_text()
     assert "Evaluation" not in (run / "generator" / "README.md").read_text()
