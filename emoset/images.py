@@ -22,6 +22,7 @@ TAIL_BYTES = 64  # some programs write a few bytes behind a JPEG's end
 SLENDEREST = 100  # times as long as wide: no photograph is, and scaling one up to a square's side fills the memory
 SIDEWAYS = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
 TURNS = (Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM, *SIDEWAYS)  # orientations 2 to 8
+ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow finds an orientation
 JPEG_END = b"\xff\xd9"
 
 
@@ -82,6 +83,8 @@ def as_rgb(image: Image.Image) -> Image.Image:
     image.load()
     if (turn := _turn(image)) is not None:
         image = image.transpose(turn)
+        for name in ORIENTED & image.info.keys():
+            del image.info[name]  # else the next who looks would turn it again
     if image.mode.startswith("I"):
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if image.has_transparency_data:
