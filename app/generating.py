@@ -1,6 +1,7 @@
 """Images of an emotion, made one after the other: what is asked for becomes the parameters of training/inference.py."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -53,18 +54,23 @@ def parameters_of(models: RunModels, mix: dict[str, float], seed: int, **options
     return parameters | about
 
 
-def make_image(models: RunModels, parameters: dict, folder: Path) -> Path:
-    """Make an image and return the PNG in `folder` that holds it and its parameters."""
+def make_image(models: RunModels, parameters: dict, folder: Path, after_step: Callable) -> Path:
+    """Make an image and return the PNG in `folder` that holds it and its parameters.
+
+    after_step: diffusers' callback_on_step_end.
+    """
     path = folder / f"{parameters['emotion']}-{parameters['seed']}.png"
-    save_image(path, sample(models.generator[0], [parameters])[0], parameters)
+    save_image(path, sample(models.generator[0], [parameters], callback_on_step_end=after_step)[0], parameters)
     return path
 
 
-def change_photo(models: RunModels, photo: Path, parameters: dict, image_strength: float, folder: Path) -> tuple[Path, Path]:
+def change_photo(
+    models: RunModels, photo: Path, parameters: dict, image_strength: float, folder: Path, after_step: Callable
+) -> tuple[Path, Path]:
     """Put an emotion on a photograph; return PNG files in `folder` of it before, as large as after, and after.
 
-    image_strength: how much of the photograph is made anew, above 0 to 1. Raises UserError where
-    not one step would be left, and where the photograph is too long.
+    image_strength: how much of the photograph is replaced, above 0 to 1. after_step: diffusers' callback_on_step_end.
+    Raises UserError where not one step would be left, and where the photograph is too long.
     """
     before = load_image(photo)
     after = models.generator[0](
@@ -77,6 +83,7 @@ def change_photo(models: RunModels, photo: Path, parameters: dict, image_strengt
         guidance_scale=parameters["guidance_scale"],
         num_inference_steps=parameters["steps"],
         generator=torch.Generator().manual_seed(parameters["seed"]),
+        callback_on_step_end=after_step,
     ).images[0]
     files = folder / "before.png", folder / f"{parameters['emotion']}-{parameters['seed']}.png"
     ImageOps.fit(before, after.size, Image.Resampling.LANCZOS).save(files[0])

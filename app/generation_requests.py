@@ -1,10 +1,7 @@
-"""What the tabs that make images answer, as functions of a run's models: the same for the page, its API and the tests.
-
-Those that make images yield them with their captions as they come, and the seed of the first. An error is one line.
-"""
+"""What the tabs that make images answer, as methods that need no browser: the same for the page, its API and the tests."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +12,7 @@ from app.generating import NONE, TYPED, caption_of, change_photo, make_image, pa
 from app.one_line import one_line
 from app.opinions import check_upload, distance, judged
 from app.run_models import RunModels
+from app.work import Work
 from config.errors import UserError
 
 MOST_SEED = 2**32 - 1
@@ -23,135 +21,125 @@ Shown = tuple[list[tuple[str, str]], int]  # a gallery: (file, caption) of each 
 PROGRESS = gr.Progress()  # Gradio gives each request its own
 
 
-def generate(
-    models: RunModels,
-    emotion: str,
-    content_from: str,
-    content: str,
-    count: float,
-    seed: float,
-    new_seed: bool,
-    strength: float,
-    variety: float,
-    guidance: float,
-    steps: float,
-    progress: gr.Progress = PROGRESS,
-) -> Iterator[Shown]:
-    """Make images of an emotion. The seed of each is one more than that of the image before."""
-    with one_line():
-        first, options = seed_of(seed, new_seed), options_of(strength, variety, guidance, steps)
-        options |= words_for(content_from, content)
-        seeds = [(first + number) % (MOST_SEED + 1) for number in range(int(count))]
-        plan = [parameters_of(models, {emotion: 1.0}, each, **options) for each in seeds]
-        yield from filling(models, plan, first, progress)
+class ImageRequests:
+    """What a run's generator makes for people. An error is one line.
 
-
-def mix_two(
-    models: RunModels,
-    first_emotion: str,
-    second_emotion: str,
-    percent_of_second: float,
-    content: str,
-    seed: float,
-    new_seed: bool,
-    strength: float,
-    variety: float,
-    guidance: float,
-    steps: float,
-    progress: gr.Progress = PROGRESS,
-) -> Iterator[Shown]:
-    """Make an image of two emotions."""
-    with one_line():
-        mixes = [mix_of(first_emotion, second_emotion, percent_of_second)]
-        options = options_of(strength, variety, guidance, steps)
-        yield from of_mixes(models, mixes, content, seed_of(seed, new_seed), options, progress)
-
-
-def strip(
-    models: RunModels,
-    first_emotion: str,
-    second_emotion: str,
-    content: str,
-    seed: float,
-    new_seed: bool,
-    strength: float,
-    variety: float,
-    guidance: float,
-    steps: float,
-    progress: gr.Progress = PROGRESS,
-) -> Iterator[Shown]:
-    """Make images from the first emotion to the second, all from the same noise."""
-    with one_line():
-        mixes = [mix_of(first_emotion, second_emotion, percent) for percent in STRIP]
-        options = options_of(strength, variety, guidance, steps)
-        yield from of_mixes(models, mixes, content, seed_of(seed, new_seed), options, progress)
-
-
-def mix_all(
-    models: RunModels,
-    content: str,
-    seed: float,
-    new_seed: bool,
-    strength: float,
-    variety: float,
-    guidance: float,
-    steps: float,
-    progress: gr.Progress = PROGRESS,
-    *weights: float,
-) -> Iterator[Shown]:
-    """Make an image of all emotions. weights: of each, in the taxonomy's order."""
-    with one_line():
-        mixes = [dict(zip(models.taxonomy.emotions, weights, strict=True))]
-        options = options_of(strength, variety, guidance, steps)
-        yield from of_mixes(models, mixes, content, seed_of(seed, new_seed), options, progress)
-
-
-def photo(
-    models: RunModels,
-    image: str | None,
-    emotion: str,
-    how_much: float,
-    content: str,
-    seed: float,
-    new_seed: bool,
-    strength: float,
-    variety: float,
-    guidance: float,
-    steps: float,
-) -> Iterator[tuple[tuple[str, str], int, dict | None, dict | None, str]]:
-    """Put an emotion on a photograph. how_much: percent of it that is made anew.
-
-    Yields the image before and after, the seed, which emotions the judge sees in either, and how different they look.
+    Galleries are yielded each time that another image is there. Every method takes `how` an image is made, too: seed,
+    new_seed (whether to draw a seed instead), strength, variety, guidance, steps. Gradio hands over the request itself.
     """
-    with one_line(), TemporaryDirectory() as folder:
-        path, chosen = check_upload(image), seed_of(seed, new_seed)
-        enough = max(steps, ceil(100 / how_much))  # of which one is left, at least
-        options = options_of(strength, variety, guidance, enough) | optional(content)
-        parameters = parameters_of(models, {emotion: 1.0}, chosen, **options)
-        files = change_photo(models, path, parameters, how_much / 100, Path(folder))
-        seen = [judged(models, file) if models.judges else None for file in files]
-        told = f"{distance(models, *files):.2f} (LPIPS). 0 is the same image. The larger the number, the less is left of it."
-        yield tuple(map(str, files)), chosen, *seen, told
 
+    def __init__(self, models: RunModels):
+        self.models, self.work = models, Work()
 
-def of_mixes(
-    models: RunModels, mixes: list[dict[str, float]], content: str, seed: int, options: dict, progress: gr.Progress
-) -> Iterator[Shown]:
-    """Yield images of mixes of emotions on one content, which may be empty, all of one seed."""
-    options |= optional(content)
-    yield from filling(models, [parameters_of(models, mix, seed, **options) for mix in mixes], seed, progress)
+    def generate(
+        self,
+        emotion: str,
+        content_from: str,
+        content: str,
+        count: float,
+        request: gr.Request | None = None,
+        progress: gr.Progress = PROGRESS,
+        **how: float,
+    ) -> Iterator[Shown]:
+        """Make images of an emotion. The seed of each is one more than that of the image before."""
+        with one_line():
+            first, options = seed_and_options(**how)
+            options |= words_for(content_from, content)
+            seeds = [(first + number) % (MOST_SEED + 1) for number in range(int(count))]
+            plan = [parameters_of(self.models, {emotion: 1.0}, seed, **options) for seed in seeds]
+            yield from self._filling(plan, request, progress)
 
+    def mix_two(
+        self,
+        first_emotion: str,
+        second_emotion: str,
+        percent_of_second: float,
+        content: str,
+        request: gr.Request | None = None,
+        progress: gr.Progress = PROGRESS,
+        **how: float,
+    ) -> Iterator[Shown]:
+        """Make an image of two emotions."""
+        with one_line():
+            mixes = [mix_of(first_emotion, second_emotion, percent_of_second)]
+            yield from self._filling(self._plan(mixes, content, how), request, progress)
 
-def filling(models: RunModels, plan: list[dict], seed: int, progress: gr.Progress) -> Iterator[Shown]:
-    """Yield the gallery each time that another image of a plan, a list of parameters, is there."""
-    shown: list[tuple[str, str]] = []
-    with TemporaryDirectory() as folder:  # Gradio copies what it shows
-        for number, parameters in enumerate(plan):
-            progress((number, len(plan)), desc="Making images", unit="images")
-            place = Path(folder, str(number))
-            place.mkdir()
-            shown.append((str(make_image(models, parameters, place)), caption_of(parameters)))
-            yield shown, seed
+    def strip(
+        self,
+        first_emotion: str,
+        second_emotion: str,
+        content: str,
+        request: gr.Request | None = None,
+        progress: gr.Progress = PROGRESS,
+        **how: float,
+    ) -> Iterator[Shown]:
+        """Make images from the first emotion to the second, all from the same noise."""
+        with one_line():
+            mixes = [mix_of(first_emotion, second_emotion, percent) for percent in STRIP]
+            yield from self._filling(self._plan(mixes, content, how), request, progress)
+
+    def mix_all(
+        self, content: str, request: gr.Request | None = None, progress: gr.Progress = PROGRESS, **how: float
+    ) -> Iterator[Shown]:
+        """Make an image of all emotions. Each has its weight under its name."""
+        with one_line():
+            mix = {emotion: how.pop(emotion) for emotion in self.models.taxonomy.emotions}
+            yield from self._filling(self._plan([mix], content, how), request, progress)
+
+    def photo(
+        self,
+        image: str | None,
+        emotion: str,
+        how_much: float,
+        content: str,
+        request: gr.Request | None = None,
+        progress: gr.Progress = PROGRESS,
+        **how: float,
+    ) -> Iterator[tuple[tuple[str, str], int, dict | None, dict | None, str]]:
+        """Put an emotion on a photograph. how_much: percent of it that is replaced.
+
+        Yields the image before and after, the seed, which emotions the judge sees in either, and how different they look.
+        """
+        with one_line(), TemporaryDirectory() as folder:
+            path, models = check_upload(image), self.models
+            how["steps"] = max(how["steps"], ceil(100 / how_much))  # of which one is left, at least
+            (parameters,) = self._plan([{emotion: 1.0}], content, how)
+            told = self._telling(progress, "Changing the photo", 1, 1, int(parameters["steps"] * how_much / 100))
+            with self.work.of(request):
+                files = change_photo(models, path, parameters, how_much / 100, Path(folder), told)
+            seen = [judged(models, file) if models.judges else None for file in files]
+            said = "0 is the same image. The larger the number, the less is left of it."
+            yield tuple(map(str, files)), parameters["seed"], *seen, f"{distance(models, *files):.2f} (LPIPS). {said}"
+
+    def _plan(self, mixes: list[dict[str, float]], content: str | None, how: dict) -> list[dict]:
+        """Return the parameters of images of mixes of emotions on one content, which may be empty, all of one seed."""
+        seed, options = seed_and_options(**how)
+        options |= words_for(TYPED if (content or "").strip() else NONE, content)
+        return [parameters_of(self.models, mix, seed, **options) for mix in mixes]
+
+    def _filling(self, plan: list[dict], request: gr.Request | None, progress: gr.Progress) -> Iterator[Shown]:
+        """Yield the gallery each time that another image of a plan, a list of parameters, is there."""
+        shown: list[tuple[str, str]] = []
+        with TemporaryDirectory() as folder:  # Gradio copies what it shows
+            for number, parameters in enumerate(plan, 1):
+                place = Path(folder, str(number))
+                place.mkdir()
+                told = self._telling(progress, "Making images", number, len(plan), parameters["steps"])
+                with self.work.of(request):
+                    path = make_image(self.models, parameters, place, told)
+                shown.append((str(path), caption_of(parameters)))
+                yield shown, plan[0]["seed"]
+
+    def _telling(self, progress: gr.Progress, what: str, number: int, images: int, steps: int) -> Callable:
+        """Return what diffusers calls after each step of image `number` of some: it tells of it, or ends the work."""
+
+        def after_step(_pipe, step: int, _timestep, kept: dict) -> dict:
+            self.work.check()
+            progress(((number - 1) * steps + step + 1, images * steps), desc=what, unit="steps")
+            return kept
+
+        progress(((number - 1) * steps, images * steps), desc=what, unit="steps")
+        return after_step
 
 
 def mix_of(first: str, second: str, percent: float) -> dict[str, float]:
@@ -161,16 +149,9 @@ def mix_of(first: str, second: str, percent: float) -> dict[str, float]:
     return {first: 100.0 - percent, second: float(percent)}
 
 
-def options_of(strength: float, variety: float, guidance: float, steps: float) -> dict[str, float]:
-    """Return what the sliders say, by the names of the settings."""
-    return dict(strength=float(strength), spread=float(variety), guidance_scale=float(guidance), steps=int(steps))
-
-
-def optional(content: str | None) -> dict:
-    """Return the settings of a content that may stay empty."""
-    return words_for(TYPED if (content or "").strip() else NONE, content)
-
-
-def seed_of(seed: float | None, new_seed: bool) -> int:
-    """Return the seed of the first image: a random one where a new one is wanted, or none is given."""
-    return secrets.randbelow(2**31) if new_seed or seed is None else int(seed)
+def seed_and_options(
+    seed: float | None, new_seed: bool, strength: float, variety: float, guidance: float, steps: float
+) -> tuple[int, dict[str, float]]:
+    """Return the seed, random where a new one is wanted or none is given, and the rest by the names of the settings."""
+    options = dict(strength=float(strength), spread=float(variety), guidance_scale=float(guidance), steps=int(steps))
+    return secrets.randbelow(2**31) if new_seed or seed is None else int(seed), options

@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from app.generation_requests import ImageRequests
 from app.generation_tabs import generate_tab, mix_tab, photo_tab
 from app.run_models import RunModels
 from app.understanding_tabs import ask_tab, run_tab
@@ -11,8 +12,19 @@ from evaluation.run_files import COMMANDS
 WAITING = 200  # requests that may queue; whoever comes then is told so
 OLD = 3600  # seconds after which uploads and images are removed
 BUTTON = dict(button_primary_background_fill="*primary_600", button_primary_background_fill_hover="*primary_700")
-# A gallery has as many columns on a phone as on a desk, of which the last would stick out.
-PHONE = "@media (max-width: 640px) { .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important } }"
+# On a phone a gallery has as many columns as on a desk, of which the last would stick out; captions lack room.
+PHONE = """@media (max-width: 640px) {
+    .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important }
+    .preview .caption { display: none }
+}"""
+# A gallery is as high as its images, or as an image that is clicked needs.
+GALLERY = """.grid-wrap { min-height: 9rem !important; max-height: none !important }
+.preview ~ .grid-wrap { min-height: 28rem !important }"""
+# Where a person with a keyboard is. A radio button is small, so its label is marked with it.
+FOCUS = (
+    ":is(input, button, a, textarea):focus-visible, label:has(input:focus-visible) { outline: 3px solid orange !important }"
+)
+STYLE = "\n".join((PHONE, GALLERY, FOCUS))
 FONT = ["system-ui", "sans-serif"]  # of the system, for others would be fetched
 
 
@@ -23,12 +35,14 @@ def build_page(models: RunModels, examples: list[str]) -> gr.Blocks:
             "# Emotion in images\n"
             f"Make images that show an emotion, and ask which emotion an image shows. Run: {models.run.name}."
         )
+        requests = ImageRequests(models)
+        page.unload(requests.work.stop)
         with gr.Tab("Generate"):
-            generate_tab(models) if models.generates else missing("generator", "a generator")
+            generate_tab(requests) if models.generates else missing("generator", "a generator")
         with gr.Tab("Mix"):
-            mix_tab(models) if models.generates else missing("generator", "a generator")
+            mix_tab(requests) if models.generates else missing("generator", "a generator")
         with gr.Tab("Your photo"):
-            photo_tab(models, examples) if models.generates else missing("generator", "a generator")
+            photo_tab(requests, examples) if models.generates else missing("generator", "a generator")
         with gr.Tab("Ask"):
             ask_tab(models, examples) if models.understands else missing("understanding", "an understanding model")
         with gr.Tab("The run"):

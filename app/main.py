@@ -35,7 +35,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from app.layout import PHONE, build_page, theme
+from app.layout import STYLE, build_page, theme
 from app.run_models import RunModels
 from emoset.images import load_image
 
@@ -99,11 +99,13 @@ def serve(page: gr.Blocks, models: RunModels, app: App, password: str | None) ->
             allowed_paths=[str(models.run / "report" / "index.html")],
             footer_links=["api"],
             theme=theme(),
-            css=PHONE,
+            css=STYLE,
             quiet=True,
             ssr_mode=False,
             share=False,
+            run_history=False,  # which a browser would keep, for the next person at it too
             prevent_thread_lock=True,
+            _frontend=False,  # else a machine that is too busy to answer in 3 seconds is said to need share=True
         )
     except OSError as error:
         raise UserError(f"app.port: {app.port or 'each from 7860 to 7959'} cannot be had ({error}); name another") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 import torch
 
+from app.work import Stopped
 from config.errors import UserError, first_line
 from runtime.full_disk import no_room
 from runtime.processes import free_memory
@@ -17,9 +18,11 @@ from runtime.run_folder import log
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """Raise whatever the block raises as an error that Gradio shows, as text, to the one who asked."""
+    """Raise whatever the block raises as an error that Gradio shows, as text, to the one who asked. Stopped is not shown."""
     try:
         yield
+    except Stopped as stopped:  # an error to Gradio, which would empty what a request shows that ends without a word
+        raise gr.Error(str(stopped), visible=False, print_exception=False) from None
     except Exception as error:
         raise gr.Error(html.escape(" ".join(_line(error).split())), print_exception=False) from None
 

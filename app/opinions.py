@@ -12,6 +12,7 @@ from app.run_models import RunModels
 from config.errors import UserError
 from emoset.images import ImageError, check_regular, load_image, reporting
 from evaluation.features import features_or_nan
+from understanding.answers import TAGS
 from understanding.asking import Asker
 from understanding.kinds import binary, misleading, multiple
 from understanding.question import Question
@@ -19,6 +20,7 @@ from understanding.questions import question_about
 
 MOST_PIXELS = 50 * 10**6  # of an uploaded image: more than any phone's camera makes by default
 AT_ONCE = 16  # images of a table that the model is asked about at once
+ASKED = ("Which emotion is it?", "Is it the emotion that you ask about?", "How much is it that emotion?")
 SEED = 0  # of the words of questions, and of the order of their options: the same for every image
 
 
@@ -39,10 +41,12 @@ class Opinion:
 
 
 def check_upload(path: str | Path | None) -> Path:
-    """Return the path of an uploaded image; raise UserError, in words for people, where it cannot be used."""
+    """Return the path of an image that was uploaded or made; raise UserError where it cannot be used."""
     if not path:
         raise UserError("There is no image yet. Upload one, or click an example.")
     path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path.name}: is gone, for this page keeps images for an hour. Upload it, or make it, again.")
     try:
         with reporting(path):
             check_regular(path)
@@ -86,8 +90,16 @@ def opinion(asker: Asker, path: Path, emotion: str) -> Opinion:
         yes=words["yes"],
         scores=scores,
         score=sum(score * p for score, p in scores.items()),
-        reasoning="\n\n".join(f"{each.prompt}\n{text.strip()}" for each, text in zip(questions, said, strict=True) if text),
+        reasoning="\n\n".join(f"{asked}\n{in_words(text)}" for asked, text in zip(ASKED, said, strict=True) if text),
     )
+
+
+def in_words(completion: str) -> str:
+    """Return what a model that reasons has said, without the tags of its format."""
+    text = completion.replace("<answer>", "\nIts answer: ")
+    for tag in TAGS:
+        text = text.replace(tag, "")
+    return text.strip()
 
 
 def emotions_of(asker: Asker, paths: Sequence[Path]) -> list[dict[str, float]]:

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import gradio as gr
 import pandas as pd
 
-from app.generation_tabs import AT_ONCE, upload_field
+from app.generation_tabs import AT_ONCE, emotion_field, image_examples, upload_field
 from app.one_line import one_line
-from app.opinions import Opinion, check_shown, check_upload, opinion, table_of
+from app.opinions import ASKED, Opinion, check_shown, check_upload, opinion, table_of
 from app.run_models import RunModels
 from config.errors import UserError
 from evaluation.report import PARTS
@@ -68,13 +68,13 @@ def harmless(name: str) -> str:
 
 def ask_tab(models: RunModels, examples: list[str]) -> None:
     """Show the tab that asks about an image, and about many."""
-    emotions = list(models.taxonomy.emotions)
+    emotions = models.taxonomy.emotions
     with gr.Row():
         with gr.Column(min_width=300):
             image = upload_field("Image")
-            emotion = gr.Dropdown(emotions, value=emotions[0], label="Emotion to ask about")
+            emotion = emotion_field(emotions, "Emotion to ask about")
             go = gr.Button("Ask the model", variant="primary")
-            gr.Examples([[each] for each in examples], [image], label="Examples", examples_per_page=len(examples) or 1)
+            image_examples(examples, image)
         with gr.Column(scale=2, min_width=300), gr.Row():
             answers = [*opinion_column(models, "Before training"), *opinion_column(models, "After training")]
     go.click(partial(ask, models), [image, emotion], answers, api_name="ask", **AT_ONCE)
@@ -82,11 +82,15 @@ def ask_tab(models: RunModels, examples: list[str]) -> None:
         with gr.Row():
             folder = gr.UploadButton("Choose a folder", file_count="directory")
             several = gr.UploadButton("Choose images", file_count="multiple")
+            stop = gr.Button("Stop", variant="stop", min_width=80, scale=0)
         columns = ["file", "emotion", *emotions, "problem"]
         table = gr.Dataframe(headers=columns, label="The likeliest emotion, and how likely each is", interactive=False)
         file = gr.File(label="The table as a CSV file", interactive=False)
-    folder.upload(partial(ask_many, models), folder, [table, file], api_name="ask_many", **AT_ONCE)
-    several.upload(partial(ask_many, models), several, [table, file], api_visibility="private", **AT_ONCE)
+    asking = [
+        each.upload(partial(ask_many, models), each, [table, file], api_name="ask_many", api_visibility=who, **AT_ONCE)
+        for each, who in ((folder, "public"), (several, "private"))
+    ]
+    stop.click(None, cancels=asking, api_visibility="private")
 
 
 def opinion_column(models: RunModels, title: str) -> list[gr.Component]:
@@ -94,9 +98,9 @@ def opinion_column(models: RunModels, title: str) -> list[gr.Component]:
     with gr.Column(min_width=280):
         gr.Markdown(f"### {title}")
         return [
-            gr.Label(label="Which emotion is it?"),
-            gr.Label(label="Is it the emotion that you ask about?"),
-            gr.Textbox(label="How much is it that emotion?", interactive=False),
+            gr.Label(label=ASKED[0]),
+            gr.Label(label=ASKED[1]),
+            gr.Textbox(label=ASKED[2], interactive=False),
             gr.BarPlot(x="score", y="probability", label="How likely the model is to give each score", height=180),
             gr.Textbox(label="Its reasoning", lines=4, interactive=False, visible=models.after_reasons),
         ]

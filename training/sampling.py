@@ -154,10 +154,12 @@ def _remove_halves(plan: dict[str, dict], folder: Path) -> None:
                 half.unlink()
 
 
-def sample(pipe: StableDiffusionPipeline, batch: list[dict], photographs: Path | None = None) -> list[Image.Image]:
+def sample(
+    pipe: StableDiffusionPipeline, batch: list[dict], photographs: Path | None = None, **options
+) -> list[Image.Image]:
     """Return the images of a batch of parameters as make_images takes them, which have the same of SHARED.
 
-    photographs: the folder of those that they start from.
+    photographs: the folder of those that they start from. options: the pipeline's others.
     """
     first, emotion, start = batch[0], {}, {}
     if "image" in first:
@@ -176,4 +178,5 @@ def sample(pipe: StableDiffusionPipeline, batch: list[dict], photographs: Path |
         width=first.get("width", first["resolution"]),
         **emotion,
         **start,
+        **options,
     ).images
