@@ -70,5 +70,5 @@ def dot_plot(title: str, rows: Mapping[str, dict], metrics: Mapping[str, Metric]
 def told_rows(rows: Iterable[str]) -> str:
     """Return in a sentence what the rows are that have a name of their own."""
     named = {row.partition(" (")[0] for row in rows}
-    meant = [f"{row_name(row)}: {meaning}" for row, meaning in MEANS.items() if row in named]
-    return f"{'; '.join(meant)}." if meant else ""
+    meant = [f"{row_name(row)} = {meaning}" for row, meaning in MEANS.items() if row in named]
+    return f"Rows: {'; '.join(meant)}." if meant else ""

@@ -81,7 +81,7 @@ def _shaded(figure: dict | None) -> dict:
         return {"value": "", "note": "", "share": 0.0}
     return {
         "value": f"{figure['value']:.2f}",
-        "note": f"{figure['low']:.2f} to {figure['high']:.2f}",
+        "note": f"{figure['low']:.2f}-{figure['high']:.2f}",
         "share": figure["value"],
     }
 
