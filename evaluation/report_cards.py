@@ -34,7 +34,7 @@ def answer_cards(
         return []
     last = asked[-1]
     right = last["emotion"] == last[multiple.COLUMN]
-    groups = {"Right": (right, "the last model"), "Wrong": (~right, "the last model")}
+    groups = {"Right": (right, f"{models[-1]} right"), "Wrong": (~right, f"{models[-1]} wrong")}
     if len(asked) > 1:
         was_right = asked[0]["emotion"] == asked[0][multiple.COLUMN]
         groups["Fixed"] = right & ~was_right, f"{models[0]} wrong, {models[-1]} right"
@@ -44,8 +44,8 @@ def answer_cards(
         image_ids = sorted(last.index[chosen])
         drawn = Random(f"{seed} {title}").sample(image_ids, min(AT_RANDOM, len(image_ids)))
         cards = [_card(files, asked, models, image_id, data.emoset, folder) for image_id in drawn]
-        note = f"{who}: {len(image_ids):,} of {len(last):,} answers. {len(cards)} of them, drawn at random:"
-        found.append({"title": title, "note": note if cards else f"{who}: none of {len(last):,} answers", "cards": cards})
+        note = f"{len(image_ids):,} of {len(last):,} answers: {who}. The true emotion stands above."
+        found.append({"title": title, "note": note, "cards": cards})
     return found
 
 
@@ -84,7 +84,13 @@ def failures(files: RunFiles, row: str, taxonomy: Taxonomy) -> list[dict]:
             path = files.run / "evaluation" / "images" / image_id
             image = files.image(path) if path.is_file() else None
             shown = picture(thumbnail(image, SIZE), f"image {image_id}, meant as {emotion}") if image else None
-            cards.append({"title": emotion, "picture": shown, "lines": [{"name": f"judged {said}, {sure:.2f}", "text": ""}]})
+            cards.append(
+                {
+                    "title": f"meant as {emotion}",
+                    "picture": shown,
+                    "lines": [{"name": f"judged {said}, {sure:.2f}", "text": ""}],
+                }
+            )
         sure = ", ".join(f"{(wrong['sure'] > least).sum():,} with more than {least}" for least in (0.9, 0.5))
         note = f"{len(wrong):,} of {len(judged):,} images: {sure} of the judge's probability."
         return [{"title": f"{row_name(row)}: judged to show another emotion", "note": note, "cards": cards}]

@@ -30,7 +30,7 @@ from understanding.kinds import multiple
 FILE = "evaluation/understanding.json"
 PAIRED = "A difference is between answers about the same images. Fixed: how many the last model alone has right."
 TRUSTED = "Where probabilities can be trusted, lines lie on the even one: of answers stated at 0.8, 80 in 100 are right."
-CHOSEN = "The seed of the run draws them, whatever they show."
+CHOSEN = "Up to four of each, drawn at random by the seed of the run."
 HARD = (
     "The images of each emotion that the first model answers wrong and finds the true emotion least likely for. Its mistakes"
     " select them, so they flatter the last model."
