@@ -77,10 +77,8 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
     check_enough({row: images[row] for row in rows})
 
     # 3. The figures, the rows shared out over the processes.
-    own = {
-        row: figures_of_row(comparison, views[row], all_squeezed[row], judged[row])
-        for row in rows[state.process_index :: state.num_processes]
-    }
+    share = rows[state.process_index :: state.num_processes]
+    own = {row: figures_of_row(comparison, views[row], all_squeezed[row], judged[row]) for row in share}
     computed = {row: figures for each in gather_object([own]) for row, figures in each.items()}
     figures = {row: computed[row] for row in rows}
     others = {name: each for name, each in images.items() if name != ROW}  # no model is asked about images of photographs
@@ -97,8 +95,8 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
         if not images[row]["path"].iloc[0].is_relative_to(folder):
             copy_first(images[row], folder / "images" / row, settings.models.resolution)
     about = about_of(settings, images, comparison, skipped)
-    about["content_judges"] = content_judges(views)
-    about |= {"seconds": round(time.monotonic() - started, 1), "processes": state.num_processes}
+    about |= {"content_judges": content_judges(views), "processes": state.num_processes}
+    about["seconds"] = round(time.monotonic() - started, 1)
     about["warnings"] = warnings_of(settings, images, views, comparison.training, doubts)
     gains = comparison.gains({row: views[row] for row in rows}, judged, "attribute_prompt")
     write_generation(folder, about, figures, gains, taxonomy)
