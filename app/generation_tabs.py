@@ -1,6 +1,7 @@
 """The tabs that make images: Generate, Mix and Your photo."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import gradio as gr
 
@@ -38,8 +39,8 @@ def generate_tab(requests: ImageRequests) -> None:
     )
     stops(requests, stop, making)
     shown = {each: typical_content(requests.models, each) for each in emotions}
-    if examples := [[each, TYPED, content] for each, content in shown.items() if content]:
-        gr.Examples(examples, [emotion, source, content], label="Examples", examples_per_page=len(examples))
+    examples = {f"{each}, {content}": (each, TYPED, content) for each, content in shown.items() if content}
+    field_examples(examples, [emotion, source, content])
 
 
 def mix_tab(requests: ImageRequests) -> None:
@@ -55,7 +56,7 @@ def mix_tab(requests: ImageRequests) -> None:
                     percent = gr.Slider(0, 100, 50, step=5, label="Percent of the second emotion")
                     go_two, stop_two = buttons("Make an image")
                     go_strip = gr.Button("Make a strip from the first to the second")
-                    gr.Examples([list(pair) for pair in pairs], [first, second], label="Examples")
+                    field_examples({" and ".join(pair): pair for pair in pairs}, [first, second])
                 with gr.Tab("All emotions"):
                     weights = {each: gr.Slider(0, 100, 50 * (each in pairs[0]), step=5, label=each) for each in emotions}
                     go_all, stop_all = buttons("Make an image")
@@ -104,6 +105,15 @@ def photo_tab(requests: ImageRequests, examples: list[str]) -> None:
 def emotion_field(emotions: Sequence[str], label: str = "Emotion") -> gr.Radio:
     """Show the emotions to choose one from."""
     return gr.Radio(list(emotions), value=emotions[0], label=label)
+
+
+def field_examples(examples: dict[str, Sequence[str]], fields: list) -> None:
+    """Show a button for each example, by its name, which writes its values into the fields."""
+    if examples:
+        gr.Markdown("Examples")
+    with gr.Row():
+        for name, values in examples.items():
+            gr.Button(name, size="sm", min_width=80).click(partial(tuple, values), None, fields, api_visibility="private")
 
 
 def image_examples(examples: list[str], image: gr.Image) -> None:

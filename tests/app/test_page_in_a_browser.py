@@ -67,7 +67,10 @@ def open_tab(person, name: str):
 
 def test_generate_by_keyboard(person):
     tab = open_tab(person, "Generate")
-    tab.locator(".tr-body").nth(1).click()  # an example
+    example = tab.get_by_role("button", name=re.compile(f"^{SECOND}, "))
+    example.focus()
+    person.keyboard.press("Enter")
+    assert tab.get_by_label("Your words").input_value() == example.inner_text().partition(", ")[2]
     number = tab.get_by_role("slider", name="Number of images")
     number.focus()
     for key in ("Home", "ArrowRight"):
