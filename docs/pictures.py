@@ -42,7 +42,10 @@ HEAD = """# What made these pictures
 def main(settings: Settings) -> None:
     makers: dict[str, tuple[str, Callable[[Settings, Path], None]]] = {
         "drawn_emoset.png": ("draw", lambda settings, path: first_images(settings.data.emoset).quantize().save(path)),
-        "balance.png": ("balance", lambda settings, path: Image.open(settings.run / "balance" / path.name).save(path)),
+        "balance.png": (
+            "balance",
+            lambda settings, path: Image.open(settings.run / "balance" / path.name).convert("RGB").quantize().save(path),
+        ),
         "generated.jpg": ("images", lambda settings, path: drawn_contents(settings).save(path, quality=90)),
         "transfer.jpg": ("images", lambda settings, path: one_content(settings).save(path, quality=90)),
         "app.png": ("images", photograph_page),
