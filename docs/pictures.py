@@ -10,7 +10,6 @@ balance_policies.png needs EmoSet's published metadata (docs/data.md has its com
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -28,8 +27,6 @@ from runtime.files import read_json
 
 IMAGES = Path(__file__).resolve().parent / "images"
 COLUMNS = 8  # images of each emotion
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SIZE = {"width": 1000, "height": 910}  # of the page's picture, in pixels
 HEAD = """# What made these pictures
 
 `python docs/pictures.py --config config/demo.yaml` writes this page with the pictures.
@@ -53,7 +50,9 @@ def main(settings: Settings) -> None:
     lines = []
     for name, (stage, make) in makers.items():
         made_by = read_json(settings.run / stage / "environment.json")
-        if not made_by or (make is photograph_page and not (CHROMIUM and find_spec("playwright") and find_spec("gradio"))):
+        if not made_by or (
+            make is photograph_page and not (shutil.which("chromium") and find_spec("playwright") and find_spec("gradio"))
+        ):
             lines.append(f"| `{name}` | not made this time | | |\n")
             continue
         make(settings, IMAGES / name)
@@ -88,25 +87,10 @@ def one_content(settings: Settings) -> Image.Image:
 
 
 def photograph_page(settings: Settings, path: Path) -> None:
-    """Serve the page, let it make four images of awe, and take its picture."""
-    from playwright.sync_api import sync_playwright
+    """Take the picture of the page. Its packages are imported here, for only this picture needs them."""
+    import page_picture
 
-    command = [sys.executable, "-u", str(ROOT / "app/main.py"), f"run={settings.run}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served, sync_playwright() as browsers:
-        try:
-            url = next(line for line in served.stdout if "The page: " in line).partition("The page: ")[2].strip()
-            browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            page = browser.new_page(viewport=SIZE)
-            page.set_default_timeout(180_000)
-            page.goto(url)
-            page.get_by_role("radio", name="awe").first.check()
-            page.get_by_role("button", name="Make images").click()
-            page.locator(".grid-container button").nth(3).wait_for()
-            page.wait_for_timeout(1000)
-            page.screenshot(path=path)
-            browser.close()
-        finally:
-            served.terminate()
+    page_picture.main(settings.run, path)
 
 
 if __name__ == "__main__":

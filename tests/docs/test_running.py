@@ -44,6 +44,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "path/to/published": "EmoSet's published metadata",
     "app/main.py": "nothing: tests/app serves the page and runs the example of docs/app.md",
     "demo/run.py": "nothing: all that runs here begins with it",
+    "page_picture.py": "a browser; tests/app opens the page in one",
     "questions.valence=1": "nothing: tests/understanding/test_understanding.py asks about valence",
     "launch understanding/mining.py": "nothing: the same command runs without accelerate",
     "launch evaluation/evaluate.py": "nothing: the same runs without accelerate, and in tests/evaluation on two processes",
