@@ -27,6 +27,7 @@ from runtime.files import read_json
 
 IMAGES = Path(__file__).resolve().parent / "images"
 COLUMNS = 8  # images of each emotion
+HAS_BROWSER = bool(shutil.which("chromium") and find_spec("playwright") and find_spec("gradio"))
 HEAD = """# What made these pictures
 
 `python docs/pictures.py --config config/demo.yaml` writes this page with the pictures.
@@ -50,9 +51,7 @@ def main(settings: Settings) -> None:
     lines = []
     for name, (stage, make) in makers.items():
         made_by = read_json(settings.run / stage / "environment.json")
-        if not made_by or (
-            make is photograph_page and not (shutil.which("chromium") and find_spec("playwright") and find_spec("gradio"))
-        ):
+        if not made_by or (make is photograph_page and not HAS_BROWSER):
             lines.append(f"| `{name}` | not made this time | | |\n")
             continue
         make(settings, IMAGES / name)

@@ -53,7 +53,7 @@ def pages() -> Iterator:
         yield pytest.param(page, id=name, marks=[pytest.mark.xfail(strict=True)] if name in TO_COME else [])
 
 
-@pytest.mark.parametrize("page", pages())
+@pytest.mark.parametrize("page", list(pages()))
 def test_a_page_is_plain_english(page):
     text = page.read_text("utf-8")
     words = WORD.findall(" ".join(prose(text)))

@@ -207,7 +207,7 @@ def test_the_tour_runs_and_shows_what_it_kept(copy, python):
 def test_the_pictures_are_made_again(copy, python):
     script, images = copy / "docs/pictures.py", copy / "docs/images"
     names = ("drawn_emoset.png", "balance.png", "generated.jpg", "transfer.jpg")
-    script.write_text(script.read_text().replace('find_spec("gradio")', "False"))  # no page, which tests/app serves
+    script.write_text(script.read_text().replace('find_spec("gradio")', "False"))  # no page, which tests/app opens
     for name in names:
         (images / name).unlink()
     done = run(copy, python, "docs/pictures.py", "--config", "config/demo.yaml")
