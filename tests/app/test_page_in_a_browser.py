@@ -101,6 +101,8 @@ MARKED = """[document.activeElement, document.activeElement.closest("label") ?? 
 def test_stop_and_reload_end_the_work(person):
     tab = open_tab(person, "Generate")
     tab.get_by_role("slider", name="Number of images").fill("16")
+    tab.get_by_role("button", name="More settings").click()
+    tab.get_by_role("slider", name="Steps").fill("100")
     tab.get_by_role("button", name="Make images").click()
     made = tab.locator(".grid-container button")
     made.first.wait_for()
