@@ -4,17 +4,17 @@
 
 `before` decodes an image for every network and every list that it is in, and asks each question twice: greedily, and for the
 probabilities of all answers. `after` is what evaluation/evaluate.py does, into an empty cache. Both see the same images and
-ask the run's own model the same questions, batch by batch in turn. For the networks the drawn images are enlarged to 512
-pixels a side. The features, the answers and the probabilities of both must be equal. The run must hold an understanding
-model (make demo).
+ask the run's own model the same questions. CPU seconds are counted, those of processes that decode too. For the networks
+the drawn images are enlarged to 512 pixels a side. The features, the answers and the probabilities of both must be equal.
+The run must hold an understanding model (make demo).
 """
 
 from runtime.script import read_settings, run
 
 read_settings(__name__, __doc__, "data", "models", "evaluate", "understanding", "answers")
 
+import os
 import tempfile
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -54,9 +54,14 @@ def main(settings: Settings) -> None:
         judge = load_judge(evaluate.judge, settings.models.clip, everything, emotions, cache).network
         table = [seeing(viewers, judge, everything, reference, rows), asking(settings, model, asked)]
     table.append(["both", "", *(sum(part[column] for part in table) for column in (2, 3))])
-    shown = pd.DataFrame(table, columns=["part", "n", "before, s", "after, s"])
-    shown["ratio"] = shown["before, s"] / shown["after, s"]
+    shown = pd.DataFrame(table, columns=["part", "n", "before, CPU s", "after, CPU s"])
+    shown["ratio"] = shown["before, CPU s"] / shown["after, CPU s"]
     print(shown.round(2).to_markdown(index=False, disable_numparse=False))
+
+
+def cpu_seconds() -> float:
+    """Return the seconds that this process and those it waited for have had of a processor."""
+    return sum(os.times()[:4])
 
 
 def enlarged(images: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -68,21 +73,21 @@ def enlarged(images: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 
 def seeing(viewers: Viewers, judge, everything: pd.DataFrame, reference: pd.DataFrame, rows: dict) -> list:
-    """Return the seconds in which all networks see all lists of images, list by list, and each image once."""
+    """Return the CPU seconds in which all networks see all lists of images, list by list, and each image once."""
     viewed = (viewers.clip, viewers.objects, viewers.scenes, viewers.fid)
     lists = [(viewers.squeezed, everything), (viewers.clip, everything), *((network, reference) for network in viewed)]
     lists += [(network, own) for own in rows.values() for network in (*viewed, viewers.squeezed, judge)]
-    size, began, found = viewers.cache.batch_size, time.monotonic(), {}
+    size, began, found = viewers.cache.batch_size, cpu_seconds(), {}
     for network, images in lists:
         if (key := (network.key, id(images))) not in found:  # what one list and network gave was kept before, too
             paths = images["path"]
             batches = [paths.iloc[first : first + size] for first in range(0, len(paths), size)]
             found[key] = torch.cat([features_or_nan(network, batch) for batch in batches])
-    middle = time.monotonic()
+    middle = cpu_seconds()
     viewers.see_data(everything, reference, everything)
     viewers.see_rows(rows, judge, rows)
     kept = [viewers.cache.features_of(network, images, "reading") for network, images in lists]
-    ended = time.monotonic()
+    ended = cpu_seconds()
     for (network, images), each in zip(lists, kept, strict=True):
         torch.testing.assert_close(each, found[network.key, id(images)], rtol=1e-3, atol=1e-3)
     n = len(everything) + sum(map(len, rows.values()))
@@ -90,7 +95,7 @@ def seeing(viewers: Viewers, judge, everything: pd.DataFrame, reference: pd.Data
 
 
 def asking(settings: Settings, model: Path, images: pd.DataFrame) -> list:
-    """Return the seconds in which a model answers questions and tells all likelihoods: in two passes, and in one."""
+    """Return the CPU seconds in which a model answers questions and tells all likelihoods: in two passes, and in one."""
     images = equal_emotions(images, ASKED, 0)
     (asked,) = questions_of(settings, images)
     asker = load_asker(settings.understanding, settings.answers, settings.data.taxonomy, model, "understanding.model")
@@ -99,12 +104,12 @@ def asking(settings: Settings, model: Path, images: pd.DataFrame) -> list:
         batch = asked.questions[first : first + size]
         shown = [paths[question.image_id] for question in batch]
         asker.likelihoods(batch, shown, [""] * len(batch))  # both find the images decoded
-        began = time.monotonic()
+        began = cpu_seconds()
         said = [completion for (completion,) in asker.answers(batch, shown)]
         likely = asker.likelihoods(batch, shown, said)
-        middle = time.monotonic()
+        middle = cpu_seconds()
         at_once = asker.answers_with_likelihoods(batch, shown)
-        spent = [spent[0] + middle - began, spent[1] + time.monotonic() - middle]
+        spent = [spent[0] + middle - began, spent[1] + cpu_seconds() - middle]
         assert at_once[0] == said
         torch.testing.assert_close(at_once[1], likely, rtol=1e-3, atol=1e-4)
     return ["a model answers questions", len(asked.questions), *spent]
