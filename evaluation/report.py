@@ -91,6 +91,7 @@ def write_report(settings: Settings) -> None:
     files, taxonomy = RunFiles(settings.run), settings.data.taxonomy
     results = files.results()
     text, sentences = appendix(files, results, taxonomy), verdict(results, taxonomy)
+    table.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(table, lambda path: path.write_text(text, encoding="utf-8"))
     write_page(page, TEMPLATE, verdict=sentences, **gather(settings, files, results))
     for (command, before), names in files.repairs().items():
