@@ -35,9 +35,9 @@ UPDATES = {
     "backbone": 1800,
     "content": 4000,
     "judge": 1600,
-    "autoencoder": 7000,
+    "autoencoder": 6000,
     "clip": 1000,
-    "unet": 12_000,
+    "unet": 11_000,
 }
 
 
