@@ -68,6 +68,20 @@ def test_stable_diffusions_text_encoder_is_clips_text_tower():
     assert all(torch.equal(weight, theirs[name]) for name, weight in tower.state_dict().items())
 
 
+def test_the_committed_autoencoder_repeats_drawings():
+    """As demo/making/measure.py measures it, on fewer drawings: sharp, and in their colours."""
+    from diffusers import AutoencoderKL
+
+    from demo.drawn.render import render
+    from demo.making.measure import reconstructions
+
+    rng = Random(3)
+    vae = AutoencoderKL.from_pretrained(MODELS / "stable_diffusion", subfolder="vae")
+    _, decibels, hue = reconstructions(vae, [render(draw_content(rng), 64, rng) for _ in range(48)])
+    assert decibels > 26
+    assert hue < 8  # degrees
+
+
 @pytest.mark.parametrize(("folder", "labels"), [("judge", list(EMOTIONS)), ("content", None), ("backbone", None)])
 def test_the_classifiers_name_their_labels(folder, labels):
     names = json.loads((MODELS / folder / "config.json").read_text())["id2label"]
