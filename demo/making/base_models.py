@@ -4,7 +4,7 @@
 
 Everything learns from images of uniformly drawn content with captions of it (demo/making/captions.py); only the judge sees
 emotions. Run the same command again to resume. By the rate of each stage it takes two hours and 40 minutes on one core of
-2.6 GHz. The result, `<run>/models/`, is what demo/models/ holds:
+2.6 GHz. The result is `<run>/models/`; demo/models/README.md says how those of demo/models/ were made:
 
     stable_diffusion/  StableDiffusionPipeline: CLIP text tower, KL autoencoder, U-Net (predicts velocity), tokenizer
     clip/              the CLIP with both towers and projections
