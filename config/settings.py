@@ -14,6 +14,7 @@ from config.app_settings import App
 from config.data_settings import Balance, Data, Drawn, Machine, Source
 from config.evaluation_settings import Evaluate, Rating
 from config.generation_settings import Caches, EmotionSpace, Generate, Mapper, Models
+from config.loop_settings import Loop
 from config.section import ProjectPath, Section, SplitAtCommas, Unique
 from config.understanding_settings import (
     Answers,
@@ -60,6 +61,7 @@ class Settings(Section):
     evaluate: Evaluate = Evaluate()
     predict: Predict = Predict()
     rating: Rating = Rating()
+    loop: Loop = Loop()
     app: App = App()
 
     def contradictions(self) -> Iterator[str]:

@@ -46,7 +46,11 @@ def load_pixels(path: str | Path, size: int, shorter_side: int | None = None, sq
     squeeze: both sides to `size` pixels instead, whatever its proportions. Bicubic, with antialiasing.
     Raises ImageError where the file cannot be decoded.
     """
-    image = load_image(path)
+    return square_pixels(load_image(path), size, shorter_side, squeeze)
+
+
+def square_pixels(image: Image.Image, size: int, shorter_side: int | None = None, squeeze: bool = False) -> Tensor:
+    """Return what load_pixels does of an image that is decoded."""
     scale = (shorter_side or size) / min(image.size)
     width, height = (size, size) if squeeze else (max(round(side * scale), size) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)

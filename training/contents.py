@@ -52,9 +52,10 @@ def with_contents(
     emotions: Sequence[Emotion],
     contents: Contents | None,
     generator: Generators,
-) -> list[str]:
-    """Return prompts with contents in place of <content>: those that are named, and for None drawn ones.
+) -> tuple[list[str], list[str | None]]:
+    """Return prompts with contents in place of <content>, and those: what is named, and for None what is drawn.
 
+    The content of a prompt that does not say <content> is None.
     Raises UserError where one is to be drawn and there are no `contents`.
     """
     if any(CONTENT in prompt and not name for prompt, name in zip(prompts, named, strict=True)):
@@ -62,7 +63,8 @@ def with_contents(
             raise UserError(f"content: the generator was trained without any to draw; name one, or leave {CONTENT} out")
         drawn = contents.draw(emotions, content_numbers(len(prompts), generator))
         named = [name or other for name, other in zip(named, drawn, strict=True)]
-    return [prompt.replace(CONTENT, name or "") for prompt, name in zip(prompts, named, strict=True)]
+    named = [name if CONTENT in prompt else None for prompt, name in zip(prompts, named, strict=True)]
+    return [prompt.replace(CONTENT, name or "") for prompt, name in zip(prompts, named, strict=True)], named
 
 
 def count_contents(index: pd.DataFrame, kinds: list[str], emotions: Sequence[str]) -> dict[str, dict[str, int]]:

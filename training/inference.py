@@ -17,24 +17,39 @@ from runtime.script import read_settings, run
 
 read_settings(__name__, __doc__, "data", "generate")
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from config.errors import UserError
 from config.settings import Settings
 from runtime.checking import stops_here
 from runtime.processes import start_process
 from runtime.run_folder import log, open_run_folder
+from training.choosing import Score
 from training.conditioning import cut_off, tokenize
 from training.image_files import check_places, from_photographs, plan_images, write_contact_sheets, write_manifest
 from training.photographs import pixels_of, read_photographs, worked_on
 from training.pipeline import EmotionPipeline
 from training.sampling import load_generator, make_images, words_of, would_take
 
+NONE = MappingProxyType({})
+LoadScore = Callable[[list[str]], Score]
+
 
 def main(settings: Settings) -> None:
+    make_all(settings, "images")
+
+
+def make_all(settings: Settings, stage: str, choosing: Mapping = NONE, load_score: LoadScore | None = None) -> None:
+    """Make the images of the settings in the folder `stage` of the run.
+
+    choosing: parameters of every image, best_of and score, if the best of several is kept. load_score: returns the score, of
+    contents that it may be asked about.
+    """
     # 1. The generator.
     generate, emotions, photographs = settings.generate, settings.data.taxonomy.emotions, settings.generate.images_from
-    folder, state = open_run_folder(settings, "images"), start_process()
+    folder, state = open_run_folder(settings, stage), start_process()
     place = generate.generator or settings.run / "generator"
     pipe, about = load_generator(place, state.device)
     check_emotions(pipe.emotion_space.emotions, emotions, place)
@@ -46,13 +61,17 @@ def main(settings: Settings) -> None:
         pixels = about["resolution"] ** 2 if about["resolution"] else pixels_of(pipe)
         plan = from_photographs(plan, read_photographs(photographs), generate)
         plan = {path: each | worked_on(each, pixels, pipe.vae_scale_factor) for path, each in plan.items()}
-    plan = {path: parameters | about for path, parameters in plan.items()}
+    plan = {path: parameters | about | choosing for path, parameters in plan.items()}
     check_places(folder, plan, about["resolution"] or pipe.unet.config.sample_size * pipe.vae_scale_factor)
     if settings.check and stops_here(settings, would_take(pipe, plan, folder, generate.batch_size)):
         return
 
     # 3. The images that are not there yet.
-    make_images(pipe, plan, folder, generate.batch_size, "images", photographs)
+    known = {each["content"] for each in plan.values() if "content" in each} | {
+        *(pipe.contents.names if pipe.contents else ())
+    }
+    score = load_score(sorted(known)) if load_score else None
+    make_images(pipe, plan, folder, generate.batch_size, "images", photographs, score)
 
     # 4. Show what there is.
     if state.is_main_process:
@@ -62,7 +81,7 @@ def main(settings: Settings) -> None:
         others = sum(path.relative_to(folder).as_posix() not in plan for each in folders for path in each.glob("*.png"))
         if others:
             log.info(f"{others:,} images of earlier runs lie beside these; manifest.jsonl lists those of this run alone")
-        log.info(f"wrote {', '.join(each.name for each in folders)}, a sheet of each and manifest.jsonl in images/")
+        log.info(f"wrote {', '.join(each.name for each in folders)}, a sheet of each and manifest.jsonl in {stage}/")
 
 
 def check_prompts(pipe: EmotionPipeline, plan: dict[str, dict]) -> None:

@@ -15,6 +15,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from config.errors import UserError
 from config.generation_settings import PLACEHOLDER
 from runtime.files import settle
+from training.choosing import Score, choose
 from training.composed_guidance import composed
 from training.conditioning import cut_off, encode, tokenize
 from training.contents import Contents, Emotion
@@ -27,7 +28,7 @@ from training.generator_parts import check_safety, find_generator, load_on_base,
 from training.mapper import EmotionMapper
 from training.parent_options import check_options, takes_parents_options
 from training.photographs import Photographs, fitted, image_to_image
-from training.rows import of_plain, rows_of
+from training.rows import of_plain, rows_of, starting_latents
 
 logger = logging.get_logger(StableDiffusionPipeline.__module__)  # who asks for the parent's warnings gets these too
 
@@ -145,6 +146,8 @@ class EmotionPipeline(StableDiffusionPipeline):
         content: str | Sequence[str] | None = None,
         image: Photographs | None = None,
         image_strength: float = 0.6,
+        best_of: int = 1,
+        score: Score | None = None,
         **options,
     ):
         """Make num_images_per_prompt images of each prompt and emotion, or of each photograph.
@@ -162,9 +165,16 @@ class EmotionPipeline(StableDiffusionPipeline):
         image: photographs to start from (fitted in training/photographs.py says which). They keep their proportions, at the
         model's own number of pixels; `height` and `width` cut them instead.
         image_strength: how much of the photograph is replaced, above 0 to 1; diffusers calls it strength.
+        best_of, score: make so many candidates for each image and keep the one with the highest score(images, conditions)
+        (training/choosing.py). The output then holds scores and chosen too.
         options: StableDiffusionPipeline's others. TypeError for one that it does not have, UserError for impossible values.
         """
         check_options(options, emotion is not None, image is not None)
+        asked = prompt, emotion, content, negative_prompt, num_images_per_prompt, generator
+        if best_of != 1 or score is not None:
+            acting = dict(emotion_strength=emotion_strength, emotion_spread=emotion_spread, emotion_noise=emotion_noise)
+            start = {} if image is None else {"image": image, "image_strength": image_strength}
+            return choose(self, best_of, score, asked, start, options | acting)
         make, photographs = super().__call__, {}
         if image is not None:
             sizes = options.pop("height", None), options.pop("width", None)
@@ -175,13 +185,13 @@ class EmotionPipeline(StableDiffusionPipeline):
             plain = of_plain(prompt, negative_prompt, num_images_per_prompt, **photographs)
             return make(**plain, generator=generator, **options)
 
-        asked = prompt, emotion, content, negative_prompt, num_images_per_prompt, generator
-        prompts, emotions, negatives, *of_image = rows_of(*asked, self.contents, **photographs)
+        prompts, _, emotions, negatives, *of_image = rows_of(*asked, self.contents, **photographs)
         images, scale = len(prompts), (options.get("cross_attention_kwargs") or {}).get("scale")
         if image is not None:
             (options["image"],) = of_image
         elif options.get("latents") is None:  # before the emotion's: a prompt without one starts from the same latents
-            options["latents"] = self._latents(images, generator, options.get("height"), options.get("width"))
+            size = options.get("height"), options.get("width")
+            options["latents"] = starting_latents(self, images, generator, size)
         vectors = self._emotion_vectors(emotions, emotion_spread, emotion_noise, generator)
         weights, states = self._conditions(prompts, vectors, emotion_strength, scale)
         negative = torch.cat([self._states(negatives, scale)] * len(weights), dim=1)
@@ -222,7 +232,7 @@ class EmotionPipeline(StableDiffusionPipeline):
             return super().encode_prompt(prompt, device, num_images_per_prompt, *guided, lora_scale=lora_scale, **given)
         check_options(given, with_emotion=True)
         asked = prompt, emotion, content, negative_prompt, num_images_per_prompt, generator
-        prompts, emotions, negatives = rows_of(*asked, self.contents)
+        prompts, _, emotions, negatives = rows_of(*asked, self.contents)
         vectors = self._emotion_vectors(emotions, emotion_spread, emotion_noise, generator)
         states = self._emotion_states(prompts, self.mapper(vectors), lora_scale).to(device)
         return states, self._states(negatives, lora_scale).to(device) if do_classifier_free_guidance else None
@@ -240,14 +250,6 @@ class EmotionPipeline(StableDiffusionPipeline):
                 "EmotionPipeline.from_pretrained(generator), or give these"
             )
         return super().from_pipe(pipeline, **options)
-
-    def _latents(self, images: int, generator, height: int | None, width: int | None) -> torch.Tensor:
-        """Return the noise (images, C, h, w) that the images start from: as large as the parent would make it."""
-        size, factor = self.unet.config.sample_size, self.vae_scale_factor
-        if height and width:
-            size = (height // factor, width // factor)
-        shape = (images, self.unet.config.in_channels, *((size, size) if isinstance(size, int) else size))
-        return randn_tensor(shape, generator, self._execution_device, self.text_encoder.dtype)
 
     def _emotion_vectors(
         self, emotions: list[Emotion], spread: float, noise: torch.Tensor | None, generator

@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 
+import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.utils.torch_utils import randn_tensor
+
 from config.errors import UserError
 from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER
 from training.contents import Contents, Generators, with_contents
@@ -10,7 +14,7 @@ from training.contents import Contents, Generators, with_contents
 def rows_of(
     prompt, emotion, content, negative_prompt, count: int, generator: Generators, contents: Contents | None, **photographs
 ) -> list[list]:
-    """Return prompts with their contents, emotions, negative prompts and photographs, if any: one for each image.
+    """Return prompts with their contents, these, emotions, negative prompts and photographs, if any: one for each image.
 
     contents: what the generator draws from. A photograph has a content of its own, so none is drawn for the default prompt.
     """
@@ -22,7 +26,7 @@ def rows_of(
     images = len(prompts)
     if images == 0 or (isinstance(generator, list) and len(generator) != images):
         raise UserError(f"{images} images asked for, and generator: {generator}; give one generator, or one for each")
-    return [with_contents(prompts, named, emotions, contents, generator), emotions, *others]
+    return [*with_contents(prompts, named, emotions, contents, generator), emotions, *others]
 
 
 def checked(prompt, emotion, content, negative_prompt, **others) -> list[list]:
@@ -34,7 +38,7 @@ def checked(prompt, emotion, content, negative_prompt, **others) -> list[list]:
     for each in prompts:
         if PLACEHOLDER not in each:
             raise UserError(f"prompt {each!r}: has no {PLACEHOLDER}; write it where the emotion should stand")
-    if named and (without := [each for each in prompts if CONTENT not in each]):
+    if without := [each for each, name in zip(prompts, contents, strict=True) if name and CONTENT not in each]:
         raise UserError(f"prompt {without[0]!r}: has no {CONTENT}; write it where the content should stand")
     if any(PLACEHOLDER in each for each in negatives):
         raise UserError(f"negative prompt: cannot say {PLACEHOLDER}; name what images should not show")
@@ -60,6 +64,18 @@ def aligned(**values) -> list[list]:
         counts = ", ".join(f"{len(each)} {name.replace('_', ' ')}" for name, each in lists.items())
         raise UserError(f"{counts}: give as many of one as of the others, or one")
     return repeated
+
+
+def starting_latents(pipe: StableDiffusionPipeline, images: int, generator: Generators, size: tuple) -> torch.Tensor:
+    """Return the noise (images, C, h, w) that images start from: as large as diffusers would make it.
+
+    size: height and width in pixels; None: the model's own.
+    """
+    own, factor = pipe.unet.config.sample_size, pipe.vae_scale_factor
+    if all(size):
+        own = tuple(edge // factor for edge in size)
+    shape = (images, pipe.unet.config.in_channels, *((own, own) if isinstance(own, int) else own))
+    return randn_tensor(shape, generator, pipe._execution_device, pipe.text_encoder.dtype)
 
 
 def repeated(lists: list[list], times: int) -> list[list]:

@@ -21,11 +21,12 @@ from runtime.checking import in_words
 from runtime.hub import fingerprint, hide_loading
 from runtime.processes import shared_work, start_process
 from runtime.run_folder import log, progress
+from training.choosing import Score
 from training.image_files import most_bytes, read_parameters, save_image
 from training.pipeline import GENERATOR, EmotionPipeline
 
 # One value of each in a batch.
-SHARED = ("strength", "spread", "steps", "guidance_scale", "resolution", "image_strength", "width", "height")
+SHARED = ("strength", "spread", "steps", "guidance_scale", "resolution", "image_strength", "width", "height", "best_of")
 
 
 def sampling_dtype(device: torch.device) -> torch.dtype:
@@ -78,13 +79,15 @@ def make_images(
     batch_size: int,
     what: str,
     photographs: Path | None = None,
+    score: Score | None = None,
 ) -> dict[str, list[str]]:
     """Make the images of a plan that `folder` lacks, or holds damaged or with other parameters. All processes call it.
 
     plan: parameters by path below `folder`: prompt, seed, steps, guidance_scale, negative_prompt, resolution (pixels, None:
     the model's own); content, where the prompt says <content>; and, where there is an emotion, weights, strength and spread.
     An image without weights is plain Stable Diffusion's. One that starts from a photograph, in the folder `photographs`, has
-    image, width, height and image_strength. Batches are the same however many processes share them and whatever was there
+    image, width, height and image_strength. One with best_of is the best of so many by the `score`, whose key is among its
+    parameters. Batches are the same however many processes share them and whatever was there
     before. A batch of which an image is missing is made whole and only the missing image is saved, because in another batch
     it would differ a little.
     Returns the paths that were missing, and those of them that replaced a file: {"missing": [...], "replaced": [...]}.
@@ -106,7 +109,8 @@ def make_images(
             "parameters)"
         )
         for batch in progress(mine, what, len(mine), unit=" batches") if state.is_main_process else mine:
-            for path, image in zip(batch, sample(pipe, [plan[path] for path in batch], photographs), strict=True):
+            made = sample(pipe, [plan[path] for path in batch], photographs, score)
+            for path, image in zip(batch, made, strict=True):
                 if path in missing:
                     save_image(folder / path, image, plan[path])
     ordered = [path for path in plan if path in missing]
@@ -127,7 +131,7 @@ def would_take(pipe: StableDiffusionPipeline, plan: dict[str, dict], folder: Pat
         for weight in part.state_dict().values()
     )
     side = pipe.unet.config.sample_size * pipe.vae_scale_factor
-    steps = sum(int(each["steps"] * each.get("image_strength", 1)) for each in first)
+    steps = sum(int(each["steps"] * each.get("image_strength", 1)) * each.get("best_of", 1) for each in first)
     return {
         "images": f"{len(missing):,} of {len(plan):,}, in {len(batches):,} batches",
         "U-Net calls": f"{steps:,}, of {rows} rows at most",
@@ -155,11 +159,16 @@ def _remove_halves(plan: dict[str, dict], folder: Path) -> None:
 
 
 def sample(
-    pipe: StableDiffusionPipeline, batch: list[dict], photographs: Path | None = None, **options
+    pipe: StableDiffusionPipeline,
+    batch: list[dict],
+    photographs: Path | None = None,
+    score: Score | None = None,
+    **options,
 ) -> list[Image.Image]:
     """Return the images of a batch of parameters as make_images takes them, which have the same of SHARED.
 
-    photographs: the folder of those that they start from. options: the pipeline's others.
+    photographs: the folder of those that they start from. score: by which the best of several is chosen. options: the
+    pipeline's others.
     """
     first, emotion, start = batch[0], {}, {}
     if "image" in first:
@@ -168,8 +177,12 @@ def sample(
     if "weights" in first:
         emotion = {"emotion": [each["weights"] for each in batch]}
         emotion |= {"emotion_strength": first["strength"], "emotion_spread": first["spread"]}
+        emotion |= {"prompt": [each["prompt"] for each in batch], "content": [each.get("content") for each in batch]}
+        if first.get("best_of", 1) > 1:
+            emotion |= {"best_of": first["best_of"], "score": score}
+    else:
+        emotion = {"prompt": [words_of(each) for each in batch]}
     return pipe(
-        prompt=[words_of(each) for each in batch],
         negative_prompt=[each["negative_prompt"] for each in batch],
         generator=[torch.Generator().manual_seed(each["seed"]) for each in batch],
         num_inference_steps=first["steps"],

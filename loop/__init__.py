@@ -1,0 +1,1 @@
+"""The loop: understanding rewards the generator, and generated images teach understanding."""

@@ -1,0 +1,56 @@
+"""Make images as training/inference.py does, and keep of several the one whose emotion understanding finds likeliest.
+
+    python loop/inference.py --config config/demo.yaml
+    python loop/inference.py generate.emotions=awe,fear "generate.prompts=a photo of a <emotion> bag" loop.best_of=8
+    accelerate launch loop/inference.py loop.content_weight=0.2            # on the GPUs you set up
+
+Every setting of training/inference.py works here too, for every emotion, mix and prompt. For each image the generator makes
+`loop.best_of` candidates that differ by their noise alone, and the run's understanding model gives log p(emotion | image) of
+each by one forward pass. Everything is written to `<run>/loop/images/`. A PNG says of how many it is the best, and by which
+weights. It takes `loop.best_of` times as long as one image, and the scoring; the log tells both in seconds.
+
+The model that has chosen cannot measure what it chose: evaluate such images by a judge that it shares no weights with.
+"""
+
+from runtime.script import read_settings, run
+
+READS = ("data", "models.clip", "generate", "answers", "understanding", "loop")
+read_settings(__name__, __doc__, *READS)
+
+import time
+
+from config.settings import Settings
+from loop.scores import load_reward, reward_key
+from runtime.run_folder import log
+from training.choosing import Score
+from training.inference import make_all
+
+
+def main(settings: Settings) -> None:
+    began, scoring = time.monotonic(), []
+
+    def load_score(contents: list[str]) -> Score:
+        return timed(load_reward(settings, contents), scoring)
+
+    choosing = {"best_of": settings.loop.best_of, "score": reward_key(settings)}
+    make_all(settings, "loop/images", choosing, load_score)
+    if scoring:
+        images, whole = sum(count for count, _ in scoring), time.monotonic() - began
+        spent = sum(seconds for _, seconds in scoring)
+        log.info(f"{images:,} images were scored in {spent:.1f} s; {whole:.1f} s in all")
+
+
+def timed(score: Score, seconds: list[tuple[int, float]]) -> Score:
+    """Return the score, which adds to `seconds` how many images it saw at a time, and for how long."""
+
+    def found(images, conditions):
+        began = time.monotonic()
+        scores = score(images, conditions)
+        seconds.append((len(images), time.monotonic() - began))
+        return scores
+
+    return found
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,151 @@
+"""What scores images: how likely a network finds the emotion, or the content, that an image was asked to show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from config.errors import UserError
+from config.settings import Settings
+from config.taxonomy import Taxonomy
+from evaluation.networks import clip_network, clip_texts
+from runtime.hub import weights_digest
+from runtime.processes import start_process
+from training.caches import square_pixels
+from training.choosing import Condition
+from training.emotion_encoder import EmotionEncoder
+from understanding.asking import load_asker
+from understanding.kinds import multiple
+from understanding.questions import question_about
+
+CLIP_SCALE = 100.0  # of cosines, at which CLIP's training ends (Radford et al. 2021)
+LEAST = 1e-12  # probability, of which a logarithm is taken
+
+
+class UnderstandingScore:
+    """log p(emotion | image) by an understanding model: exact, over all emotions, by one forward pass of an image.
+
+    It is asked a multiple-choice question, for the answer alone, and the same one about all images.
+    """
+
+    def __init__(self, settings: Settings, model: str | Path, setting: str = "loop.reward"):
+        alone = settings.answers.model_copy(update={"reasoning": False})
+        self.taxonomy, self.batch_size = settings.data.taxonomy, settings.loop.score_batch_size
+        self.asker = load_asker(settings.understanding, alone, self.taxonomy, model, setting)
+        self.question = question_about(multiple, None, self.taxonomy, alone, settings.seed)
+
+    def __call__(self, images: list[Image.Image], conditions: Sequence[Condition]) -> Tensor:
+        """Return (n,) log p of what each image was asked to show: for a mix, the mean over its emotions by weight."""
+        return of_emotions(self.log_probabilities(images), conditions, self.taxonomy)
+
+    def log_probabilities(self, images: list[Image.Image]) -> Tensor:
+        """Return (n, K)."""
+        parts = [images[first : first + self.batch_size] for first in range(0, len(images), self.batch_size)]
+        found = [self.asker.likelihoods([self.question] * len(part), part, [""] * len(part)) for part in parts]
+        return torch.cat(found).float().cpu().clamp(min=LEAST).log()
+
+
+class EncoderScore:
+    """log p(emotion | image) by the emotion encoder of the generator's first stage."""
+
+    def __init__(self, settings: Settings, folder: Path):
+        self.taxonomy, self.batch_size = settings.data.taxonomy, settings.loop.score_batch_size
+        self.encoder = EmotionEncoder.from_pretrained(folder).to(start_process().device)
+
+    def __call__(self, images: list[Image.Image], conditions: Sequence[Condition]) -> Tensor:
+        """Return (n,), as UnderstandingScore does."""
+        return of_emotions(self.log_probabilities(images), conditions, self.taxonomy)
+
+    @torch.no_grad()
+    def log_probabilities(self, images: list[Image.Image]) -> Tensor:
+        """Return (n, K)."""
+        size = self.encoder.sizes["image_size"]
+        pixels = torch.stack([square_pixels(image, size, round(size * 8 / 7)) for image in images])
+        parts = [self.encoder(part.to(start_process().device))[1] for part in pixels.split(self.batch_size)]
+        return torch.cat(parts).float().log_softmax(1).cpu()
+
+
+class ContentScore:
+    """log p(content | image) by CLIP, among "a photo of a {word}" for all words of a vocabulary."""
+
+    def __init__(self, clip: str, vocabulary: Sequence[str], batch_size: int):
+        """clip: as models.clip names it."""
+        self.network, self.words, self.batch_size = clip_network(clip), list(vocabulary), batch_size
+        self.texts = clip_texts(clip, [f"a photo of a {word}" for word in self.words])
+
+    @torch.no_grad()
+    def __call__(self, images: list[Image.Image], conditions: Sequence[Condition]) -> Tensor:
+        """Return (n,); 0 for an image without a content, or with one that is not in the vocabulary."""
+        parts = [images[first : first + self.batch_size] for first in range(0, len(images), self.batch_size)]
+        seen = torch.nn.functional.normalize(torch.cat([self.network.run(part).float().cpu() for part in parts]), dim=1)
+        log_p = (CLIP_SCALE * seen @ self.texts.T).log_softmax(1)
+        known = {word: number for number, word in enumerate(self.words)}
+        places = [known.get(condition.content) for condition in conditions]
+        return torch.stack([row.new_zeros(()) if at is None else row[at] for row, at in zip(log_p, places, strict=True)])
+
+
+@dataclass(frozen=True)
+class Reward:
+    """emotion(images) + content_weight · content(images), each (n,)."""
+
+    emotion: UnderstandingScore | EncoderScore
+    content: ContentScore | None
+    content_weight: float
+
+    def __call__(self, images: list[Image.Image], conditions: Sequence[Condition]) -> Tensor:
+        """Return (n,)."""
+        found = self.emotion(images, conditions)
+        return found + self.content_weight * self.content(images, conditions) if self.content else found
+
+
+def load_reward(settings: Settings, vocabulary: Sequence[str]) -> Reward:
+    """Return the reward of the settings. vocabulary: the contents that it tells apart."""
+    loop = settings.loop
+    content = ContentScore(settings.models.clip, vocabulary, loop.score_batch_size) if loop.content_weight else None
+    return Reward(load_network(settings, loop.reward), content, loop.content_weight)
+
+
+def load_network(settings: Settings, name: str) -> UnderstandingScore | EncoderScore:
+    """Return the run's understanding model, or its emotion encoder, as a score."""
+    folder = network_folder(settings.run, name)
+    return UnderstandingScore(settings, folder) if name == "understanding" else EncoderScore(settings, folder)
+
+
+def gate_of(reward: str) -> str:
+    """Return the name of the gate: of the two networks that tell emotions the one that is not the reward."""
+    return {"understanding": "encoder", "encoder": "understanding"}[reward]
+
+
+def network_folder(run: Path, name: str) -> Path:
+    """Return the folder of a network of a run; raises UserError where it is not there."""
+    places = {"understanding": run / "understanding" / "model", "encoder": run / "training" / "emotion_space" / "encoder"}
+    if not places[name].is_dir():
+        made_by = {"understanding": "understanding.py", "encoder": "training/main.py, without emotion_space.imported,"}
+        raise UserError(f"{places[name]}: is not there; {made_by[name]} makes it")
+    return places[name]
+
+
+def reward_key(settings: Settings) -> str:
+    """Return what the reward's numbers depend on, without loading it."""
+    loop = settings.loop
+    key = f"{loop.reward} {weights_digest(str(network_folder(settings.run, loop.reward)))}"
+    content = f" + {loop.content_weight:g} CLIP {weights_digest(settings.models.clip)}"
+    return key + content if loop.content_weight else key
+
+
+def networks_in_use(settings: Settings) -> dict[str, str]:
+    """Return digests of the networks that the loop trains by, by what they are: those in the reward, and the gate."""
+    loop = settings.loop
+    named = {"the loop's reward": loop.reward, "the loop's gate": gate_of(loop.reward)}
+    found = {what: weights_digest(str(network_folder(settings.run, name))) for what, name in named.items()}
+    return found | ({"the loop's content score": weights_digest(settings.models.clip)} if loop.content_weight else {})
+
+
+def of_emotions(log_p: Tensor, conditions: Sequence[Condition], taxonomy: Taxonomy) -> Tensor:
+    """Return (n,) of log-probabilities (n, K) those of the emotions that images were asked to show, means by weight."""
+    wanted = [[condition.weights.get(emotion, 0.0) for emotion in taxonomy.emotions] for condition in conditions]
+    weights = torch.tensor(wanted)
+    return (log_p * weights).sum(1) / weights.sum(1)
