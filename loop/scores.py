@@ -61,7 +61,7 @@ class EncoderScore:
 
     @torch.no_grad()
     def log_probabilities(self, images: list[Image.Image]) -> Tensor:
-        """Return (n, K)."""
+        """Return (n, K), as UnderstandingScore does."""
         size = self.encoder.sizes["image_size"]
         pixels = torch.stack([square_pixels(image, size, round(size * 8 / 7)) for image in images])
         parts = [self.encoder(part.to(start_process().device))[1] for part in pixels.split(self.batch_size)]
@@ -76,12 +76,19 @@ class ContentScore:
         self.network, self.words, self.batch_size = clip_network(clip), list(vocabulary), batch_size
         self.texts = clip_texts(clip, [f"a photo of a {word}" for word in self.words])
 
-    @torch.no_grad()
     def __call__(self, images: list[Image.Image], conditions: Sequence[Condition]) -> Tensor:
         """Return (n,); 0 for an image without a content, or with one that is not in the vocabulary."""
+        return self.of_contents(self.log_probabilities(images), conditions)
+
+    @torch.no_grad()
+    def log_probabilities(self, images: list[Image.Image]) -> Tensor:
+        """Return (n, words)."""
         parts = [images[first : first + self.batch_size] for first in range(0, len(images), self.batch_size)]
         seen = torch.nn.functional.normalize(torch.cat([self.network.run(part).float().cpu() for part in parts]), dim=1)
-        log_p = (CLIP_SCALE * seen @ self.texts.T).log_softmax(1)
+        return (CLIP_SCALE * seen @ self.texts.T).log_softmax(1)
+
+    def of_contents(self, log_p: Tensor, conditions: Sequence[Condition]) -> Tensor:
+        """Return (n,) of log-probabilities (n, words) those of the contents."""
         known = {word: number for number, word in enumerate(self.words)}
         places = [known.get(condition.content) for condition in conditions]
         return torch.stack([row.new_zeros(()) if at is None else row[at] for row, at in zip(log_p, places, strict=True)])

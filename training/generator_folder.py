@@ -61,7 +61,7 @@ def save_generator(
     """Write the folder whole, in place of an older one.
 
     contents: what count_contents returns, where prompts named them. facts: of the training, for the model card: images,
-    rows, steps, batch, losses, losses_updates, emotion_space, and whether attributes were trained on.
+    rows, steps, batch, losses, losses_updates, emotion_space, whether attributes were trained on, and seen, of MapperInputs.
     """
     about = {
         "base": settings.models.stable_diffusion,
@@ -70,7 +70,7 @@ def save_generator(
         "emotions": list(space.emotions),
         "contents": contents,
         "lora_rank": settings.mapper.lora_rank,
-        "trained_with": networks_seen(settings, facts["attributes"]),
+        "trained_with": networks_seen(settings, facts["attributes"]) | facts.pop("seen", {}),
         "trained": facts,
     }
     with building(folder, recipe) as work:

@@ -67,9 +67,8 @@ def make_all(settings: Settings, stage: str, choosing: Mapping = NONE, load_scor
         return
 
     # 3. The images that are not there yet.
-    known = {each["content"] for each in plan.values() if "content" in each} | {
-        *(pipe.contents.names if pipe.contents else ())
-    }
+    known = {each["content"] for each in plan.values() if "content" in each}
+    known |= {*pipe.contents.names} if pipe.contents else set()
     score = load_score(sorted(known)) if load_score else None
     make_images(pipe, plan, folder, generate.batch_size, "images", photographs, score)
 

@@ -25,7 +25,7 @@ class Batch:
     latents: (B, C, h, w) scaled; or, without a cache, None, and pixels (B, 3, H, W) uint8, posterior_noise (B, C, h, w).
     noise: (B, C, h, w). timesteps: (B,). vectors: (B, dimension) emotion vectors. prompts: with a placeholder each.
     attributes: (B,) rows of the attributes that the attribute loss compares, -1 for any other. emotions: (B,) labels.
-    alpha: (B,) emotion confidences.
+    alpha: (B,) emotion confidences. pull, scale: (B,), of the loop's items alone (loop/nft.py).
     """
 
     latents: torch.Tensor | None
@@ -38,6 +38,8 @@ class Batch:
     attributes: torch.Tensor
     emotions: torch.Tensor
     alpha: torch.Tensor
+    pull: torch.Tensor | None = None
+    scale: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Return it on `device`; from pinned memory a GPU copies it while it computes what came before."""

@@ -1,9 +1,9 @@
 """The training of the mapper, from the frozen models to the generator's folder."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from torch.nn import Parameter
+from torch.utils.data import Dataset
 
 from config.generation_settings import Mapper
 from config.section import relative_to_root
@@ -29,7 +30,7 @@ from training.emotion_space import EmotionSpace
 from training.generator_folder import is_whole, save_generator
 from training.mapper import EmotionMapper
 from training.mapper_checkpoints import load_checkpoint, save_checkpoint
-from training.mapper_data import MapperItems, Share, batches
+from training.mapper_data import Share, batches
 from training.sample_sheet import save_samples
 from training.training_curves import TrainingCurves
 from training.training_module import TrainingModule, latents_of
@@ -46,10 +47,11 @@ class MapperInputs:
     items: the balanced set. stable: the frozen models, on the accelerator's device, the text encoder and the U-Net among
     them. texts, classifier (weight, bias): of the attribute and the emotion loss, or None where the data have no attributes.
     summary: facts of the emotion space for the model card. made_from: inputs of the recipe, by name. contents: images by
-    emotion and attribute, which generated images draw theirs from; empty where no training prompt names any.
+    emotion and attribute, which generated images draw theirs from; empty where no training prompt names any. seen: digests
+    of networks that training learns from beside the emotion encoder and CLIP, by what they are.
     """
 
-    items: MapperItems
+    items: Dataset  # MapperItems, or others with their order, timestep and images
     stable: StableDiffusionPipeline
     texts: AttributeTexts | None
     classifier: tuple[torch.Tensor, torch.Tensor] | None
@@ -58,14 +60,41 @@ class MapperInputs:
     accelerator: Accelerator
     made_from: dict[str, Any]
     contents: dict[str, dict[str, int]]
+    seen: Mapping[str, str] = field(default_factory=dict)
 
 
-def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None:
-    """Train the mapper, with its checkpoints, curves and samples in `folder`, and write `<run>/generator/`.
+def new_module(options: Mapper, seed: int, inputs: MapperInputs, kind: type = TrainingModule) -> TrainingModule:
+    """Return the one trained module, on frozen models in the precision of the forward pass.
 
+    kind: TrainingModule, or what is made as that is.
+    """
+    stable, space, encoder = inputs.stable, inputs.space, inputs.stable.text_encoder
+    if not is_deepspeed(inputs.accelerator):  # which cannot broadcast such weights
+        stable.unet.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
+    torch.manual_seed(seed)
+    sizes = (options.tokens, options.hidden_layers, options.hidden_size, options.dropout)
+    mapper = EmotionMapper(space.config.dimension, encoder.config.hidden_size, *sizes)
+    mapper.start_from(space, encoder.get_input_embeddings().weight.detach())
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(inputs.accelerator.mixed_precision, torch.float32)
+    stable.unet.to(dtype=dtype)
+    encoder.to(dtype=dtype)
+    schedule = DDPMScheduler.from_config(stable.scheduler.config)
+    return kind(mapper, encoder, stable.unet, schedule, inputs.texts, inputs.classifier, options)
+
+
+def train_mapper(
+    settings: Settings,
+    folder: Path,
+    inputs: MapperInputs,
+    result: Path | None = None,
+    new_module: Callable[[Mapper, int, MapperInputs], TrainingModule] = new_module,
+) -> None:
+    """Train the mapper, with its checkpoints, curves and samples in `folder`, and write `<run>/generator/`, or `result`.
+
+    new_module: makes what is trained, of settings.mapper, the seed and the inputs.
     Raises UserError where an epoch has fewer images than an update takes.
     """
-    options, result, size = settings.mapper, settings.run / "generator", settings.models.resolution
+    options, result, size = settings.mapper, result or settings.run / "generator", settings.models.resolution
     items, stable, accelerator = inputs.items, inputs.stable, inputs.accelerator
     share = Share(options.batch_size, options.gradient_accumulation, accelerator.num_processes, accelerator.process_index)
     steps = updates_of(options, len(items), share)
@@ -79,7 +108,7 @@ def train_mapper(settings: Settings, folder: Path, inputs: MapperInputs) -> None
         return
     _say_what_is_left_out(options, inputs)
 
-    module = _new_module(options, settings.seed, inputs)
+    module = new_module(options, settings.seed, inputs)
     weights = module.trained_weights()
     optimizer = torch.optim.AdamW(weights.values(), options.learning_rate, weight_decay=options.weight_decay, fused=True)
     prepared, optimizer = prepare_module(accelerator, module, optimizer, share, options.max_gradient_norm or 0.0)
@@ -193,22 +222,6 @@ def _say_what_is_left_out(options: Mapper, inputs: MapperInputs) -> None:
         log.info("mapper: no samples under ZeRO-3, which shares the U-Net out")
 
 
-def _new_module(options: Mapper, seed: int, inputs: MapperInputs) -> TrainingModule:
-    """Return the one trained module, on frozen models in the precision of the forward pass."""
-    stable, space, encoder = inputs.stable, inputs.space, inputs.stable.text_encoder
-    if not is_deepspeed(inputs.accelerator):  # which cannot broadcast such weights
-        stable.unet.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
-    torch.manual_seed(seed)
-    sizes = (options.tokens, options.hidden_layers, options.hidden_size, options.dropout)
-    mapper = EmotionMapper(space.config.dimension, encoder.config.hidden_size, *sizes)
-    mapper.start_from(space, encoder.get_input_embeddings().weight.detach())
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(inputs.accelerator.mixed_precision, torch.float32)
-    stable.unet.to(dtype=dtype)
-    encoder.to(dtype=dtype)
-    schedule = DDPMScheduler.from_config(stable.scheduler.config)
-    return TrainingModule(mapper, encoder, stable.unet, schedule, inputs.texts, inputs.classifier, options)
-
-
 def _recipe(options: Mapper, seed: int, resolution: int, share: Share, base: list[str], inputs: MapperInputs) -> Recipe:
     """Return what the weights depend on; the number of processes only where DeepSpeed shares out its state.
 
@@ -239,4 +252,5 @@ def _facts(inputs: MapperInputs, steps: int, share: Share, last: dict[str, float
         "losses_updates": int(last.get("updates", 0)),
         "emotion_space": {name: value for name, value in inputs.summary.items() if not isinstance(value, dict)},
         "attributes": inputs.texts is not None,
+        "seen": dict(inputs.seen),
     }

@@ -59,19 +59,13 @@ class TrainingModule(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Return the loss and, detached, each of its terms: means over the batch."""
-        settings, device = self.settings, batch.noise.device
-        states = encode(self.text_encoder, batch.prompts, self.mapper(batch.vectors))
-        noisy = self.schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
-        # A U-Net in half precision needs no autocast, which would take its norms to float32 and back; LoRA's weights do.
-        is_half = self.unet.dtype != torch.float32 and not settings.lora_rank
-        with torch.autocast(device.type, enabled=False) if is_half else nullcontext():
-            predicted = self.unet(noisy.to(self.unet.dtype), batch.timesteps, states.to(self.unet.dtype)).sample
+        settings, (states, predicted) = self.settings, self.predict(batch)
         if self.schedule.config.prediction_type == "v_prediction":
             target = self.schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
         else:
             target = batch.noise
-        with torch.autocast(device.type, enabled=False):  # a temperature makes rounding errors large
-            diffusion = diffusion_loss(predicted, target)
+        with torch.autocast(batch.noise.device.type, enabled=False):  # a temperature makes rounding errors large
+            diffusion = self.diffusion(predicted, target, batch)
             attribute, emotion = self._text_losses(states, batch) if self.constants else (0.0, 0.0)
         weights = settings.attribute_weight, settings.emotion_weight, settings.alpha_discount
         loss = total_loss(diffusion, attribute, emotion, batch.alpha, *weights)
@@ -79,6 +73,19 @@ class TrainingModule(nn.Module):
         if self.constants:
             terms |= {"attribute": attribute, "emotion": emotion, "alpha": batch.alpha}
         return {"loss": loss.mean()} | {name: term.detach().float().mean() for name, term in terms.items()}
+
+    def predict(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the prompts' states (B, L, width), and what the U-Net predicts (B, C, h, w) of the noised latents."""
+        states = encode(self.text_encoder, batch.prompts, self.mapper(batch.vectors))
+        noisy = self.schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
+        # A U-Net in half precision needs no autocast, which would take its norms to float32 and back; LoRA's weights do.
+        is_half = self.unet.dtype != torch.float32 and not self.settings.lora_rank
+        with torch.autocast(batch.noise.device.type, enabled=False) if is_half else nullcontext():
+            return states, self.unet(noisy.to(self.unet.dtype), batch.timesteps, states.to(self.unet.dtype)).sample
+
+    def diffusion(self, predicted: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the diffusion loss (B,) of predictions, whose targets are the noise or the velocity (B, C, h, w)."""
+        return diffusion_loss(predicted, target)
 
     def _text_losses(self, states: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the attribute and the emotion loss (B,) of the prompts' states (B, L, width)."""

@@ -205,10 +205,11 @@ def test_given_seeds_every_emotion_and_prompt_gets_an_image_of_each(images):
 
 
 def test_the_same_seed_is_the_same_noise_for_all_emotions(images, monkeypatch):
-    from training import pipeline
+    from training import pipeline, rows
 
     draw, noise = pipeline.randn_tensor, []
-    monkeypatch.setattr(pipeline, "randn_tensor", lambda *given: (noise.append(draw(*given)), noise[-1])[1])
+    for module in (rows, pipeline):
+        monkeypatch.setattr(module, "randn_tensor", lambda *given: (noise.append(draw(*given)), noise[-1])[1])
     images("generate.emotions=awe,fear", "generate.seeds=[7, 8]")
     for both in noise:  # the latents', and that of the emotion vectors
         assert torch.equal(both[:2], both[2:])

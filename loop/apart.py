@@ -1,0 +1,33 @@
+"""Whether reward, gate and judge are three networks, told apart by their weights."""
+
+from pathlib import Path
+
+from config.errors import UserError
+from config.settings import Settings
+from evaluation.judge import judge_digests, reads_clip
+from loop.scores import networks_in_use
+from runtime.files import read_json
+from runtime.hub import weights_digest
+from training.pipeline import GENERATOR
+
+
+def check_apart(settings: Settings, generator: Path) -> None:
+    """Raise UserError unless the judge of the loop is a network that reward, gate and all training have never seen.
+
+    generator: the folder of the one that the loop starts from, which says what it was trained with.
+    """
+    judge, used = settings.loop.judge, networks_in_use(settings)
+    if used["the loop's reward"] == used["the loop's gate"]:
+        raise UserError(
+            "loop.reward: reward and gate are the same network; train one of them, for a gate must be able to doubt"
+        )
+    if not judge:
+        raise UserError(
+            "loop.judge: name a classifier of the emotions that shares no weights with reward, gate and training; it alone can "
+            "tell what the loop is worth"
+        )
+    seen = used | (read_json(generator / GENERATOR) or {}).get("trained_with", {})
+    own = judge_digests(judge) | ({weights_digest(settings.models.clip)} if reads_clip(judge) else set())
+    for what, digest in seen.items():
+        if digest in own:
+            raise UserError(f"loop.judge: {judge} shares its weights with {what}; name one that nothing was trained by")

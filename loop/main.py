@@ -1,0 +1,109 @@
+"""The loop: rounds in which understanding rewards the generator, with a control beside, and a judge that measures both.
+
+    python loop/main.py --config config/demo.yaml
+    accelerate launch loop/main.py loop.judge=path/to/classifier            # on the GPUs you set up
+
+It starts from what training/main.py and understanding.py have made in the run folder. A round makes `loop.group` images of
+each of `loop.conditions` emotions on contents, scores them by the reward, and trains the generator on them by DiffusionNFT
+(loop/nft.py has the equations), beside real images. Samples that the gate, another network, disagrees about count for
+nothing. The rounds end early where the gate says that held-out images got worse. The control makes as many updates by the
+ordinary loss on real images alone.
+
+`<run>/loop/` gets round_1/, ..., control/, generator/ (the best round's by the gate) and metrics.json: figures of the
+untouched generator, the best of several of its images, the control, and the result, by a judge whose weights neither reward,
+gate nor any training has seen (docs/loop.md). If you kill it, the same command resumes, to the same weights.
+"""
+
+from runtime.script import read_settings, run
+
+READS = ("data", "balance", "machine", "models", "caches", "emotion_space", "mapper", "generate", "answers")
+READS += ("understanding", "evaluate", "loop")
+read_settings(__name__, __doc__, *READS)
+
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+
+from config.errors import UserError
+from config.settings import Settings
+from evaluation.report import write_report
+from loop.apart import check_apart
+from loop.measure import measure_loop
+from loop.rounds import Loop, is_worse
+from runtime.built_folder import MARKER, building, is_built, lock
+from runtime.checking import stops_here
+from runtime.hub import weights_digest
+from runtime.processes import start_process
+from runtime.recipe import Recipe
+from runtime.run_folder import is_first_process, log, open_run_folder
+from training.accelerator import is_deepspeed
+from training.early_checks import check_training
+from training.main import prepare, read_rows
+from training.pipeline import GENERATOR
+
+
+def main(settings: Settings) -> None:
+    loop, folder, start = settings.loop, open_run_folder(settings, "loop"), settings.run / "generator"
+
+    # 1. What can be told before anything is computed.
+    if not (start / GENERATOR).is_file():
+        raise UserError(f"{start}: no generator there; training/main.py makes it")
+    check_apart(settings, start)
+    rows = read_rows(settings.run / "balance" / "balanced.parquet", settings.mapper.content_share)
+    checked = check_training(settings, rows)
+    images = loop.rounds * loop.conditions * loop.group + (loop.rounds + 1) * loop.held_out
+    takes = {"images to train on and to stop by": f"{images:,}", "updates": f"{loop.rounds * loop.updates:,}"}
+    emotions, rows_measured = len(settings.data.taxonomy), loop.candidates + 1 + loop.control
+    takes["images to measure"] = f"{emotions * loop.images * rows_measured:,}"
+    if stops_here(settings, takes):
+        return
+    with lock(folder, wait=False) if is_first_process() else nullcontext():
+        inputs = prepare(settings, settings.run / "training", rows, checked)
+        if is_deepspeed(inputs.accelerator):
+            raise UserError("loop: cannot train under DeepSpeed; launch it with config/accelerate/multi_gpu.yaml")
+
+        # 2. The rounds, and the control.
+        loop_rounds = Loop(settings, folder, start, inputs)
+        best, rounds, history = train_rounds(loop_rounds)  # the control has as many as the best generator
+        control = start
+        for number in range(1, rounds + 1) if loop.control else ():
+            control = loop_rounds.control_round(number, control)
+
+        # 3. The result, and what a judge says of it.
+        named = {"reward": keep(best, folder / "generator")} if rounds else {}
+        named |= {"control": keep(control, folder / "control" / "generator")} if rounds and loop.control else {}
+        measure_loop(settings, folder, {"untouched": start} | named, history)
+        if start_process().is_main_process:
+            write_report(settings)
+
+
+def train_rounds(loop: Loop) -> tuple[Path, int, list[dict]]:
+    """Return the best generator by the gate, the number of its round, and what is known of every round."""
+    generator, best, best_number = loop.start, loop.start, 0
+    best_gate = loop.held_out(best)
+    history = [{"round": 0, "held out, gate": best_gate.mean().item()}]
+    for number in range(1, loop.settings.loop.rounds + 1):
+        generator, known = loop.round(number, generator)
+        gate = loop.held_out(generator)
+        history.append({"round": number, "held out, gate": gate.mean().item()} | known)
+        log.info("; ".join(f"{name} {value:.3g}" for name, value in history[-1].items()))
+        if is_worse(gate, best_gate):
+            break
+        if not best_number or gate.mean() > best_gate.mean():
+            best, best_number, best_gate = generator, number, gate
+    return best, best_number, history
+
+
+def keep(generator: Path, folder: Path) -> Path:
+    """Copy a round's generator to `folder`, unless it is there; return that."""
+    recipe = Recipe("generator", {}, {"copy of": generator.parent.name, "mapper": weights_digest(str(generator / "mapper"))})
+    state = start_process()
+    if state.is_main_process and not is_built(folder, recipe):
+        with building(folder, recipe) as work:
+            shutil.copytree(generator, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MARKER))
+    state.wait_for_everyone()
+    return folder
+
+
+if __name__ == "__main__":
+    run(main)

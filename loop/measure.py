@@ -1,0 +1,203 @@
+"""What the loop is worth, by a judge that it has never seen: rows of images that start from the same noise, in pairs.
+
+untouched        the generator that the loop starts from
+best of N        of the untouched generator's images, the one that the reward likes best: the first N of the same
+control          after as many updates by the ordinary loss
+reward           after the rounds, one image each
+reward, best of  both together
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from config.generation_settings import CONTENT_PROMPT, PLACEHOLDER
+from config.settings import Settings
+from evaluation import plans
+from evaluation.columns import Comparison, by_emotion
+from evaluation.features import FeatureCache, Network, feature_cache
+from evaluation.image_metrics import attributes_shown
+from evaluation.judge import load_judge
+from evaluation.measure_generation import images_of_emoset, load_comparison, load_views
+from evaluation.views import Views
+from loop.rounds import rank_correlation
+from loop.scores import gate_of, load_network, load_reward, network_folder, of_emotions, reward_key
+from runtime.figures import of_mean
+from runtime.files import write_json
+from runtime.hub import weights_digest
+from runtime.processes import start_process
+from runtime.run_folder import is_first_process, log
+from training.choosing import Condition, candidate_seed
+from training.sampling import load_generator, make_images, sample
+
+SHOWN = ("joint_accuracy", "emotion_accuracy", "content_accuracy", "semantic_clarity", "attribute_entropy", "kid", "reward")
+
+
+class Measure:
+    """Makes and measures rows of images; every process calls each method."""
+
+    def __init__(self, settings: Settings, folder: Path):
+        evaluate = settings.evaluate.model_copy(update={"judge": settings.loop.judge, "generated": settings.loop.images})
+        self.settings, self.folder = settings.model_copy(update={"evaluate": evaluate}), folder / "images"
+        self.cache: FeatureCache = feature_cache(settings.data, evaluate)
+        train, self.real, reference, everything, _ = images_of_emoset(self.settings, folder)
+        self.see = load_views(evaluate, settings.models.clip, self.cache)
+        emotions = settings.data.taxonomy.emotions
+        self.judge = load_judge(settings.loop.judge, settings.models.clip, train, emotions, self.cache)
+        self.comparison: Comparison
+        self.comparison, *_ = load_comparison(self.settings, self.cache, self.see, train, reference, everything)
+        self.reward = load_reward(settings, sorted({*self.comparison.content.vocabulary}))
+        self.gate = load_network(settings, gate_of(settings.loop.reward))
+        self.tables: dict[str, pd.DataFrame] = {}
+        self.views: dict[str, Views] = {}
+        self.judged: dict[str, np.ndarray] = {}
+
+    def make(self, row: str, generator: Path, turns: int = 1, **changed) -> None:
+        """Make `turns` candidates for every image of a row, and see them. changed: settings of generate."""
+        settings, emotions = self.settings, self.settings.data.taxonomy.emotions
+        generate = settings.generate.model_copy(update=changed)
+        pipe, about = load_generator(generator, start_process().device)
+        prompt = CONTENT_PROMPT if pipe.contents else PLACEHOLDER
+        acting = {"strength": generate.strength, "spread": generate.spread}
+        own = plans.emotion_plan(row, prompt, pipe.contents, emotions, settings.loop.images, acting, settings.seed)
+        shared = {"steps": generate.steps, "guidance_scale": generate.guidance_scale, "negative_prompt": ""} | about
+        plan = {
+            f"{row}/{turn}/{path.partition('/')[2]}": each | shared | {"seed": candidate_seed(each["seed"], turn)}
+            for turn in range(turns)
+            for path, each in own.items()
+        }
+        make_images(pipe, plan, self.folder, generate.batch_size, row)
+        table = plans.as_table(plan, self.folder)
+        table["turn"] = np.repeat(np.arange(turns), len(own))
+        table["image_id"] = [f"{row}/{path.partition('/')[2].partition('/')[2]}" for path in plan]
+        conditions = [
+            Condition(emotion, "", content or None) for emotion, content in table[["emotion", "content"]].to_numpy()
+        ]
+        felt = of_emotions(self._seen("reward", self.reward.emotion, table, row), conditions, settings.data.taxonomy)
+        table["reward"] = felt.numpy()
+        if self.reward.content:
+            seen = self._seen("content", self.reward.content, table, row)
+            table["reward"] += self.reward.content_weight * self.reward.content.of_contents(seen, conditions).numpy()
+        gate = of_emotions(self._seen("gate", self.gate, table, row), conditions, settings.data.taxonomy)
+        table["gate"] = gate.numpy()
+        self.tables[row], self.views[row] = table, self.see(table, row)
+        self.judged[row] = self.judge(table, f"judging {row}")
+
+    def _seen(self, what: str, score, table: pd.DataFrame, row: str) -> torch.Tensor:
+        """Return the log-probabilities (n, ...) that a score gives the images of a table."""
+        loop, run = self.settings.loop, self.settings.run
+        key = {"reward": loop.reward, "gate": gate_of(loop.reward)}.get(what)
+        digest = weights_digest(str(network_folder(run, key)) if key else self.settings.models.clip)
+        network = Network(f"loop {what} {digest} {self.settings.seed}", score.log_probabilities)
+        return self.cache.features_of(network, table.assign(image_id=table["path"].astype(str)), f"{row}, {what}")
+
+    def keep_best(self, row: str, made: str, number: int) -> None:
+        """Let a row be the best by the reward of the first `number` candidates of the row `made`."""
+        table = self.tables[made]
+        first = table[table["turn"] < number]
+        best = first.loc[first.groupby("image_id", sort=False)["reward"].idxmax()].index.to_numpy()
+        chosen = np.zeros(len(table), dtype=bool)
+        chosen[best] = True
+        self.views[row], self.judged[row] = self.views[made].of(chosen), self.judged[made][chosen]
+        self.tables[row] = table[chosen].reset_index(drop=True)
+
+    def figures(self, row: str) -> dict[str, dict]:
+        """Return the figures of a row."""
+        seen, judged, comparison = self.views[row], self.judged[row], self.comparison
+        found = comparison.corrected(seen, judged)
+        shown = attributes_shown(seen.objects, seen.scenes)
+        every = by_emotion(judged, shown, seen.emotions, comparison.taxonomy, comparison.seed)
+        least = min((own["attribute_entropy"] for own in every.values()), key=lambda figure: figure["value"])
+        reward = of_mean(self.tables[row]["reward"].to_numpy(), seen.emotions, comparison.seed)
+        return found | {"least_attribute_entropy": least, "reward": reward}
+
+    def of_candidates(self, row: str) -> dict[str, float]:
+        """Return how reward and gate rank the candidates of a condition, beside the judge, and what an oracle would get."""
+        table, names = self.tables[row], list(self.settings.data.taxonomy.emotions)
+        turns = int(table["turn"].max()) + 1
+        own = self.judged[row][np.arange(len(table)), [names.index(emotion) for emotion in table["emotion"]]]
+        right = self.comparison.right(self.views[row], self.judged[row])["joint_accuracy"]
+        columns = {"judge": np.log(own.clip(1e-12)), "reward": table["reward"], "gate": table["gate"], "joint": right}
+        by_image = {name: torch.tensor(np.asarray(each, float)).view(turns, -1).T for name, each in columns.items()}
+        return {
+            "rank correlation of the reward with the judge": rank_correlation(by_image["reward"], by_image["judge"]),
+            "rank correlation of the gate with the judge": rank_correlation(by_image["gate"], by_image["judge"]),
+            "rank correlation of the reward with joint accuracy": rank_correlation(by_image["reward"], by_image["joint"]),
+            f"joint accuracy of an oracle's best of {turns}": by_image["joint"].amax(1).mean().item(),
+        }
+
+
+def measure_loop(
+    settings: Settings, folder: Path, generators: dict[str, Path], history: list[dict], others: dict[str, dict] | None = None
+) -> None:
+    """Measure all rows and write `folder`/metrics.json. All processes call it together.
+
+    generators: folders of the rows untouched and, where they were trained, reward and control. history: what is known of
+    each round. others: further rows of the untouched generator, by how generate differs.
+    """
+    loop, measure = settings.loop, Measure(settings, folder)
+    for row, generator in generators.items():
+        measure.make(row, generator, {"untouched": loop.candidates, "reward": loop.best_of}.get(row, 1))
+    for row, changed in (others or {}).items():
+        measure.make(row, generators["untouched"], **changed)
+    candidates = {row: measure.of_candidates(row) for row in ("untouched", "reward") if row in generators}
+    if not is_first_process():
+        return
+    numbers = [2**power for power in range(1, loop.candidates.bit_length())]
+    for number in numbers:
+        measure.keep_best(f"best of {number}", "untouched", number)
+    if "reward" in generators:
+        measure.keep_best(f"reward, best of {loop.best_of}", "reward", loop.best_of)
+    for row in ("untouched", "reward"):
+        if row in generators:
+            measure.keep_best(row, row, 1)
+    figures = {row: measure.figures(row) for row in measure.tables}
+    paired = {}
+    for base in ("control", "untouched"):
+        paired |= measure.comparison.gains(measure.views, measure.judged, base)
+    about = {
+        "judge": loop.judge,
+        "reward": reward_key(settings),
+        "gate": gate_of(loop.reward),
+        "split": settings.evaluate.split,
+        "seed": settings.seed,
+        "n": loop.images * len(settings.data.taxonomy),
+        "seconds": seconds_of(measure, generators["untouched"]),
+    }
+    write_json(
+        folder / "metrics.json",
+        {"about": about, "figures": figures, "paired": paired, "candidates": candidates, "rounds": history},
+    )
+    tell(figures, paired)
+
+
+def seconds_of(measure: Measure, generator: Path) -> dict[str, float]:
+    """Return the seconds of making an image, and of scoring it, in a batch of this process."""
+    table = measure.tables["untouched"]
+    pipe, about = load_generator(generator, start_process().device)
+    generate = measure.settings.generate
+    shared = {"steps": generate.steps, "guidance_scale": generate.guidance_scale, "negative_prompt": "", "seed": 0} | about
+    shared |= {"strength": generate.strength, "spread": generate.spread}
+    prompt = CONTENT_PROMPT if pipe.contents else PLACEHOLDER
+    some = table.head(generate.batch_size)
+    batch = [
+        shared | {"prompt": prompt, "weights": {row.emotion: 1.0}} | ({"content": row.content} if row.content else {})
+        for row in some.itertuples()
+    ]
+    began = time.monotonic()
+    images = sample(pipe, batch)
+    made = time.monotonic()
+    measure.reward(images, [Condition(row.emotion, "", row.content or None) for row in some.itertuples()])
+    return {"an image": (made - began) / len(batch), "its score": (time.monotonic() - made) / len(batch)}
+
+
+def tell(figures: dict[str, dict], paired: dict[str, dict]) -> None:
+    """Log the figures that matter."""
+    named = {row: {name: own[name]["value"] for name in SHOWN if name in own} for row, own in figures.items()}
+    log.info(f"\n{pd.DataFrame(named).T.to_markdown(floatfmt='.3f')}\n")
+    for pair, own in paired.items():
+        for name, each in own.items():
+            log.info(f"{pair}: {name} {each['value']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f})")
