@@ -23,8 +23,8 @@ def check_apart(settings: Settings, generator: Path) -> None:
         )
     if not judge:
         raise UserError(
-            "loop.judge: name a classifier of the emotions that shares no weights with reward, gate and training; it alone can "
-            "tell what the loop is worth"
+            "loop.judge: name a classifier of the emotions that shares no weights with reward, gate and training; it "
+            "alone can tell what the loop is worth"
         )
     seen = used | (read_json(generator / GENERATOR) or {}).get("trained_with", {})
     own = judge_digests(judge) | ({weights_digest(settings.models.clip)} if reads_clip(judge) else set())

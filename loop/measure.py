@@ -73,9 +73,7 @@ class Measure:
         table = plans.as_table(plan, self.folder)
         table["turn"] = np.repeat(np.arange(turns), len(own))
         table["image_id"] = [f"{row}/{path.partition('/')[2].partition('/')[2]}" for path in plan]
-        conditions = [
-            Condition(emotion, "", content or None) for emotion, content in table[["emotion", "content"]].to_numpy()
-        ]
+        conditions = [Condition(each.emotion, "", each.content or None) for each in table.itertuples()]
         felt = of_emotions(self._seen("reward", self.reward.emotion, table, row), conditions, settings.data.taxonomy)
         table["reward"] = felt.numpy()
         if self.reward.content:
