@@ -50,6 +50,17 @@ class Loop(Section):
     candidates: int = Field(8, ge=1, le=256)
     """Images of the untouched generator for each that is measured: the best of 2, of 4, ... of them are rows too."""
 
+    teach_images: int = Field(512, ge=16, le=10**7)
+    """Images that are made to teach the understanding model, before those that do not serve are left out."""
+    teach_share: float = Field(0.3, gt=0, lt=1)
+    """Share of generated images among those that the understanding model learns from. The others are real."""
+    teach_updates: int = Field(100, ge=1, le=10**6)
+    """Updates of the understanding model, and of its control on real images alone."""
+    teach_learning_rate: float = Field(1e-5, gt=0, le=1)
+    """Learning rate of these updates."""
+    understanding: ModelName | None = None
+    """Understanding model of reward and gate, for example one that loop/teach.py has taught. null takes the run's."""
+
     def contradictions(self) -> Iterator[str]:
         if self.candidates & (self.candidates - 1):
             yield f"loop.candidates: {self.candidates} is no power of two; give 1, 2, 4, 8 or more"

@@ -86,10 +86,10 @@ class Measure:
 
     def _seen(self, what: str, score, table: pd.DataFrame, row: str) -> torch.Tensor:
         """Return the log-probabilities (n, ...) that a score gives the images of a table."""
-        loop, run = self.settings.loop, self.settings.run
+        settings, loop = self.settings, self.settings.loop
         key = {"reward": loop.reward, "gate": gate_of(loop.reward)}.get(what)
-        digest = weights_digest(str(network_folder(run, key)) if key else self.settings.models.clip)
-        network = Network(f"loop {what} {digest} {self.settings.seed}", score.log_probabilities)
+        digest = weights_digest(str(network_folder(settings, key)) if key else settings.models.clip)
+        network = Network(f"loop {what} {digest} {settings.seed}", score.log_probabilities)
         return self.cache.features_of(network, table.assign(image_id=table["path"].astype(str)), f"{row}, {what}")
 
     def keep_best(self, row: str, made: str, number: int) -> None:

@@ -12,7 +12,7 @@ from config.errors import UserError
 from config.settings import Settings
 from config.taxonomy import Taxonomy
 from evaluation.networks import clip_network, clip_texts
-from runtime.hub import weights_digest
+from runtime.hub import resolve_model, weights_digest
 from runtime.processes import start_process
 from training.caches import square_pixels
 from training.choosing import Condition
@@ -117,7 +117,7 @@ def load_reward(settings: Settings, vocabulary: Sequence[str]) -> Reward:
 
 def load_network(settings: Settings, name: str) -> UnderstandingScore | EncoderScore:
     """Return the run's understanding model, or its emotion encoder, as a score."""
-    folder = network_folder(settings.run, name)
+    folder = network_folder(settings, name)
     return UnderstandingScore(settings, folder) if name == "understanding" else EncoderScore(settings, folder)
 
 
@@ -126,9 +126,12 @@ def gate_of(reward: str) -> str:
     return {"understanding": "encoder", "encoder": "understanding"}[reward]
 
 
-def network_folder(run: Path, name: str) -> Path:
-    """Return the folder of a network of a run; raises UserError where it is not there."""
+def network_folder(settings: Settings, name: str) -> Path:
+    """Return the folder of a network of the run, or of loop.understanding; raises UserError where it is not there."""
+    run, other = settings.run, settings.loop.understanding
     places = {"understanding": run / "understanding" / "model", "encoder": run / "training" / "emotion_space" / "encoder"}
+    if other and name == "understanding":
+        return Path(resolve_model(other))
     if not places[name].is_dir():
         made_by = {"understanding": "understanding.py", "encoder": "training/main.py, without emotion_space.imported,"}
         raise UserError(f"{places[name]}: is not there; {made_by[name]} makes it")
@@ -138,7 +141,7 @@ def network_folder(run: Path, name: str) -> Path:
 def reward_key(settings: Settings) -> str:
     """Return what the reward's numbers depend on, without loading it."""
     loop = settings.loop
-    key = f"{loop.reward} {weights_digest(str(network_folder(settings.run, loop.reward)))}"
+    key = f"{loop.reward} {weights_digest(str(network_folder(settings, loop.reward)))}"
     content = f" + {loop.content_weight:g} CLIP {weights_digest(settings.models.clip)}"
     return key + content if loop.content_weight else key
 
@@ -147,7 +150,7 @@ def networks_in_use(settings: Settings) -> dict[str, str]:
     """Return digests of the networks that the loop trains by, by what they are: those in the reward, and the gate."""
     loop = settings.loop
     named = {"the loop's reward": loop.reward, "the loop's gate": gate_of(loop.reward)}
-    found = {what: weights_digest(str(network_folder(settings.run, name))) for what, name in named.items()}
+    found = {what: weights_digest(str(network_folder(settings, name))) for what, name in named.items()}
     return found | ({"the loop's content score": weights_digest(settings.models.clip)} if loop.content_weight else {})
 
 

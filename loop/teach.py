@@ -1,0 +1,213 @@
+"""Teach the understanding model by generated images, aimed at what it finds hard, with a control on real images alone.
+
+    python loop/teach.py --config config/demo.yaml
+    accelerate launch loop/teach.py loop.teach_updates=200              # on the GPUs you set up
+
+1. The run's understanding model is asked about training images. Its expected error, 1 - p(true emotion), is averaged over
+   each cell, an emotion on an attribute.
+2. The generator (that of `<run>/loop/`, if there is one, and else the run's) makes `loop.teach_images` images, of each
+   emotion on contents that are drawn by p(attribute | emotion) times the error of the cell.
+3. An image serves if the emotion encoder finds the intended emotion the likeliest, and if it is no near copy: nearer to a
+   training image, by CLIP, than all but one in a hundred training images are to their nearest neighbour.
+4. The model learns, by exact answers, from questions about these and real images, of which they are `loop.teach_share`. The
+   control learns from real images alone, with as many updates. Neither ever sees an image of the val or test split.
+
+`<run>/loop/taught/step_two/model` is the result, `<run>/loop/teaching.json` what both are worth on the images of
+evaluate.split, all of them and the hardest third of the cells. For the next rounds of loop/main.py name the result as
+loop.understanding. If you kill it, the same command resumes.
+"""
+
+from runtime.script import read_settings, run
+
+READS = ("data", "machine", "models", "generate", "questions", "answers", "rewards", "understanding", "tuning", "grpo")
+READS += ("mining", "evaluate", "loop")
+read_settings(__name__, __doc__, *READS)
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from config.errors import UserError
+from config.generation_settings import CONTENT_PROMPT
+from config.settings import Settings
+from emoset.attribute_folders import memberships
+from emoset.reading import EmoSet, read_emoset
+from emoset.selection import equal_emotions
+from evaluation.features import FeatureCache, Network, feature_cache
+from evaluation.networks import clip_network
+from loop.cells import cell_errors, draw_cells, near_copies
+from loop.scores import load_network, network_folder
+from runtime.built_folder import lock
+from runtime.checking import stops_here
+from runtime.figures import balanced_share, figure_of, paired
+from runtime.hub import model_digest, weights_digest
+from runtime.processes import free_memory, start_process
+from runtime.run_folder import is_first_process, log, open_run_folder
+from runtime.seeds import derived_seed
+from training.contents import Contents, count_contents
+from training.sampling import load_generator, make_images
+from understanding.grpo import train_by_grpo
+from understanding.questions import draw_questions, needed_confusability
+from understanding.stages import StageModel, TrainingData
+
+HARDEST = 2 / 3  # of the cells, above which an image is of a hard one
+
+
+def main(settings: Settings) -> None:
+    folder, loop = open_run_folder(settings, "loop"), settings.loop
+    generator = next(
+        place
+        for place in (folder / "generator", settings.run / "generator")
+        if place.is_dir() or place.parent == settings.run
+    )
+    model = network_folder(settings, "understanding")
+    takes = {"images to make": f"{loop.teach_images:,}", "updates": f"2 x {loop.teach_updates:,}"}
+    if stops_here(settings, takes):
+        return
+    with lock(folder, wait=False) if is_first_process() else nullcontext():
+        emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
+        index = emoset.index.assign(path=[settings.data.emoset / image for image in emoset.index["image"]])
+        train = index[index["split"] == "train"].reset_index(drop=True)
+        cache = feature_cache(settings.data, settings.evaluate)
+
+        # 1. What is hard, by cell.
+        asked = equal_emotions(train, settings.mining.images, settings.seed).reset_index(drop=True)
+        errors = cell_errors(attributes_of(asked, settings), 1 - likelihoods(settings, model, asked, cache, "mining"))
+
+        # 2. Images of it, and which of them serve.
+        made = make_hard(settings, generator, train, errors, folder / "teaching")
+        serves = serving(settings, made, train, cache)
+        log.info(f"{serves.sum():,} of {len(made):,} generated images serve")
+        made = made[serves].reset_index(drop=True)
+
+        # 3. The model that learns from them, and the control.
+        models = {"before": model} | learned(settings, emoset, train, made, model, folder)
+
+        # 4. What they are worth on real images.
+        real = index[index["split"] == settings.evaluate.split].reset_index(drop=True)
+        compare(settings, models, real, errors, cache, folder / "teaching.json", len(made))
+
+
+def attributes_of(images: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Return a row for each image and attribute (columns row, emotion, attribute); row: the image's in the table."""
+    table = memberships(images.assign(row=np.arange(len(images))), settings.data.kinds)
+    return table[["row", "emotion", "attribute"]]
+
+
+def likelihoods(settings: Settings, model: Path, images: pd.DataFrame, cache: FeatureCache, what: str) -> np.ndarray:
+    """Return p(true emotion) (n,) of images by an understanding model."""
+    log_p = distributions(settings, model, images, cache, what)
+    names = list(settings.data.taxonomy.emotions)
+    return np.exp(log_p[np.arange(len(images)), [names.index(emotion) for emotion in images["emotion"]]])
+
+
+def distributions(settings: Settings, model: Path, images: pd.DataFrame, cache: FeatureCache, what: str) -> np.ndarray:
+    """Return log p (n, K) of images by an understanding model."""
+    own = settings.model_copy(update={"loop": settings.loop.model_copy(update={"understanding": str(model)})})
+    score = load_network(own, "understanding")
+    network = Network(f"loop reward {weights_digest(str(model))} {settings.seed}", score.log_probabilities)
+    found = cache.features_of(network, images, what).numpy()
+    del score
+    free_memory()
+    return found
+
+
+def make_hard(settings: Settings, generator: Path, train: pd.DataFrame, errors: pd.Series, folder: Path) -> pd.DataFrame:
+    """Make images aimed at hard cells; return a table of them: image_id, emotion, content, path."""
+    emotions, loop, generate = settings.data.taxonomy.emotions, settings.loop, settings.generate
+    counts = count_contents(train, settings.data.kinds, emotions)
+    if not counts:
+        raise UserError("loop: the training images of some emotion have no attribute of data.kinds to aim at")
+    pipe, about = load_generator(generator, start_process().device)
+    contents, plan = draw_cells(Contents.of(counts, emotions), errors), {}
+    for number in range(loop.teach_images):
+        emotion, seed = emotions[number % len(emotions)], derived_seed(settings.seed, "teaching", number)
+        plan[f"{emotion}/{number:06d}.png"] = {
+            "prompt": CONTENT_PROMPT,
+            "content": contents.of_image(emotion, seed),
+            "weights": {emotion: 1.0},
+            "seed": seed,
+            "steps": generate.steps,
+            "guidance_scale": generate.guidance_scale,
+            "negative_prompt": generate.negative_prompt,
+            "strength": generate.strength,
+            "spread": generate.spread,
+        } | about
+    make_images(pipe, plan, folder, generate.batch_size, "images to teach by")
+    rows = [(f"generated/{path}", Path(path).parent.name, each["content"], folder / path) for path, each in plan.items()]
+    return pd.DataFrame(rows, columns=["image_id", "emotion", "content", "path"])
+
+
+def serving(settings: Settings, made: pd.DataFrame, train: pd.DataFrame, cache: FeatureCache) -> np.ndarray:
+    """Return (n,) whether an image shows the intended emotion to the gate and is no near copy of a training image."""
+    gate, names = load_network(settings, "encoder"), np.array(settings.data.taxonomy.emotions)
+    key = f"loop gate {weights_digest(str(network_folder(settings, 'encoder')))} {settings.seed}"
+    agreed = names[cache.features_of(Network(key, gate.log_probabilities), made, "gate").argmax(1)] == made["emotion"]
+    clip = clip_network(settings.models.clip)
+    seen, known = (cache.features_of(clip, each, "CLIP") for each in (made, train))
+    copies = near_copies(seen, known)
+    log.info(
+        f"{(~agreed).sum():,} images that the gate takes for another emotion, {copies.sum():,} near copies are left out"
+    )
+    return agreed.to_numpy() & ~copies
+
+
+def learned(
+    settings: Settings, emoset: EmoSet, train: pd.DataFrame, made: pd.DataFrame, model: Path, folder: Path
+) -> dict[str, Path]:
+    """Return the models that have learned from generated and real images, and from real ones alone."""
+    loop, grpo = settings.loop, settings.grpo
+    changed = {"answers_two": "exact", "learning_rate_two": loop.teach_learning_rate, "evaluate_every": None}
+    asked = {"count": loop.teach_updates * grpo.questions_per_step}
+    own = settings.model_copy(
+        update={
+            "grpo": grpo.model_copy(update=changed),
+            "questions": settings.questions.model_copy(update=asked),
+            "answers": settings.answers.model_copy(update={"reasoning": False}),
+        }
+    )
+    columns = ["image_id", "emotion", "path"]
+    whole = round(len(made) / loop.teach_share)
+    real = equal_emotions(train[columns], whole, settings.seed)
+    fewer = equal_emotions(train[columns], whole - len(made), settings.seed)
+    sets = {"taught": pd.concat([made[columns], fewer], ignore_index=True), "teach_control": real}
+    matrix = needed_confusability(own.questions, own.rewards, settings.data.taxonomy, settings.run)
+    start, found = StageModel(model, model_digest(str(model))), {}
+    for name, images in sets.items():
+        questions = draw_questions(images, own.data.taxonomy, own.questions, own.answers, matrix, settings.seed)
+        data = TrainingData(emoset.fingerprint, dict(images[["image_id", "path"]].to_numpy()), matrix, [])
+        steps = min(loop.teach_updates, len(questions) // grpo.questions_per_step)
+        found[name] = Path(train_by_grpo(own, "step_two", folder / name, start, questions, data, steps).model)
+        free_memory()
+    return found
+
+
+def compare(
+    settings: Settings, models: dict[str, Path], real: pd.DataFrame, errors: pd.Series, cache: FeatureCache
+) -> dict[str, dict]:
+    """Return what each model is worth on real images, all of them and those of hard cells, and paired differences."""
+    names, emotions, seed = np.array(settings.data.taxonomy.emotions), real["emotion"].to_numpy(), settings.seed
+    ids, hard = real["image_id"].to_numpy(), is_hard_cell(attributes_of(real, settings), errors, len(real))
+    parts, statistics = {"accuracy": np.ones(len(real), dtype=bool), "hard_cells_accuracy": hard}, {}
+    for name, model in models.items():
+        right = names[distributions(settings, model, real, cache, name).argmax(1)] == emotions
+        statistics[name] = {part: balanced_share(right[rows], emotions[rows]) for part, rows in parts.items()}
+
+    def apart(first: str, second: str, part: str) -> dict:
+        one, other, rows = {part: statistics[first][part]}, {part: statistics[second][part]}, parts[part]
+        return paired(one, other, ids[rows], emotions[rows], seed)[part]
+
+    pairs = (("taught", "teach_control"), ("taught", "before"), ("teach_control", "before"))
+    return {
+        "figures": {name: {part: figure_of(each, seed) for part, each in own.items()} for name, own in statistics.items()},
+        "paired": {
+            f"{first} - {second}": {part: apart(first, second, part) for part in parts if parts[part].any()}
+            for first, second in pairs
+        },
+    }
+
+
+if __name__ == "__main__":
+    run(main)
