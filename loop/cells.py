@@ -12,6 +12,7 @@ from training.contents import Contents
 
 PRIOR = 4  # images that the mean of its emotion counts for in a cell's error: most cells have few
 COPIES = 0.01  # share of training images that are nearer to another one than what counts as a copy
+HARDEST = 2 / 3  # of the cells, above which one is hard
 COMPARED = 2000  # training images by which that distance is told
 
 
@@ -25,6 +26,13 @@ def cell_errors(table: pd.DataFrame, errors: np.ndarray) -> pd.Series:
     cells = known.groupby(["emotion", "attribute"])["error"].agg(["sum", "count"])
     prior = of_emotion.reindex(cells.index.get_level_values("emotion")).to_numpy()
     return (cells["sum"] + PRIOR * prior) / (cells["count"] + PRIOR)
+
+
+def is_hard_cell(table: pd.DataFrame, errors: pd.Series, count: int) -> np.ndarray:
+    """Return (count,) whether the cells of each image, as of cell_errors, are among the hardest third on average."""
+    cells = pd.MultiIndex.from_frame(table[["emotion", "attribute"]])
+    of_image = pd.Series(errors.reindex(cells).to_numpy()).groupby(table["row"].to_numpy()).mean()
+    return (of_image.reindex(range(count)) >= errors.quantile(HARDEST)).to_numpy()
 
 
 def draw_cells(contents: Contents, errors: pd.Series) -> Contents:

@@ -37,7 +37,7 @@ from emoset.reading import EmoSet, read_emoset
 from emoset.selection import equal_emotions
 from evaluation.features import FeatureCache, Network, feature_cache
 from evaluation.networks import clip_network
-from loop.cells import cell_errors, draw_cells, near_copies
+from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
 from loop.scores import load_network, network_folder
 from runtime.built_folder import lock
 from runtime.checking import stops_here
@@ -52,16 +52,10 @@ from understanding.grpo import train_by_grpo
 from understanding.questions import draw_questions, needed_confusability
 from understanding.stages import StageModel, TrainingData
 
-HARDEST = 2 / 3  # of the cells, above which an image is of a hard one
-
 
 def main(settings: Settings) -> None:
     folder, loop = open_run_folder(settings, "loop"), settings.loop
-    generator = next(
-        place
-        for place in (folder / "generator", settings.run / "generator")
-        if place.is_dir() or place.parent == settings.run
-    )
+    generator = folder / "generator" if (folder / "generator").is_dir() else settings.run / "generator"
     model = network_folder(settings, "understanding")
     takes = {"images to make": f"{loop.teach_images:,}", "updates": f"2 x {loop.teach_updates:,}"}
     if stops_here(settings, takes):
@@ -87,7 +81,15 @@ def main(settings: Settings) -> None:
 
         # 4. What they are worth on real images.
         real = index[index["split"] == settings.evaluate.split].reset_index(drop=True)
-        compare(settings, models, real, errors, cache, folder / "teaching.json", len(made))
+        found = compare(settings, models, real, errors, cache)
+        if is_first_process():
+            about = {"split": settings.evaluate.split, "seed": settings.seed, "made": loop.teach_images, "served": len(made)}
+            write_json(folder / "teaching.json", {"about": about} | found)
+            for pair, own in found["paired"].items():
+                told = [
+                    f"{part} {{value:+.3f}} ({{low:+.3f}} to {{high:+.3f}})".format(**each) for part, each in own.items()
+                ]
+                log.info(f"{pair}: {'; '.join(told)}")
 
 
 def attributes_of(images: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -136,7 +138,10 @@ def make_hard(settings: Settings, generator: Path, train: pd.DataFrame, errors: 
             "spread": generate.spread,
         } | about
     make_images(pipe, plan, folder, generate.batch_size, "images to teach by")
-    rows = [(f"generated/{path}", Path(path).parent.name, each["content"], folder / path) for path, each in plan.items()]
+    rows = [
+        (f"generated-{about['generator_hash']}/{path}", Path(path).parent.name, each["content"], folder / path)
+        for path, each in plan.items()
+    ]
     return pd.DataFrame(rows, columns=["image_id", "emotion", "content", "path"])
 
 
@@ -148,9 +153,7 @@ def serving(settings: Settings, made: pd.DataFrame, train: pd.DataFrame, cache: 
     clip = clip_network(settings.models.clip)
     seen, known = (cache.features_of(clip, each, "CLIP") for each in (made, train))
     copies = near_copies(seen, known)
-    log.info(
-        f"{(~agreed).sum():,} images that the gate takes for another emotion, {copies.sum():,} near copies are left out"
-    )
+    log.info(f"left out: {(~agreed).sum():,} that the gate takes for another emotion, {copies.sum():,} near copies")
     return agreed.to_numpy() & ~copies
 
 
