@@ -42,6 +42,7 @@ from loop.scores import load_network, network_folder
 from runtime.built_folder import lock
 from runtime.checking import stops_here
 from runtime.figures import balanced_share, figure_of, paired
+from runtime.files import write_json
 from runtime.hub import model_digest, weights_digest
 from runtime.processes import free_memory, start_process
 from runtime.run_folder import is_first_process, log, open_run_folder
@@ -86,10 +87,8 @@ def main(settings: Settings) -> None:
             about = {"split": settings.evaluate.split, "seed": settings.seed, "made": loop.teach_images, "served": len(made)}
             write_json(folder / "teaching.json", {"about": about} | found)
             for pair, own in found["paired"].items():
-                told = [
-                    f"{part} {{value:+.3f}} ({{low:+.3f}} to {{high:+.3f}})".format(**each) for part, each in own.items()
-                ]
-                log.info(f"{pair}: {'; '.join(told)}")
+                for part, each in own.items():
+                    log.info(f"{pair}: {part} {each['value']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f})")
 
 
 def attributes_of(images: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -179,7 +178,8 @@ def learned(
     matrix = needed_confusability(own.questions, own.rewards, settings.data.taxonomy, settings.run)
     start, found = StageModel(model, model_digest(str(model))), {}
     for name, images in sets.items():
-        questions = draw_questions(images, own.data.taxonomy, own.questions, own.answers, matrix, settings.seed)
+        told = "loop.teach_updates, times grpo.questions_per_step"
+        questions = draw_questions(images, own.data.taxonomy, own.questions, own.answers, matrix, settings.seed, told)
         data = TrainingData(emoset.fingerprint, dict(images[["image_id", "path"]].to_numpy()), matrix, [])
         steps = min(loop.teach_updates, len(questions) // grpo.questions_per_step)
         found[name] = Path(train_by_grpo(own, "step_two", folder / name, start, questions, data, steps).model)

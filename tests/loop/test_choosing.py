@@ -1,0 +1,108 @@
+"""The best of several images: which one is kept, what its candidates share, and what loop/inference.py says of it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny_generator import write_random_generator
+from tiny_run import write_run
+
+from config.errors import UserError
+from config.taxonomy import DEFAULT, read_taxonomy
+from loop.scores import gate_of, of_emotions
+from training.choosing import Condition
+from training.image_files import read_parameters
+from training.pipeline import EmotionPipeline
+from training.sampling import ready_to_sample
+
+SHORT = dict(num_inference_steps=1, guidance_scale=1.0, height=32, width=32)
+TAXONOMY = read_taxonomy(DEFAULT)
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory) -> EmotionPipeline:
+    folder = write_random_generator(tmp_path_factory.mktemp("choosing") / "generator", TAXONOMY.emotions)
+    return ready_to_sample(EmotionPipeline.from_pretrained(folder), torch.device("cpu"))
+
+
+def seeded(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+class Brightness:
+    """How bright an image is; it remembers what it was asked."""
+
+    def __init__(self):
+        self.images, self.conditions = [], []
+
+    def __call__(self, images, conditions):
+        self.images.append([np.asarray(image, float) for image in images])
+        self.conditions.append(list(conditions))
+        return torch.tensor([each.mean() for each in self.images[-1]])
+
+
+def test_the_best_of_the_candidates_is_kept_and_the_first_is_what_one_would_have_been(pipe):
+    score = Brightness()
+    made = pipe(emotion=["awe", {"fear": 3, "anger": 1}], generator=seeded(1, 2), best_of=3, score=score, **SHORT)
+    assert made.scores.shape == (2, 3)
+    assert torch.equal(made.chosen, made.scores.argmax(1))
+    for place, image in enumerate(made.images):
+        assert np.array_equal(image, score.images[made.chosen[place]][place])
+    alone = pipe(emotion=["awe", {"fear": 3, "anger": 1}], generator=seeded(1, 2), **SHORT).images
+    assert all(np.array_equal(image, first) for image, first in zip(alone, score.images[0], strict=True))
+    two = pipe(emotion=["awe", {"fear": 3, "anger": 1}], generator=seeded(1, 2), best_of=2, score=Brightness(), **SHORT)
+    assert torch.equal(two.scores, made.scores[:, :2])
+
+
+def test_candidates_have_the_same_words_and_the_score_is_told_of_them(pipe):
+    score = Brightness()
+    pipe(emotion=["awe", "fear", "awe"], generator=seeded(1, 2, 3), best_of=3, score=score, **SHORT)
+    first, *others = score.conditions
+    assert all(other == first for other in others)
+    assert [each.weights for each in first] == [{"awe": 1.0}, {"fear": 1.0}, {"awe": 1.0}]
+    assert all(each.prompt == f"a photo of a <emotion> {each.content}" for each in first)
+    bare = Brightness()
+    pipe(prompt="<emotion>", emotion="awe", best_of=2, score=bare, **SHORT)
+    assert bare.conditions[0] == [Condition("awe", "<emotion>", None)]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"best_of": 0, "score": len}, "best_of=0"),
+        ({"best_of": 2}, "best_of=2"),
+        ({"best_of": 2, "score": len, "emotion": None, "prompt": "a tree"}, "an emotion"),
+        ({"best_of": 2, "score": len, "output_type": "latent"}, "output_type: cannot be given with best_of"),
+        ({"best_of": 2, "score": lambda images, conditions: torch.zeros(3)}, "score: gave"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused(pipe, given, told):
+    with pytest.raises(UserError, match=told):
+        pipe(**{"emotion": "awe"} | SHORT | given)
+
+
+def test_a_mix_is_scored_by_the_mean_over_its_emotions():
+    log_p = torch.arange(2 * len(TAXONOMY), dtype=torch.float).view(2, -1)
+    first, second = TAXONOMY.emotions[:2]
+    conditions = [Condition({first: 3, second: 1}, ""), Condition(second, "")]
+    assert of_emotions(log_p, conditions, TAXONOMY).tolist() == [0.25, len(TAXONOMY) + 1]
+
+
+def test_the_gate_is_never_the_reward():
+    assert {gate_of(name) for name in ("understanding", "encoder")} == {"understanding", "encoder"}
+    assert all(gate_of(name) != name for name in ("understanding", "encoder"))
+
+
+def test_the_script_keeps_the_best_and_says_so(script, drawn, tmp_path):
+    run = write_run(tmp_path / "run", drawn)
+    given = ["--config", "config/demo.yaml", f"run={run}", "generate.emotions=awe", "generate.mixes=[]", "generate.images=2"]
+    given += ["generate.prompts=a photo of a <emotion> <content>", "generate.steps=1", "loop.best_of=2"]
+    done = script("loop/inference.py", *given)
+    assert "4 images were scored in" in done.stdout
+    lines = [json.loads(line) for line in (run / "loop/images/manifest.jsonl").read_text().splitlines()]
+    assert [line["best_of"] for line in lines] == [2, 2]
+    for line in lines:
+        parameters = read_parameters(run / "loop" / "images" / line.pop("path"))
+        assert parameters == line
+        assert parameters["score"].startswith("understanding ")
