@@ -1,4 +1,5 @@
 # make demo   installs, draws a small EmoSet, trains a generator and an understanding model on it, measures both, shows a report
+# make loop   lets each half of what make demo made improve the other, and measures it
 # make app    installs, and serves a page in a browser on what make demo made; RUN=folder names another run
 # make test   installs and runs the tests
 # make lint   ruff: errors and format
@@ -14,7 +15,7 @@ INSTALLED := .venv/installed-with-$(subst /,-,$(PYTHON))
 
 WITH_APP := .venv/installed-app-with-$(subst /,-,$(PYTHON))
 
-.PHONY: install demo app test lint bench clean
+.PHONY: install demo loop app test lint bench clean
 
 install: $(INSTALLED)
 
@@ -34,6 +35,10 @@ $(WITH_APP): $(INSTALLED)
 
 demo: install
 	$(BIN)/python demo/run.py
+
+loop: install
+	$(BIN)/python loop/main.py --config config/demo.yaml
+	$(BIN)/python loop/teach.py --config config/demo.yaml
 
 app: $(WITH_APP)
 	$(BIN)/python app/main.py run=$(RUN)

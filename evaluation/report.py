@@ -31,6 +31,7 @@ from evaluation.over_seeds import figures_of_runs, markdown
 from evaluation.report_appendix import appendix
 from evaluation.report_cross import cross_section
 from evaluation.report_generation import generation_section
+from evaluation.report_loop import loop_section
 from evaluation.report_other_data import other_data_section
 from evaluation.report_pictures import four_pictures
 from evaluation.report_provenance import run_section
@@ -158,6 +159,7 @@ def sections(files: RunFiles, results: dict[str, dict], settings: Settings) -> l
         understanding_section(files, results["understanding"], settings.data, evaluate.folder, settings.seed),
         other_data_section(files),
         cross_section(files, results["cross"], taxonomy),
+        loop_section(files, taxonomy),
         training_section(files, settings.mining, taxonomy),
         run_section(files, results, settings),
     ]

@@ -24,6 +24,7 @@ COMMANDS = {  # what makes the folders of a run, by how their paths begin
     "mining": "python understanding/mining.py",
     "merge": "python understanding/merge.py",
     "evaluation": "python evaluation/evaluate.py",
+    "loop": "accelerate launch loop/main.py",
     "other_data": "python evaluation/evaluate.py evaluate.folder=... evaluate.class_map=...",
     "benchmark": "python evaluation/benchmark_file.py evaluate.benchmark=... evaluate.folder=...",
     "report": "python evaluation/report.py",
