@@ -76,6 +76,8 @@ def main(settings: Settings) -> None:
         serves = serving(settings, made, train, cache)
         log.info(f"{serves.sum():,} of {len(made):,} generated images serve")
         made = made[serves].reset_index(drop=True)
+        if made.empty:
+            raise UserError("loop: no generated image serves; the gate agrees about none, or all are copies")
 
         # 3. The model that learns from them, and the control.
         models = {"before": model} | learned(settings, emoset, train, made, model, folder)

@@ -1,0 +1,107 @@
+"""What the loop gains on the drawn world, by a judge that nothing was chosen or trained by: three seeds of everything.
+
+    OMP_NUM_THREADS=1 python benchmarks/loop.py --config config/demo.yaml loop.images=64 loop.candidates=8 loop.rounds=4
+
+Each seed draws an EmoSet of its own, trains both halves on its train split, and runs the loop twice: once training the
+mapper alone, once the mapper and the LoRA. Rows of both start from the same noise and are measured on the test split.
+Beside them stand curves of the untouched generator, which a gain must beat at equal attribute entropy: other strengths,
+spreads and numbers of steps. loop/teach.py follows.
+
+All of it is kept in `<run>-loop/<drawing>/`. If you stop it, the same command goes on. After each seed the tables of all
+seeds so far are printed.
+"""
+
+from runtime.script import read_settings, run
+
+read_settings(__name__, __doc__, "data", "mapper", "generate", "evaluate", "loop", "grpo")
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+from understanding_quality import script
+
+from config.loading import load
+from config.settings import Settings
+from loop.measure import measure_loop
+
+DRAWINGS = {0: 5000, 1: 5001, 2: 5002}  # the seed of the images, by that of the training and of the noise
+WAYS = ("mapper", "mapper_and_lora")  # what is trained
+SHARED = ("balance", "generator", "training", "understanding", "mining")  # of the run folder that both ways begin with
+CURVES = {"strength 0.4": {"strength": 0.4}, "strength 0.6": {"strength": 0.6}, "strength 1": {"strength": 1.0}}
+CURVES |= {"spread 0.25": {"spread": 0.25}}
+METRICS = {
+    "joint": "joint_accuracy",
+    "emotion": "emotion_accuracy",
+    "content": "content_accuracy",
+    "recognisable": "semantic_clarity",
+    "entropy": "attribute_entropy",
+    "least": "least_attribute_entropy",
+    "KID": "kid",
+    "reward": "reward",
+}
+
+
+def main(settings: Settings) -> None:
+    found = {}
+    for seed, drawing in DRAWINGS.items():
+        home = Path(f"{settings.run}-loop") / str(drawing)
+        places = [f"data.{name}={home / name}" for name in ("emoset", "attribute_root", "cache")]
+        own = [*sys.argv[1:], *places, f"run={home / 'mapper'}", "evaluate.split=test", "mapper.sample_every=null"]
+        script("demo/draw.py", *own, f"seed={drawing}")
+        own.append(f"seed={seed}")
+        for name in ("training/dataset_balance.py", "training/main.py", "understanding.py"):
+            script(name, *own)
+        for way in WAYS:
+            begin(home / "mapper", home / way)
+            script("loop/main.py", *own, f"run={home / way}", f"loop.trains={way}")
+        script("loop/teach.py", *own)
+        curves(load([*own, "loop.candidates=1"]), home / "curves")
+        files = {way: home / way / "loop" / "metrics.json" for way in WAYS} | {"curves": home / "curves" / "metrics.json"}
+        found[seed] = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
+        found[seed]["teaching"] = json.loads((home / "mapper/loop/teaching.json").read_text(encoding="utf-8"))
+        show(found)
+
+
+def begin(first: Path, other: Path) -> None:
+    """Let a run folder begin with what another one holds of both halves."""
+    other.mkdir(parents=True, exist_ok=True)
+    for part in SHARED:
+        if not (other / part).exists() and (first / part).exists():
+            (other / part).symlink_to(first / part)
+
+
+def curves(settings: Settings, folder: Path) -> None:
+    """Measure what the untouched generator gives at other settings, unless it is measured."""
+    if not (folder / "metrics.json").is_file():
+        others = CURVES | {"4 x the steps": {"steps": 4 * settings.generate.steps}}
+        measure_loop(settings, folder, {"untouched": settings.run / "generator"}, [], others)
+
+
+def show(found: dict[int, dict]) -> None:
+    """Print every seed's figures, their means over the seeds, and the paired differences. found: by seed and file."""
+    rows, gains, ranks = [], [], []
+    for seed, files in found.items():
+        for name in (*WAYS, "curves"):
+            for row, own in files[name]["figures"].items():
+                label = f"{row} ({name})" if row.startswith(("reward", "control")) else row
+                values = {title: own[key]["value"] for title, key in METRICS.items() if key in own}
+                rows.append({"row": label, "seed": seed, "n": own["emotion_accuracy"]["n"]} | values)
+            for pair, own in files[name]["paired"].items():
+                told = "{value:+.3f} ({low:+.3f} to {high:+.3f})"
+                shown = {title: told.format(**own[key]) for title, key in METRICS.items() if key in own}
+                gains.append({"way": name, "pair": pair, "seed": seed} | shown)
+            ranks += [{"way": name, "row": row, "seed": seed} | own for row, own in files[name]["candidates"].items()]
+        for pair, own in files["teaching"]["paired"].items():
+            print(f"seed {seed}, {pair}: " + "; ".join(f"{part} {each['value']:+.3f}" for part, each in own.items()))
+    table = pd.DataFrame(rows).drop_duplicates(["row", "seed"])
+    print(table.to_markdown(index=False, floatfmt=".3f"))
+    means = table.drop(columns="seed").groupby("row", sort=False).mean()
+    print(f"\nmeans of {len(found)} seeds\n\n{means.to_markdown(floatfmt='.3f')}")
+    print(f"\npaired\n\n{pd.DataFrame(gains).drop_duplicates(['way', 'pair', 'seed']).to_markdown(index=False)}")
+    print(f"\nwithin a condition\n\n{pd.DataFrame(ranks).to_markdown(index=False, floatfmt='.3f')}")
+
+
+if __name__ == "__main__":
+    run(main)
