@@ -29,7 +29,7 @@ from config.settings import Settings
 from evaluation.report import write_report
 from loop.apart import check_apart
 from loop.measure import measure_loop
-from loop.rounds import Loop, is_worse
+from loop.rounds import Rounds, is_worse
 from runtime.built_folder import MARKER, building, is_built, lock
 from runtime.checking import stops_here
 from runtime.hub import weights_digest
@@ -63,7 +63,7 @@ def main(settings: Settings) -> None:
             raise UserError("loop: cannot train under DeepSpeed; launch it with config/accelerate/multi_gpu.yaml")
 
         # 2. The rounds, and the control.
-        loop_rounds = Loop(settings, folder, start, inputs)
+        loop_rounds = Rounds(settings, folder, start, inputs)
         best, rounds, history = train_rounds(loop_rounds)  # the control has as many as the best generator
         control = start
         for number in range(1, rounds + 1) if loop.control else ():
@@ -77,7 +77,7 @@ def main(settings: Settings) -> None:
             write_report(settings)
 
 
-def train_rounds(loop: Loop) -> tuple[Path, int, list[dict]]:
+def train_rounds(loop: Rounds) -> tuple[Path, int, list[dict]]:
     """Return the best generator by the gate, the number of its round, and what is known of every round."""
     generator, best, best_number = loop.start, loop.start, 0
     best_gate = loop.held_out(best)

@@ -27,7 +27,7 @@ NOT_TRAINED = {"judge", "score_batch_size", "best_of", "rounds", "held_out", "co
 
 
 @dataclass(frozen=True)
-class Loop:
+class Rounds:
     """What all rounds share. start: the folder of the generator that they begin with. inputs: of its own training."""
 
     settings: Settings

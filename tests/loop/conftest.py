@@ -1,0 +1,59 @@
+"""A prepared run of tests/training with an understanding model beside its generator, and the loop on it."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+from config.section import ROOT
+
+_spec = importlib.util.spec_from_file_location("training_fixtures", ROOT / "tests" / "training" / "conftest.py")
+_fixtures = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_fixtures)
+models, prepared = _fixtures.models, _fixtures.prepared
+
+DEMO = ROOT / "demo" / "models"
+
+
+@pytest.fixture(scope="session")
+def loop_settings(prepared) -> dict:
+    """The settings of a loop of one round, without its run folder."""
+    return prepared | {
+        "generate.steps": 1,
+        "generate.guidance_scale": 2.0,
+        "generate.batch_size": 8,
+        "understanding.dtype": "float32",
+        "understanding.max_pixels": 4096,
+        "answers.reasoning": "false",
+        "evaluate.reference": 64,
+        "evaluate.pairs": 16,
+        "evaluate.fid_network": DEMO / "backbone",
+        "evaluate.lpips_network": DEMO / "backbone",
+        "evaluate.object_classifier": DEMO / "content",
+        "evaluate.scene_classifier": DEMO / "content",
+        "evaluate.contents": "tree",
+        "loop.judge": DEMO / "judge",
+        "loop.rounds": 1,
+        "loop.conditions": 8,
+        "loop.group": 2,
+        "loop.updates": 3,
+        "loop.batch_size": 8,
+        "loop.held_out": 8,
+        "loop.images": 4,
+        "loop.candidates": 2,
+        "loop.best_of": 2,
+    }
+
+
+@pytest.fixture
+def loop_run(prepared, tmp_path):
+    """Return a function that gives a new run folder of both halves."""
+
+    def make(name: str = "run") -> Path:
+        folder = Path(shutil.copytree(prepared["run"], tmp_path / name))
+        (folder / "understanding").mkdir()
+        (folder / "understanding" / "model").symlink_to(DEMO / "vision_language")
+        return folder
+
+    return make

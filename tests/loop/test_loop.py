@@ -1,0 +1,119 @@
+"""The rounds as a whole, in miniature: what they leave, resumed, by two processes, and whom the judge may not be."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from mapper_runs import arguments
+from safetensors.torch import load_file
+
+import loop.main
+from config.errors import UserError
+from config.loading import load
+from config.section import ROOT
+from loop.apart import check_apart
+from runtime.files import read_json, write_json
+from training import mapper_training
+
+WEIGHTS = "generator/mapper/diffusion_pytorch_model.safetensors"
+
+
+def run_loop(settings: dict, run, **changed) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # else the first run's precision is that of all
+    loop.main.main(load(arguments(settings, run=run, **changed)))
+
+
+@pytest.fixture
+def unmeasured(monkeypatch):
+    monkeypatch.setattr(loop.main, "measure_loop", lambda *given: None)
+    monkeypatch.setattr(loop.main, "write_report", lambda *given: None)
+
+
+def test_a_round_leaves_a_generator_a_control_and_what_a_judge_says(loop_settings, loop_run, monkeypatch, capsys):
+    monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
+    monkeypatch.setattr(loop.main, "write_report", lambda *given: None)
+    run = loop_run()
+    run_loop(loop_settings, run)
+    found = json.loads((run / "loop" / "metrics.json").read_text())
+    assert set(found["figures"]) == {"untouched", "best of 2", "control", "reward", "reward, best of 2"}
+    gain = found["paired"]["reward - control"]["joint_accuracy"]
+    assert gain["n"] == 32
+    for row in found["figures"].values():
+        assert {"joint_accuracy", "attribute_entropy", "least_attribute_entropy", "kid", "reward"} <= row.keys()
+    assert found["figures"]["best of 2"]["reward"]["value"] >= found["figures"]["untouched"]["reward"]["value"]
+    assert [each["round"] for each in found["rounds"]] == [0, 1]
+    before, trained, control = (load_file(run / place / WEIGHTS) for place in ("", "loop", "loop/control"))
+    for other in (trained, control):
+        assert any(not torch.equal(before[name], weight) for name, weight in other.items())
+    assert any(not torch.equal(control[name], weight) for name, weight in trained.items())
+    seen = read_json(run / "loop/generator/generator.json")["trained_with"]
+    assert {"the loop's reward", "the loop's gate"} <= seen.keys()
+    capsys.readouterr()
+    run_loop(loop_settings, run)
+    assert capsys.readouterr().out.count("trained before, and nothing has changed") == 2
+
+
+def test_an_interrupted_round_ends_with_the_same_weights(loop_settings, loop_run, unmeasured, monkeypatch):
+    whole, killed = loop_run("whole"), loop_run("killed")
+    run_loop(loop_settings, whole, loop__control="false")
+    save = mapper_training.save_checkpoint
+
+    def interrupted(*given, **named):
+        if given[1] == 2:
+            raise KeyboardInterrupt
+        save(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mapper_training, "save_checkpoint", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_loop(loop_settings, killed, loop__control="false")
+    kept = next((killed / "loop" / "candidates").rglob("*.safetensors"))
+    kept.unlink()  # as if it had been killed while it made these images
+    run_loop(loop_settings, killed, loop__control="false")
+    first, second = (load_file(run / "loop" / WEIGHTS) for run in (whole, killed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_two_processes_do_what_one_does(loop_settings, loop_run, unmeasured, python):
+    one, two = loop_run("one"), loop_run("two")
+    run_loop(loop_settings, one, loop__control="false")
+    code = "import loop.main as m, sys; from config.loading import load; m.measure_loop = m.write_report = lambda *_: None; "
+    code += "m.main(load(sys.argv[1:]))"
+    script = two.parent / "script.py"
+    script.write_text(code)
+    launch = [python, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1", "--cpu"]
+    launch += ["--main_process_port", "0", "--mixed_precision", "no", script]
+    own = arguments(loop_settings, run=two, loop__control="false", loop__batch_size=4)
+    done = subprocess.run([*launch, *own], capture_output=True, text=True, timeout=400, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second, start = (load_file(run / WEIGHTS) for run in (one / "loop", two / "loop", one))
+    for name, weight in first.items():
+        moved = (weight - start[name]).norm()
+        assert (weight - second[name]).norm() <= 1e-2 * moved + 1e-6
+
+
+def test_the_judge_is_refused_where_anything_has_seen_it(loop_settings, loop_run, tmp_path):
+    run = loop_run()
+
+    def settings(**changed):
+        return load(arguments(loop_settings, run=run, **changed))
+
+    check_apart(settings(), run / "generator")
+    with pytest.raises(UserError, match=r"loop\.judge: name a classifier") as error:
+        check_apart(settings(loop__judge="null"), run / "generator")
+    assert "\n" not in str(error.value)
+    copied = shutil.copytree(run / "training/emotion_space/encoder", tmp_path / "another name")
+    with pytest.raises(UserError, match="shares its weights with the loop's gate"):
+        check_apart(settings(loop__judge=copied), run / "generator")
+    with pytest.raises(UserError, match="shares its weights with the loop's reward"):
+        check_apart(settings(loop__judge=copied, loop__reward="encoder"), run / "generator")
+    about = read_json(run / "generator/generator.json")
+    judge = str(loop_settings["loop.judge"])
+    from runtime.hub import weights_digest
+
+    write_json(run / "generator/generator.json", about | {"trained_with": {"an earlier loop": weights_digest(judge)}})
+    with pytest.raises(UserError, match="shares its weights with an earlier loop"):
+        check_apart(settings(), run / "generator")
