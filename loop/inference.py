@@ -21,6 +21,7 @@ import time
 
 from config.settings import Settings
 from loop.scores import load_reward, reward_key
+from runtime.checking import stops_here
 from runtime.run_folder import log
 from training.choosing import Score
 from training.inference import make_all
@@ -34,6 +35,8 @@ def main(settings: Settings) -> None:
 
     choosing = {"best_of": settings.loop.best_of, "score": reward_key(settings)}
     make_all(settings, "loop/images", choosing, load_score)
+    if stops_here(settings, {"candidates of each image": f"{settings.loop.best_of}"}):
+        return
     if scoring:
         images, whole = sum(count for count, _ in scoring), time.monotonic() - began
         spent = sum(seconds for _, seconds in scoring)

@@ -16,8 +16,20 @@ gate nor any training has seen (docs/loop.md). If you kill it, the same command 
 
 from runtime.script import read_settings, run
 
-READS = ("data", "balance", "machine", "models", "caches", "emotion_space", "mapper", "generate", "answers")
-READS += ("understanding", "evaluate", "loop")
+READS = (
+    "data",
+    "balance",
+    "machine",
+    "models",
+    "caches",
+    "emotion_space",
+    "mapper",
+    "generate",
+    "answers",
+    "understanding",
+    "evaluate",
+    "loop",
+)
 read_settings(__name__, __doc__, *READS)
 
 import shutil

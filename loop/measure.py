@@ -88,7 +88,7 @@ class Measure:
         """Return the log-probabilities (n, ...) that a score gives the images of a table."""
         settings, loop = self.settings, self.settings.loop
         key = {"reward": loop.reward, "gate": gate_of(loop.reward)}.get(what)
-        digest = weights_digest(str(network_folder(settings, key)) if key else settings.models.clip)
+        digest = weights_digest(str(network_folder(settings.run, settings.loop, key)) if key else settings.models.clip)
         network = Network(f"loop {what} {digest} {settings.seed}", score.log_probabilities)
         return self.cache.features_of(network, table.assign(image_id=table["path"].astype(str)), f"{row}, {what}")
 

@@ -23,6 +23,7 @@ from training.mapper_training import MapperInputs, train_mapper
 from training.sampling import load_generator
 
 HELD_OUT = "held out"
+WARMUP = 0.25  # of the updates of a round, whose optimizer begins anew
 NOT_TRAINED = {"judge", "score_batch_size", "best_of", "rounds", "held_out", "control", "images", "candidates"}
 
 
@@ -64,7 +65,7 @@ class Rounds:
             "gradient_accumulation": 1,
             "learning_rate": loop.learning_rate,
             "schedule": "constant",
-            "warmup_steps": loop.updates // 4,
+            "warmup_steps": round(loop.updates * WARMUP),
             "ema": loop.ema,
             "attribute_weight": 0.0,
             "emotion_weight": 0.0,

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from config.errors import UserError
+from config.loop_settings import Loop
 from config.settings import Settings
 from config.taxonomy import Taxonomy
 from evaluation.networks import clip_network, clip_texts
@@ -51,8 +52,8 @@ class UnderstandingScore:
 class EncoderScore:
     """log p(emotion | image) by the emotion encoder of the generator's first stage."""
 
-    def __init__(self, settings: Settings, folder: Path):
-        self.taxonomy, self.batch_size = settings.data.taxonomy, settings.loop.score_batch_size
+    def __init__(self, taxonomy: Taxonomy, folder: Path, batch_size: int):
+        self.taxonomy, self.batch_size = taxonomy, batch_size
         self.encoder = EmotionEncoder.from_pretrained(folder).to(start_process().device)
 
     def __call__(self, images: list[Image.Image], conditions: Sequence[Condition]) -> Tensor:
@@ -117,8 +118,10 @@ def load_reward(settings: Settings, vocabulary: Sequence[str]) -> Reward:
 
 def load_network(settings: Settings, name: str) -> UnderstandingScore | EncoderScore:
     """Return the run's understanding model, or its emotion encoder, as a score."""
-    folder = network_folder(settings, name)
-    return UnderstandingScore(settings, folder) if name == "understanding" else EncoderScore(settings, folder)
+    folder, loop = network_folder(settings.run, settings.loop, name), settings.loop
+    if name == "understanding":
+        return UnderstandingScore(settings, folder)
+    return EncoderScore(settings.data.taxonomy, folder, loop.score_batch_size)
 
 
 def gate_of(reward: str) -> str:
@@ -126,12 +129,11 @@ def gate_of(reward: str) -> str:
     return {"understanding": "encoder", "encoder": "understanding"}[reward]
 
 
-def network_folder(settings: Settings, name: str) -> Path:
+def network_folder(run: Path, loop: Loop, name: str) -> Path:
     """Return the folder of a network of the run, or of loop.understanding; raises UserError where it is not there."""
-    run, other = settings.run, settings.loop.understanding
     places = {"understanding": run / "understanding" / "model", "encoder": run / "training" / "emotion_space" / "encoder"}
-    if other and name == "understanding":
-        return Path(resolve_model(other))
+    if loop.understanding and name == "understanding":
+        return Path(resolve_model(loop.understanding))
     if not places[name].is_dir():
         made_by = {"understanding": "understanding.py", "encoder": "training/main.py, without emotion_space.imported,"}
         raise UserError(f"{places[name]}: is not there; {made_by[name]} makes it")
@@ -141,7 +143,7 @@ def network_folder(settings: Settings, name: str) -> Path:
 def reward_key(settings: Settings) -> str:
     """Return what the reward's numbers depend on, without loading it."""
     loop = settings.loop
-    key = f"{loop.reward} {weights_digest(str(network_folder(settings, loop.reward)))}"
+    key = f"{loop.reward} {weights_digest(str(network_folder(settings.run, settings.loop, loop.reward)))}"
     content = f" + {loop.content_weight:g} CLIP {weights_digest(settings.models.clip)}"
     return key + content if loop.content_weight else key
 
@@ -150,7 +152,7 @@ def networks_in_use(settings: Settings) -> dict[str, str]:
     """Return digests of the networks that the loop trains by, by what they are: those in the reward, and the gate."""
     loop = settings.loop
     named = {"the loop's reward": loop.reward, "the loop's gate": gate_of(loop.reward)}
-    found = {what: weights_digest(str(network_folder(settings, name))) for what, name in named.items()}
+    found = {what: weights_digest(str(network_folder(settings.run, settings.loop, name))) for what, name in named.items()}
     return found | ({"the loop's content score": weights_digest(settings.models.clip)} if loop.content_weight else {})
 
 

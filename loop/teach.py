@@ -19,8 +19,21 @@ loop.understanding. If you kill it, the same command resumes.
 
 from runtime.script import read_settings, run
 
-READS = ("data", "machine", "models", "generate", "questions", "answers", "rewards", "understanding", "tuning", "grpo")
-READS += ("mining", "evaluate", "loop")
+READS = (
+    "data",
+    "machine",
+    "models",
+    "generate",
+    "questions",
+    "answers",
+    "rewards",
+    "understanding",
+    "tuning",
+    "grpo",
+    "mining",
+    "evaluate",
+    "loop",
+)
 read_settings(__name__, __doc__, *READS)
 
 from contextlib import nullcontext
@@ -57,7 +70,7 @@ from understanding.stages import StageModel, TrainingData
 def main(settings: Settings) -> None:
     folder, loop = open_run_folder(settings, "loop"), settings.loop
     generator = folder / "generator" if (folder / "generator").is_dir() else settings.run / "generator"
-    model = network_folder(settings, "understanding")
+    model = network_folder(settings.run, settings.loop, "understanding")
     takes = {"images to make": f"{loop.teach_images:,}", "updates": f"2 x {loop.teach_updates:,}"}
     if stops_here(settings, takes):
         return
@@ -69,7 +82,8 @@ def main(settings: Settings) -> None:
 
         # 1. What is hard, by cell.
         asked = equal_emotions(train, settings.mining.images, settings.seed).reset_index(drop=True)
-        errors = cell_errors(attributes_of(asked, settings), 1 - likelihoods(settings, model, asked, cache, "mining"))
+        unlikely = 1 - likelihoods(settings, model, asked, cache, "mining")
+        errors = cell_errors(attributes_of(asked, settings.data.kinds), unlikely)
 
         # 2. Images of it, and which of them serve.
         made = make_hard(settings, generator, train, errors, folder / "teaching")
@@ -93,9 +107,9 @@ def main(settings: Settings) -> None:
                     log.info(f"{pair}: {part} {each['value']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f})")
 
 
-def attributes_of(images: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def attributes_of(images: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
     """Return a row for each image and attribute (columns row, emotion, attribute); row: the image's in the table."""
-    table = memberships(images.assign(row=np.arange(len(images))), settings.data.kinds)
+    table = memberships(images.assign(row=np.arange(len(images))), kinds)
     return table[["row", "emotion", "attribute"]]
 
 
@@ -149,7 +163,7 @@ def make_hard(settings: Settings, generator: Path, train: pd.DataFrame, errors: 
 def serving(settings: Settings, made: pd.DataFrame, train: pd.DataFrame, cache: FeatureCache) -> np.ndarray:
     """Return (n,) whether an image shows the intended emotion to the gate and is no near copy of a training image."""
     gate, names = load_network(settings, "encoder"), np.array(settings.data.taxonomy.emotions)
-    key = f"loop gate {weights_digest(str(network_folder(settings, 'encoder')))} {settings.seed}"
+    key = f"loop gate {weights_digest(str(network_folder(settings.run, settings.loop, 'encoder')))} {settings.seed}"
     agreed = names[cache.features_of(Network(key, gate.log_probabilities), made, "gate").argmax(1)] == made["emotion"]
     clip = clip_network(settings.models.clip)
     seen, known = (cache.features_of(clip, each, "CLIP") for each in (made, train))
@@ -194,7 +208,7 @@ def compare(
 ) -> dict[str, dict]:
     """Return what each model is worth on real images, all of them and those of hard cells, and paired differences."""
     names, emotions, seed = np.array(settings.data.taxonomy.emotions), real["emotion"].to_numpy(), settings.seed
-    ids, hard = real["image_id"].to_numpy(), is_hard_cell(attributes_of(real, settings), errors, len(real))
+    ids, hard = real["image_id"].to_numpy(), is_hard_cell(attributes_of(real, settings.data.kinds), errors, len(real))
     parts, statistics = {"accuracy": np.ones(len(real), dtype=bool), "hard_cells_accuracy": hard}, {}
     for name, model in models.items():
         right = names[distributions(settings, model, real, cache, name).argmax(1)] == emotions

@@ -9,10 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from diffusers import StableDiffusionPipeline
+from diffusers.utils import logging
+from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from config.errors import UserError
 from config.generation_settings import PLACEHOLDER
+
+logger = logging.get_logger(StableDiffusionPipeline.__module__)  # who asks for the parent's warnings gets these too
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,26 @@ def encode(text_encoder: CLIPTextModel, prompts: TokenizedPrompts, embeddings: t
     finally:
         if handle:
             handle.remove()
+
+
+def emotion_states(
+    pipe: StableDiffusionPipeline, prompts: list[str], embeddings: torch.Tensor, scale: float | None
+) -> torch.Tensor:
+    """Return the states (B, L, width) of prompts with an emotion, made as the pipeline's parent makes those of others."""
+    # A token with several vectors, of a textual inversion, becomes as many tokens.
+    parts = (pipe.maybe_convert_prompt(each.split(PLACEHOLDER), pipe.tokenizer) for each in prompts)
+    prompts, tokens = [PLACEHOLDER.join(each) for each in parts], embeddings.shape[1]
+    if removed := [end for each in prompts if (end := cut_off(pipe.tokenizer, each, tokens))]:
+        most = pipe.tokenizer.model_max_length
+        logger.warning(f"This part of your prompt was truncated, for CLIP takes {most} tokens at most: {removed}")
+    tokenized = tokenize(pipe.tokenizer, prompts, tokens).to(pipe._execution_device)
+    if scale is None:
+        return encode(pipe.text_encoder, tokenized, embeddings)
+    scale_lora_layers(pipe.text_encoder, scale)
+    try:
+        return encode(pipe.text_encoder, tokenized, embeddings)
+    finally:
+        unscale_lora_layers(pipe.text_encoder, scale)
 
 
 def pooled(states: torch.Tensor, prompts: TokenizedPrompts, position: str = "end_of_text") -> torch.Tensor:

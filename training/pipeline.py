@@ -9,7 +9,6 @@ import diffusers
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging
-from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 from diffusers.utils.torch_utils import randn_tensor
 
 from config.errors import UserError
@@ -17,7 +16,7 @@ from config.generation_settings import PLACEHOLDER
 from runtime.files import settle
 from training.choosing import Score, choose
 from training.composed_guidance import composed
-from training.conditioning import cut_off, encode, tokenize
+from training.conditioning import emotion_states
 from training.contents import Contents, Emotion
 from training.emotion_lora import LORA as LORA
 from training.emotion_lora import EmotionLora, adapters_taken_out
@@ -171,32 +170,36 @@ class EmotionPipeline(StableDiffusionPipeline):
         """
         check_options(options, emotion is not None, image is not None)
         asked = prompt, emotion, content, negative_prompt, num_images_per_prompt, generator
+        acting = {"emotion_strength": emotion_strength, "emotion_spread": emotion_spread, "emotion_noise": emotion_noise}
         if best_of != 1 or score is not None:
-            acting = dict(emotion_strength=emotion_strength, emotion_spread=emotion_spread, emotion_noise=emotion_noise)
             start = {} if image is None else {"image": image, "image_strength": image_strength}
             return choose(self, best_of, score, asked, start, options | acting)
         make, photographs = super().__call__, {}
         if image is not None:
             sizes = options.pop("height", None), options.pop("width", None)
             make, photographs = image_to_image(self, image_strength, options), {"photographs": fitted(image, self, *sizes)}
-        if emotion is None:
-            if emotion_noise is not None or content is not None:
-                raise UserError("emotion_noise, content: are of no use without an emotion; leave them out")
-            plain = of_plain(prompt, negative_prompt, num_images_per_prompt, **photographs)
-            return make(**plain, generator=generator, **options)
+        if emotion is not None:
+            return self._with_emotion(make, asked, photographs, options, *acting.values())
+        if emotion_noise is not None or content is not None:
+            raise UserError("emotion_noise, content: are of no use without an emotion; leave them out")
+        plain = of_plain(prompt, negative_prompt, num_images_per_prompt, **photographs)
+        return make(**plain, generator=generator, **options)
 
+    def _with_emotion(self, make, asked: tuple, photographs: dict, options: dict, strength: float, spread: float, noise):
+        """Return what `make`, diffusers' own pipeline, makes of the states of prompts with an emotion."""
+        generator = asked[-1]
         prompts, _, emotions, negatives, *of_image = rows_of(*asked, self.contents, **photographs)
         images, scale = len(prompts), (options.get("cross_attention_kwargs") or {}).get("scale")
-        if image is not None:
+        if photographs:
             (options["image"],) = of_image
         elif options.get("latents") is None:  # before the emotion's: a prompt without one starts from the same latents
             size = options.get("height"), options.get("width")
             options["latents"] = starting_latents(self, images, generator, size)
-        vectors = self._emotion_vectors(emotions, emotion_spread, emotion_noise, generator)
-        weights, states = self._conditions(prompts, vectors, emotion_strength, scale)
+        vectors = self._emotion_vectors(emotions, spread, noise, generator)
+        weights, states = self._conditions(prompts, vectors, strength, scale)
         negative = torch.cat([self._states(negatives, scale)] * len(weights), dim=1)
         with ExitStack() as acting:
-            if self.unet_lora is not None and emotion_strength:
+            if self.unet_lora is not None and strength:
                 acting.enter_context(self.unet_lora.on_last(self.unet, images))
             acting.enter_context(composed(self.unet, weights, images))
             options |= {"prompt_embeds": states, "negative_prompt_embeds": negative, "generator": generator}
@@ -234,7 +237,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         asked = prompt, emotion, content, negative_prompt, num_images_per_prompt, generator
         prompts, _, emotions, negatives = rows_of(*asked, self.contents)
         vectors = self._emotion_vectors(emotions, emotion_spread, emotion_noise, generator)
-        states = self._emotion_states(prompts, self.mapper(vectors), lora_scale).to(device)
+        states = emotion_states(self, prompts, self.mapper(vectors), lora_scale).to(device)
         return states, self._states(negatives, lora_scale).to(device) if do_classifier_free_guidance else None
 
     @classmethod
@@ -266,7 +269,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         self, prompts: list[str], vectors: torch.Tensor, strength: float, scale: float | None
     ) -> tuple[list[float], torch.Tensor]:
         """Return the weights of the conditions of guidance, and the states (B, conditions * L, width) of them all."""
-        states = self._emotion_states(prompts, self.mapper(vectors), scale)
+        states = emotion_states(self, prompts, self.mapper(vectors), scale)
         if strength == 1:
             return [1.0], states
         plain = self._states([" ".join(each.replace(PLACEHOLDER, " ").split()) for each in prompts], scale)
@@ -275,23 +278,6 @@ class EmotionPipeline(StableDiffusionPipeline):
     def _states(self, prompts: list[str], scale: float | None) -> torch.Tensor:
         """Return the states (B, L, width) of prompts without an emotion, as the parent makes them."""
         return self.encode_prompt(prompts, self._execution_device, 1, False, lora_scale=scale)[0]
-
-    def _emotion_states(self, prompts: list[str], embeddings: torch.Tensor, scale: float | None) -> torch.Tensor:
-        """Return the states (B, L, width) of prompts with an emotion, made as the parent makes those of others."""
-        # A token with several vectors, of a textual inversion, becomes as many tokens.
-        parts = (self.maybe_convert_prompt(each.split(PLACEHOLDER), self.tokenizer) for each in prompts)
-        prompts, tokens = [PLACEHOLDER.join(each) for each in parts], self.mapper.config.tokens
-        if removed := [end for each in prompts if (end := cut_off(self.tokenizer, each, tokens))]:
-            most = self.tokenizer.model_max_length
-            logger.warning(f"This part of your prompt was truncated, for CLIP takes {most} tokens at most: {removed}")
-        tokenized = tokenize(self.tokenizer, prompts, tokens).to(self._execution_device)
-        if scale is None:
-            return encode(self.text_encoder, tokenized, embeddings)
-        scale_lora_layers(self.text_encoder, scale)
-        try:
-            return encode(self.text_encoder, tokenized, embeddings)
-        finally:
-            unscale_lora_layers(self.text_encoder, scale)
 
 
 diffusers.EmotionPipeline = EmotionPipeline  # so that DiffusionPipeline.from_pretrained knows the class that a folder names
