@@ -20,6 +20,9 @@ DEMO = ROOT / "demo" / "models"
 def loop_settings(prepared) -> dict:
     """The settings of a loop of one round, without its run folder."""
     return prepared | {
+        "models.clip": DEMO / "clip",  # the tiny one sees no images
+        "mapper.attribute_weight": 0,
+        "mapper.emotion_weight": 0,
         "generate.steps": 1,
         "generate.guidance_scale": 2.0,
         "generate.batch_size": 8,

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from mapper_runs import arguments
+from mapper_runs import arguments, assert_close
 from safetensors.torch import load_file
 
 import loop.main
@@ -79,20 +79,24 @@ def test_an_interrupted_round_ends_with_the_same_weights(loop_settings, loop_run
 
 def test_two_processes_do_what_one_does(loop_settings, loop_run, unmeasured, python):
     one, two = loop_run("one"), loop_run("two")
-    run_loop(loop_settings, one, loop__control="false")
+    kept = {"loop__control": "false", "mapper__checkpoints_kept": 9}
+    run_loop(loop_settings, one, **kept)
     code = "import loop.main as m, sys; from config.loading import load; m.measure_loop = m.write_report = lambda *_: None; "
     code += "m.main(load(sys.argv[1:]))"
     script = two.parent / "script.py"
     script.write_text(code)
     launch = [python, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1", "--cpu"]
     launch += ["--main_process_port", "0", "--mixed_precision", "no", script]
-    own = arguments(loop_settings, run=two, loop__control="false", loop__batch_size=4)
+    own = arguments(loop_settings, run=two, loop__batch_size=4, **kept)
     done = subprocess.run([*launch, *own], capture_output=True, text=True, timeout=400, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
-    first, second, start = (load_file(run / WEIGHTS) for run in (one / "loop", two / "loop", one))
-    for name, weight in first.items():
-        moved = (weight - start[name]).norm()
-        assert (weight - second[name]).norm() <= 1e-2 * moved + 1e-6
+    traces = [(run / "loop/round_1/metrics.jsonl").read_text().splitlines() for run in (one, two)]
+    assert len(traces[0]) == len(traces[1]) == 3
+    for here, there in zip(*(map(json.loads, trace) for trace in traces), strict=True):
+        assert here["loss"] == pytest.approx(there["loss"], rel=1e-3)
+    file = "loop/round_1/checkpoints/step-0000001/optimizer.pt"
+    first, second = (torch.load(run / file, weights_only=True)["optimizer"]["state"] for run in (one, two))
+    assert_close(*([each["exp_avg"] for each in state.values()] for state in (first, second)), 1e-3)
 
 
 def test_the_judge_is_refused_where_anything_has_seen_it(loop_settings, loop_run, tmp_path):
