@@ -24,7 +24,18 @@ from training.sampling import load_generator
 
 HELD_OUT = "held out"
 WARMUP = 0.25  # of the updates of a round, whose optimizer begins anew
-NOT_TRAINED = {"judge", "score_batch_size", "best_of", "rounds", "held_out", "control", "images", "candidates"}
+TRAINED = {
+    "reward",
+    "content_weight",
+    "conditions",
+    "group",
+    "trains",
+    "updates",
+    "learning_rate",
+    "beta",
+    "data_weight",
+    "ema",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ class Rounds:
         own = settings.model_copy(update={"mapper": settings.mapper.model_copy(update=changed)})
         made_from = inputs.made_from | {
             "generator": weights_digest(str(generator / "mapper")),
-            "loop": [settings_of("loop", loop, NOT_TRAINED), reward_key(settings), number],
+            "loop": [settings_of("loop", loop, set(type(loop).model_fields) - TRAINED), reward_key(settings), number],
         }
         stable = load_stable_diffusion(settings.models.stable_diffusion, inputs.accelerator)
         round_inputs = replace(

@@ -85,7 +85,7 @@ def test_two_processes_do_what_one_does(loop_settings, loop_run, unmeasured, pyt
     code += "m.main(load(sys.argv[1:]))"
     script = two.parent / "script.py"
     script.write_text(code)
-    launch = [python, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1", "--cpu"]
+    launch = [python, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--main_process_port", "0", "--mixed_precision", "no", script]
     own = arguments(loop_settings, run=two, loop__batch_size=4, **kept)
     done = subprocess.run([*launch, *own], capture_output=True, text=True, timeout=400, cwd=ROOT)
