@@ -9,6 +9,7 @@ from tiny_generator import write_random_generator
 from tiny_run import write_run
 
 from config.errors import UserError
+from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
 from loop.scores import gate_of, of_emotions
 from training.choosing import Condition
@@ -96,7 +97,14 @@ def test_the_gate_is_never_the_reward():
 
 def test_the_script_keeps_the_best_and_says_so(script, drawn, tmp_path):
     run = write_run(tmp_path / "run", drawn)
-    given = ["--config", "config/demo.yaml", f"run={run}", "generate.emotions=awe", "generate.mixes=[]", "generate.images=2"]
+    given = [
+        "--config",
+        ROOT / "config/demo.yaml",
+        f"run={run}",
+        "generate.emotions=awe",
+        "generate.mixes=[]",
+        "generate.images=2",
+    ]
     given += ["generate.prompts=a photo of a <emotion> <content>", "generate.steps=1", "loop.best_of=2"]
     done = script("loop/inference.py", *given)
     assert "4 images were scored in" in done.stdout

@@ -86,7 +86,8 @@ def test_two_processes_do_what_one_does(loop_settings, loop_run, unmeasured, pyt
     script = two.parent / "script.py"
     script.write_text(code)
     launch = [python, "-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1"]
-    launch += ["--main_process_port", "0", "--mixed_precision", "no", script]
+    launch += ["--config_file", ROOT / "config/accelerate/multi_gpu.yaml", "--main_process_port", "0"]
+    launch += ["--mixed_precision", "no", script]
     own = arguments(loop_settings, run=two, loop__batch_size=4, **kept)
     done = subprocess.run([*launch, *own], capture_output=True, text=True, timeout=400, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
