@@ -1,6 +1,6 @@
 """What the loop gains on the drawn world, by a judge that nothing was chosen or trained by: three seeds of everything.
 
-    OMP_NUM_THREADS=1 python benchmarks/loop.py --config config/demo.yaml loop.images=64 loop.candidates=8 loop.rounds=4
+    OMP_NUM_THREADS=1 python benchmarks/loop_quality.py --config config/demo.yaml loop.images=64 loop.candidates=8 loop.rounds=4
 
 Each seed draws an EmoSet of its own, trains both halves on its train split, and runs the loop twice: once training the
 mapper alone, once the mapper and the LoRA. Rows of both start from the same noise and are measured on the test split.
