@@ -1,6 +1,6 @@
 """What the loop gains on the drawn world, by a judge that nothing was chosen or trained by: three seeds of everything.
 
-    OMP_NUM_THREADS=1 python benchmarks/loop_quality.py --config config/demo.yaml loop.images=64 loop.candidates=8 loop.rounds=4
+    OMP_NUM_THREADS=1 python benchmarks/loop_quality.py --config config/demo.yaml
 
 Each seed draws an EmoSet of its own, trains both halves on its train split, and runs the loop twice: once training the
 mapper alone, once the mapper and the LoRA. Rows of both start from the same noise and are measured on the test split.
@@ -27,6 +27,7 @@ from config.settings import Settings
 from loop.measure import measure_loop
 
 DRAWINGS = {0: 5000, 1: 5001, 2: 5002}  # the seed of the images, by that of the training and of the noise
+SIZES = ("loop.images=64", "loop.candidates=8", "loop.rounds=4", "loop.conditions=32", "loop.updates=32")
 WAYS = ("mapper", "mapper_and_lora")  # what is trained
 SHARED = ("balance", "generator", "training", "understanding", "mining")  # of the run folder that both ways begin with
 CURVES = {"strength 0.4": {"strength": 0.4}, "strength 0.6": {"strength": 0.6}, "strength 1": {"strength": 1.0}}
@@ -48,7 +49,7 @@ def main(settings: Settings) -> None:
     for seed, drawing in DRAWINGS.items():
         home = Path(f"{settings.run}-loop") / str(drawing)
         places = [f"data.{name}={home / name}" for name in ("emoset", "attribute_root", "cache")]
-        own = [*sys.argv[1:], *places, f"run={home / 'mapper'}", "evaluate.split=test", "mapper.sample_every=null"]
+        own = [*sys.argv[1:], *SIZES, *places, f"run={home / 'mapper'}", "evaluate.split=test", "mapper.sample_every=null"]
         script("demo/draw.py", *own, f"seed={drawing}")
         own.append(f"seed={seed}")
         for name in ("training/dataset_balance.py", "training/main.py", "understanding.py"):

@@ -1,0 +1,49 @@
+"""The report's section of the loop: its tables, its images of the same noise, and a file that cannot be read."""
+
+import json
+
+from PIL import Image
+
+from config.taxonomy import DEFAULT, read_taxonomy
+from evaluation.report_loop import loop_part
+from evaluation.run_files import RunFiles
+
+TAXONOMY = read_taxonomy(DEFAULT)
+FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 64}
+
+
+def write(folder, name: str, rows: list[str], pairs: list[str], metric: str) -> None:
+    about = {"reward": "understanding 12ab", "gate": "encoder", "judge": "a/judge", "n": 64, "seed": 0}
+    gain = FIGURE | {"fixed": 3, "broken": 1, "p": 0.6}
+    found = {"figures": {row: {metric: FIGURE} for row in rows}, "paired": {pair: {metric: gain} for pair in pairs}}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps({"about": about} | found))
+
+
+def test_the_section_shows_rows_gains_and_images_of_the_same_noise(tmp_path):
+    assert loop_part(RunFiles(tmp_path), TAXONOMY) == {"of_loop": None}
+    pairs = ["reward - control", "reward - untouched"]
+    write(tmp_path / "loop", "metrics.json", ["untouched", "control", "reward"], pairs, "joint_accuracy")
+    write(tmp_path / "loop", "teaching.json", ["taught"], ["taught - teach_control"], "hard_cells_accuracy")
+    for row in ("untouched", "control", "reward"):
+        folder = tmp_path / "loop" / "images" / row / "0" / TAXONOMY.emotions[0]
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / "00000.png")
+    files = RunFiles(tmp_path)
+    shown = loop_part(files, TAXONOMY)["of_loop"]
+    assert "Reward: understanding. Gate: encoder. Judge: a/judge." in shown["note"]
+    text = json.dumps(shown["tables"])
+    assert len(shown["tables"]) == 4
+    assert "More than control" in text
+    assert "reward - untouched" not in text
+    strips = shown["sheets"][TAXONOMY.emotions[0]]
+    assert [strip["caption"] for strip in strips] == ["untouched", "control", "reward"]
+    assert not files.unreadable
+
+
+def test_a_damaged_file_costs_its_part_alone(tmp_path):
+    write(tmp_path / "loop", "teaching.json", ["taught"], [], "accuracy")
+    (tmp_path / "loop" / "metrics.json").write_text("{")
+    files = RunFiles(tmp_path)
+    assert len(loop_part(files, TAXONOMY)["of_loop"]["tables"]) == 1
+    assert "loop/metrics.json" in files.unreadable
