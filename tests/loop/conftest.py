@@ -26,6 +26,7 @@ def loop_settings(prepared) -> dict:
         "generate.steps": 1,
         "generate.guidance_scale": 2.0,
         "generate.batch_size": 8,
+        "understanding.model": DEMO / "vision_language",
         "understanding.dtype": "float32",
         "understanding.max_pixels": 4096,
         "answers.reasoning": "false",
