@@ -21,7 +21,8 @@ from evaluation.columns import Comparison, by_emotion
 from evaluation.features import FeatureCache, Network, feature_cache
 from evaluation.image_metrics import attributes_shown
 from evaluation.judge import load_judge
-from evaluation.measure_generation import images_of_emoset, load_comparison, load_views
+from evaluation.measure_generation import images_of_emoset, load_comparison
+from evaluation.viewers import load_viewers
 from evaluation.views import Views
 from loop.rounds import rank_correlation
 from loop.scores import gate_of, load_network, load_reward, network_folder, of_emotions, reward_key
@@ -42,13 +43,14 @@ class Measure:
     def __init__(self, settings: Settings, folder: Path):
         evaluate = settings.evaluate.model_copy(update={"judge": settings.loop.judge, "generated": settings.loop.images})
         self.settings, self.folder = settings.model_copy(update={"evaluate": evaluate}), folder / "images"
-        self.cache: FeatureCache = feature_cache(settings.data, evaluate)
+        self.cache: FeatureCache = feature_cache(settings.data, evaluate, settings.machine.processes)
         train, self.real, reference, everything, _ = images_of_emoset(self.settings, folder)
-        self.see = load_views(evaluate, settings.models.clip, self.cache)
+        viewers = load_viewers(evaluate, settings.models.clip, self.cache)
+        self.see = viewers.views
         emotions = settings.data.taxonomy.emotions
         self.judge = load_judge(settings.loop.judge, settings.models.clip, train, emotions, self.cache)
         self.comparison: Comparison
-        self.comparison, *_ = load_comparison(self.settings, self.cache, self.see, train, reference, everything)
+        self.comparison, _ = load_comparison(self.settings, viewers, train, reference, everything)
         self.reward = load_reward(settings, sorted({*self.comparison.content.vocabulary}))
         self.gate = load_network(settings, gate_of(settings.loop.reward))
         self.tables: dict[str, pd.DataFrame] = {}

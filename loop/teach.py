@@ -78,7 +78,7 @@ def main(settings: Settings) -> None:
         emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
         index = emoset.index.assign(path=[settings.data.emoset / image for image in emoset.index["image"]])
         train = index[index["split"] == "train"].reset_index(drop=True)
-        cache = feature_cache(settings.data, settings.evaluate)
+        cache = feature_cache(settings.data, settings.evaluate, settings.machine.processes)
 
         # 1. What is hard, by cell.
         asked = equal_emotions(train, settings.mining.images, settings.seed).reset_index(drop=True)

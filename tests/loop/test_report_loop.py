@@ -5,7 +5,7 @@ import json
 from PIL import Image
 
 from config.taxonomy import DEFAULT, read_taxonomy
-from evaluation.report_loop import loop_part
+from evaluation.report_loop import loop_section
 from evaluation.run_files import RunFiles
 
 TAXONOMY = read_taxonomy(DEFAULT)
@@ -21,7 +21,7 @@ def write(folder, name: str, rows: list[str], pairs: list[str], metric: str) -> 
 
 
 def test_the_section_shows_rows_gains_and_images_of_the_same_noise(tmp_path):
-    assert loop_part(RunFiles(tmp_path), TAXONOMY) == {"of_loop": None}
+    assert loop_section(RunFiles(tmp_path), TAXONOMY) is None
     pairs = ["reward - control", "reward - untouched"]
     write(tmp_path / "loop", "metrics.json", ["untouched", "control", "reward"], pairs, "joint_accuracy")
     write(tmp_path / "loop", "teaching.json", ["taught"], ["taught - teach_control"], "hard_cells_accuracy")
@@ -30,14 +30,16 @@ def test_the_section_shows_rows_gains_and_images_of_the_same_noise(tmp_path):
         folder.mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(folder / "00000.png")
     files = RunFiles(tmp_path)
-    shown = loop_part(files, TAXONOMY)["of_loop"]
-    assert "Reward: understanding. Gate: encoder. Judge: a/judge." in shown["note"]
-    text = json.dumps(shown["tables"])
-    assert len(shown["tables"]) == 4
+    generator, images, understanding = loop_section(files, TAXONOMY)["parts"]
+    assert "Reward: understanding. Gate: encoder. Judge: a/judge." in generator["note"]
+    for shown in (generator, understanding):
+        ((_, tables),) = shown["blocks"]
+        assert len(tables) == 2
+    text = json.dumps(generator["blocks"])
     assert "More than control" in text
     assert "reward - untouched" not in text
-    strips = shown["sheets"][TAXONOMY.emotions[0]]
-    assert [strip["caption"] for strip in strips] == ["untouched", "control", "reward"]
+    ((_, sheets),) = images["blocks"]
+    assert [strip["caption"] for strip in sheets[TAXONOMY.emotions[0]]] == ["untouched", "control", "reward"]
     assert not files.unreadable
 
 
@@ -45,5 +47,5 @@ def test_a_damaged_file_costs_its_part_alone(tmp_path):
     write(tmp_path / "loop", "teaching.json", ["taught"], [], "accuracy")
     (tmp_path / "loop" / "metrics.json").write_text("{")
     files = RunFiles(tmp_path)
-    assert len(loop_part(files, TAXONOMY)["of_loop"]["tables"]) == 1
+    assert [each["title"] for each in loop_section(files, TAXONOMY)["parts"]] == ["Generated images teach understanding"]
     assert "loop/metrics.json" in files.unreadable
