@@ -139,8 +139,10 @@ def asker() -> Asker:
 def uses(name: str) -> Callable:
     """Return a function of questions of the kind that uses what the kind calls `name`."""
     answering = asker()
-    answering.answers, answering.obstacle = lambda *_: [["a"]], lambda image: None
-    answering.likelihoods = lambda *_: torch.full((1, 6), 1 / 6)
+    answering.answers_with_likelihoods, answering.obstacle = (
+        lambda *_: (["a"], torch.full((1, 6), 1 / 6)),
+        lambda image: None,
+    )
     one = Question("initial", "awe_1", "awe", None, (), 0, "?")
     exactly = Objective(EMOSET, ANSWERS, Rewards(), {"initial": 1.0})
     return {
