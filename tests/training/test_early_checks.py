@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from diffusers import UNet2DConditionModel
 from mapper_runs import arguments, train
 from transformers import BertConfig, BertModel, CLIPModel, CLIPTextModel, CLIPTokenizer
@@ -243,6 +244,13 @@ def test_check_writes_nothing_and_says_what_the_training_takes(settings, drawn, 
         assert line in shown
 
 
+@pytest.fixture
+def fresh_accelerator():
+    """No state of an earlier training in this process, which had another precision."""
+    AcceleratorState._reset_state(True)
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
 def test_without_loss_weights_no_clip_is_asked_for(settings, capsys):
     """Whatever the CLIP is, it does not matter then."""
     rows = pd.DataFrame({"attribute": ["tree"] * 8})
