@@ -91,7 +91,8 @@ def run_all(children: dict[int, subprocess.Popen]) -> None:
                 left = (STAGES[-1].ends - stage.begins) * taken / expected
                 print(f"[{number} of {len(STAGES)}] {stage.command[0]}: {stage.what}, {about(left)} left", flush=True)
                 started[number] = time.monotonic()
-                children[number] = start(stage, lambda said, number=number: news.put((number, said)))
+                children[number] = start(stage)  # at once: a signal must find it there
+                follow(children[number], stage.name, lambda said, number=number: news.put((number, said)))
         number, said = news.get()
         if isinstance(said, str):
             met |= {(number, words) for words in (EMOTION_SPACE,) if re.match(words, said)}
@@ -105,13 +106,15 @@ def run_all(children: dict[int, subprocess.Popen]) -> None:
         ended += 1
 
 
-def start(stage: Stage, hear: Callable[[str | int], None]) -> subprocess.Popen:
-    """Start a stage; `hear` is called with each line that it says, where it has a name, and at last with its exit code."""
-    command = [sys.executable, *stage.command, *sys.argv[1:]]
+def start(stage: Stage) -> subprocess.Popen:
     piped = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) if stage.name else {}
-    child = subprocess.Popen(command, cwd=ROOT, env=os.environ | UNBUFFERED, **piped)
-    streams = ((child.stdout, sys.stdout), (child.stderr, sys.stderr)) if stage.name else ()
-    readers = [Thread(target=show, args=(*pair, stage.name, hear), daemon=True) for pair in streams]
+    return subprocess.Popen([sys.executable, *stage.command, *sys.argv[1:]], cwd=ROOT, env=os.environ | UNBUFFERED, **piped)
+
+
+def follow(child: subprocess.Popen, name: str, hear: Callable[[str | int], None]) -> None:
+    """Call `hear` with each line that a stage says, where it has a name, and at last with its exit code."""
+    streams = ((child.stdout, sys.stdout), (child.stderr, sys.stderr)) if name else ()
+    readers = [Thread(target=show, args=(*pair, name, hear), daemon=True) for pair in streams]
 
     def wait() -> None:
         code = child.wait()
@@ -121,7 +124,6 @@ def start(stage: Stage, hear: Callable[[str | int], None]) -> subprocess.Popen:
 
     for thread in (*readers, Thread(target=wait, daemon=True)):
         thread.start()
-    return child
 
 
 def show(said: TextIO, shown: TextIO, name: str, hear: Callable[[str], None]) -> None:

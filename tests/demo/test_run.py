@@ -89,12 +89,12 @@ def test_the_time_left_follows_the_pace(pace, told, monkeypatch, capsys):
         for number in range(6)
     ]
 
-    def start(stage: run.Stage, hear) -> None:
+    def start(stage: run.Stage) -> None:
         now[0] += pace * (stage.ends - stage.begins)
-        hear(0)
 
     monkeypatch.setattr(run, "STAGES", stages)
     monkeypatch.setattr(run, "start", start)
+    monkeypatch.setattr(run, "follow", lambda child, name, hear: hear(0))
     monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: now[0]))
     run.run_all({})
     assert re.findall(r"about (.*) left", capsys.readouterr().out) == told
