@@ -30,7 +30,7 @@ COLUMNS = 8  # images of each emotion
 HAS_BROWSER = bool(shutil.which("chromium") and find_spec("playwright") and find_spec("gradio"))
 HEAD = """# What made these pictures
 
-`python docs/pictures.py --config config/demo.yaml` writes this page with the pictures.
+You make the pictures and this page again with `python docs/pictures.py --config config/demo.yaml`.
 
 | picture | from | run | code |
 |---|---|---|---|
