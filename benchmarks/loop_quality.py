@@ -48,8 +48,7 @@ def main(settings: Settings) -> None:
     found = {}
     for seed, drawing in DRAWINGS.items():
         home = Path(f"{settings.run}-loop") / str(drawing)
-        places = [f"data.{name}={home / name}" for name in ("emoset", "attribute_root", "cache")]
-        own = [*sys.argv[1:], *SIZES, *places, f"run={home / 'mapper'}", "evaluate.split=test", "mapper.sample_every=null"]
+        own = [*sys.argv[1:], *SIZES, *places(home), "evaluate.split=test", "mapper.sample_every=null"]
         script("demo/draw.py", *own, f"seed={drawing}")
         own.append(f"seed={seed}")
         for name in ("training/dataset_balance.py", "training/main.py", "understanding.py"):
@@ -63,6 +62,11 @@ def main(settings: Settings) -> None:
         found[seed] = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
         found[seed]["teaching"] = json.loads((home / "mapper/loop/teaching.json").read_text(encoding="utf-8"))
         show(found)
+
+
+def places(home: Path) -> list[str]:
+    """Return the settings of where a seed's data and its first run are."""
+    return [*(f"data.{name}={home / name}" for name in ("emoset", "attribute_root", "cache")), f"run={home / 'mapper'}"]
 
 
 def begin(first: Path, other: Path) -> None:

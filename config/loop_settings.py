@@ -13,8 +13,8 @@ class Loop(Section):
 
     judge: ModelName | None = None
     """Classifier of the emotions that measures the loop. Neither reward, gate nor any training may have seen its weights."""
-    reward: Literal["understanding", "encoder"] = "understanding"
-    """Network whose log p(emotion | image) is the reward: the run's understanding model, or its emotion encoder."""
+    reward: ModelName = "understanding"
+    """What scores images: log p(emotion | image) by the run's `understanding` model or `encoder`, or your own .py file."""
     content_weight: float = Field(0.0, ge=0, le=100)
     """Weight in the reward of CLIP's log p(content | image), among all attributes."""
     score_batch_size: int = Field(16, ge=1, le=4096)
@@ -64,3 +64,5 @@ class Loop(Section):
     def contradictions(self) -> Iterator[str]:
         if self.candidates & (self.candidates - 1):
             yield f"loop.candidates: {self.candidates} is no power of two; give 1, 2, 4, 8 or more"
+        if self.reward not in ("understanding", "encoder") and not self.reward.endswith(".py"):
+            yield f"loop.reward: {self.reward} is neither understanding nor encoder, nor a .py file with your own score"

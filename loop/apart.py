@@ -17,7 +17,7 @@ def check_apart(settings: Settings, generator: Path) -> None:
     generator: the folder of the one that the loop starts from, which says what it was trained with.
     """
     judge, used = settings.loop.judge, networks_in_use(settings)
-    if used["the loop's reward"] == used["the loop's gate"]:
+    if used.get("the loop's reward") == used["the loop's gate"]:
         raise UserError(
             "loop.reward: reward and gate are the same network; train one of them, for a gate must be able to doubt"
         )

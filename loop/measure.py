@@ -1,7 +1,8 @@
 """What the loop is worth, by a judge that it has never seen: rows of images that start from the same noise, in pairs.
 
 untouched        the generator that the loop starts from
-best of N        of the untouched generator's images, the one that the reward likes best: the first N of the same
+best of N        of the untouched generator's images, the one that the reward likes best: the first N of the same; and the
+                 one that the gate likes best
 control          after as many updates by the ordinary loss
 reward           after the rounds, one image each
 reward, best of  both together
@@ -16,6 +17,7 @@ import torch
 
 from config.generation_settings import CONTENT_PROMPT, PLACEHOLDER
 from config.settings import Settings
+from emoset.images import load_image
 from evaluation import plans
 from evaluation.columns import Comparison, by_emotion
 from evaluation.features import FeatureCache, Network, feature_cache
@@ -24,6 +26,7 @@ from evaluation.judge import load_judge
 from evaluation.measure_generation import images_of_emoset, load_comparison
 from evaluation.viewers import load_viewers
 from evaluation.views import Views
+from loop.reward_file import RewardFile
 from loop.rounds import rank_correlation
 from loop.scores import gate_of, load_network, load_reward, network_folder, of_emotions, reward_key
 from runtime.figures import of_mean
@@ -31,6 +34,7 @@ from runtime.files import write_json
 from runtime.hub import weights_digest
 from runtime.processes import start_process
 from runtime.run_folder import is_first_process, log
+from runtime.seeds import derived_seed
 from training.choosing import Condition, candidate_seed
 from training.sampling import load_generator, make_images, sample
 
@@ -64,7 +68,8 @@ class Measure:
         pipe, about = load_generator(generator, start_process().device)
         prompt = CONTENT_PROMPT if pipe.contents else PLACEHOLDER
         acting = {"strength": generate.strength, "spread": generate.spread}
-        own = plans.emotion_plan(row, prompt, pipe.contents, emotions, settings.loop.images, acting, settings.seed)
+        seed = derived_seed(settings.seed, "loop", settings.evaluate.split)  # what val chose must not meet test's noise
+        own = plans.emotion_plan(row, prompt, pipe.contents, emotions, settings.loop.images, acting, seed)
         shared = {"steps": generate.steps, "guidance_scale": generate.guidance_scale, "negative_prompt": ""} | about
         plan = {
             f"{row}/{turn}/{path.partition('/')[2]}": each | shared | {"seed": candidate_seed(each["seed"], turn)}
@@ -76,8 +81,7 @@ class Measure:
         table["turn"] = np.repeat(np.arange(turns), len(own))
         table["image_id"] = [f"{row}/{path.partition('/')[2].partition('/')[2]}" for path in plan]
         conditions = [Condition(each.emotion, "", each.content or None) for each in table.itertuples()]
-        felt = of_emotions(self._seen("reward", self.reward.emotion, table, row), conditions, settings.data.taxonomy)
-        table["reward"] = felt.numpy()
+        table["reward"] = self._felt(table, row, conditions).numpy()
         if self.reward.content:
             seen = self._seen("content", self.reward.content, table, row)
             table["reward"] += self.reward.content_weight * self.reward.content.of_contents(seen, conditions).numpy()
@@ -85,6 +89,15 @@ class Measure:
         table["gate"] = gate.numpy()
         self.tables[row], self.views[row] = table, self.see(table, row)
         self.judged[row] = self.judge(table, f"judging {row}")
+
+    def _felt(self, table: pd.DataFrame, row: str, conditions: list[Condition]) -> torch.Tensor:
+        """Return the reward's part (n,) that is about the emotion."""
+        if isinstance(self.reward.emotion, RewardFile):
+            size, paths = self.settings.loop.score_batch_size, list(table["path"])
+            parts = [slice(first, first + size) for first in range(0, len(paths), size)]
+            score = self.reward.emotion
+            return torch.cat([score([load_image(path) for path in paths[part]], conditions[part]) for part in parts])
+        return of_emotions(self._seen("reward", self.reward.emotion, table, row), conditions, self.settings.data.taxonomy)
 
     def _seen(self, what: str, score, table: pd.DataFrame, row: str) -> torch.Tensor:
         """Return the log-probabilities (n, ...) that a score gives the images of a table."""
@@ -94,11 +107,11 @@ class Measure:
         network = Network(f"loop {what} {digest} {settings.seed}", score.log_probabilities)
         return self.cache.features_of(network, table.assign(image_id=table["path"].astype(str)), f"{row}, {what}")
 
-    def keep_best(self, row: str, made: str, number: int) -> None:
-        """Let a row be the best by the reward of the first `number` candidates of the row `made`."""
+    def keep_best(self, row: str, made: str, number: int, by: str = "reward") -> None:
+        """Let a row be the best, by reward or gate, of the first `number` candidates of the row `made`."""
         table = self.tables[made]
         first = table[table["turn"] < number]
-        best = first.loc[first.groupby("image_id", sort=False)["reward"].idxmax()].index.to_numpy()
+        best = first.loc[first.groupby("image_id", sort=False)[by].idxmax()].index.to_numpy()
         chosen = np.zeros(len(table), dtype=bool)
         chosen[best] = True
         self.views[row], self.judged[row] = self.views[made].of(chosen), self.judged[made][chosen]
@@ -149,7 +162,8 @@ def measure_loop(
     numbers = [2**power for power in range(1, loop.candidates.bit_length())]
     for number in numbers:
         measure.keep_best(f"best of {number}", "untouched", number)
-    if "reward" in generators:
+        measure.keep_best(f"best of {number} by the gate", "untouched", number, by="gate")
+    if "reward" in generators and loop.best_of > 1:
         measure.keep_best(f"reward, best of {loop.best_of}", "reward", loop.best_of)
     for row in ("untouched", "reward"):
         if row in generators:

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from config.errors import UserError
 from config.loop_settings import Loop
+from config.section import from_root
 from config.settings import Settings
 from config.taxonomy import Taxonomy
 from evaluation.networks import clip_network, clip_texts
-from runtime.hub import resolve_model, weights_digest
+from loop.reward_file import RewardFile
+from runtime.hub import resolve_model, sha256, weights_digest
 from runtime.processes import start_process
 from training.caches import square_pixels
 from training.choosing import Condition
@@ -99,7 +101,7 @@ class ContentScore:
 class Reward:
     """emotion(images) + content_weight · content(images), each (n,)."""
 
-    emotion: UnderstandingScore | EncoderScore
+    emotion: UnderstandingScore | EncoderScore | RewardFile
     content: ContentScore | None
     content_weight: float
 
@@ -113,7 +115,14 @@ def load_reward(settings: Settings, vocabulary: Sequence[str]) -> Reward:
     """Return the reward of the settings. vocabulary: the contents that it tells apart."""
     loop = settings.loop
     content = ContentScore(settings.models.clip, vocabulary, loop.score_batch_size) if loop.content_weight else None
-    return Reward(load_network(settings, loop.reward), content, loop.content_weight)
+    file = reward_file(loop)
+    emotion = RewardFile(file) if file else load_network(settings, loop.reward)
+    return Reward(emotion, content, loop.content_weight)
+
+
+def reward_file(loop: Loop) -> Path | None:
+    """Return the file of a reward of the user's own; None where the reward is a network of the run."""
+    return from_root(Path(loop.reward)) if loop.reward.endswith(".py") else None
 
 
 def load_network(settings: Settings, name: str) -> UnderstandingScore | EncoderScore:
@@ -125,8 +134,8 @@ def load_network(settings: Settings, name: str) -> UnderstandingScore | EncoderS
 
 
 def gate_of(reward: str) -> str:
-    """Return the name of the gate: of the two networks that tell emotions the one that is not the reward."""
-    return {"understanding": "encoder", "encoder": "understanding"}[reward]
+    """Return the name of the gate: of the two networks that tell emotions one that is not the reward."""
+    return "understanding" if reward == "encoder" else "encoder"
 
 
 def network_folder(run: Path, loop: Loop, name: str) -> Path:
@@ -143,15 +152,23 @@ def network_folder(run: Path, loop: Loop, name: str) -> Path:
 def reward_key(settings: Settings) -> str:
     """Return what the reward's numbers depend on, without loading it."""
     loop = settings.loop
-    key = f"{loop.reward} {weights_digest(str(network_folder(settings.run, settings.loop, loop.reward)))}"
+    if file := reward_file(loop):
+        key = f"{file.name} {sha256(file)[:16]}" if file.is_file() else file.name
+    else:
+        key = f"{loop.reward} {weights_digest(str(network_folder(settings.run, loop, loop.reward)))}"
     content = f" + {loop.content_weight:g} CLIP {weights_digest(settings.models.clip)}"
     return key + content if loop.content_weight else key
 
 
 def networks_in_use(settings: Settings) -> dict[str, str]:
-    """Return digests of the networks that the loop trains by, by what they are: those in the reward, and the gate."""
+    """Return digests of the networks that the loop trains by, by what they are: those in the reward, and the gate.
+
+    What a reward file of the user's own loads is not known.
+    """
     loop = settings.loop
-    named = {"the loop's reward": loop.reward, "the loop's gate": gate_of(loop.reward)}
+    named = {"the loop's gate": gate_of(loop.reward)}
+    if not reward_file(loop):
+        named["the loop's reward"] = loop.reward
     found = {what: weights_digest(str(network_folder(settings.run, settings.loop, name))) for what, name in named.items()}
     return found | ({"the loop's content score": weights_digest(settings.models.clip)} if loop.content_weight else {})
 

@@ -1,0 +1,54 @@
+"""A reward of your own: a Python file that says score(images, conditions)."""
+
+import importlib.util
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from config.errors import UserError
+from training.choosing import Condition
+
+FUNCTION = "score"
+
+
+class RewardFile:
+    """score(images, conditions) -> (n,) of a Python file, which need not be differentiable.
+
+    images: n PIL images in RGB. conditions: what each was asked to show (training/choosing.py). It returns n numbers, as a
+    tensor, an array or a list; more is better. Raises UserError where the file is not there, fails, or has no such function.
+    """
+
+    def __init__(self, file: Path):
+        self.file = file
+        if not file.is_file():
+            raise UserError(f"loop.reward: {file}: no such file; give one with a function {FUNCTION}(images, conditions)")
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise self._failed(error) from error
+        if not callable(function := getattr(module, FUNCTION, None)):
+            raise UserError(f"loop.reward: {file} has no function {FUNCTION}(images, conditions)")
+        self.function = function
+
+    @torch.no_grad()
+    def __call__(self, images: list[Image.Image], conditions: Sequence[Condition]) -> Tensor:
+        """Return (n,). Raises UserError where that is not what the file's function gives."""
+        try:
+            found = torch.as_tensor(self.function(images, conditions)).float().cpu()
+        except Exception as error:
+            raise self._failed(error) from error
+        if found.shape != (len(images),) or not found.isfinite().all():
+            told = f"{tuple(found.shape)}" if found.shape != (len(images),) else "numbers that are not finite"
+            raise UserError(f"loop.reward: {self.file} returned {told} for {len(images)} images; return a number for each")
+        return found
+
+    def _failed(self, error: Exception) -> UserError:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(self.file)]
+        where = f"{self.file}, line {lines[-1]}" if lines else f"{self.file}"
+        return UserError(f"loop.reward: {where}: {type(error).__name__}: {error}")

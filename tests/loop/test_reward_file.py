@@ -1,0 +1,83 @@
+"""A reward of the user's own: what its file gives, and what is said of a file that gives nothing."""
+
+import json
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from mapper_runs import arguments
+from PIL import Image
+
+import loop.inference
+import loop.main
+from config.errors import UserError
+from config.loading import load
+from loop.reward_file import RewardFile
+from loop.scores import reward_key
+from training.choosing import Condition
+
+RED = """
+def score(images, conditions):
+    red = [image.getpixel((0, 0))[0] for image in images]
+    return [each + 1000 * (condition.emotion == "anger") for each, condition in zip(red, conditions)]
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text: str):
+        file = tmp_path / "mine.py"
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+def test_it_scores_images_and_conditions(written):
+    images = [Image.new("RGB", (8, 8), (red, 0, 0)) for red in (10, 200)]
+    found = RewardFile(written(RED))(images, [Condition("awe", "awe"), Condition("anger", "anger")])
+    assert torch.equal(found, torch.tensor([10.0, 1200.0]))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("import nothing_of_this_name", r"mine.py, line 1: ModuleNotFoundError"),
+        ("def scores(images, conditions): ...", r"mine.py has no function score\(images, conditions\)"),
+        ("def score(images, conditions):\n    return images[9]", r"mine.py, line 2: IndexError"),
+        ("def score(images, conditions): return 1.0", r"returned \(\) for 2 images"),
+        ("def score(images, conditions): return [1.0]", r"returned \(1,\) for 2 images"),
+        ("def score(images, conditions): return [1.0, float('nan')]", "not finite for 2 images"),
+        ("def score(images, conditions): return None", r"mine.py: "),
+        ("def score(images, conditions)", r"mine.py: SyntaxError"),
+    ],
+)
+def test_a_file_that_gives_no_numbers_is_one_line(written, text, told):
+    images = [Image.new("RGB", (8, 8))] * 2
+    with pytest.raises(UserError, match=told) as error:
+        RewardFile(written(text))(images, [Condition("awe", "awe")] * 2)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        RewardFile(tmp_path / "none.py")
+
+
+def test_another_text_is_another_reward(loop_settings, loop_run, written):
+    settings = load(arguments(loop_settings, run=loop_run(), loop__reward=written(RED)))
+    first = reward_key(settings)
+    written(RED + "# changed")
+    assert reward_key(settings) != first
+
+
+def test_the_loop_trains_by_it_and_measures_it(loop_settings, loop_run, written, monkeypatch):
+    monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
+    monkeypatch.setattr(loop.main, "write_report", lambda *given: None)
+    run, file = loop_run(), written(RED)
+    AcceleratorState._reset_state(reset_partial_state=True)  # else the first run's precision is that of all
+    loop.main.main(load(arguments(loop_settings, run=run, loop__reward=file, loop__control="false")))
+    found = json.loads((run / "loop" / "metrics.json").read_text())
+    assert found["about"]["gate"] == "encoder"
+    assert found["about"]["reward"].startswith("mine.py")
+    assert found["figures"]["best of 2"]["reward"]["value"] > found["figures"]["untouched"]["reward"]["value"] > 100
