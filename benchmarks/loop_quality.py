@@ -2,13 +2,13 @@
 
     OMP_NUM_THREADS=1 python benchmarks/loop_quality.py --config config/demo.yaml
 
-Each seed draws an EmoSet of its own, trains both halves on its train split, and runs the loop twice: once training the
-mapper alone, once the mapper and the LoRA. Rows of both start from the same noise and are measured on the test split.
-Beside them stand curves of the untouched generator, which a gain must beat at equal attribute entropy: other strengths,
-spreads and numbers of steps. loop/teach.py follows.
+Each seed draws an EmoSet of its own, trains both halves on its train split, and runs the loop, then loop/teach.py, then the
+loop once more that trains the LoRA too. Rows of a seed start from the same noise, which nothing was chosen on. Beside them
+stand curves of the untouched generator, which a gain must beat at equal attribute entropy: other strengths, spreads and
+numbers of steps.
 
-All of it is kept in `<run>-loop/<drawing>/`. If you stop it, the same command goes on. After each seed the tables of all
-seeds so far are printed.
+All of it is kept in `<run>-loop/<drawing>/`. If you stop it, the same command goes on. After each step the tables of all
+that there is are printed.
 """
 
 from runtime.script import read_settings, run
@@ -27,11 +27,11 @@ from config.settings import Settings
 from loop.measure import measure_loop
 
 DRAWINGS = {0: 5000, 1: 5001, 2: 5002}  # the seed of the images, by that of the training and of the noise
-SIZES = ("loop.images=64", "loop.candidates=8", "loop.rounds=4", "loop.conditions=32", "loop.updates=32")
-WAYS = ("mapper", "mapper_and_lora")  # what is trained
-SHARED = ("balance", "generator", "training", "understanding", "mining")  # of the run folder that both ways begin with
-CURVES = {"strength 0.4": {"strength": 0.4}, "strength 0.6": {"strength": 0.6}, "strength 1": {"strength": 1.0}}
-CURVES |= {"spread 0.25": {"spread": 0.25}}
+SIZES = ("loop.images=64", "loop.candidates=4", "loop.best_of=1", "loop.rounds=4", "loop.conditions=32", "loop.updates=32")
+SHARED = ("balance", "generator", "training", "understanding", "mining")  # of the run folder that both loops begin with
+CURVES = {"strength 0.6": {"strength": 0.6}, "strength 1": {"strength": 1.0}, "spread 0.25": {"spread": 0.25}}
+FILES = {"mapper": "mapper/loop/metrics.json", "lora": "lora/loop/metrics.json", "curves": "curves/metrics.json"}
+TEACHING = "mapper/loop/teaching.json"
 METRICS = {
     "joint": "joint_accuracy",
     "emotion": "emotion_accuracy",
@@ -45,23 +45,20 @@ METRICS = {
 
 
 def main(settings: Settings) -> None:
-    found = {}
-    for seed, drawing in DRAWINGS.items():
-        home = Path(f"{settings.run}-loop") / str(drawing)
+    homes = {seed: Path(f"{settings.run}-loop") / str(drawing) for seed, drawing in DRAWINGS.items()}
+    for seed, home in homes.items():
         own = [*sys.argv[1:], *SIZES, *places(home), "evaluate.split=test", "mapper.sample_every=null"]
-        script("demo/draw.py", *own, f"seed={drawing}")
+        script("demo/draw.py", *own, f"seed={DRAWINGS[seed]}")
         own.append(f"seed={seed}")
-        for name in ("training/dataset_balance.py", "training/main.py", "understanding.py"):
+        for name in ("training/dataset_balance.py", "training/main.py", "understanding.py", "loop/main.py", "loop/teach.py"):
             script(name, *own)
-        for way in WAYS:
-            begin(home / "mapper", home / way)
-            script("loop/main.py", *own, f"run={home / way}", f"loop.trains={way}")
-        script("loop/teach.py", *own)
+        show(homes)
+    for seed, home in homes.items():
+        own = [*sys.argv[1:], *SIZES, *places(home), "evaluate.split=test", "mapper.sample_every=null", f"seed={seed}"]
         curves(load([*own, "loop.candidates=1"]), home / "curves")
-        files = {way: home / way / "loop" / "metrics.json" for way in WAYS} | {"curves": home / "curves" / "metrics.json"}
-        found[seed] = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
-        found[seed]["teaching"] = json.loads((home / "mapper/loop/teaching.json").read_text(encoding="utf-8"))
-        show(found)
+        begin(home / "mapper", home / "lora")
+        script("loop/main.py", *own, f"run={home / 'lora'}", "loop.trains=mapper_and_lora", "loop.candidates=1")
+        show(homes)
 
 
 def places(home: Path) -> list[str]:
@@ -84,28 +81,34 @@ def curves(settings: Settings, folder: Path) -> None:
         measure_loop(settings, folder, {"untouched": settings.run / "generator"}, [], others)
 
 
-def show(found: dict[int, dict]) -> None:
-    """Print every seed's figures, their means over the seeds, and the paired differences. found: by seed and file."""
+def show(homes: dict[int, Path]) -> None:
+    """Print every seed's figures, their means over the seeds, and the paired differences, of the files that there are."""
     rows, gains, ranks = [], [], []
-    for seed, files in found.items():
-        for name in (*WAYS, "curves"):
-            for row, own in files[name]["figures"].items():
+    for seed, home in homes.items():
+        for name in [name for name, file in FILES.items() if (home / file).is_file()]:
+            files = json.loads((home / FILES[name]).read_text(encoding="utf-8"))
+            for row, own in files["figures"].items():
                 label = f"{row} ({name})" if row.startswith(("reward", "control")) else row
                 values = {title: own[key]["value"] for title, key in METRICS.items() if key in own}
                 rows.append({"row": label, "seed": seed, "n": own["emotion_accuracy"]["n"]} | values)
-            for pair, own in files[name]["paired"].items():
-                told = "{value:+.3f} ({low:+.3f} to {high:+.3f})"
-                shown = {title: told.format(**own[key]) for title, key in METRICS.items() if key in own}
-                gains.append({"way": name, "pair": pair, "seed": seed} | shown)
-            ranks += [{"way": name, "row": row, "seed": seed} | own for row, own in files[name]["candidates"].items()]
-        for pair, own in files["teaching"]["paired"].items():
-            print(f"seed {seed}, {pair}: " + "; ".join(f"{part} {each['value']:+.3f}" for part, each in own.items()))
+            for pair, own in files["paired"].items():
+                shown = {title: told(own[key]) for title, key in METRICS.items() if key in own}
+                gains.append({"of": name, "pair": pair, "seed": seed} | shown)
+            ranks += [{"of": name, "row": row, "seed": seed} | own for row, own in files["candidates"].items()]
+        if (home / TEACHING).is_file():
+            taught = json.loads((home / TEACHING).read_text(encoding="utf-8"))["paired"]
+            for pair, own in taught.items():
+                print(f"seed {seed}, {pair}: " + "; ".join(f"{part} {told(each)}" for part, each in own.items()))
     table = pd.DataFrame(rows).drop_duplicates(["row", "seed"])
     print(table.to_markdown(index=False, floatfmt=".3f"))
     means = table.drop(columns="seed").groupby("row", sort=False).mean()
-    print(f"\nmeans of {len(found)} seeds\n\n{means.to_markdown(floatfmt='.3f')}")
-    print(f"\npaired\n\n{pd.DataFrame(gains).drop_duplicates(['way', 'pair', 'seed']).to_markdown(index=False)}")
-    print(f"\nwithin a condition\n\n{pd.DataFrame(ranks).to_markdown(index=False, floatfmt='.3f')}")
+    print(f"\nmeans of the seeds\n\n{means.to_markdown(floatfmt='.3f')}")
+    print(f"\npaired\n\n{pd.DataFrame(gains).drop_duplicates(['of', 'pair', 'seed']).to_markdown(index=False)}")
+    print(f"\nwithin a condition\n\n{pd.DataFrame(ranks).to_markdown(index=False, floatfmt='.3f')}", flush=True)
+
+
+def told(figure: dict) -> str:
+    return "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**figure)
 
 
 if __name__ == "__main__":
