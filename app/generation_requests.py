@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import gradio as gr
 
 from app.generating import NONE, TYPED, caption_of, change_photo, make_image, parameters_of, words_for
-from app.one_line import one_line
+from app.one_line import copied, one_line
 from app.opinions import check_upload, distance, judged
 from app.run_models import RunModels
 from app.work import Work
@@ -109,7 +109,7 @@ class ImageRequests:
                 files = change_photo(models, path, parameters, how_much / 100, Path(folder), told)
             seen = [judged(models, file) if models.judges else None for file in files]
             said = "0 is the same image. The larger the number, the less is left of it."
-            yield tuple(map(str, files)), parameters["seed"], *seen, f"{distance(models, *files):.2f} (LPIPS). {said}"
+            yield tuple(map(copied, files)), parameters["seed"], *seen, f"{distance(models, *files):.2f} (LPIPS). {said}"
 
     def _plan(self, mixes: list[dict[str, float]], content: str | None, how: dict) -> list[dict]:
         """Return the parameters of images of mixes of emotions on one content, which may be empty, all of one seed."""
@@ -120,14 +120,14 @@ class ImageRequests:
     def _filling(self, plan: list[dict], request: gr.Request | None, progress: gr.Progress) -> Iterator[Shown]:
         """Yield the gallery each time that another image of a plan, a list of parameters, is there."""
         shown: list[tuple[str, str]] = []
-        with TemporaryDirectory() as folder:  # Gradio copies what it shows
+        with TemporaryDirectory() as folder:
             for number, parameters in enumerate(plan, 1):
                 place = Path(folder, str(number))
                 place.mkdir()
                 told = self._telling(progress, "Making images", number, len(plan), parameters["steps"])
                 with self.work.of(request):
                     path = make_image(self.models, parameters, place, told)
-                shown.append((str(path), caption_of(parameters)))
+                shown.append((copied(path), caption_of(parameters)))
                 yield shown, plan[0]["seed"]
 
     def _telling(self, progress: gr.Progress, what: str, number: int, images: int, steps: int) -> Callable:

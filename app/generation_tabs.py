@@ -30,14 +30,14 @@ def generate_tab(requests: ImageRequests) -> None:
             gallery, made = result(requests.models, columns=4)
     source.change(lambda chosen: gr.update(visible=chosen == TYPED), source, content, api_visibility="private")
     making = go.click(
-        requests.generate,
+        requests.work.stoppable(requests.generate),
         [emotion, source, content, count],
         [gallery, how["seed"]],
         inputs_kwargs=how,
         show_progress_on=made,
         **AT_ONCE,
     )
-    stops(requests, stop, making)
+    stop.click(None, cancels=making, api_visibility="private")
     shown = {each: typical_content(requests.models, each) for each in emotions}
     examples = {f"{each}, {content}": (each, TYPED, content) for each, content in shown.items() if content}
     field_examples(examples, [emotion, source, content])
@@ -66,13 +66,14 @@ def mix_tab(requests: ImageRequests) -> None:
         with gr.Column(scale=2, min_width=300):
             gallery, made = result(requests.models, columns=len(STRIP))
     shared = dict(outputs=[gallery, how["seed"]], show_progress_on=made, **AT_ONCE)
+    stoppable = requests.work.stoppable
     making = [
-        go_two.click(requests.mix_two, [first, second, percent, content], inputs_kwargs=how, **shared),
-        go_strip.click(requests.strip, [first, second, content], inputs_kwargs=how, **shared),
-        go_all.click(requests.mix_all, content, inputs_kwargs=weights | how, **shared),
+        go_two.click(stoppable(requests.mix_two), [first, second, percent, content], inputs_kwargs=how, **shared),
+        go_strip.click(stoppable(requests.strip), [first, second, content], inputs_kwargs=how, **shared),
+        go_all.click(stoppable(requests.mix_all), content, inputs_kwargs=weights | how, **shared),
     ]
-    stops(requests, stop_two, making)
-    stops(requests, stop_all, making)
+    for stop in (stop_two, stop_all):
+        stop.click(None, cancels=making, api_visibility="private")
 
 
 def photo_tab(requests: ImageRequests, examples: list[str]) -> None:
@@ -91,14 +92,14 @@ def photo_tab(requests: ImageRequests, examples: list[str]) -> None:
             with gr.Row(visible=requests.models.judges):
                 seen = [gr.Label(label=f"The judge sees {when}", min_width=250) for when in ("before", "after")]
     making = go.click(
-        requests.photo,
+        requests.work.stoppable(requests.photo),
         [image, emotion, how_much, content],
         [slider, how["seed"], *seen, similarity],
         inputs_kwargs=how,
         show_progress_on=similarity,
         **AT_ONCE,
     )
-    stops(requests, stop, making)
+    stop.click(None, cancels=making, api_visibility="private")
     image_examples(examples, image)
 
 
@@ -153,11 +154,6 @@ def buttons(what: str) -> tuple[gr.Button, gr.Button]:
     """Show what starts the work, and what stops it."""
     with gr.Row():
         return gr.Button(what, variant="primary"), gr.Button("Stop", variant="stop", min_width=80, scale=0)
-
-
-def stops(requests: ImageRequests, stop: gr.Button, making: list | gr.events.Dependency) -> None:
-    """Let a button stop some work: within an image, and before the next."""
-    stop.click(requests.work.stop, cancels=making, queue=False, api_visibility="private")
 
 
 def result(models: RunModels, columns: int) -> tuple[gr.Gallery, gr.Textbox]:

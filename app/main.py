@@ -36,6 +36,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 
 from app.layout import STYLE, build_page, theme
+from app.one_line import refuse_upload
 from app.run_models import RunModels
 from emoset.images import load_image
 
@@ -105,6 +106,7 @@ def serve(page: gr.Blocks, models: RunModels, app: App, password: str | None) ->
             share=False,
             run_history=False,  # which a browser would keep, for the next person at it too
             prevent_thread_lock=True,
+            app_kwargs={"exception_handlers": {OSError: refuse_upload}},
             _frontend=False,  # else a machine that is too busy to answer in 3 seconds is said to need share=True
         )
     except OSError as error:

@@ -11,7 +11,7 @@ import gradio as gr
 import pandas as pd
 
 from app.generation_tabs import AT_ONCE, emotion_field, image_examples, upload_field
-from app.one_line import one_line
+from app.one_line import copied, one_line
 from app.opinions import ASKED, Opinion, check_shown, check_upload, opinion, table_of
 from app.run_models import RunModels
 from config.errors import UserError
@@ -52,13 +52,13 @@ def ask_many(
             rows += some
             progress((len(rows), len(paths)), desc="Asking", unit="images")
             yield pd.DataFrame(rows), None
-        with TemporaryDirectory() as folder:  # Gradio copies what it shows
+        with TemporaryDirectory() as folder:
             file = Path(folder, "emotions.csv")
             with file.open("w", encoding="utf-8", newline="") as lines:
                 writer = csv.DictWriter(lines, rows[0])
                 writer.writeheader()
                 writer.writerows(row | {"file": harmless(row["file"])} for row in rows)
-            yield pd.DataFrame(rows), str(file)
+            yield pd.DataFrame(rows), copied(file)
 
 
 def harmless(name: str) -> str:

@@ -1,7 +1,9 @@
-"""The making of images: one image at a time, which the person who asked for it can stop between two denoising steps."""
+"""The making of images: one image at a time, which whoever asked for it can stop between two denoising steps."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from threading import Lock
 
 import gradio as gr
@@ -38,3 +40,22 @@ class Work:
         """Raise Stopped where the work was stopped."""
         if self._stopped:
             raise Stopped("This was stopped.")
+
+    def stoppable(self, answer: Callable[..., Iterator]) -> Callable[..., AsyncIterator]:
+        """Return `answer`, to which Gradio hands a request, as a function that stops its work once Gradio cancels it.
+
+        Gradio cancels for the page's Stop and for a program's cancel(). Of a plain generator it would only end the
+        waiting, not the thread.
+        """
+
+        @wraps(answer)
+        async def stops_when_cancelled(*args, **kwargs) -> AsyncIterator:
+            given = answer(*args, **kwargs)
+            try:
+                while (some := await asyncio.to_thread(next, given, None)) is not None:
+                    yield some
+            except asyncio.CancelledError:
+                self.stop(next(each for each in args if isinstance(each, gr.Request)))
+                raise
+
+        return stops_when_cancelled

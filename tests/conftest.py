@@ -12,6 +12,7 @@ from warm_python import warm_python
 from config.section import ROOT
 from demo.drawn.dataset import write_dataset
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 METADATA = Path(os.environ.get("EMOSET_METADATA", ROOT / "../shared/emoset"))
 
 
@@ -55,6 +56,18 @@ def python() -> Iterator[str]:
     """The path of a `python` that has imported slow libraries."""
     with warm_python() as python:
         yield python
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """Debian's Chromium, as playwright drives it."""
+    if not CHROMIUM:
+        pytest.skip("no Chromium here; apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here; pip install -e .[app]")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

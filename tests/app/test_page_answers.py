@@ -207,6 +207,14 @@ def test_a_crash_is_one_line_for_who_asked(requests, monkeypatch, error, line):
     assert last(requests.generate(FIRST, NONE, "", 1, **HOW))
 
 
+def test_an_image_that_cannot_be_kept_for_the_page_is_one_line(requests, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file"))  # where Gradio would fail without a reason
+    with pytest.raises(gr.Error, match="Not a directory") as said:
+        next(requests.generate(FIRST, NONE, "", 1, **HOW))
+    assert str(tmp_path) not in str(said.value)
+
+
 def test_a_run_folder_that_vanished_is_one_line(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run", symlinks=True)
     requests = ImageRequests(RunModels(copy))

@@ -8,15 +8,19 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from asked import EMOTIONS, FIRST, HOW
+from asked import EMOTIONS, FIRST, HOW, SECOND
+from small_disk import room
 
 pytest.importorskip("gradio", reason="no gradio here; pip install -e .[app]")
+import httpx
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from app import layout
 from app import main as app_main
 from app.generating import NONE
+from app.generation_requests import STRIP
+from app.work import Work
 from config.app_settings import App
 from config.section import ROOT
 
@@ -42,6 +46,33 @@ def test_many_requests_at_once_lose_none(client, photos, tmp_path):
         else:
             table, _ = each.result(timeout=300)
             assert table["data"][0][0] == photos[number % len(photos)].name
+
+
+def test_cancel_ends_an_image_between_its_steps(client, monkeypatch):
+    """Of the request alone that is cancelled."""
+    steps = []
+
+    def slow(work: Work, check=Work.check) -> None:
+        steps.append(work)
+        time.sleep(0.05)
+        check(work)
+
+    monkeypatch.setattr(Work, "check", slow)
+    asked = client.submit(FIRST, NONE, "", 1, **HOW | {"steps": 100}, api_name="/generate")
+    while not steps:
+        time.sleep(0.01)
+    waiting = client.submit(FIRST, SECOND, "", **HOW, api_name="/strip")
+    asked.cancel()
+    assert len(waiting.result(timeout=300)[0]) == len(STRIP)
+    assert len(steps) < 100
+
+
+def test_an_upload_that_the_disk_has_no_room_for_is_one_line(url):
+    with room(1000):
+        answer = httpx.post(f"{url}/gradio_api/upload", files={"files": bytes(10**5)}, timeout=300)
+    assert answer.status_code == 507
+    assert re.fullmatch(r"The disk is full \(.*\)\. Ask the owner of this page to make room, and try again\.", answer.text)
+    assert httpx.post(f"{url}/gradio_api/upload", files={"files": bytes(10**5)}, timeout=300).is_success
 
 
 def test_the_example_of_the_docs_runs(url, photos, tmp_path, capsys):

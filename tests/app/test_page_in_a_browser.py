@@ -10,19 +10,7 @@ from asked import FIRST, SECOND
 
 pytest.importorskip("gradio", reason="no gradio here; pip install -e .[app]")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 LOOKS = {1280: "light", 390: "dark"}  # by width
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    if not CHROMIUM:
-        pytest.skip("no Chromium here; apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here; pip install -e .[app]")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(params=LOOKS)

@@ -1,10 +1,10 @@
 """The training loop of the demo's models: it goes on from its checkpoint, and a full disk is said to be full."""
 
 import errno
-import resource
 
 import pytest
 import torch
+from small_disk import room
 
 from demo.making import fitting
 
@@ -46,11 +46,6 @@ def test_stopped_it_goes_on_from_its_checkpoint_to_the_same_weights(fit):
 
 
 def test_a_full_disk_is_said_to_be_full(fit, tmp_path):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # which ends a file as a full disk does
-    try:
-        with pytest.raises(OSError, match="File too large") as error:
-            fit("full")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with room(1000), pytest.raises(OSError, match="File too large") as error:
+        fit("full")
     assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(tmp_path / "full" / "layer-4.pt"))

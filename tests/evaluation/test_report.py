@@ -37,7 +37,6 @@ from understanding.scoring import figures, read_answers
 TAXONOMY = read_taxonomy(DEFAULT)
 OPEN = {"verdict", "pictures", "files"}  # what a page shows without a click
 EMOTIONS = TAXONOMY.emotions
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def test_both_halves_are_shown(whole_run):
@@ -243,17 +242,6 @@ def test_what_is_said_at_the_end_and_a_second_report_has_the_same_pictures(whole
     for name in ("Emo-A", "Multiple choice", "Forced choice", "Binary", "AUROC"):
         line = next(line for line in said.splitlines() if name in line)
         assert re.search(rf"{name}.*: \d\.\d{{3}} -> \d\.\d{{3}} \(\d\.\d{{3}} to \d\.\d{{3}}\), n = \d+$", line), line
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM:
-        pytest.skip("no Chromium here; apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here; pip install -e .[app]")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 LOOK = """() => {

@@ -2,9 +2,7 @@
 
 import errno
 import os
-import resource
 import shutil
-from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import save_file
+from small_disk import room
 
 from runtime.built_folder import building
 from runtime.files import write_atomically, write_json
@@ -24,17 +23,6 @@ NUMBERS = torch.randn(20_000, generator=torch.Generator().manual_seed(0))
 TWO = {"a": NUMBERS, "b": NUMBERS + 1}
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8))
 TABLE = pd.DataFrame({"number": NUMBERS.numpy()})
-
-
-@contextmanager
-def room(size: int):
-    """Let no file grow beyond so many bytes, which needs no root and no disk of its own."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def save_to_file_object(path):
