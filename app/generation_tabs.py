@@ -167,7 +167,8 @@ def result(models: RunModels, columns: int) -> tuple[gr.Gallery, gr.Textbox]:
         interactive=False,
         buttons=["download", "fullscreen"],
     )
-    made = gr.Textbox(label="How the image was made", info="Click an image to see this.", lines=2, interactive=False)
+    info = "Click an image to see this." + " The judge is the model that measures this run." * models.judges
+    made = gr.Textbox(label="How the image was made", info=info, lines=2, interactive=False)
     with gr.Row():
         labels = opinion_labels(models)
 

@@ -20,11 +20,16 @@ PHONE = """@media (max-width: 640px) {
 # A gallery is as high as its images, or as an image that is clicked needs.
 GALLERY = """.grid-wrap { min-height: 9rem !important; max-height: none !important }
 .preview ~ .grid-wrap { min-height: 28rem !important }"""
+# Its parameters stand below each image, whole. Gradio would cut them off, and lay them over it.
+CAPTIONS = """.grid-container .thumbnail-item { aspect-ratio: auto !important; height: auto !important }
+.grid-container .thumbnail-item > img { aspect-ratio: 1 }
+.grid-container .caption-label { position: static !important; max-width: none !important; white-space: normal !important;
+    border: 0 !important }"""
 # Where a person with a keyboard is. A radio button is small, so its label is marked with it.
 FOCUS = (
     ":is(input, button, a, textarea):focus-visible, label:has(input:focus-visible) { outline: 3px solid orange !important }"
 )
-STYLE = "\n".join((PHONE, GALLERY, FOCUS))
+STYLE = "\n".join((PHONE, GALLERY, CAPTIONS, FOCUS))
 FONT = ["system-ui", "sans-serif"]  # of the system, for others would be fetched
 
 
@@ -61,4 +66,5 @@ def missing(stage: str, what: str) -> None:
 def theme() -> gr.Theme:
     """Return Gradio's default looks, with letters of the system and enough contrast."""
     looks = gr.themes.Default(primary_hue="indigo", font=FONT, font_mono=["ui-monospace", "monospace"])
-    return looks.set(block_info_text_color="*neutral_500", block_info_text_color_dark="*neutral_300", **BUTTON)
+    readable = dict(block_info_text_color="*neutral_500", block_info_text_color_dark="*neutral_300")
+    return looks.set(checkbox_border_color_dark="*neutral_400", **readable, **BUTTON)

@@ -14,6 +14,7 @@ read_settings(__name__, __doc__, "app")
 import ipaddress
 import logging
 import os
+import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,7 +59,7 @@ def main(settings: Settings) -> None:
 
 
 def check_address(app: App, password: str | None) -> None:
-    """Raise UserError unless the page is for this machine alone, or asks for a password."""
+    """Raise UserError unless the page is for this machine alone, or asks for a password, and the address is its own."""
     name = app.address
     own = name == "localhost" or (is_address(name) and ipaddress.ip_address(name).is_loopback)
     if not own and not password:
@@ -66,6 +67,13 @@ def check_address(app: App, password: str | None) -> None:
             f"app.address: others could use the page at {name} without a password; set one in the environment, "
             f"{PASSWORD}=..., or leave app.address at 127.0.0.1"
         )
+    try:  # else Gradio would try a hundred ports, for minutes
+        family = socket.getaddrinfo(name, None)[0][0]
+        socket.create_server((name, 0), family=family).close()
+    except OSError:
+        raise UserError(
+            f"app.address: this machine has no address {name}; name one that it has, or leave app.address at 127.0.0.1"
+        ) from None
 
 
 def is_address(name: str) -> bool:
@@ -92,7 +100,7 @@ def serve(page: gr.Blocks, models: RunModels, app: App, password: str | None) ->
     """Start to serve the page, in threads, and return its address."""
     try:
         _, url, _ = page.launch(
-            server_name=app.address,
+            server_name=f"[{app.address}]" if ":" in app.address else app.address,
             server_port=app.port,
             auth=(USER, password) if password else None,
             auth_message=f"The user name is {USER}.",
@@ -109,8 +117,8 @@ def serve(page: gr.Blocks, models: RunModels, app: App, password: str | None) ->
             app_kwargs={"exception_handlers": {OSError: refuse_upload}},
             _frontend=False,  # else a machine that is too busy to answer in 3 seconds is said to need share=True
         )
-    except OSError as error:
-        raise UserError(f"app.port: {app.port or 'each from 7860 to 7959'} cannot be had ({error}); name another") from None
+    except OSError:
+        raise UserError(f"app.port: {app.port or 'each from 7860 to 7959'} is taken or not allowed; name another") from None
     return url
 
 

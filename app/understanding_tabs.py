@@ -84,7 +84,8 @@ def ask_tab(models: RunModels, examples: list[str]) -> None:
             several = gr.UploadButton("Choose images", file_count="multiple")
             stop = gr.Button("Stop", variant="stop", min_width=80, scale=0)
         columns = ["file", "emotion", *emotions, "problem"]
-        table = gr.Dataframe(headers=columns, label="The likeliest emotion, and how likely each is", interactive=False)
+        label = "The likeliest emotion, and how likely each is"
+        table = gr.Dataframe(headers=columns, label=label, interactive=False, wrap=True)
         file = gr.File(label="The table as a CSV file", interactive=False)
     asking = [
         each.upload(partial(ask_many, models), each, [table, file], api_name="ask_many", api_visibility=who, **AT_ONCE)
@@ -115,6 +116,6 @@ def run_tab(models: RunModels) -> None:
     else:
         gr.Markdown(f"This run was not evaluated. `{COMMANDS['evaluation']}` measures it and writes a report.")
     if report.is_file():
-        gr.HTML(f'<a href="gradio_api/file={quote(str(report))}" target="_blank">Open the report</a>')
+        gr.HTML(f'<a href="gradio_api/file={quote(str(report))}" target="_blank">Open the report</a>', padding=False)
     held = [what for path, what in PARTS.items() if (models.run / path).exists()]
     gr.Markdown("### What the run holds\n" + "\n".join(f"- {what}" for what in held))

@@ -2,10 +2,7 @@
 
 import csv
 import errno
-import io
 import shutil
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +21,6 @@ from app import main as app_main
 from app.generating import DRAWN, NONE, TYPED
 from app.generation_requests import ImageRequests
 from app.run_models import RunModels
-from config.app_settings import App
 from config.errors import UserError
 from training.image_files import read_parameters
 from understanding.asking import Asker
@@ -94,16 +90,17 @@ def test_a_model_tells_emotions_a_word_and_a_score(models, photos):
 
 
 def test_many_images_become_a_table(models, photos, tmp_path):
-    formula, broken = tmp_path / "=1+1.jpg", tmp_path / "broken.jpg"
+    formula, broken = tmp_path / "=1+1.jpg", tmp_path / "a.jpg"
     shutil.copy(photos[1], formula)
     broken.write_bytes(photos[2].read_bytes()[:200])
     for table, file in understanding_tabs.ask_many(models, [str(photos[0]), str(formula), str(broken)]):
         filled, lines = table, list(csv.DictReader(Path(file).read_text("utf-8").splitlines())) if file else []
-    assert [line["file"] for line in lines] == ["'=1+1.jpg", photos[0].name, "broken.jpg"]
-    likely = filled[list(EMOTIONS)].iloc[0].astype(float)
-    assert lines[0]["emotion"] == likely.idxmax()
-    assert likely.sum() == pytest.approx(1, abs=1e-3)
-    assert "cannot be" in lines[2]["problem"]
+    assert [line["file"] for line in lines] == ["'=1+1.jpg", "a.jpg", photos[0].name]
+    for number in (0, 2):
+        likely = filled[list(EMOTIONS)].iloc[number].astype(float)
+        assert lines[number]["emotion"] == likely.idxmax()
+        assert likely.sum() == pytest.approx(1, abs=1e-3)
+    assert "cannot be" in lines[1]["problem"]
 
 
 def test_stop_ends_an_image_between_its_steps(requests):
@@ -152,39 +149,6 @@ def test_a_model_that_reasons_shows_its_reasoning(run, photos, tmp_path, monkeyp
     assert answered[9].count("?\na spider & a <b>web</b>\nIts answer: fear") == 3, "for each question"
     page = app_main.build_page(models, [])
     assert all(block.visible for block in page.blocks.values() if getattr(block, "label", None) == "Its reasoning")
-
-
-def huge_png() -> bytes:
-    """A PNG of a few bytes that says it has 60 million pixels."""
-    Image.new("1", (1, 1)).save(content := io.BytesIO(), "PNG")
-    head = content.getvalue()
-    chunk = b"IHDR" + struct.pack(">II", 10000, 6000) + head[24:29]
-    return head[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + head[33:]
-
-
-BAD = {
-    "empty.png": (b"", "empty file"),
-    "text.jpg": (b"<script>alert(1)</script>", "not an image"),
-    "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "not an image"),
-    "huge.png": (huge_png(), "10000 x 6000 pixels, more than the 50 million"),
-    "<img src=x onerror=alert(1)>.png": (b"", "&lt;img src=x onerror=alert\\(1\\)&gt;.png: empty file"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_what_is_no_image_is_one_line(models, tmp_path, name):
-    content, line = BAD[name]
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(gr.Error, match=line) as said:
-        understanding_tabs.ask(models, str(tmp_path / name), FIRST)
-    assert "<" not in str(said.value)
-    assert "\n" not in str(said.value)
-    assert str(tmp_path) not in str(said.value)
-
-
-def test_an_image_that_was_removed_is_one_line(models, tmp_path):
-    with pytest.raises(gr.Error, match=r"^'old\.png: is gone"):
-        understanding_tabs.ask(models, str(tmp_path / "old.png"), FIRST)
 
 
 @pytest.mark.parametrize(
@@ -237,11 +201,3 @@ def test_one_half_alone(run, tmp_path, half, other):
     assert ("generate" in names, "ask" in names) == (half == "generator", half == "understanding")
     said = " ".join(str(block.value) for block in page.blocks.values() if isinstance(block, gr.Markdown))
     assert f"accelerate launch {'understanding.py' if half == 'generator' else 'training/main.py'}" in said
-
-
-def test_others_need_a_password():
-    for own in ("127.0.0.1", "localhost", "::1"):
-        app_main.check_address(App(address=own), None)
-    app_main.check_address(App(address="0.0.0.0"), "secret")
-    with pytest.raises(UserError, match="EMOTION_APP_PASSWORD"):
-        app_main.check_address(App(address="0.0.0.0"), None)
