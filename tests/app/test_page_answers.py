@@ -179,12 +179,21 @@ def test_an_image_that_cannot_be_kept_for_the_page_is_one_line(requests, tmp_pat
     assert str(tmp_path) not in str(said.value)
 
 
-def test_a_run_folder_that_vanished_is_one_line(run, tmp_path):
+def test_a_run_folder_that_vanished_is_one_line_in_each_tab(run, photos, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run", symlinks=True)
-    requests = ImageRequests(RunModels(copy))
+    models = RunModels(copy)
+    requests = ImageRequests(models)
     shutil.rmtree(copy)
-    with pytest.raises(gr.Error, match=r"config.yaml: is not there|no generator"):
-        next(requests.generate(FIRST, NONE, "", 1, **HOW))
+    for ask in (
+        lambda: next(requests.generate(FIRST, NONE, "", 1, **HOW)),
+        lambda: next(requests.strip(FIRST, SECOND, "", **HOW)),
+        lambda: next(requests.photo(str(photos[0]), FIRST, 50, "", **HOW)),
+        lambda: understanding_tabs.ask(models, str(photos[0]), FIRST),
+        lambda: next(understanding_tabs.ask_many(models, [str(photos[0])])),
+    ):
+        with pytest.raises(gr.Error, match=r"config\.yaml: is not there; run the stage again") as said:
+            ask()
+        assert "\n" not in str(said.value)
 
 
 def test_no_run_names_the_command_that_makes_one(tmp_path):

@@ -77,8 +77,16 @@ def test_generate_by_keyboard(person):
     tab.get_by_text("%").first.wait_for()
     told = tab.get_by_label("How the image was made")
     assert told.input_value().startswith(f"{SECOND} · ")
-    (seed,) = re.findall(r"seed (\d+)", told.input_value())
-    assert seed == str(int(tab.get_by_label("Seed", exact=True).input_value()) + 1)
+    first = int(tab.get_by_label("Seed", exact=True).input_value())
+    assert f"seed {first + 1} " in told.input_value()
+    person.keyboard.press("ArrowLeft")  # to the image before
+    before = f"seed {first} "
+    person.wait_for_function(
+        "words => [...document.querySelectorAll('textarea')].some(e => e.value.includes(words))", arg=before
+    )
+    assert before in person.get_by_test_id("detailed-image").get_attribute("title"), (
+        "the words are of the image that is shown"
+    )
 
 
 # Whether something marks the place that has the focus.
@@ -115,6 +123,9 @@ def test_mix_in_a_browser(person):
     made = tab.locator(".grid-container button")
     made.nth(4).wait_for()
     assert made.count() == 5, "one for each weight"
+    below = "each => each.querySelector('.caption-label').offsetTop >= each.querySelector('img').offsetHeight"
+    assert made.nth(1).evaluate(below)
+    assert re.match(r"50 % .*, 50 % .* steps$", made.nth(2).inner_text(), re.S), "whole"
     tab.get_by_role("tab", name="All emotions").click()
     tab.get_by_role("slider", name=FIRST).filter(visible=True).fill("100")
     tab.get_by_role("button", name="Make an image").filter(visible=True).click()
