@@ -28,7 +28,8 @@ def one_line() -> Iterator[None]:
     except Stopped as stopped:  # an error to Gradio, which would empty what a request shows that ends without a word
         raise gr.Error(str(stopped), visible=False, print_exception=False) from None
     except Exception as error:
-        raise gr.Error(html.escape(" ".join(_line(error).split())), print_exception=False) from None
+        line = html.escape(" ".join(_line(error).split()), quote=False)
+        raise gr.Error(line, print_exception=False) from None
 
 
 def copied(file: Path) -> str:

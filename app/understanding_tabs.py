@@ -84,8 +84,7 @@ def ask_tab(models: RunModels, examples: list[str]) -> None:
             several = gr.UploadButton("Choose images", file_count="multiple")
             stop = gr.Button("Stop", variant="stop", min_width=80, scale=0)
         columns = ["file", "emotion", *emotions, "problem"]
-        label = "The likeliest emotion, and how likely each is"
-        table = gr.Dataframe(headers=columns, label=label, interactive=False, wrap=True)
+        table = gr.Dataframe(headers=columns, label="The likeliest emotion, and how likely each is", interactive=False)
         file = gr.File(label="The table as a CSV file", interactive=False)
     asking = [
         each.upload(partial(ask_many, models), each, [table, file], api_name="ask_many", api_visibility=who, **AT_ONCE)
