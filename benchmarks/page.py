@@ -11,12 +11,13 @@ import sys
 import time
 
 import psutil
-from gradio_client import Client
 
 from config.section import ROOT
 
 
 def main(arguments: list[str]) -> None:
+    from gradio_client import Client  # of the extra [app]
+
     begin = time.perf_counter()
     command = [sys.executable, str(ROOT / "app/main.py"), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page:
