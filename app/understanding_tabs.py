@@ -115,6 +115,6 @@ def run_tab(models: RunModels) -> None:
     else:
         gr.Markdown(f"This run was not evaluated. `{COMMANDS['evaluation']}` measures it and writes a report.")
     if report.is_file():
-        gr.HTML(f'<a href="gradio_api/file={quote(str(report))}" target="_blank">Open the report</a>', padding=False)
+        gr.HTML(f'<a href="gradio_api/file={quote(str(report))}" target="_blank">Open the report</a>')
     held = [what for path, what in PARTS.items() if (models.run / path).exists()]
     gr.Markdown("### What the run holds\n" + "\n".join(f"- {what}" for what in held))
