@@ -57,7 +57,7 @@ class Machine(Section):
     processes: int | None = Field(None, ge=1, le=256)
     """Processes that read annotations, check and decode images. null takes one for each core."""
     loaders: int = Field(2, ge=0, le=256)
-    """Processes that load training batches, for each training process. 0 loads them in the training process itself."""
+    """Processes that load training batches, for each training process: at most one for each core. 0 starts none."""
     tracker: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
     """Tracker that gets the training curves, beside metrics.jsonl."""
 

@@ -1,7 +1,6 @@
 """What networks see in images: (N, D) features, computed once by however many processes there are, and kept by image."""
 
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from runtime.files import file_states, write_atomically
 from runtime.processes import shared_work, start_process
 from runtime.recipe import RECIPE, Recipe
 from runtime.run_folder import log, progress
+from runtime.threads import processors
 from runtime.workers import worker_pool
 
 SMALLEST = 4  # pixels of the shorter side; what is smaller shows nothing, and processors take its sides for channels
@@ -147,7 +147,7 @@ def decoded(batches: Sequence[Sequence[Path]], decoders: int | None) -> Iterator
 
     decoders: how many; 0: none; None: one for each core, shared out over the processes that were launched.
     """
-    cores = max(1, (os.cpu_count() or 1) // start_process().num_processes)
+    cores = max(1, processors() // start_process().num_processes)
     decoders = cores if decoders is None else decoders
     if not decoders or sum(map(len, batches)) < WORTH_IT:
         yield from ([image_or_none(path) for path in batch] for batch in batches)

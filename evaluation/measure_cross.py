@@ -64,7 +64,7 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
         write_json(folder / "cross.json", found)
         shown = {row: each for row, each in figures.items() if "intended" in each}
         table = markdown_table(marked(shown, about["incomplete"]), cross_metrics(taxonomy))
-        log.info(f"\n{table}\n\nvalue (low to high, 95 %)")
+        log.debug(f"\n{table}\n\nvalue (low to high, 95 %)")
     return found
 
 

@@ -249,10 +249,10 @@ def write_generation(
         rows = {row: each[column] for row, each in figures.items() if each[column]}
         warnings = about["not_emogen"] if column == "emogen" else {}
         table = markdown_table(marked(rows, about["incomplete"]), generation_metrics(taxonomy), warnings)
-        log.info(f"\n{column}\n\n{table}\n\nvalue (low to high, 95 %)")
-    log.info(f"content is told by {told_judges(about['content_judges'])}")
+        log.debug(f"\n{column}\n\n{table}\n\nvalue (low to high, 95 %)")
+    log.debug(f"content is told by {told_judges(about['content_judges'])}")
     for pair, differences in gains.items():
-        log.info(f"{pair_name(pair)}: {told(differences, generation_metrics(taxonomy))}")
+        log.debug(f"{pair_name(pair)}: {told(differences, generation_metrics(taxonomy))}")
     for warning, rows in about["warnings"].items():
         log.info(f"warning: {', '.join(rows)}: {warning}")
 

@@ -150,9 +150,9 @@ def tell(found: dict, taxonomy: Taxonomy) -> None:
     """Log the table, the paired differences and the warnings of understanding.json."""
     about = found["about"]
     table = markdown_table(marked(found["figures"], about["incomplete"]), metrics(taxonomy))
-    log.info(f"\n{table}\n\nvalue (low to high, 95 %); n = {about['n']:,} images")
+    log.debug(f"\n{table}\n\nvalue (low to high, 95 %); n = {about['n']:,} images")
     for pair, apart in found["paired"].items():
-        log.info(f"{pair_name(pair)}: {told(apart, metrics(taxonomy))}")
+        log.debug(f"{pair_name(pair)}: {told(apart, metrics(taxonomy))}")
     for warning, about_rows in about["warnings"].items():
         log.info(f"warning: {', '.join(about_rows)}: {warning}")
 

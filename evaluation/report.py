@@ -26,7 +26,7 @@ from config.section import ROOT
 from config.settings import Settings
 from config.taxonomy import Taxonomy
 from emoset.model_card import about_data
-from evaluation.metric_labels import interval, row_name, value
+from evaluation.metric_labels import row_name
 from evaluation.over_seeds import figures_of_runs, markdown
 from evaluation.report_appendix import appendix
 from evaluation.report_cross import cross_section
@@ -37,7 +37,7 @@ from evaluation.report_pictures import four_pictures
 from evaluation.report_provenance import run_section
 from evaluation.report_seeds import seeds_page
 from evaluation.report_training import training_section
-from evaluation.report_understanding import headline_metrics, understanding_section
+from evaluation.report_understanding import understanding_section
 from evaluation.run_files import COMMANDS, RunFiles
 from evaluation.verdict import terms, verdict
 from runtime.checking import stops_here
@@ -57,11 +57,6 @@ PARTS = {
     "evaluation/cross.json": "what the understanding model says of generated images",
 }
 READERS = {".json": read_json, ".parquet": pd.read_parquet}  # of parts that nothing else of the page reads
-HEADLINES = {  # of generated images, in the log; those of answers follow from the kinds of question
-    "emotion_accuracy": "Images that show the intended emotion (Emo-A)",
-    "joint_accuracy": "Images that show the intended emotion and content (EC-A)",
-    "semantic_clarity": "How recognisable the thing in an image is (Sem-C)",
-}
 LINKS = {  # what lies beside the page
     "report/metrics.json": "the figures, for programs",
     "report/table.md": "the figures as tables, for a paper",
@@ -87,7 +82,7 @@ def main(settings: Settings) -> None:
 
 
 def write_report(settings: Settings) -> None:
-    """Write `<run>/report/index.html` and table.md from what the run folder holds, and log what matters most."""
+    """Write `<run>/report/index.html` and table.md from what the run folder holds, and log the verdict."""
     page, table = (settings.run / "report" / name for name in ("index.html", "table.md"))
     files, taxonomy = RunFiles(settings.run), settings.data.taxonomy
     results = files.results()
@@ -97,10 +92,9 @@ def write_report(settings: Settings) -> None:
     write_page(page, TEMPLATE, verdict=sentences, **gather(settings, files, results))
     for (command, before), names in files.repairs().items():
         log.info(f"cannot be read: {'; '.join(names)}. {before} {command}".rstrip())
-    log.info(f"\nThe report: {page.relative_to(ROOT) if page.is_relative_to(ROOT) else page}")
-    log_headlines(results, taxonomy)
-    for sentence in sentences:
-        log.info(f"  {sentence}")
+    for number, sentence in enumerate(sentences):
+        log.info(f"{'' if number else chr(10)}- {sentence}")
+    log.info(f"\nThe report, with all figures: {page.relative_to(ROOT) if page.is_relative_to(ROOT) else page}")
 
 
 def report_seeds(settings: Settings) -> None:
@@ -113,22 +107,6 @@ def report_seeds(settings: Settings) -> None:
     write_atomically(folder / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
     write_page(folder / "index.html", TEMPLATE, **seeds_page(found, settings.runs, settings.run, settings.data.taxonomy))
     log.info(f"\n{text}")
-
-
-def log_headlines(results: dict[str, dict], taxonomy: Taxonomy) -> None:
-    """Log the figures that matter: each with what it started from, its n and 95 % interval."""
-    answered = headline_metrics(results["understanding"]["figures"], taxonomy)
-    headlines = HEADLINES | {name: metric.label for name, metric in answered.items()}
-    for half, first, last in (("generation", "prompt_only", "ours"), ("understanding", "before", "after")):
-        rows, marks = results[half]["figures"], results[half]["about"].get("incomplete", {})
-        if last not in rows:
-            continue
-        rows = {row: rows[row].get("corrected", rows[row]) for row in (first, last) if row in rows}
-        for metric, title in headlines.items():
-            if metric in rows[last]:
-                was = f"{value(rows[first][metric])} -> " if metric in rows.get(first, {}) else ""
-                now, over = rows[last][metric], f", {marks[last]}" if last in marks else ""
-                log.info(f"  {title}: {was}{value(now)} ({interval(now)}), n = {now['n']:,}{over}")
 
 
 def gather(settings: Settings, files: RunFiles, results: dict[str, dict]) -> dict:

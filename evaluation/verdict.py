@@ -8,11 +8,12 @@ from evaluation.report_understanding import headline_metrics
 from understanding import scoring
 
 PROBE, LINEAR = "clip_linear_probe", "CLIP, linear probe"  # in the names of pairs, and of rows
+NAMING = ("multiple_forced_balanced_accuracy", "multiple_balanced_accuracy")  # how often a model names the right emotion
 
 
 def verdict(results: Mapping[str, dict], taxonomy: Taxonomy) -> list[str]:
-    """Return sentences on what the evaluation has found. results: by part, as RunFiles.results has them."""
-    return [*_of_understanding(results["understanding"], taxonomy), *_of_generation(results["generation"])]
+    """Return at most five lines on what the evaluation has found. results: by part, as RunFiles.results has them."""
+    return [*_of_generation(results["generation"]), *_of_understanding(results["understanding"], taxonomy)]
 
 
 def terms(results: Mapping[str, dict], taxonomy: Taxonomy) -> dict[str, str]:
@@ -33,6 +34,24 @@ def terms(results: Mapping[str, dict], taxonomy: Taxonomy) -> dict[str, str]:
     return found
 
 
+def _of_generation(found: dict) -> Iterator[str]:
+    rows = {row: each["corrected"] for row, each in found["figures"].items()}
+    shown = {row: figures["emotion_accuracy"] for row, figures in rows.items() if "emotion_accuracy" in figures}
+    if "ours" not in shown:
+        return
+    others = {"prompt_only": "those that plain Stable Diffusion makes of its name", "real": "real images"}
+    beside = [f"in {value(shown[row])} of {what}" for row, what in others.items() if row in shown]
+    yield (
+        f"The judge sees the intended emotion in {value(shown['ours'])} ({interval(shown['ours'])}) of the generated"
+        f" images{_over(found, 'ours')}" + (f", {' and '.join(beside)}." if beside else ".")
+    )
+    for pair, gains in found.get("paired", {}).items():
+        if pair.startswith("ours - ") and "joint_accuracy" in gains:
+            gain = gains["joint_accuracy"]
+            how = {1: "more often", 0: "no more often", -1: "less often"}[way(gain)]
+            yield f"Emotion and content are both right {how} than with the prompt of the same contents ({signed(gain)})."
+
+
 def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
     rows, pairs = found["figures"], found.get("paired", {})
     labels = {name: metric.label for name, metric in headline_metrics(rows, taxonomy).items()}
@@ -40,48 +59,46 @@ def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
     if not models or models[-1] not in rows:
         return
     own, start = models[-1], models[0]
-    trained, first = ("The trained model", "before training") if start == "before" else (own, start)
-    apart = pairs.get(f"{own} - {start}", {})
-    gains = {metric: apart[metric] for metric in labels if metric in apart}
-    for sign, said in ((1, "is better than"), (0, "shows no difference from"), (-1, "is worse than")):
-        told = [
-            f"{labels[metric]} {value(rows[own][metric])} ({signed(gain)})"
-            for metric, gain in gains.items()
-            if way(gain) == sign
+    gains = pairs.get(f"{own} - {start}", {})
+    naming = next((name for name in NAMING if name in gains), None)
+    if naming:
+        trained, first = ("The trained model", "Before training it") if start == "before" else (own, start)
+        line = (
+            f"{trained} names the right one of {len(taxonomy)} emotions for {value(rows[own][naming])} of the images"
+            f"{_over(found, own)}. {first} does for {value(rows[start][naming])} ({signed(gains[naming])})."
+        )
+        if probe := pairs.get(f"{own} - {PROBE}", {}).get(naming):
+            more = {1: "more", 0: "no more", -1: "less"}[way(probe)]
+            line += f" That is {more} than a linear probe of CLIP, the simplest baseline, does ({signed(probe)})."
+        yield line
+    told = {
+        said: [
+            f"{labels[name]} {value(rows[start][name])} -> {value(rows[own][name])}"
+            for name in labels
+            if name in gains and name != naming and way(gains[name]) == sign
         ]
-        if told:
-            yield f"{trained} {said} {first} in: {', '.join(told)}."
-    for name, gain in pairs.get(f"{own} - {PROBE}", {}).items():
-        if name == "multiple_forced_balanced_accuracy":
-            is_better = {1: "It names emotions better", 0: "It names emotions no better", -1: "It names emotions worse"}
-            yield f"{is_better[way(gain)]} than a linear probe of CLIP, the simplest baseline ({signed(gain)})."
+        for sign, said in ((1, "is better in"), (0, "shows no difference in"), (-1, "is worse in"))
+    }
+    if any(told.values()):
+        yield " ".join(f"It {said}: {'; '.join(each)}." for said, each in told.items() if each)
     if "blind" in rows:
-        blind, metrics = rows["blind"], scoring.metrics(taxonomy)
-        chances = {name: metrics[name].chance for name in labels if name in blind and metrics[name].chance}
-        seen = [name for name, chance in chances.items() if blind[name]["low"] > chance]
-        if seen:
-            told = ", ".join(f"{labels[name]} {value(blind[name])}" for name in seen)
-            yield f"Without the image it still does better than chance, so the questions give something away: {told}."
-        else:
-            yield "Without the image it does no better than chance, so what it knows it has seen."
+        yield _of_blind(rows["blind"], labels, taxonomy)
 
 
-def _of_generation(found: dict) -> Iterator[str]:
-    rows = {row: each["corrected"] for row, each in found["figures"].items()}
-    shown = {row: figures["emotion_accuracy"] for row, figures in rows.items() if "emotion_accuracy" in figures}
-    if "ours" not in shown:
-        return
-    others = {"prompt_only": "plain Stable Diffusion's by the emotion's name", "real": "real images"}
-    beside = [f"{value(shown[row])} of {what}" for row, what in others.items() if row in shown]
-    yield (
-        f"The judge sees the intended emotion in {value(shown['ours'])} ({interval(shown['ours'])}) of the generated images"
-        + (f", in {' and in '.join(beside)}." if beside else ".")
-    )
-    for pair, gains in found.get("paired", {}).items():
-        if pair.startswith("ours - ") and "joint_accuracy" in gains:
-            gain = gains["joint_accuracy"]
-            how = {1: "more often", 0: "no more often", -1: "less often"}[way(gain)]
-            yield f"Emotion and content are both right {how} than with the prompt of the same contents ({signed(gain)})."
+def _of_blind(figures: dict, labels: Mapping[str, str], taxonomy: Taxonomy) -> str:
+    metrics = scoring.metrics(taxonomy)
+    chances = {name: metrics[name].chance for name in labels if name in figures and metrics[name].chance}
+    seen = [name for name, chance in chances.items() if figures[name]["low"] > chance]
+    if not seen:
+        return "Without the image it does no better than chance, so what it knows it has seen."
+    told = ", ".join(f"{labels[name]} {value(figures[name])}" for name in seen)
+    return f"Without the image it still does better than chance, so the questions give something away: {told}."
+
+
+def _over(found: dict, row: str) -> str:
+    """Return over which emotions a row's mean is, where it is not over all: " (7 of 8 emotions)"."""
+    mark = found["about"].get("incomplete", {}).get(row)
+    return f" ({mark})" if mark else ""
 
 
 def way(gain: Mapping) -> int:

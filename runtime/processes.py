@@ -1,6 +1,7 @@
 """One process or many: how they start, and how they share work that each could do alone."""
 
 import gc
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ def start_process() -> PartialState:
     hide_loading(transformers)
     tell_threads()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which accelerate imports, warns that it finds no GPU
     # Without a GPU accelerate needs cpu=True, or each process sees itself alone.
     return PartialState(cpu=not torch.cuda.is_available())
 

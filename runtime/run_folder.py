@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from config.errors import UserError
@@ -28,6 +28,15 @@ log = logging.getLogger("emotion")
 _opened: list[Path] = []  # the folders whose seconds this process counts
 
 
+class _Screen(logging.StreamHandler):
+    """Shows what is logged; a progress bar makes room for a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        bars = sys.modules.get("tqdm")  # whoever shows a bar has imported it
+        with bars.tqdm.external_write_mode(self.stream) if bars else nullcontext():
+            super().emit(record)
+
+
 def open_run_folder(settings: Settings, stage: str) -> Path:
     """Return `<run>/<stage>/`, with the resolved config and the environment written into it and the log going there.
 
@@ -37,13 +46,15 @@ def open_run_folder(settings: Settings, stage: str) -> Path:
     """
     folder = settings.run / stage if settings.check else _make_folder(settings.run / stage)
     log.handlers.clear()
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.DEBUG)
     log.propagate = False
     if not is_first_process():
         log.addHandler(logging.NullHandler())
         return folder
     logging.raiseExceptions = False  # a closed pipe or a full disk must not print a traceback for each line
-    log.addHandler(logging.StreamHandler(sys.stdout))
+    screen = _Screen(sys.stdout)
+    screen.setLevel(logging.INFO)  # tables are debug lines, which log.txt gets alone
+    log.addHandler(screen)
     if settings.check:
         _check_writable(folder)
         return folder
@@ -99,7 +110,7 @@ def is_first_process() -> bool:
 def progress(items: Iterable | None, description: str, total: int, initial: int = 0, unit: str = " images"):
     """Wrap `items` in a tqdm bar that counts what `unit` says; where there is no terminal, a line about every 20 seconds.
 
-    initial: how many were done before this run.
+    The bar goes when the work is done, for the log tells what came of it. initial: how many were done before this run.
     """
     from tqdm import tqdm  # which the tests of a script's start do without
 
@@ -110,7 +121,8 @@ def progress(items: Iterable | None, description: str, total: int, initial: int 
         total,
         initial=initial,
         unit=unit,
-        leave=terminal,
+        leave=False,
+        disable=not total,
         mininterval=0.1 if terminal else 20,
         delay=0 if terminal else 20,
     )

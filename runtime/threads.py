@@ -1,10 +1,15 @@
-"""How many threads a script computes with on a machine without a GPU."""
+"""How many processors a script may use, and how many threads it computes with on a machine without a GPU."""
 
 import os
 
 from runtime.run_folder import DRIVER, log
 
 _untold: list[str] = []
+
+
+def processors() -> int:
+    """Return how many processors this process may run on, which taskset or a cluster may have made fewer than there are."""
+    return len(os.sched_getaffinity(0))
 
 
 def choose_threads() -> None:
@@ -15,11 +20,9 @@ def choose_threads() -> None:
     """
     if "OMP_NUM_THREADS" in os.environ or DRIVER.is_dir():
         return
-    processors = len(os.sched_getaffinity(0))
-    os.environ["OMP_NUM_THREADS"] = str(max(1, processors // 2))
-    _untold.append(
-        f"computing on {max(1, processors // 2)} of {processors} processors (OMP_NUM_THREADS sets another number)"
-    )
+    threads = max(1, processors() // 2)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    _untold.append(f"computing on {threads} of {processors()} processors (OMP_NUM_THREADS sets another number)")
 
 
 def tell_threads() -> None:

@@ -7,10 +7,12 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection, parent_process
 
+from runtime.threads import processors
+
 
 def worker_pool(processes: int | None) -> ProcessPoolExecutor:
-    """Return a pool of `processes` processes, one for each core if None, that ends with this process, however it ends."""
-    return ProcessPoolExecutor(processes, initializer=_start)
+    """Return a pool of so many processes, one for each core if None, that ends with this process, however it ends."""
+    return ProcessPoolExecutor(processes or processors(), initializer=_start)
 
 
 def _start() -> None:

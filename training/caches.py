@@ -5,7 +5,6 @@ A cache is a folder below data.cache whose name ends in the key of its recipe, w
 must be a folder that all machines see.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -30,6 +29,7 @@ from runtime.hub import fingerprint
 from runtime.processes import shared_work, start_process
 from runtime.recipe import RECIPE, Recipe, digest
 from runtime.run_folder import is_first_process, log, progress
+from runtime.threads import processors
 from training.shards import OrBlank, blank_rows, left_out_of, write_shard
 from training.vae_moments import encode_moments
 
@@ -163,10 +163,10 @@ class TensorCache(Dataset):
     ) -> None:
         spans = [self.rows(number) for number in numbers]
         batches = [list(span[start : start + batch_size]) for span in spans for start in range(0, len(span), batch_size)]
-        processes = processes or max(1, os.cpu_count() // PartialState().num_processes)
+        processes = processes or max(1, processors() // PartialState().num_processes)
         count = sum(map(len, batches))
         shown = is_first_process() and count
-        with progress(None, f"caching {self.folder.name}", count) if shown else nullcontext() as bar:
+        with progress(None, f"caching {self.folder.name.partition('-')[0]}", count) if shown else nullcontext() as bar:
             parts, left_out, broken = [], {}, []
             for rows, batch in zip(batches, read_batches(images, batches, processes), strict=True):
                 parts.append(encode(batch["pixels"]))

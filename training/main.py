@@ -87,8 +87,9 @@ def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Check
     if stops_here(settings, takes):
         return None
     accelerator = start_accelerator(settings.mapper.mixed_precision, settings.mapper.gradient_accumulation)
-    how = f"{accelerator.num_processes} processes ({accelerator.distributed_type.value}), {accelerator.device.type}"
-    log.info(f"{len(rows):,} draws of {rows['image_id'].nunique():,} images; {how}")
+    shared = f"{accelerator.num_processes} processes ({accelerator.distributed_type.value}), "
+    how = f"{shared if accelerator.num_processes > 1 else ''}{accelerator.device.type}"
+    log.info(f"the balanced set: {len(rows):,} draws of {rows['image_id'].nunique():,} images ({how})")
 
     # 2. The emotion space.
     emotions, of_data = settings.data.taxonomy.emotions, emoset.fingerprint

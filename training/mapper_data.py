@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER
 from runtime.seeds import derived_seed
+from runtime.threads import processors
 from training.conditioning import TokenizedPrompts, tokenize
 from training.emotion_space import EmotionSpace
 from training.shards import first_whole
@@ -182,7 +183,7 @@ def batches(
 
     collate = partial(_collate, tokenizer=tokenizer, tokens=tokens, timesteps=timesteps, scaling=scaling)
     own = torch.Generator()  # else the loader draws from the global one, which dropout uses
-    how = {"num_workers": loaders, "pin_memory": torch.cuda.is_available(), "generator": own}
+    how = {"num_workers": min(loaders, processors()), "pin_memory": torch.cuda.is_available(), "generator": own}
     return iter(DataLoader(items, batch_sampler=keys(), collate_fn=collate, **how))
 
 

@@ -103,11 +103,8 @@ def make_images(
 
     with shared_work(batches, is_missing) as (_, mine):
         missing = dict(gather_object([*found.items()]))
-        log.info(
-            f"{what}: {len(plan):,} images, {state.num_processes} processes: {len(missing):,} to make, "
-            f"{len(plan) - len(missing):,} kept as they are, {sum(missing.values()):,} replaced (damaged, or of other "
-            "parameters)"
-        )
+        shared = f", {state.num_processes} processes" if state.num_processes > 1 else ""
+        log.info(f"{what}{shared}: {_counted(len(plan), missing)}")
         for batch in progress(mine, what, len(mine), unit=" batches") if state.is_main_process else mine:
             made = sample(pipe, [plan[path] for path in batch], photographs, score)
             for path, image in zip(batch, made, strict=True):
@@ -115,6 +112,13 @@ def make_images(
                     save_image(folder / path, image, plan[path])
     ordered = [path for path in plan if path in missing]
     return {"missing": ordered, "replaced": [path for path in ordered if missing[path]]}
+
+
+def _counted(images: int, missing: dict[str, bool]) -> str:
+    """Return how many images are to be made, in words. missing: whether a file is replaced, by path."""
+    counts = {"to make": len(missing), "kept as they are": images - len(missing)}
+    counts["replaced (damaged, or of other parameters)"] = sum(missing.values())
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 def would_take(pipe: StableDiffusionPipeline, plan: dict[str, dict], folder: Path, batch_size: int) -> dict[str, str]:

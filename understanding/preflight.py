@@ -116,10 +116,11 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     if shared.processes != state.num_processes:
         raise UserError(f"{shared.processes} processes were launched, but they found {state.num_processes}")
     prompt, image = prompt_tokens(settings.understanding, questions, images)
-    processes = f"{shared.processes} processes ({state.device.type}), each {shared.accumulation} times {grpo.batch_size}"
+    share = f"{shared.accumulation} times {grpo.batch_size}"
+    share += f" on each of {shared.processes} processes" if shared.processes > 1 else ""
     log.info(
-        f"{len(questions):,} questions. An update has {grpo.questions_per_step} of them, on {processes}."
-        f" {shared.steps:,} updates in Step I, {len(questions) // grpo.questions_per_step:,} are a pass over the questions"
+        f"{len(questions):,} questions. An update has {grpo.questions_per_step} of them, {share} ({state.device.type})."
+        f" Step I has {shared.steps:,} updates, a pass over the questions {len(questions) // grpo.questions_per_step:,}"
     )
     two = plan(grpo, len(questions), grpo.steps_two).steps  # as many questions about hard images
     updates = {"step_one": shared.steps, "step_two": two}

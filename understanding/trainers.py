@@ -18,6 +18,7 @@ from config.understanding_settings import Tuning, Understanding
 from runtime.hub import resolve_model
 from runtime.processes import start_process
 from runtime.run_folder import log
+from runtime.threads import processors
 from understanding.chat import read_chat
 from understanding.model import (
     check_language_model,
@@ -99,7 +100,7 @@ def common_arguments(tuning: Tuning, machine: Machine, dtype: str, seed: int) ->
         max_grad_norm=tuning.max_gradient_norm,
         gradient_checkpointing=tuning.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},
-        dataloader_num_workers=machine.loaders,
+        dataloader_num_workers=min(machine.loaders, processors()),
         logging_steps=tuning.log_every,
         report_to=machine.tracker,
         save_steps=tuning.checkpoint_every,

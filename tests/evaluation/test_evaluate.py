@@ -54,11 +54,13 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
     figures = read(settings, "evaluation/generation.json")["figures"]
     assert figures.keys() == ROWS | {"theirs", "transfer"}
     page = (settings.run / "report/index.html").read_text()
-    # The last lines: where the page is, and the accuracy, from prompts alone to ours.
-    said = capsys.readouterr().out.partition(f"The report: {settings.run}/report/index.html\n")[2]
-    assert "show the intended emotion and content (EC-A): " in said
+    # The last lines: the verdict, and where the page is. The tables are in the log.
+    said = capsys.readouterr().out
+    assert said.endswith(f"\nThe report, with all figures: {settings.run}/report/index.html\n")
     was, now = (f"{figures[row]['corrected']['emotion_accuracy']['value']:.3f}" for row in ("prompt_only", "ours"))
-    assert f"(Emo-A): {was} -> {now} (" in said
+    assert re.search(rf"^- The judge sees the intended emotion in {now} \(.* in {was} of those that plain", said, re.M)
+    assert "| Emo-A " not in said
+    assert "| Emo-A " in (settings.run / "evaluation/log.txt").read_text()
     # Warnings reach the page: too few images for FID, and a generator that does not tell what it was trained with.
     warnings = read(settings, "evaluation/generation.json")["about"]["warnings"]
     few, unknown = (
