@@ -3,9 +3,10 @@
     python demo/run.py
     python demo/run.py seed=1 run=runs/demo-1 data.emoset=data/drawn-1/EmoSet data.attribute_root=data/drawn-1/attributes
 
-All six commands get the settings that you give, and paths count from the project's folder. The two trainings run side by
-side with a thread each, for a second thread hardly helps models as small as these, and the understanding model needs
-nothing of the generator's training but its emotion space. OMP_NUM_THREADS sets another number.
+All six commands get the settings that you give, and paths count from the project's folder. A second thread hardly helps
+models as small as these. So each process has one, unless OMP_NUM_THREADS says otherwise, and two processes run side by side:
+first the two trainings, for the understanding model needs nothing of the generator's but its emotion space, and then two
+that share out the evaluation. One process gives the same figures.
 
 The time left follows from how long the stages so far took, against how long they usually take. If a stage fails, the demo
 ends what runs beside it, and then itself, with the exit code of the one that failed. Run it again and only changed stages
@@ -16,6 +17,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +26,8 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple, TextIO
+
+from runtime.machine import has_gpu, processors
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ("--config", "config/demo.yaml")
@@ -40,6 +44,7 @@ class Stage(NamedTuple):
     ends: int
     after: tuple[tuple[int, str], ...] = ()  # what it waits for: stages' numbers, from 1, and what they say when so far
     name: str = ""  # before its lines, where another stage runs beside it
+    processes: int = 1  # that share out its work, where there is no GPU
 
 
 STAGES = (
@@ -48,7 +53,7 @@ STAGES = (
     Stage(("training/main.py", *CONFIG), "train the generator", 12, 110, ((2, ALL),), "generator"),
     Stage(("understanding.py", *CONFIG), "train the understanding model", 40, 150, ((3, EMOTION_SPACE),), "understanding"),
     Stage(("training/inference.py", *CONFIG), "make images", 110, 125, ((3, ALL),), "generator"),
-    Stage(("evaluation/evaluate.py", *CONFIG), "measure both, write the report", 150, 240, ((4, ALL), (5, ALL))),
+    Stage(("evaluation/evaluate.py", *CONFIG), "measure both, write the report", 150, 205, ((4, ALL), (5, ALL)), "", 2),
 )
 UNBUFFERED = {"PYTHONUNBUFFERED": "1"}  # else a stage's lines would come all at once
 KNOWN = 60  # seconds that count as having gone as expected, so that the short first stages alone do not tell the pace
@@ -79,10 +84,14 @@ def main() -> None:
     print(f"make demo took {minutes} min {seconds} s")
 
 
-def run_all(children: dict[int, subprocess.Popen]) -> None:
-    """Run all STAGES, each as soon as it can start, and put them into `children`; exit with the code of one that fails."""
+def run_all(children: dict[tuple[int, int], subprocess.Popen]) -> None:
+    """Run all STAGES, each as soon as it can start, and exit with the code of one that fails.
+
+    children: gets their processes, by the number of the stage and that of the process.
+    """
     news: queue.Queue[tuple[int, str | int]] = queue.Queue()  # stages' numbers, and a line that was said or an exit code
     started: dict[int, float] = {}
+    running: dict[int, int] = {}  # how many processes of a stage have not ended
     met: set[tuple[int, str]] = set()
     ended, taken, expected = 0, KNOWN, KNOWN
     while ended < len(STAGES):
@@ -91,14 +100,19 @@ def run_all(children: dict[int, subprocess.Popen]) -> None:
                 left = (STAGES[-1].ends - stage.begins) * taken / expected
                 print(f"[{number} of {len(STAGES)}] {stage.command[0]}: {stage.what}, {about(left)} left", flush=True)
                 started[number] = time.monotonic()
-                children[number] = start(stage)  # at once: a signal must find it there
-                follow(children[number], stage.name, lambda said, number=number: news.put((number, said)))
+                running[number] = 1 if has_gpu() else min(stage.processes, processors())
+                for process, environment in enumerate(environments(running[number])):
+                    child = children[number, process] = start(stage, environment)  # at once: a signal must find it there
+                    follow(child, stage.name, lambda said, number=number: news.put((number, said)))
         number, said = news.get()
         if isinstance(said, str):
             met |= {(number, words) for words in (EMOTION_SPACE,) if re.match(words, said)}
             continue
         if said:
             sys.exit(said if said > 0 else 128 - said)  # below 0: a signal ended it, which a shell tells so
+        running[number] -= 1
+        if running[number]:
+            continue
         met |= {(number, words) for words in (EMOTION_SPACE, ALL)}
         took, usual = time.monotonic() - started[number], STAGES[number - 1].ends - STAGES[number - 1].begins
         if took > usual / 3:  # otherwise its result was up to date
@@ -106,9 +120,19 @@ def run_all(children: dict[int, subprocess.Popen]) -> None:
         ended += 1
 
 
-def start(stage: Stage) -> subprocess.Popen:
+def environments(processes: int) -> list[dict[str, str]]:
+    """Return what torch.distributed reads in the environment of each process of a stage; nothing, where it has one."""
+    if processes == 1:
+        return [{}]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(processes)}
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+
+
+def start(stage: Stage, environment: dict[str, str]) -> subprocess.Popen:
     piped = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) if stage.name else {}
-    return subprocess.Popen([sys.executable, *stage.command, *sys.argv[1:]], cwd=ROOT, env=os.environ | UNBUFFERED, **piped)
+    command, environment = [sys.executable, *stage.command, *sys.argv[1:]], os.environ | UNBUFFERED | environment
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **piped)
 
 
 def follow(child: subprocess.Popen, name: str, hear: Callable[[str | int], None]) -> None:

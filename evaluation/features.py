@@ -19,10 +19,10 @@ from config.data_settings import Data
 from config.evaluation_settings import Evaluate
 from emoset.images import ImageError, load_image
 from runtime.files import file_states, write_atomically
+from runtime.machine import processors
 from runtime.processes import shared_work, start_process
 from runtime.recipe import RECIPE, Recipe
 from runtime.run_folder import log, progress
-from runtime.threads import processors
 from runtime.workers import worker_pool
 
 SMALLEST = 4  # pixels of the shorter side; what is smaller shows nothing, and processors take its sides for channels

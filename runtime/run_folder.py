@@ -20,10 +20,10 @@ from config.section import ROOT
 from config.settings import Settings
 from runtime.files import DamagedError, read_json, write_atomically, write_json
 from runtime.full_disk import naming
+from runtime.machine import DRIVER
 
 PACKAGES = ("accelerate", "datasets", "deepspeed", "diffusers", "numpy", "pandas", "peft", "pillow", "pyarrow", "pydantic")
 PACKAGES += ("safetensors", "scikit-learn", "torch", "torchmetrics", "transformers", "trl")
-DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU
 log = logging.getLogger("emotion")
 _opened: list[Path] = []  # the folders whose seconds this process counts
 

@@ -1,15 +1,11 @@
-"""How many processors a script may use, and how many threads it computes with on a machine without a GPU."""
+"""How many threads a script computes with on a machine without a GPU."""
 
 import os
 
-from runtime.run_folder import DRIVER, log
+from runtime.machine import has_gpu, processors
+from runtime.run_folder import log
 
 _untold: list[str] = []
-
-
-def processors() -> int:
-    """Return how many processors this process may run on, which taskset or a cluster may have made fewer than there are."""
-    return len(os.sched_getaffinity(0))
 
 
 def choose_threads() -> None:
@@ -18,7 +14,7 @@ def choose_threads() -> None:
     Threads wait for each other, and spin while they wait. With as many as there are processors, a program on one of them
     makes a training of small models three times as slow.
     """
-    if "OMP_NUM_THREADS" in os.environ or DRIVER.is_dir():
+    if "OMP_NUM_THREADS" in os.environ or has_gpu():
         return
     threads = max(1, processors() // 2)
     os.environ["OMP_NUM_THREADS"] = str(threads)

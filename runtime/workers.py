@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection, parent_process
 
-from runtime.threads import processors
+from runtime.machine import processors
 
 
 def worker_pool(processes: int | None) -> ProcessPoolExecutor:

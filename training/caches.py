@@ -26,10 +26,10 @@ from config.generation_settings import Caches
 from emoset.images import ImageError, load_image
 from emoset.selection import log_left_out
 from runtime.hub import fingerprint
+from runtime.machine import processors
 from runtime.processes import shared_work, start_process
 from runtime.recipe import RECIPE, Recipe, digest
 from runtime.run_folder import is_first_process, log, progress
-from runtime.threads import processors
 from training.shards import OrBlank, blank_rows, left_out_of, write_shard
 from training.vae_moments import encode_moments
 

@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER
+from runtime.machine import processors
 from runtime.seeds import derived_seed
-from runtime.threads import processors
 from training.conditioning import TokenizedPrompts, tokenize
 from training.emotion_space import EmotionSpace
 from training.shards import first_whole

@@ -16,9 +16,9 @@ from config.errors import UserError
 from config.settings import Settings
 from config.understanding_settings import Tuning, Understanding
 from runtime.hub import resolve_model
+from runtime.machine import processors
 from runtime.processes import start_process
 from runtime.run_folder import log
-from runtime.threads import processors
 from understanding.chat import read_chat
 from understanding.model import (
     check_language_model,

@@ -22,17 +22,26 @@ DEAF = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {SLEEPS}"
 
 
 def start(
-    *lines: str, names: tuple[str, ...] = (), after: dict[int, tuple] | None = None, patience: float = 60
+    *lines: str,
+    names: tuple[str, ...] = (),
+    after: dict[int, tuple] | None = None,
+    patience: float = 60,
+    processes: int = 1,
 ) -> subprocess.Popen:
-    """Start demo/run.py with these stages, one after the other or as `after` says, in a process group of its own."""
+    """Start demo/run.py with these stages, one after the other or as `after` says, in a process group of its own.
+
+    processes: of the first stage.
+    """
     stages = []
     for number, line in enumerate(lines, 1):
         waits = (after or {}).get(number, ((number - 1, ""),) if number > 1 else ())
         code = f"import os; print(os.getpid(), flush=True)\n{line}"
+        shared = processes if number == 1 else 1
         stages.append(
-            (("-c", code), "work", number * 60 - 60, number * 60, waits, dict(enumerate(names, 1)).get(number, ""))
+            (("-c", code), "work", number * 60 - 60, number * 60, waits, dict(enumerate(names, 1)).get(number, ""), shared)
         )
     told = f"run.STAGES, run.PATIENCE = tuple(run.Stage(*each) for each in {stages!r}), {patience}"
+    told += "; run.processors, run.has_gpu = lambda: 2, lambda: False"
     code = f"from demo import run; {told}; run.main()"
     piped = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True, **piped)
@@ -89,7 +98,7 @@ def test_the_time_left_follows_the_pace(pace, told, monkeypatch, capsys):
         for number in range(6)
     ]
 
-    def start(stage: run.Stage) -> None:
+    def start(stage: run.Stage, environment: dict) -> None:
         now[0] += pace * (stage.ends - stage.begins)
 
     monkeypatch.setattr(run, "STAGES", stages)
@@ -212,3 +221,23 @@ def test_ctrl_c_ends_both_of_two():
     assert process.returncode == 130
     assert sorted(errors.splitlines()) == ["one           | interrupted", "two           | interrupted"]
     assert not any(is_running(int(stage)) for stage in stages if stage != "asleep")
+
+
+RANKS = "rank = os.environ['RANK'] + ' of ' + os.environ['WORLD_SIZE']"
+
+
+def test_two_processes_share_a_stage_and_the_next_waits_for_both():
+    line = f"import time\n{RANKS}\ntime.sleep(rank[0] == '0')\nprint(rank, flush=True)"
+    shown, errors = start(line, "print('RANK' in os.environ)", processes=2).communicate(timeout=60)
+    assert re.findall(r"\d of 2$|True|False", shown, re.M) == ["1 of 2", "0 of 2", "False"]
+    assert (shown.count("[1 of 2]"), errors) == (1, "")
+
+
+def test_the_failure_of_one_process_ends_the_stage():
+    line = f"{RANKS}\nif rank[0] == '1': exit('error: no room')\n{SAVES}"
+    process = start(line, "print('two')", processes=2)
+    shown, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "[2 of 2]" not in shown
+    assert "error: no room" in errors.splitlines()
+    assert not any(is_running(int(number)) for number in re.findall(r"^\d+$", shown, re.M))

@@ -11,7 +11,7 @@ from runtime import threads
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
     """A machine with four processors and no GPU, on which nothing is chosen yet."""
-    monkeypatch.setattr(threads, "DRIVER", tmp_path / "none")
+    monkeypatch.setattr("runtime.machine.DRIVER", tmp_path / "none")
     monkeypatch.setattr(threads, "_untold", [])
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -47,7 +47,7 @@ def test_what_the_user_says_stays(machine, caplog):
 
 
 def test_with_a_gpu_nothing_is_chosen(machine, tmp_path, caplog):
-    machine.setattr(threads, "DRIVER", tmp_path)
+    machine.setattr("runtime.machine.DRIVER", tmp_path)
     threads.choose_threads()
     assert "OMP_NUM_THREADS" not in os.environ
     assert told(caplog, machine) == []
