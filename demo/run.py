@@ -126,6 +126,7 @@ def environments(processes: int) -> list[dict[str, str]]:
         return [{}]
     with socket.create_server(("127.0.0.1", 0)) as free:
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(processes)}
+    shared["GLOO_SOCKET_IFNAME"] = "lo"  # a laptop's name need not resolve to an address
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
 
 

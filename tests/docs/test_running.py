@@ -29,6 +29,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "hard_images.py": "what understanding_quality.py leaves",
     "thoughts.py": "what understanding_quality.py leaves",
     "killed_demo.py": "minutes for its nine starts of the demo",
+    "busy_core.py": "minutes for its two runs of the demo, on a machine that does nothing else",
     "full_disk.py": "minutes for its starts on a disk that grows, and root",
     "generation_quality.py": "minutes for its four thousand images",
     "evaluate.curve_images=16": "minutes for its thousands of images",
