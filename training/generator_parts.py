@@ -36,7 +36,9 @@ def find_generator(name: str | Path, options: dict) -> tuple[Path, dict]:
         try:
             folder = Path(snapshot_download(str(folder), revision=revision, **hub))
         except (OSError, HFValidationError, RepositoryNotFoundError, ValueError):
-            raise UserError(f"{folder}: no generator there; train one with training/main.py") from None
+            raise UserError(
+                f"{folder}: no generator there; train one with training/main.py, or add the --config of a run that has one"
+            ) from None
     if (folder / GENERATOR).exists():
         about = _read(folder / GENERATOR)
         if missing := {"base", "base_hashes"} - about.keys():
