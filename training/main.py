@@ -74,6 +74,12 @@ def main(settings: Settings) -> None:
             train_mapper(settings, folder / "mapper", inputs)
 
 
+def processes_of(accelerator: Accelerator) -> str:
+    """Return what the training runs on: "cpu", or "2 processes (MULTI_GPU), cuda"."""
+    shared = f"{accelerator.num_processes} processes ({accelerator.distributed_type.value}), "
+    return f"{shared if accelerator.num_processes > 1 else ''}{accelerator.device.type}"
+
+
 def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Checked) -> MapperInputs | None:
     """Run the stages before the mapper's training in `folder`. Return what that takes, or None with check=true."""
     # 1. The images, and what is known of the training before anything is computed.
@@ -87,9 +93,7 @@ def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Check
     if stops_here(settings, takes):
         return None
     accelerator = start_accelerator(settings.mapper.mixed_precision, settings.mapper.gradient_accumulation)
-    shared = f"{accelerator.num_processes} processes ({accelerator.distributed_type.value}), "
-    how = f"{shared if accelerator.num_processes > 1 else ''}{accelerator.device.type}"
-    log.info(f"the balanced set: {len(rows):,} draws of {rows['image_id'].nunique():,} images ({how})")
+    log.info(f"{len(rows):,} draws of {rows['image_id'].nunique():,} images, on {processes_of(accelerator)}")
 
     # 2. The emotion space.
     emotions, of_data = settings.data.taxonomy.emotions, emoset.fingerprint
