@@ -29,10 +29,10 @@ def default_text(field: FieldInfo) -> str:
 
 
 def parse(text: str, field: FieldInfo) -> Any:
-    """Return the value that the text of `key=text` gives a setting; of the wrong type where it gives none.
+    """Return the value that `text` in `key=text` gives a setting. If it gives none, the result has the wrong type.
 
-    Text is literal, as typed. An empty one empties a text or a list. Numbers are decimal. Lists are written `a,b` or
-    `[a, b]`; mappings, and lists of them, as in YAML. Paths count from where the user stands.
+    Text is taken literally. An empty text empties a text or a list. Numbers are decimal. Lists are written `a,b` or
+    `[a, b]`. Mappings, and lists of mappings, are written as in YAML. Paths count from the user's working folder.
     """
     return _parse(text, field.annotation)
 

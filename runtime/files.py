@@ -48,7 +48,7 @@ def write_json(path: Path, content: Any, sync: bool = True) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return a JSON file's content, or None where there is no such file. Raises DamagedError for what is no JSON."""
+    """Return a JSON file's content, or None where there is no such file. Raises DamagedError if it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (ValueError, RecursionError):
@@ -56,9 +56,9 @@ def read_json(path: Path) -> Any:
 
 
 def lfs_pointer(path: Path) -> str:
-    """Return what to say of a Git LFS pointer, a text that stands in a clone for a file until it is fetched; else nothing.
+    """Return what an error says of a Git LFS pointer, such as "a Git LFS pointer to 108,913,577 bytes, ...".
 
-    "a Git LFS pointer to 108,913,577 bytes, not the file itself; ..."
+    A pointer is a short text that a clone holds in place of a large file. For any other file the result is "".
     """
     if not path.is_file() or path.stat().st_size > 1024:
         return ""
@@ -72,7 +72,7 @@ def lfs_pointer(path: Path) -> str:
 
 
 def file_states(paths: Iterable[Path]) -> list[list[int]]:
-    """Return the sizes and times of files, which tell a file that was written anew from the one before; [-1, -1] of none."""
+    """Return [size in bytes, time in ns] of each file, or [-1, -1] if it is gone. They change with its content."""
     states = []
     for path in paths:
         try:

@@ -60,13 +60,13 @@ def hub_obstacle() -> str | None:
 
 
 def load_model(kind, name: str, setting: str, added: Sequence[str] = (), **options):
-    """Return `kind.from_pretrained` of a model, a pipeline of models, a tokenizer or the like, that `setting` names.
+    """Return the model, pipeline or tokenizer `name`, which the setting `setting` names, as `kind.from_pretrained` loads it.
 
-    added: how the names of weights begin that the model may lack, since we train them. With device_map="meta" the weights
-    of a model are looked for and not read. A folder that holds weights of one variant alone, such as fp16, is loaded from
-    these. A pipeline may also be one .safetensors file, whose configs diffusers takes from the Hub or from its cache.
-    Raises UserError where there is no such model, where its files are damaged, and where it lacks other weights, or has
-    them in other shapes: they would be random numbers.
+    added: prefixes of the names of weights that the model may lack, since we train them. With device_map="meta" the function
+    checks that the weights are there and reads none. If a folder holds one variant of the weights alone, such as fp16, it
+    loads that variant. A pipeline can be one .safetensors file, whose configs diffusers gets from the Hub or its cache.
+    Raises UserError if there is no such model, if its files are damaged, or if it lacks a weight or has one in another
+    shape, which would leave random numbers in the model.
     """
     if is_single_file(name):
         with _naming(kind, name, setting) as place:

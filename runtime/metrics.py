@@ -37,7 +37,7 @@ class MetricsFile:
 
 
 def read_metrics(folder: Path) -> list[dict]:
-    """Return the lines of a folder's metrics.jsonl, but what a kill cut off or a disk damaged; none without such a file."""
+    """Return the lines of a folder's metrics.jsonl without damaged ones; [] if there is no such file."""
     path, found = folder / "metrics.jsonl", []
     for line in path.read_bytes().splitlines() if path.is_file() else []:
         with suppress(ValueError, RecursionError):

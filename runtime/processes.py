@@ -19,7 +19,7 @@ Item, Found = TypeVar("Item"), TypeVar("Found")
 
 
 def start_process() -> PartialState:
-    """Return the state of this process among those launched, with the libraries told to keep to themselves."""
+    """Return the state of this process among those that were launched, and switch off the libraries' own messages."""
     hide_loading(transformers)
     tell_threads()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")

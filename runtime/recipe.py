@@ -93,10 +93,10 @@ ABSENT = "absent"
 
 
 def read_recipe(path: Path) -> dict | None:
-    """Return what a recipe's file holds, or None where there is none, or one that is empty, cut off or damaged.
+    """Return what a recipe's file holds, or None if the file is missing, empty, cut off or damaged.
 
-    What lies beside such a one counts as unfinished. Raises UserError for a file that another version of this project wrote:
-    whether the result beside it is up to date cannot be told, and nothing is made again unasked.
+    The result beside a recipe that is None counts as unfinished. Raises UserError for a file that another version of this
+    project wrote, since nobody can tell whether the result beside it is up to date.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

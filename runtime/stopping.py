@@ -33,9 +33,9 @@ class Stopped(SystemExit):
 
 
 def end_by_sigterm() -> None:
-    """Let SIGTERM end this process in order from now on; a second one ends it at once.
+    """Let SIGTERM end this process in order from now on. A second SIGTERM ends it at once.
 
-    accelerate passes no signal on to a single process that it has launched, and leaves it alone; so here its end is one.
+    accelerate passes no signal on to a single process that it has launched. So the launcher's end counts as a SIGTERM.
     """
     signal.signal(signal.SIGTERM, _on_sigterm)
     os.register_at_fork(after_in_child=_in_child)

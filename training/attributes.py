@@ -139,8 +139,8 @@ def fit_emotion_classifier(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return weight (K, d) and bias (K,) of a linear classifier of text features, for the emotion loss.
 
-    It is softmax regression onto the emotion confidences of the attributes (soft targets, each attribute counted by the
-    square root of its images), with a little weight decay: so it is fitted on texts, to be used on texts.
+    It is a softmax regression on the attributes' text features, with a little weight decay, since the loss uses it on texts.
+    Its targets are the attributes' emotion confidences. An attribute counts by the square root of its images.
     """
     means = confidence.groupby("attribute")[[*emotions, "images"]].mean()
     known = [place for place, name in enumerate(texts.names) if name in means.index]  # has training images

@@ -82,10 +82,10 @@ class DecodedPixels(Dataset):
 
 
 class TensorCache(Dataset):
-    """Rows of tensors on disk, one for each of `ids`; `[row]` reads one row of each tensor and nothing else.
+    """Tensors on disk with one row for each of `ids`. `[row]` reads one row of each tensor, and no more from the disk.
 
     A row whose image could not be decoded raises ImageError (training/shards.py).
-    Shards are mapped when first read, in whichever process reads; a copy sent to another process maps its own.
+    Each process maps a shard when it first reads from it.
     """
 
     def __init__(self, folder: Path, ids: list[str], shard: int, finished: bool = False):

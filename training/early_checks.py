@@ -86,11 +86,11 @@ def check_training(settings: Settings, rows: pd.DataFrame) -> Checked:
 
 
 def check_stable_diffusion(name: str, resolution: int) -> dict[str, Any]:
-    """Return the parts of models.stable_diffusion: its models without their numbers, but for the text encoder, and others.
+    """Return the parts of models.stable_diffusion by name. Only the text encoder has its weights.
 
-    Of a folder no numbers are read but the text encoder's. A single file is read whole.
-    Raises UserError where it is no Stable Diffusion 1 or 2 for text alone, its parts do not fit each other, or it makes no
-    images of `resolution`.
+    Of a folder no weights are read but the text encoder's. A single file is read whole.
+    Raises UserError if it is not a Stable Diffusion 1 or 2 for text alone, if its parts do not fit each other, or if it
+    makes no images of `resolution`.
     """
     called = f"{SD}: {name!r}"
     if is_single_file(name):

@@ -59,11 +59,11 @@ class EmotionStatistics:
 def build_emotion_space(
     settings: Settings, index: pd.DataFrame, pixels: Dataset, folder: Path, accelerator: Accelerator, data_fingerprint: str
 ) -> EmotionStatistics:
-    """Train the emotion encoder and write what follows from it into `folder`; or read that, where it is up to date.
+    """Train the emotion encoder and write its results into `folder`. If they are up to date, read them instead.
 
-    index: images with their split; train is learned from, val chooses the epoch and gives confusability. pixels: by row of
-    `index`. Writes encoder/, metrics.jsonl, vectors.safetensors, gaussians.safetensors, emotion_confidence.csv,
-    confusability.json, emotion_space.png, summary.json, and the recipes of the encoder and of all of it.
+    index: images with their split. The encoder learns from train, and val chooses the epoch and gives the confusability.
+    pixels: by row of `index`. Writes encoder/, metrics.jsonl, vectors.safetensors, gaussians.safetensors,
+    emotion_confidence.csv, confusability.json, emotion_space.png, summary.json, and recipes of the encoder and of the stage.
     """
     space, emotions, loaders = settings.emotion_space, settings.data.taxonomy.emotions, settings.machine.loaders
     encoder = new_encoder(settings.models.backbone, space, len(emotions), settings.seed)

@@ -23,11 +23,11 @@ WHOLE = "model_index.json"  # of a folder that save_pretrained wrote, which need
 
 
 def find_generator(name: str | Path, options: dict) -> tuple[Path, dict]:
-    """Return a generator's folder, downloaded where `name` is one on the Hub, and what its generator.json says.
+    """Return a generator's folder and the content of its generator.json; a `name` on the Hub is downloaded first.
 
-    Where save_pretrained wrote the folder, that is what model_index.json says. It has no "base_hashes".
-    options: of from_pretrained; `revision` is taken out of them, for the base has others.
-    Raises UserError where there is no generator.
+    A folder that save_pretrained wrote has model_index.json instead, without "base_hashes".
+    options: of from_pretrained. `revision` is removed from them, since the base has revisions of its own.
+    Raises UserError if there is no generator.
     """
     folder = Path(name)
     if not folder.is_dir():
@@ -75,8 +75,8 @@ def check_safety(pipe: StableDiffusionPipeline, wanted, place: str | Path) -> No
 def load_parts(folder: Path, about: dict, unet: torch.nn.Module, width: int, **options) -> dict:
     """Return the mapper, the emotion space and the LoRA, if any, of a generator's folder, in the precision of the U-Net.
 
-    width: of the text encoder's states. options: for diffusers. Raises UserError for a part that is not whole, or does not
-    fit the others.
+    width: of the text encoder's states. options: for diffusers. Raises UserError for a part that is damaged or
+    does not fit the other parts.
     """
     parts = {}
     for part, kind in {"mapper": EmotionMapper, "emotion_space": EmotionSpace}.items():

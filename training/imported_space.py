@@ -64,10 +64,10 @@ def read_imported(
 ) -> EmotionStatistics:
     """Return the imported Gaussians of `emotions`.
 
-    encoded: vectors (N, 2, dimension) of each image of `index` and of its mirror image, and probabilities (N, K), by the
-    imported encoder, or None where there is none, and then no image has a vector of its own. The emotion confidence of an
-    attribute is the imported one; else the mean of the probabilities over its training images, or without these the share
-    of each emotion among them.
+    encoded: what the imported encoder gives: vectors (N, 2, dimension) of each image of `index` and its mirror image, and
+    probabilities (N, K). None if no encoder was imported. Then no image has a vector of its own.
+    The emotion confidence of an attribute is the imported one. If none was imported, it is the mean of the probabilities
+    over the attribute's training images. Without probabilities it is the share of each emotion among these images.
     """
     if (folder / CONFIDENCE).is_file():
         confidence = pd.read_csv(folder / CONFIDENCE, keep_default_na=False).assign(images=1)

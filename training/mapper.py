@@ -11,11 +11,12 @@ from training.emotion_space import EmotionSpace
 class EmotionMapper(ModelMixin, ConfigMixin):
     """Maps emotion vectors (B, dimension) to token embeddings (B, tokens, width).
 
-    hidden_layers 0 is one linear layer and 1 is linear, ReLU, linear, both as published (EmoGen); more have LayerNorm,
-    ReLU and dropout after each. Unlike the published one it works on standardised vectors (those of an encoder may have
-    a norm of 30) and in the units of the text encoder's vocabulary: what its last layer gives is multiplied by the
-    standard deviation of the vocabulary's embeddings and added to their mean, so that training starts among words and
-    not far outside of them.
+    hidden_layers: 0 is one linear layer, and 1 is linear, ReLU, linear, as EmoGen published them. More layers have
+    LayerNorm, ReLU and dropout after each.
+
+    It departs from the published mapper in two ways. Its input is standardised, since the vectors of an encoder may have a
+    norm of 30. Its last layer's output is multiplied by the standard deviation of the vocabulary's embeddings and added to
+    their mean, so that training starts among words.
     """
 
     @register_to_config

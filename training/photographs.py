@@ -90,10 +90,10 @@ def fitted(
 
 
 def image_to_image(pipe: StableDiffusionPipeline, strength: float, options: dict) -> Callable:
-    """Return diffusers' image-to-image call on the models of a pipeline, from `strength` of the noise on.
+    """Return diffusers' image-to-image call on the models of a pipeline.
 
-    strength: above 0, at which the photograph stays as it is, to 1, at which it is forgotten. Raises UserError for others,
-    and where not one of the steps that `options` ask for is left.
+    strength: the share of the noise that is added, above 0 and up to 1. Near 0 it keeps the photograph, and 1 forgets it.
+    Raises UserError for another strength, and if it leaves none of the steps that `options` ask for.
     """
     steps = len(options.get("timesteps") or options.get("sigmas") or []) or options.get("num_inference_steps", 50)
     if not 0 < strength <= 1 or int(strength * steps) < 1:

@@ -93,13 +93,13 @@ class EmotionPipeline(StableDiffusionPipeline):
         safety_checker: bool | torch.nn.Module | None = False,
         **options,
     ):
-        """Load a generator's folder, or what `save_pretrained` wrote; either may be the name of a repository on the Hub.
+        """Load a generator's folder, or a folder that `save_pretrained` wrote. You can also name a repository on the Hub.
 
-        A generator's folder names the Stable Diffusion it was trained on; `base` names another place of the same one.
-        safety_checker: True loads that of the base, or of what `save_pretrained` wrote; or it is one itself. `options`, such
-        as dtype, go to diffusers; those for the Hub to both downloads, but `revision` to the one of `folder` alone.
-        Raises UserError where there is no whole generator, or no safety checker, or where the base is of another kind or
-        not the one that the mapper was trained on.
+        base: another place of the Stable Diffusion that the generator was trained on, whose name its folder holds.
+        safety_checker: a model, or True for the one that comes with the base or with the saved folder.
+        options: for diffusers, such as dtype. Options for the Hub go to both downloads, and `revision` to that of `folder`.
+        Raises UserError if the generator is incomplete, if there is no safety checker, or if the base is not the one that
+        the mapper was trained on.
         """
         # Always given, for transformers would load its part of a pipeline in the precision that it was saved in.
         options["dtype"] = options.pop("torch_dtype", options.get("dtype", torch.float32))

@@ -30,7 +30,7 @@ def rows_of(
 
 
 def checked(prompt, emotion, content, negative_prompt, **others) -> list[list]:
-    """Return prompts, emotions, contents, negative prompts and others, equally many. Raise UserError for what cannot be."""
+    """Return prompts, emotions, contents, negative prompts and `others` as lists of one length, or raise UserError."""
     named = {} if content is None else {"contents": content}
     lists = aligned(prompts=prompt, emotions=emotion, negative_prompts=negative_prompt or "", **named, **others)
     prompts, emotions, negatives, *rest = lists
@@ -56,7 +56,7 @@ def of_plain(prompt, negative_prompt, count: int, **photographs) -> dict:
 
 
 def aligned(**values) -> list[list]:
-    """Return values as lists, one item repeated as often as the others have items. Raise UserError for other lengths."""
+    """Return values as equally long lists. A single item is repeated. Raise UserError for lengths that do not fit."""
     lists = {name: listed(value) for name, value in values.items()}
     length = max(map(len, lists.values()))
     repeated = [each * length if len(each) == 1 else each for each in lists.values()]

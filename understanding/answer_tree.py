@@ -16,10 +16,12 @@ from understanding.packing import PER_TOKEN, mask_for, prompt_positions
 
 @dataclass(frozen=True)
 class AnswerTree:
-    """Node 0 is the last token of the prompt; the others are the tokens of answers that another one follows.
+    """The answers that a question allows, as a tree of tokens, in which answers that begin alike share their first nodes.
 
-    tokens, parents: of the nodes from 1 on, a parent before its children. edges: (node, token), where a token is predicted,
-    each once. paths: the numbers of the edges that each answer takes.
+    Node 0 is the last token of the prompt. Every other node is a token of an answer that another token follows.
+    tokens, parents: of the nodes from 1 on. A parent comes before its children.
+    edges: (node, token) for each token that is predicted.
+    paths: the numbers of the edges that each answer takes.
     """
 
     tokens: list[int]

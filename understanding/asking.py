@@ -111,11 +111,11 @@ class Asker:
     def likelihoods(
         self, questions: Sequence[Question], images: Sequence[Path | Image.Image], completions: Sequence[str]
     ) -> Tensor:
-        """Return the probabilities (n, K) of the answers that each question allows, in their order; rows sum to 1.
+        """Return the probabilities (n, K) of the answers that each question allows, in their order. Rows sum to 1.
 
-        Those of multiple-choice questions are the emotions, by name or letter. K is the most that one question allows; after
-        fewer stand zeros. An answer's probability is that of its text and what ends it, after the model's own reasoning in
-        `completions`; where that is not in the format, after none.
+        A multiple-choice question allows the emotions, by name or letter. K is the largest number of answers that one of the
+        questions allows, and zeros fill the rows of the other questions. The probability is that of the answer's text and
+        end, after the reasoning in `completions`. A completion that breaks the format counts as one without reasoning.
         """
         return self._scored(questions, images, completions)[0]
 

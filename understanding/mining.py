@@ -126,7 +126,7 @@ def mine(images: pd.DataFrame, folder: Path, settings: Settings) -> pd.DataFrame
 
 
 def reference_model(settings: Settings) -> str | Path:
-    """Return the model that is asked, by name or folder: what GRPO starts from or, by mining.reference, Step I's.
+    """Return the model that mining asks, by name or folder: the start of GRPO or, by mining.reference, the result of Step I.
 
     Raises UserError where understanding.py has not made it.
     """

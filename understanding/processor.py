@@ -12,12 +12,12 @@ from config.errors import UserError, first_line
 
 
 def load_processor(name: str, setting: str = "understanding.model") -> ProcessorMixin:
-    """Return the processor of the model `name`, by name on the Hub or as a folder; it pads on the left, as sampling needs.
+    """Return the processor of a model, with padding on the left, which sampling needs. name: on the Hub, or a folder.
 
-    A processor that also takes videos does not load at all without torchvision, and the CPU builds of torch have none that
-    fits. Nothing here shows videos, so then it is loaded without its video part; where it is saved, that is described as
-    it was, so that the folder loads whole where torchvision is.
-    Raises UserError, naming `setting`, where there is none, or where it needs a package that is not there.
+    A processor that also takes videos does not load without torchvision, and no torchvision fits the CPU builds of torch. We
+    show no videos, so the processor is then loaded without its video part. A saved copy still describes that part, and
+    loads whole where torchvision is installed.
+    Raises UserError, which names `setting`, if there is no processor or if it needs a package that is not installed.
     """
     try:
         processor = _load(name)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 class Question:
     """A question about one image.
 
-    kind: the name of one of understanding.kinds. emotion: the true one. asked: the emotion that the question names; None
-    where it names none, or all. options: the emotions in the order that the prompt lists them; empty where it lists none.
-    phrasing: which of the kind's PHRASINGS.
+    kind: the name of one of understanding.kinds.
+    emotion: the true emotion.
+    asked: the emotion that the question names. None if it names none, or all.
+    options: the emotions in the order of the prompt. Empty if the prompt lists none.
+    phrasing: which of the kind's PHRASINGS the prompt has.
     """
 
     kind: str
@@ -22,7 +24,7 @@ class Question:
 
     @property
     def is_true(self) -> bool:
-        """Whether the asked emotion is that of the image."""
+        """Tell whether the emotion that the question names is that of the image."""
         return self.asked == self.emotion
 
 

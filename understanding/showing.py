@@ -62,7 +62,7 @@ def substitute(
 
 
 def tell_left_out(ids: list[str], images: Mapping[str, Path], reason: Callable[[Path], str | None]) -> None:
-    """Log which images were left out. reason: why an image cannot be shown, of which the first five are asked."""
+    """Log how many images were left out, and the first five of them with the `reason` why they cannot be shown."""
     if ids:
         some = [f"{images[each]} ({reason(images[each]) or 'it can be read now'})" for each in ids[:5]]
         log.warning(f"{len(ids):,} images cannot be shown and are left out: {', '.join(some)}{', ...' if ids[5:] else ''}")
