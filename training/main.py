@@ -76,8 +76,8 @@ def main(settings: Settings) -> None:
 
 def processes_of(accelerator: Accelerator) -> str:
     """Return what the training runs on: "cpu", or "2 processes (MULTI_GPU), cuda"."""
-    shared = f"{accelerator.num_processes} processes ({accelerator.distributed_type.value}), "
-    return f"{shared if accelerator.num_processes > 1 else ''}{accelerator.device.type}"
+    count, way, device = accelerator.num_processes, accelerator.distributed_type.value, accelerator.device.type
+    return device if way == "NO" else f"{count} process{'es' if count > 1 else ''} ({way}), {device}"
 
 
 def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Checked) -> MapperInputs | None:
@@ -93,7 +93,7 @@ def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Check
     if stops_here(settings, takes):
         return None
     accelerator = start_accelerator(settings.mapper.mixed_precision, settings.mapper.gradient_accumulation)
-    log.info(f"{len(rows):,} draws of {rows['image_id'].nunique():,} images, on {processes_of(accelerator)}")
+    log.info(f"{len(rows):,} draws of {rows['image_id'].nunique():,} images; {processes_of(accelerator)}")
 
     # 2. The emotion space.
     emotions, of_data = settings.data.taxonomy.emotions, emoset.fingerprint
