@@ -237,8 +237,8 @@ def test_an_epoch_shows_its_progress(make, index, pixels, tmp_path, accelerator,
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     fit(make(epochs=2), index, pixels, tmp_path / "space", accelerator)
     shown = capsys.readouterr().err
-    assert [f"emotion encoder, epoch {epoch}: 100%" in shown for epoch in (1, 2, 3)] == [True, True, False]
-    assert "6/6" in shown
+    assert [f"emotion encoder, epoch {epoch}: " in shown for epoch in (1, 2, 3)] == [True, True, False]
+    assert "/6 [" in shown
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed(make, index, pixels, tmp_path, accelerator, caplog, monkeypatch):
