@@ -29,10 +29,10 @@ _opened: list[Path] = []  # the folders whose seconds this process counts
 
 
 class _Screen(logging.StreamHandler):
-    """Shows what is logged; a progress bar makes room for a line."""
+    """Shows what is logged. In a terminal a progress bar makes room for a line."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        bars = sys.modules.get("tqdm")  # whoever shows a bar has imported it
+        bars = sys.modules.get("tqdm") if sys.stderr.isatty() else None  # whoever shows a bar has imported it
         with bars.tqdm.external_write_mode(self.stream) if bars else nullcontext():
             super().emit(record)
 
