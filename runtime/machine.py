@@ -8,7 +8,7 @@ DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU
 
 def processors() -> int:
     """Return how many processors this process may run on, which taskset or a cluster may have made fewer than there are."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
 
 
 def has_gpu() -> bool:
