@@ -136,7 +136,7 @@ def number(value: float, scale: float | None = None) -> str:
     """Return a figure in about three digits; scale: write it as finely as a value of that size."""
     size = abs(value if scale is None else scale)
     if 0 < size < 0.01:
-        return f"{value:.1e}"
+        return f"{value:.1e}" if size < 0.001 else f"{value:.4f}"
     return f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 10 else f"{value:.3f}"
 
 
