@@ -1,12 +1,13 @@
-"""The evaluation's two long parts before and after each image is decoded once and each question asked once, side by side.
+"""The evaluation's two long parts before and after an image is decoded, and seen by a model, once for all; side by side.
 
     OMP_NUM_THREADS=1 python benchmarks/evaluation_speed.py --config config/demo.yaml
 
-`before` decodes an image for every network and every list that it is in, and asks each question twice: greedily, and for the
-probabilities of all answers. `after` is what evaluation/evaluate.py does, into an empty cache. Both see the same images and
-ask the run's own model the same questions. CPU seconds are counted, those of processes that decode too. For the networks
-the drawn images are enlarged to 512 pixels a side. The features, the answers and the probabilities of both must be equal.
-The run must hold an understanding model (make demo).
+`before` decodes an image for every network and every list that it is in, and asks each question twice, by itself: greedily,
+and for the probabilities of all answers. `after` is what evaluation/evaluate.py does, into an empty cache: questions about
+an image share a row. Both see the same images and ask the run's own model the same questions, in batches of as many. CPU
+seconds are counted, those of processes that decode too. For the networks the drawn images are enlarged to 512 pixels a side.
+The features, the answers and the probabilities (to 1e-5) of both must be equal. The run must hold an understanding model
+(make demo).
 """
 
 from runtime.script import read_settings, run
@@ -23,12 +24,14 @@ from PIL import Image
 
 from config.errors import UserError
 from config.settings import Settings
+from emoset.images import load_image
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions
 from evaluation.features import FeatureCache, features_or_nan
 from evaluation.judge import load_judge
 from evaluation.measure_understanding import questions_of
 from evaluation.viewers import Viewers, load_viewers
+from understanding.answering import by_image
 from understanding.asking import load_asker
 
 IMAGES = 240  # of the data set, half of which are what generated ones are compared with
@@ -95,24 +98,33 @@ def seeing(viewers: Viewers, judge, everything: pd.DataFrame, reference: pd.Data
 
 
 def asking(settings: Settings, model: Path, images: pd.DataFrame) -> list:
-    """Return the CPU seconds in which a model answers questions and tells all likelihoods: in two passes, and in one."""
+    """Return the CPU seconds in which a model answers questions and tells all likelihoods: by itself each, and together."""
     images = equal_emotions(images, ASKED, 0)
-    (asked,) = questions_of(settings, images)
+    questions = [question for asked in questions_of(settings, images) for question in asked.questions]
     asker = load_asker(settings.understanding, settings.answers, settings.data.taxonomy, model, "understanding.model")
-    paths, size, spent = dict(zip(images["image_id"], images["path"], strict=True)), settings.evaluate.batch_size, [0.0, 0.0]
-    for first in range(0, len(asked.questions), size):
-        batch = asked.questions[first : first + size]
-        shown = [paths[question.image_id] for question in batch]
-        asker.likelihoods(batch, shown, [""] * len(batch))  # both find the images decoded
-        began = cpu_seconds()
-        said = [completion for (completion,) in asker.answers(batch, shown)]
-        likely = asker.likelihoods(batch, shown, said)
-        middle = cpu_seconds()
-        at_once = asker.answers_with_likelihoods(batch, shown)
-        spent = [spent[0] + middle - began, spent[1] + cpu_seconds() - middle]
-        assert at_once[0] == said
-        torch.testing.assert_close(at_once[1], likely, rtol=1e-3, atol=1e-4)
-    return ["a model answers questions", len(asked.questions), *spent]
+    paths, size = dict(zip(images["image_id"], images["path"], strict=True)), settings.evaluate.batch_size
+    shown = {image_id: load_image(path) for image_id, path in paths.items()}  # both find the images decoded
+    ordered = [questions[place] for place in by_image(questions)]
+    said, likely, spent = {}, {}, []
+    for together, order in ((False, questions), (True, ordered)):
+        batches = [order[first : first + size] for first in range(0, len(order), size)]
+        for number, batch in enumerate([batches[0], *batches]):  # the first once more, for it compares ways to ask
+            seen = [shown[each.image_id] if together else shown[each.image_id].copy() for each in batch]
+            if number == 1:
+                began = cpu_seconds()
+            if together:
+                completions, found = asker.answers_with_likelihoods(batch, seen)
+            else:
+                completions = [completion for (completion,) in asker.answers(batch, seen)]
+                found = asker.likelihoods(batch, seen, completions)
+            said[together] = said.get(together, {}) | dict(zip(batch, completions, strict=True))
+            likely[together] = likely.get(together, {}) | dict(zip(batch, found, strict=True))
+        spent.append(cpu_seconds() - began)
+    assert said[False] == said[True]
+    for question, found in likely[True].items():
+        count = len(asker.allowed(question))
+        torch.testing.assert_close(found[:count], likely[False][question][:count], rtol=0, atol=1e-5)
+    return ["a model answers questions", len(questions), *spent]
 
 
 if __name__ == "__main__":

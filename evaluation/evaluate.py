@@ -13,7 +13,8 @@ not do better than chance. Every figure has its n and 95 % interval.
 
 `<run>/evaluation/` gets generation.json, understanding.json, cross.json, curves.json, confusion matrices, all images and
 answers. `<run>/report/` gets metrics.json and index.html, the page that shows all. Images, answers and features are kept:
-if you kill the run, the same command resumes, and a second run is quick. With check=true it stops after all checks.
+if you kill the run, the same command resumes, and a second run is quick. With check=true it stops after all checks. A run
+folder holds figures of one evaluate.folder, or of the split: name another with run=... for another one.
 
 With evaluate.class_map, or evaluate.votes, models alone are measured, on another data set and by its own names. The figures
 go to `<run>/other_data/<data set>/` and stand in the report beside the run's own (docs/other_data.md).
@@ -59,9 +60,8 @@ def main(settings: Settings) -> None:
         )
     folder = open_run_folder(settings, "evaluation")
     made_from = folder / RECIPE
-    read_recipe(made_from)  # refuses what another version wrote
-    if not made_from.is_file() and any((folder / f"{part}.json").is_file() for part in PARTS):
-        raise UserError(f"{folder} was written by an earlier version of this project; move it away, or name another run")
+    if any((folder / f"{part}.json").is_file() for part in PARTS):
+        check_earlier(settings, made_from)
     if stops_here(settings, check_evaluation(settings, models, generators, folder)):
         return
     recipe = made_of(settings, models, generators)
@@ -75,6 +75,22 @@ def main(settings: Settings) -> None:
         write_cards(settings.run, settings.data.taxonomy, generated, understood)
         write_report(settings)
         recipe.finish(made_from)
+
+
+def check_earlier(settings: Settings, made_from: Path) -> None:
+    """Raise UserError where the figures that are there are of other images, and would be lost. made_from: their recipe."""
+    if not made_from.is_file():
+        raise UserError(
+            f"{made_from.parent} was written by an earlier version of this project; move it away, or name another run"
+        )
+    earlier, key = read_recipe(made_from), "evaluate.folder"
+    was, now = earlier and earlier["settings"].get(key), settings_of("evaluate", settings.evaluate)[key]
+    if earlier and was != now:
+        of_split = f"the data set's own images ({key}=null)"
+        raise UserError(
+            f"{key}: {made_from.parent} holds figures of {was or of_split}, and those of {now or of_split} would replace"
+            " them; name another run, such as run=runs/album, and its models: evaluate.models=..."
+        )
 
 
 def made_of(settings: Settings, models: dict[str, str], generators: dict[str, Path]) -> Recipe:

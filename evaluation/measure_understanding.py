@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from config.errors import UserError
+from config.evaluation_settings import Evaluate
 from config.section import ROOT
 from config.settings import Settings
 from config.taxonomy import Taxonomy
@@ -139,11 +140,17 @@ def answers_of_models(
             asker = Asker(asker.model, asker.processor, understanding, asked.form, taxonomy, setting)
             is_last = evaluate.blind and label == list(models)[-1] and not asked.suffix
             for blind in (False, True) if is_last else (False,):
-                answers = answer_all(asker, asked.questions, paths, folder, evaluate.batch_size, blind=blind, forced=True)
+                size = at_once(evaluate, asked.form)
+                answers = answer_all(asker, asked.questions, paths, folder, size, blind=blind, forced=True)
                 row = "blind" if blind else f"{label}{asked.suffix}"
                 yield row, read_answers(answers, taxonomy, asked.form)
         del asker
         free_memory()
+
+
+def at_once(evaluate: Evaluate, form: Answers) -> int:
+    """Return how many questions a process asks at once."""
+    return evaluate.reasoned_batch_size if form.reasoning else evaluate.batch_size
 
 
 def tell(found: dict, taxonomy: Taxonomy) -> None:

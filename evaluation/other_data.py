@@ -24,7 +24,7 @@ from emoset.votes import read_votes
 from evaluation.baselines import choices, clip_answers
 from evaluation.completeness import by_warning, mark
 from evaluation.features import feature_cache
-from evaluation.measure_understanding import gains_of, write_answers
+from evaluation.measure_understanding import at_once, gains_of, write_answers
 from evaluation.metric_labels import markdown_table, marked, pair_name, told
 from evaluation.skipped import skipped_of
 from evaluation.soft_labels import soft_metrics, soft_statistics
@@ -104,13 +104,14 @@ def measure(
     started, evaluate, seed, taxonomy = time.monotonic(), settings.evaluate, settings.seed, class_map.taxonomy
     paths = dict(zip(images["image_id"], images["path"], strict=True))
     questions = multiple_choice(images, taxonomy, settings.answers, seed)
+    size = at_once(evaluate, settings.answers)
 
     # 1. What each model answers.
     rows, answered, skipped = {}, {}, {}
     for label, name in models.items():
         asker = load_asker(settings.understanding, settings.answers, taxonomy, name, f"evaluate.models: {label}")
         for blind in (False, True) if evaluate.blind and label == list(models)[-1] else (False,):
-            answers = answer_all(asker, questions, paths, folder, evaluate.batch_size, blind=blind, forced=True)
+            answers = answer_all(asker, questions, paths, folder, size, blind=blind, forced=True)
             row, answers = "blind" if blind else label, read_answers(answers, taxonomy, settings.answers)
             answered[row], rows[row] = answers, figures(answers, taxonomy, seed)
             skipped |= skipped_of(row, images[~images["image_id"].isin(answers["image_id"])])

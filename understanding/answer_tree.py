@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,12 +38,17 @@ class AnswerTree:
             found.append(found[parent] + 1)
         return found
 
+    @property
+    def first(self) -> int:
+        """The first node at which an answer's token is predicted."""
+        return min(self.edges[edge][0] for path in self.paths for edge in path)
+
     def ancestors(self) -> Tensor:
         """Return which nodes each node sees, itself included: (N, N), True in a row for a node and those before it."""
-        seen = torch.eye(len(self.tokens) + 1, dtype=torch.bool)
+        seen = np.eye(len(self.tokens) + 1, dtype=bool)
         for node, parent in enumerate(self.parents, start=1):
             seen[node] |= seen[parent]
-        return seen
+        return torch.from_numpy(seen)
 
 
 class Growth:
@@ -97,12 +103,16 @@ paths=[[0, 1, 2], [0, 3], [4, 5]])
     return growth.tree()
 
 
-def log_probabilities(logits: Tensor, trees: Sequence[AnswerTree]) -> list[Tensor]:
-    """Return the log-probability of every answer of each tree, (A,), from the logits (B, N + 1, V) of the nodes."""
+def log_probabilities(logits: Tensor, trees: Sequence[AnswerTree], first: int = 0) -> list[Tensor]:
+    """Return the log-probability of every answer of each tree, (A,), from the logits (B, N + 1 - first, V) of the nodes.
+
+    first: the node that the logits begin with; no answer's token is predicted before it.
+    """
     logits = logits.float()
     totals, found = logits.logsumexp(-1), []
     for row, tree in enumerate(trees):
         nodes, tokens = torch.tensor(tree.edges, device=logits.device).T
+        nodes = (nodes - first).clamp(min=0)  # no path takes an edge from before the first
         edges = logits[row, nodes, tokens] - totals[row, nodes]
         taken = edges[torch.tensor([edge for path in tree.paths for edge in path], device=logits.device)]
         owners = torch.tensor([number for number, path in enumerate(tree.paths) for _ in path], device=logits.device)
@@ -137,8 +147,8 @@ def greedy_path(
             return None
 
 
-def with_trees(model: nn.Module, inputs: dict[str, Any], trees: Sequence[AnswerTree]) -> dict[str, Any]:
-    """Return what a model is called with to get the logits of the nodes, (B, N + 1, V).
+def with_trees(model: nn.Module, inputs: dict[str, Any], trees: Sequence[AnswerTree], first: int = 0) -> dict[str, Any]:
+    """Return what a model is called with to get the logits of the nodes from `first` on, (B, N + 1 - first, V).
 
     inputs: of the model, prompts (B, P), padded on the left. model: not wrapped.
     """
@@ -146,7 +156,7 @@ def with_trees(model: nn.Module, inputs: dict[str, Any], trees: Sequence[AnswerT
     packed["attention_mask"] = mask_for(model, packed["attention_mask"])
     rest = {name: each for name, each in inputs.items() if name not in (*packed, *PER_TOKEN)}
     nodes = packed["input_ids"].size(1) - inputs["input_ids"].size(1)
-    return packed | rest | {"logits_to_keep": nodes + 1}
+    return packed | rest | {"logits_to_keep": nodes + 1 - first}
 
 
 def pack_trees(inputs: dict[str, Tensor], positions: Tensor, trees: Sequence[AnswerTree]) -> dict[str, Tensor]:

@@ -42,13 +42,28 @@ def answer_all(
         return list(_answered(asker, batch, shown, forced))
 
     how = {"blind": blind, "likelihoods of all answers": forced}
-    answered = _kept(asker, questions, {} if blind else images, folder / "answers", batch_size, make, how)
+    order = by_image(questions)
+    ordered = [questions[place] for place in order]
+    answered = _kept(asker, ordered, {} if blind else images, folder / "answers", batch_size, make, how)
     known = {image_id for rows in answered for image_id in rows["image_id"]}
     asked = dict.fromkeys(question.image_id for question in questions)
     tell_left_out([image_id for image_id in asked if image_id not in known], images, asker.obstacle)
     if not answered:
         raise UserError(f"none of {len(asked):,} images can be shown to the model")
-    return pd.concat(answered, ignore_index=True)
+    table = pd.concat(answered)
+    table.index = [place for place in order if questions[place].image_id in known]
+    return table.sort_index()
+
+
+def by_image(questions: list[Question]) -> list[int]:
+    """Return the numbers of questions in the order in which they are asked: those about an image together.
+
+    So they share a batch, and the model sees the image once for all of them.
+    """
+    first = {}
+    for place, question in enumerate(questions):
+        first.setdefault(question.image_id, place)
+    return sorted(range(len(questions)), key=lambda place: first[questions[place].image_id])
 
 
 def answer_distributions(
@@ -90,8 +105,11 @@ def answer_choices(
         rows = [known.get(each, (None, None)) for each in batch]
         return [{"completion": text, "probabilities": row} for text, row in rows]
 
-    parts = _kept(asker, questions, images, folder / "choices", batch_size, make, {})
+    order = by_image(questions)
+    parts = _kept(asker, [questions[place] for place in order], images, folder / "choices", batch_size, make, {})
     rows = [row for part in parts for row in zip(part["completion"], part["probabilities"], strict=True)]
+    found = dict(zip(order, rows, strict=True))
+    rows = [found[place] for place in range(len(questions))]
     return [None if probabilities is None else (text, list(probabilities)) for text, probabilities in rows]
 
 

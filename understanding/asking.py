@@ -19,9 +19,10 @@ from runtime.processes import start_process
 from runtime.recipe import digest
 from runtime.run_folder import log
 from understanding import kinds
-from understanding.answer_tree import AnswerTree, answer_tree, greedy_path, log_probabilities, with_trees
+from understanding.answer_tree import greedy_path, log_probabilities, with_trees
 from understanding.answers import extract_answer
 from understanding.chat import continued, read_chat
+from understanding.image_rows import TOGETHER, Asked, ImageRow, image_rows
 from understanding.model import bounded, conversation, load_whole
 from understanding.packing import PER_TOKEN, sharing_obstacle
 from understanding.processor import load_processor
@@ -29,7 +30,7 @@ from understanding.question import OwnChoice, Question
 from understanding.showing import show
 
 GREY = Image.new("RGB", (224, 224), (128, 128, 128))  # what the blind see
-AT_ONCE = 16  # rows that run at once where the answers to a question cannot share one
+AT_ONCE = 16  # rows that run at once
 
 
 def load_asker(
@@ -69,8 +70,9 @@ class Asker:
         self.arithmetic += [digest([str(processor.chat_template), len(processor.tokenizer), self.chat.closing, self._ends])]
         pixels = self._pixels = understanding.max_pixels
         self._load = lru_cache(maxsize=256)(lambda path: show(path, pixels, processor))  # of no model: it must go
-        self._shares = sharing_obstacle(model) is None
-        self._compared = False
+        self._choices = lru_cache(maxsize=4096)(self.chat.choices)
+        self._together = 0 if sharing_obstacle(model) else TOGETHER if self.chat.shows_images_first() else 1
+        self._compared: set[bool] = set()  # whether rows were that several questions share, and rows of one each
 
     def obstacle(self, image: Path | Image.Image) -> str | None:
         """Return why the model cannot be shown an image, or None."""
@@ -141,56 +143,117 @@ class Asker:
         self, questions: Sequence[Question], images: Sequence[Path | Image.Image], completions: Sequence[str]
     ) -> tuple[Tensor, list[str | None]]:
         """Return what `likelihoods` does, and the greedy completions that can be told from the same forward pass."""
-        choices = []
-        for question, completion in zip(questions, completions, strict=True):
-            allowed, (start, end) = self.allowed(question), self._around(completion)
-            prompt = self.chat.prompt(conversation(question.prompt))
-            choices.append(self.chat.choices(prompt, start, [answer + end for answer in allowed]))
-        cut = max(each.reach for each in choices)  # alike for all: tokens that answers share add the same to each
-        asked = questions, images, [each.start for each in choices], [each.tails(cut) for each in choices]
-        if self._shares and not self._compared:
-            self._compared, self._shares = True, self._agrees(cut, *(each[:2] for each in asked))
-        said: list[str | None] = [None] * len(questions)
-        if self._shares:
-            logits, trees = self._tree_logits(cut, *asked)
-            found = pad_sequence(log_probabilities(logits, trees), batch_first=True)
-            likeliest = logits.argmax(-1).tolist()
-            forced = [each.before[len(each.before) - cut :] for each in choices]
-            paths = [
-                greedy_path(tree, row, own, self._ends, self.form.tokens)
-                for tree, row, own in zip(trees, likeliest, forced, strict=True)
-            ]
-            texts = self.processor.batch_decode([path or [] for path in paths], skip_special_tokens=True)
-            said = [None if path is None else text for path, text in zip(paths, texts, strict=True)]
+        asked = [self._asked(*each) for each in zip(questions, completions, strict=True)]
+        if rows := self._rows(questions, images, asked):
+            read = self._read(rows, questions, images, asked)
         else:
-            found = self._plain(cut, *asked)
-        found = [each.of_answers(row) for each, row in zip(choices, found, strict=True)]
-        return pad_sequence(found, batch_first=True, padding_value=-torch.inf).softmax(1), said
+            tails = [each.choices.tails(each.choices.reach) for each in asked]
+            plain = [self._plain(*each) for each in zip(questions, images, asked, tails, strict=True)]
+            read = {place: (log_p, None) for place, log_p in enumerate(plain)}
+        found = [each.choices.of_answers(read[place][0]) for place, each in enumerate(asked)]
+        return pad_sequence(found, batch_first=True, padding_value=-torch.inf).softmax(1), [
+            read[place][1] for place in range(len(asked))
+        ]
 
-    def _agrees(self, cut: int, *asked: Sequence) -> bool:
-        """Return whether rows that share their prompt give the numbers of rows that do not."""
-        plain = self._plain(cut, *asked)
+    def _asked(self, question: Question, completion: str) -> Asked:
+        """Return a question and its answers as tokens, after the reasoning of `completion`."""
+        start, end = self._around(completion)
+        prompt = self.chat.prompt(conversation(question.prompt))
+        last = self.chat.end_of(prompt)  # alike in most prompts, so that its answers are tokenised once
+        head = self.chat.tokens(prompt[: len(prompt) - len(last)])
+        return Asked(head, self._choices(last, start, tuple(answer + end for answer in self.allowed(question))))
+
+    def _rows(self, questions: Sequence[Question], images: Sequence, asked: Sequence[Asked]) -> list[ImageRow]:
+        """Return the questions in rows that share what they can; [] where the answers to a question cannot share a row.
+
+        The first rows of several questions, and the first of one each, are compared with rows of an answer each.
+        """
+        while self._together:
+            rows = image_rows(images, asked, self._together)
+            several = len(rows) < len(questions)
+            if several in self._compared:
+                return rows
+            problem = self._difference(rows[:2], questions, images, asked)
+            if not problem:
+                self._compared |= {several, False}
+                return rows
+            self._together = 1 if several else 0
+            whose = "each question" if several else "forced choice: each name"
+            log.warning(f"{whose} runs its own prompt ({problem})")
+        return []
+
+    def _difference(self, rows: list[ImageRow], questions: Sequence[Question], images: Sequence, asked: Sequence) -> str:
+        """Return how the first and the last answer to some rows' questions differ from rows of an answer each; "": not."""
+        places = [place for row in rows for place in row.places]
+        plain = []
+        for place in places:
+            tails = asked[place].choices.tails(asked[place].choices.reach)
+            plain.append(self._plain(questions[place], images[place], asked[place], [tails[0], tails[-1]]))
         try:
-            difference = (plain - self._packed(cut, *asked)).abs().max()
+            read = self._read(rows, questions, images, asked)
+            pairs = zip(plain, (read[place][0] for place in places), strict=True)
+            difference = max((log_p[[0, -1]] - own).abs().max().item() for own, log_p in pairs)
         except Exception as error:  # whatever a foreign model makes of a mask or of positions that it does not know
-            log.warning(f"forced choice: each name runs its own prompt ({type(error).__name__}: {error})")
-            return False
-        agrees = bool(difference < (1e-3 if self.model.dtype == torch.float32 else 0.5))
-        if not agrees:
-            log.warning(f"forced choice: each name runs its own prompt (log-probabilities differ by {difference:.2g})")
-        return agrees
+            return f"{type(error).__name__}: {error}"
+        agrees = difference < (1e-3 if self.model.dtype == torch.float32 else 0.5)
+        return "" if agrees else f"log-probabilities differ by {difference:.2g}"
 
-    def _inputs(self, questions, images, starts: Sequence[str] | None = None, cut: int = 0) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _read(
+        self, rows: list[ImageRow], questions: Sequence[Question], images: Sequence, asked: Sequence[Asked]
+    ) -> dict[int, tuple[Tensor, str | None]]:
+        """Return by the questions' numbers log p of all their answers' tails, and the greedy completion if that is told."""
+        read = {}
+        for some in (rows[first : first + AT_ONCE] for first in range(0, len(rows), AT_ONCE)):
+            places, cuts, trees = [row.places[0] for row in some], [row.cut for row in some], [row.tree for row in some]
+            starts = [asked[place].choices.start for place in places]
+            inputs = self._inputs(*([each[place] for place in places] for each in (questions, images)), starts, cuts)
+            first = min(tree.first for tree in trees)
+            logits = self.model(**with_trees(self.model, inputs, trees, first)).logits
+            likeliest, found = logits.argmax(-1).tolist(), log_probabilities(logits, trees, first)
+            for row, ids, log_p in zip(some, likeliest, found, strict=True):
+                counts = [len(asked[place].choices.rows) for place in row.places]
+                for place, prompt, own in zip(row.places, row.asked, log_p.split(counts), strict=True):
+                    path = greedy_path(row.tree, [*[0] * first, *ids], prompt, self._ends, self.form.tokens)
+                    read[place] = own, path and self.processor.batch_decode([path], skip_special_tokens=True)[0]
+        return read
+
+    def _plain(self, question: Question, image: Path | Image.Image, asked: Asked, tails: list[list[int]]) -> Tensor:
+        """Return log p (n,) of the tails from a row for each, some at once.
+
+        The processor makes the rows: which parts of its fields are whose it alone knows, of images cut into tiles.
+        """
+        parts, cut = [], asked.choices.reach
+        for some in (tails[first : first + AT_ONCE] for first in range(0, len(tails), AT_ONCE)):
+            inputs = self._inputs(*([each] * len(some) for each in (question, image, asked.choices.start, cut)))
+            ids, mask, longest = continued(inputs["input_ids"], inputs["attention_mask"], some)
+            for name in PER_TOKEN & inputs.keys():
+                inputs[name] = torch.nn.functional.pad(inputs[name], (0, longest))
+            inputs |= {"input_ids": ids, "attention_mask": mask}
+            with torch.no_grad():
+                logits = self.model(**inputs, logits_to_keep=longest + 1).logits[:, :-1]
+            labels = ids[:, -longest:].masked_fill(mask[:, -longest:] == 0, -100)
+            parts.append(_log_probabilities(logits, labels).sum(-1))
+        return torch.cat(parts)
+
+    def _inputs(
+        self,
+        questions: Sequence[Question],
+        images: Sequence[Path | Image.Image],
+        starts: Sequence[str] | None = None,
+        cuts: Sequence[int] = (),
+    ) -> dict[str, Tensor]:
         """Return the model's inputs for some questions.
 
-        starts: how the answer to each begins. cut: how many of the last tokens are left out.
+        starts: how the answer to each begins. cuts: how many of the last tokens of each are left out.
         """
         prompts = [self.chat.prompt(conversation(question.prompt)) for question in questions]
         texts = [prompt + start for prompt, start in zip(prompts, starts or [""] * len(prompts), strict=True)]
         shown = [self._load(image) if isinstance(image, Path) else bounded(image, self._pixels) for image in images]
         inputs = self.chat.inputs(texts, shown)
-        for name in ("input_ids", "attention_mask", *PER_TOKEN & inputs.keys()):
-            inputs[name] = inputs[name][:, : inputs[name].size(1) - cut]
+        padding = {"input_ids": self.processor.tokenizer.pad_token_id}
+        for name in ("input_ids", "attention_mask", *PER_TOKEN & inputs.keys()) if cuts else ():
+            inputs[name] = _without_last(inputs[name], cuts, padding.get(name, 0))
         return {
             name: each.to(self.model.device, self.model.dtype if each.is_floating_point() else None)
             for name, each in inputs.items()
@@ -210,45 +273,11 @@ class Asker:
         kept = kept and not set(self.chat.tokens(start)) & set(self.processor.tokenizer.all_special_ids)
         return start if kept else "<think></think><answer>", "</answer>"
 
-    @torch.no_grad()
-    def _tree_logits(
-        self, cut: int, questions: Sequence[Question], images: Sequence, starts: Sequence[str], tails: list
-    ) -> tuple[Tensor, list[AnswerTree]]:
-        """Return the logits (n, N + 1, V) at the nodes of each question's tree of tails, and the trees.
 
-        The tails of a question are one row and share its image and prompt. cut: how many tokens of the prompts and `starts`
-        the tails begin with.
-        """
-        inputs, trees = self._inputs(questions, images, starts, cut), list(map(answer_tree, tails))
-        return self.model(**with_trees(self.model, inputs, trees)).logits, trees
-
-    def _packed(self, cut: int, *asked: Sequence) -> Tensor:
-        """Return log-probabilities (n, C) of the tails, as _tree_logits takes them. After fewer tails than C stand zeros."""
-        return pad_sequence(log_probabilities(*self._tree_logits(cut, *asked)), batch_first=True)
-
-    @torch.no_grad()
-    def _plain(
-        self, cut: int, questions: Sequence[Question], images: Sequence, starts: Sequence[str], tails: list
-    ) -> Tensor:
-        """Return the same from a row for each tail, one question after the other, some rows at once.
-
-        The processor makes the rows: which parts of its fields are whose it alone knows, of images cut into tiles.
-        """
-        totals = []
-        for question, image, start, own in zip(questions, images, starts, tails, strict=True):
-            parts = []
-            for first in range(0, len(own), AT_ONCE):
-                some = own[first : first + AT_ONCE]
-                inputs = self._inputs(*([each] * len(some) for each in (question, image, start)), cut)
-                ids, mask, longest = continued(inputs["input_ids"], inputs["attention_mask"], some)
-                for name in PER_TOKEN & inputs.keys():
-                    inputs[name] = torch.nn.functional.pad(inputs[name], (0, longest))
-                inputs |= {"input_ids": ids, "attention_mask": mask}
-                logits = self.model(**inputs, logits_to_keep=longest + 1).logits[:, :-1]
-                labels = ids[:, -longest:].masked_fill(mask[:, -longest:] == 0, -100)
-                parts.append(_log_probabilities(logits, labels).sum(-1))
-            totals.append(torch.cat(parts))
-        return pad_sequence(totals, batch_first=True)
+def _without_last(rows: Tensor, cuts: Sequence[int], padding: int) -> Tensor:
+    """Return rows (n, T) without the last tokens of each, padded on the left. cuts: how many of each."""
+    kept = [row[: len(row) - cut] for row, cut in zip(rows, cuts, strict=True)]
+    return pad_sequence(kept, batch_first=True, padding_value=padding, padding_side="left")
 
 
 def _log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:

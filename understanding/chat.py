@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jinja2 import TemplateError
@@ -33,6 +34,15 @@ class Chat:
     def prompt(self, messages: list[dict]) -> str:
         """Return the text that asks for an answer to a conversation."""
         return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+
+    def shows_images_first(self) -> bool:
+        """Return whether the template writes an image before the question about it: questions then begin alike."""
+        (asked,) = conversation(ASKED)
+        try:
+            alone = self.prompt([asked | {"content": asked["content"][1:]}])
+        except (TemplateError, TypeError, KeyError):  # a template that cannot do without an image
+            return False
+        return self.prompt([asked]).endswith(alone[alone.rfind(ASKED) :])
 
     def turn(self, completion: str) -> str:
         """Return the text that a model has to write after the prompt to answer `completion`."""
@@ -90,7 +100,7 @@ class Choices:
     rows: list[list[int]]
     owners: list[int]
 
-    @property
+    @cached_property
     def reach(self) -> int:
         """How many of the last tokens of `before` are others in some row: the rows part before these."""
         aligned = zip(self.before, *self.rows, strict=False)

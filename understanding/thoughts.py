@@ -26,6 +26,7 @@ from understanding import kinds
 from understanding.answer_tree import AnswerTree, Growth, log_probabilities, with_trees
 from understanding.answers import extract_answer
 from understanding.chat import Chat
+from understanding.image_rows import shared
 from understanding.objective import Objective, Tally, divergence
 from understanding.packing import PER_TOKEN, take_rows
 from understanding.question import Question
@@ -83,8 +84,8 @@ class ThoughtReader:
             return Thought(completion, [])
         opening = self._text(completion[first:]).partition(OPENED)[0] + OPENED
         answers = self._answers(self._text(completion[:first])[-CONTEXT:], opening, allowed)
-        shared = _shared([completion[first:], *answers])
-        return Thought(completion[: first + shared], [answer[shared:] for answer in answers])
+        alike = shared([completion[first:], *answers])
+        return Thought(completion[: first + alike], [answer[alike:] for answer in answers])
 
     def _text(self, tokens: list[int]) -> str:
         return self.chat.processor.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
@@ -212,8 +213,3 @@ class ThoughtTrainer(WholeCheckpoints, SharedPrefixGRPOTrainer):
         for name in ("reward", "reward_std", "frac_reward_zero_std"):
             self._metrics["train"].pop(name, None)
         super().log(logs | self.seen.means(names, self.accelerator), *args, **kwargs)
-
-
-def _shared(rows: list[list[int]]) -> int:
-    """Return how many tokens all rows begin with alike."""
-    return next(place for place, tokens in enumerate([*zip(*rows, strict=False), ()]) if len(set(tokens)) != 1)

@@ -1,5 +1,6 @@
 """A generator that was hardly trained, settings that measure it in seconds, and a made-up run with its report."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,14 +44,14 @@ def few_resamples(monkeypatch):
     monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
 
 
-@pytest.fixture
-def quick(drawn, generator, tmp_path):
-    """Return a function that gives settings which measure the generator in seconds, in a run folder of its own."""
+@pytest.fixture(scope="session")
+def quick_in(drawn, generator):
+    """Return a function that gives settings which measure the generator in seconds, in a run folder below a given one."""
 
-    def settings(name: str = "run", **evaluate) -> Settings:
+    def settings(place: Path, name: str = "run", **evaluate) -> Settings:
         content = {
-            "run": str(tmp_path / name),
-            "data": {"emoset": str(drawn), "cache": str(tmp_path / f"{name}-cache")},
+            "run": str(place / name),
+            "data": {"emoset": str(drawn), "cache": str(place / f"{name}-cache")},
             "models": {"clip": str(MODELS / "clip"), "resolution": 32},
             "generate": {"generator": str(generator), "steps": 2, "batch_size": 16},
             "answers": {"reasoning": False, "tokens": 4},
@@ -71,8 +72,14 @@ def quick(drawn, generator, tmp_path):
             }
             | evaluate,
         }
-        path = tmp_path / f"{name}.yaml"
+        path = place / f"{name}.yaml"
         path.write_text(yaml.safe_dump(content))
         return load(["--config", str(path)])
 
     return settings
+
+
+@pytest.fixture
+def quick(quick_in, tmp_path):
+    """Return a function that gives settings which measure the generator in seconds, in a run folder of its own."""
+    return partial(quick_in, tmp_path)

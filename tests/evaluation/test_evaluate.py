@@ -5,6 +5,8 @@ import json
 import os
 import re
 import subprocess
+from contextlib import redirect_stdout
+from io import StringIO
 
 import pandas as pd
 import pytest
@@ -36,37 +38,74 @@ CORRECTED |= {"precision", "recall", "emotion_accuracy_second"}
 CONTENT = ("content_accuracy", "joint_accuracy")
 EMOGEN = {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half", "lpips", "semantic_clarity"}
 EMOGEN |= {"semantic_diversity"}
+BY_EMOTION = {"emotion_accuracy", "emotion_accuracy_two_way", "attribute_entropy"}
 
 
 def read(settings, name: str) -> dict:
     return json.loads((settings.run / name).read_text())
 
 
-def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
-    others = tmp_path / "theirs"
+@pytest.fixture(scope="module")
+def evaluated(quick_in, tmp_path_factory):
+    """Settings of an evaluation of the generator beside images of one colour, and what it said; not to be changed."""
+    place, said = tmp_path_factory.mktemp("evaluated"), StringIO()
     for emotion in EMOTIONS:
-        (others / emotion).mkdir(parents=True)
+        (place / "theirs" / emotion).mkdir(parents=True)
         for number in range(3):
-            Image.new("RGB", (40, 32), (number * 80, 10, 200)).save(others / emotion / f"{number}.png")
-    settings = quick(generators=[str(others)])
-    main(settings)
+            Image.new("RGB", (40, 32), (number * 80, 10, 200)).save(place / "theirs" / emotion / f"{number}.png")
+    settings = quick_in(place, generators=[str(place / "theirs")])
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+        patch.setattr("runtime.figures.RESAMPLES", 50)
+        main(settings)
+    return settings, said.getvalue()
 
+
+def test_a_generator_stands_beside_prompts_others_and_real_images(evaluated):
+    settings, _ = evaluated
     figures = read(settings, "evaluation/generation.json")["figures"]
     assert figures.keys() == ROWS | {"theirs", "transfer"}
-    page = (settings.run / "report/index.html").read_text()
-    # The last lines: the verdict, and where the page is. The tables are in the log.
-    said = capsys.readouterr().out
+    for row in ROWS | {"theirs"}:
+        named = set() if row in ("prompt_only", "theirs") else set(CONTENT)
+        assert figures[row]["corrected"].keys() == CORRECTED | named
+        assert figures[row]["emogen"].keys() == EMOGEN
+        assert figures[row]["by_emotion"].keys() == set(EMOTIONS)
+        assert figures[row]["by_emotion"]["awe"].keys() == BY_EMOTION
+        for name, each in (figures[row]["corrected"] | figures[row]["emogen"]).items():
+            assert each["low"] <= each["value"] <= each["high"], (row, name)
+            assert each["n"] > 0
+        assert (settings.run / f"evaluation/confusion-generation-{row}.csv").is_file()
+    # One colour is no variety, and is far from real images; real ones are nearest to training ones.
+    theirs, real = (figures[row]["corrected"] for row in ("theirs", "real"))
+    assert theirs["attribute_entropy"]["value"] < real["attribute_entropy"]["value"]
+    assert theirs["fid"]["value"] > real["fid"]["value"]
+    # Real images show their own contents, more often than those of a generator that was hardly trained.
+    content, joint = ({row: figures[row]["corrected"][name]["value"] for row in ("real", "ours")} for name in CONTENT)
+    assert content["real"] > max(0.8, content["ours"])
+    assert joint["real"] > joint["ours"]
+    metrics = read(settings, "report/metrics.json")
+    assert metrics["generation"]["ours"] == figures["ours"]["corrected"]
+    assert metrics["understanding"] == {}
+    assert (metrics["images"], metrics["seed"], list(metrics["seconds"])) == (32, 0, ["evaluation/generation"])
+
+
+def test_the_log_ends_with_the_verdict_and_where_the_page_is(evaluated):
+    """The tables are in the log file alone."""
+    settings, said = evaluated
+    figures = read(settings, "evaluation/generation.json")["figures"]
     assert said.endswith(f"\nThe report, with all figures: {settings.run}/report/index.html\n")
     was, now = (f"{figures[row]['corrected']['emotion_accuracy']['value']:.3f}" for row in ("prompt_only", "ours"))
     assert re.search(rf"^- The judge sees the intended emotion in {now} \(.* in {was} of those that plain", said, re.M)
     assert "| Emo-A " not in said
     assert "| Emo-A " in (settings.run / "evaluation/log.txt").read_text()
-    # Warnings reach the page: too few images for FID, and a generator that does not tell what it was trained with.
+
+
+def test_warnings_reach_the_page(evaluated):
+    """Too few images for FID, a generator that does not tell what it was trained with, networks that are not EmoGen's."""
+    settings, _ = evaluated
+    page = (settings.run / "report/index.html").read_text()
     warnings = read(settings, "evaluation/generation.json")["about"]["warnings"]
-    few, unknown = (
-        "FID of 32 images to 80 real ones, by 128 features, is biased upwards",
-        "does not say what it was trained with",
-    )
+    few = "FID of 32 images to 80 real ones, by 128 features, is biased upwards"
+    unknown = "does not say what it was trained with"
     assert [rows for text, rows in warnings.items() if few in text] == [["ours", "prompt_only", "attribute_prompt", "real"]]
     assert [rows for text, rows in warnings.items() if unknown in text] == [["ours"]]
     assert all(f"{html.escape(text)}</p>" in page for text in warnings)
@@ -75,54 +114,40 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
     assert len(cells) == 5 * len(EMOGEN)
     assert set(cells) == {"judge", "clip", "backbone", "content"}
     assert " * |" in (settings.run / "report/table.md").read_text()
+
+
+def test_the_page_shows_images_of_all_rows_those_that_failed_and_who_judged(evaluated):
+    settings, _ = evaluated
+    page, found = (settings.run / "report/index.html").read_text(), read(settings, "evaluation/generation.json")
     judged = pd.read_parquet(settings.run / "evaluation/judged-ours.parquet")
     right = judged[[f"p_{each}" for each in EMOTIONS]].to_numpy().argmax(1) == judged["emotion"].map(EMOTIONS.index)
-    assert right.mean() == pytest.approx(figures["ours"]["corrected"]["emotion_accuracy"]["value"])
+    assert right.mean() == pytest.approx(found["figures"]["ours"]["corrected"]["emotion_accuracy"]["value"])
     failed = len(right) - right.sum()
     assert f"{failed} of {len(right)} images: " in page
     assert page.count("<dt>judged ") == min(12, failed)
     for row in ROWS | {"theirs"}:
-        named = set() if row in ("prompt_only", "theirs") else set(CONTENT)
-        assert figures[row]["corrected"].keys() == CORRECTED | named
-        assert figures[row]["emogen"].keys() == EMOGEN
-        assert figures[row]["by_emotion"].keys() == set(EMOTIONS)
-        assert figures[row]["by_emotion"]["awe"].keys() == {
-            "emotion_accuracy",
-            "emotion_accuracy_two_way",
-            "attribute_entropy",
-        }
-        for name, each in (figures[row]["corrected"] | figures[row]["emogen"]).items():
-            assert each["low"] <= each["value"] <= each["high"], (row, name)
-            assert each["n"] > 0
-        assert (settings.run / f"evaluation/confusion-generation-{row}.csv").is_file()
         assert f'alt="{3 if row == "theirs" else 4} images of awe: {row_name(row)}"' in page
-    # One colour is no variety, and is far from real images; real ones are nearest to training ones.
-    assert (
-        figures["theirs"]["corrected"]["attribute_entropy"]["value"]
-        < figures["real"]["corrected"]["attribute_entropy"]["value"]
-    )
-    assert figures["theirs"]["corrected"]["fid"]["value"] > figures["real"]["corrected"]["fid"]["value"]
-    # Real images show their own contents, more often than those of a generator that was hardly trained.
-    content, joint = ({row: figures[row]["corrected"][name]["value"] for row in ("real", "ours")} for name in CONTENT)
-    assert content["real"] > max(0.8, content["ours"])
-    assert joint["real"] > joint["ours"]
-    judges = read(settings, "evaluation/generation.json")["about"]["content_judges"]
+    judges = found["about"]["content_judges"]
     assert judges["CLIP"] == 1, "no classifier knows old boots"
     assert f"CLIP (1 contents), object classifier ({judges['object classifier']} contents)" in page
-    assert {"emotion_accuracy", "clip_score", *CONTENT} == figures["transfer"]["corrected"].keys()
-    curves = read(settings, "evaluation/curves.json")
+
+
+def test_curves_of_strengths_mixes_and_photographs(evaluated):
+    settings, _ = evaluated
+    page, curves = (settings.run / "report/index.html").read_text(), read(settings, "evaluation/curves.json")
+    transfer = read(settings, "evaluation/generation.json")["figures"]["transfer"]["corrected"]
+    assert {"emotion_accuracy", "clip_score", *CONTENT} == transfer.keys()
     assert list(curves["strength"]) == ["0.0", "0.25", "0.5", "0.75", "1.0"]
     assert set(curves["fusion"]["awe-fear"]["0.5"]) == {"awe", "fear"}
     assert list(curves["photographs"]) == ["0.0", "0.6", "0.8", "1.0"]  # of two steps, lower strengths leave none
     assert curves["photographs"]["0.6"].keys() == {"emotion_accuracy", "content_accuracy", "joint_accuracy", "lpips"}
     assert "LPIPS to the photograph" in page
     assert 'alt="awe in a photograph, at image strengths 0.0, 0.6, 0.8, 1.0"' in page
-    metrics = read(settings, "report/metrics.json")
-    assert metrics["generation"]["ours"] == figures["ours"]["corrected"]
-    assert metrics["understanding"] == {}
-    assert (metrics["images"], metrics["seed"], list(metrics["seconds"])) == (32, 0, ["evaluation/generation"])
 
-    # A second run keeps what is there and says the same; a killed one goes on.
+
+def test_a_second_run_keeps_what_is_there_and_makes_what_is_not(evaluated):
+    settings, _ = evaluated
+    figures = read(settings, "evaluation/generation.json")["figures"]
     images = settings.run / "evaluation/images"
     lost = images / "ours/fear/00002.png"
     before, times = lost.read_bytes(), {path: path.stat().st_mtime_ns for path in images.rglob("prompt_only/*/*.png")}
@@ -134,6 +159,19 @@ def test_a_generator_beside_prompts_and_real_images(quick, tmp_path, capsys):
     assert again == pytest.approx(flat(figures), rel=1e-3, abs=1e-6), (
         "the image that was made again was seen in a batch of one"
     )
+
+
+def test_figures_of_other_images_are_not_replaced(evaluated, drawn):
+    """Neither those of the split by those of a folder, nor the other way round."""
+    settings, _ = evaluated
+    kept = (settings.run / "evaluation/generation.json").read_text()
+    asked = settings.evaluate.model_copy(update={"folder": drawn / "image"})
+    with pytest.raises(
+        UserError, match=r"evaluate\.folder: .*evaluation holds figures of the data set's own images"
+    ) as error:
+        main(settings.model_copy(update={"evaluate": asked}))
+    assert "\n" not in str(error.value)
+    assert (settings.run / "evaluation/generation.json").read_text() == kept
 
 
 def test_the_same_images_whatever_the_method_have_the_same_noise():

@@ -12,8 +12,9 @@ from tiny_trainers import questions as tiny_questions
 from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.reading import read_emoset
 from understanding.answer_tree import pack_trees
-from understanding.answering import answer_all
+from understanding.answering import answer_all, by_image
 from understanding.asking import Asker, load_asker
+from understanding.image_rows import TOGETHER
 from understanding.question import OwnChoice
 from understanding.questions import draw_questions, multiple_choice
 
@@ -49,10 +50,10 @@ def test_likelihoods_are_those_of_the_answers_one_by_one(asked, reasoning, answe
     completions = ["<think>a tree</think><answer>awe</answer>" if reasoning else "awe", "no format", "", "<think>", "x", "y"]
     packed = asker.likelihoods(questions, shown, completions)
     assert asker._compared
-    assert asker._shares, "the model can share, and the comparison found it so"
-    asker._shares = False
+    assert asker._together, "the model can share, and the comparison found it so"
+    asker._together = 0
     torch.testing.assert_close(packed, asker.likelihoods(questions, shown, completions), rtol=1e-3, atol=1e-5)
-    asker._shares = True
+    asker._together = TOGETHER
     torch.testing.assert_close(packed.sum(1), torch.ones(6))
     alone = torch.cat([asker.likelihoods([q], [s], [c]) for q, s, c in zip(questions, shown, completions, strict=True)])
     torch.testing.assert_close(alone, packed, rtol=1e-3, atol=1e-5)
@@ -64,10 +65,10 @@ def test_likelihoods_are_those_of_the_answers_one_by_one(asked, reasoning, answe
     torch.testing.assert_close(packed[0], by_hand(asker, questions[0], shown[0], start, end, choices), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("shares", [True, False])
-def test_questions_that_allow_unequally_many_answers_are_scored_together(asked, shares):
+@pytest.mark.parametrize("together", [TOGETHER, 1, 0])
+def test_questions_that_allow_unequally_many_answers_are_scored_together(asked, together):
     asker, questions, paths = asked()
-    asker._compared, asker._shares = True, shares
+    asker._together = together
     first = questions[0]
     about = {"asked": "awe", "options": ()}
     mixed = [replace(first, kind=kind, prompt=f"{kind}?", **about) for kind in ("binary", "misleading")] + [first]
@@ -79,6 +80,33 @@ def test_questions_that_allow_unequally_many_answers_are_scored_together(asked, 
         assert not found[row, allowed:].any()
         alone = asker.likelihoods([question], shown[:1], [""])
         torch.testing.assert_close(found[row, :allowed], alone[0], rtol=1e-3, atol=1e-5)
+
+
+def test_an_image_is_seen_once_for_all_questions_about_it(asked, monkeypatch):
+    """And nothing else changes: each question has the answer and the likelihoods that it has by itself, to 1e-5."""
+    asker, questions, paths = asked(answers={"reasoning": False, "tokens": 6})
+    kinds = ({}, {"kind": "binary", "asked": "awe", "options": ()}, {"kind": "misleading", "asked": "awe", "options": ()})
+    mixed = [replace(each, **own, prompt=f"{own} {each.prompt}") for own in kinds for each in questions[:4]]
+    shown, seen, inputs = [paths[each.image_id] for each in mixed], [], asker._inputs
+    asker.answers_with_likelihoods(mixed, shown)  # compares ways to ask
+    monkeypatch.setattr(asker, "_inputs", lambda asked, images, *rest: seen.extend(images) or inputs(asked, images, *rest))
+    monkeypatch.setattr(asker, "answers", lambda batch, images: [[None]] * len(batch))  # of what is no allowed answer
+    said, together = asker.answers_with_likelihoods(mixed, shown)
+    assert seen == shown[:4]
+    assert said.count(None) < len(said)
+    for place, (question, image) in enumerate(zip(mixed, shown, strict=True)):
+        (word,), (alone,) = asker.answers_with_likelihoods([question], [image])
+        torch.testing.assert_close(together[place, : len(alone)], alone, rtol=0, atol=1e-5)
+        assert word == said[place]
+
+
+def test_questions_are_asked_image_by_image_and_answered_in_their_own_order(asked, tmp_path):
+    asker, questions, paths = asked(answers={"reasoning": False, "tokens": 6})
+    twice = [*questions[:3], *(replace(each, prompt=f"Now: {each.prompt}") for each in reversed(questions[:3]))]
+    assert by_image(twice) == [0, 5, 1, 4, 2, 3]
+    answers = answer_all(asker, twice, paths, tmp_path, 4, forced=True)
+    assert answers["image_id"].tolist() == [each.image_id for each in twice]
+    assert answers.index.tolist() == [*range(6)]
 
 
 def by_hand(asker, question, image, start, end, choices) -> torch.Tensor:
@@ -136,7 +164,7 @@ def test_likelihoods_are_right_with_other_architectures_and_where_none_can_share
     if fault:
         monkeypatch.setattr("understanding.answer_tree.pack_trees", faulty)
     found = asker.likelihoods(questions, shown, ["awe", "", "x"])
-    assert asker._shares is (fault is None)
+    assert (asker._together > 0) is (fault is None)
     said = [record.getMessage() for record in caplog.records if "forced choice" in record.getMessage()]
     assert len(said) == (1 if fault else 0)
     assert not fault or ("no such mask" if fault == "raises" else "log-probabilities differ by") in said[0]
@@ -178,7 +206,7 @@ def test_answers_are_kept_apart_by_precision_and_attention(asked, tmp_path):
 def test_one_forward_pass_gives_the_greedy_answer_and_the_likelihoods(asked, monkeypatch, shares):
     """Answers that no question allows are asked for again; what is allowed is read from the likelihoods' own pass."""
     asker, questions, paths = asked(answers={"reasoning": False, "tokens": 6})
-    asker._compared, asker._shares = True, shares
+    asker._together = TOGETHER if shares else 0
     questions = questions[:6]
     shown, again, answers = [paths[each.image_id] for each in questions], [], asker.answers
     greedy = [completion for (completion,) in answers(questions, shown)]

@@ -70,3 +70,11 @@ def test_a_template_that_cannot_be_trained_with_is_refused_in_one_line(template,
     with pytest.raises(UserError, match=rf"^predict\.model: .*{reason}") as error:
         read_chat(processor, "predict.model")
     assert "\n" not in str(error.value)
+
+
+def test_questions_begin_alike_where_a_template_writes_the_image_before_them():
+    processor = llava_processor()
+    assert read_chat(processor).shows_images_first()
+    processor.chat_template = TEMPLATE.replace("in message.content %}", "in message.content | reverse %}")
+    assert processor.chat_template != TEMPLATE
+    assert not read_chat(processor).shows_images_first()

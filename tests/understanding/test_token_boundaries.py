@@ -121,7 +121,7 @@ def test_a_model_that_says_all_equally_often_scores_them_so(qwen, monkeypatch, t
         path = tmp_path / "long.yaml"
         path.write_text(LONG)
     asker = asking(*qwen, path, **answers)
-    asker._compared, asker._shares = True, packed
+    asker._compared, asker._together = {False}, int(packed)
     question = asked(kind, asker)
     start, end = ("<think>a dark wood</think> <answer>", "</answer>") if asker.form.reasoning else ("", "")
     rows = said_by(asker, question, start, end)
@@ -143,7 +143,7 @@ def test_so_it_does_where_a_prompt_and_an_answer_would_share_a_token(qwen, monke
     first = processor.tokenizer.convert_tokens_to_ids("<|vision_end|>")
     monkeypatch.setattr(model, "forward", says(rows, first))
     for shares in (True, False):
-        asker._compared, asker._shares = True, shares
+        asker._compared, asker._together = {False}, int(shares)
         (found,) = asker.likelihoods([question], [GREY], [""])
         torch.testing.assert_close(found, torch.full((8,), 1 / 8), rtol=1e-3, atol=0)
 
