@@ -59,7 +59,7 @@ class Evaluate(Section):
     """Classifier of scenes for semantic clarity and attributes: a name, a folder or a file of torchvision's ResNet-50."""
     contents: Annotated[list[str], SplitAtCommas, Unique] = Field(["bag", "cup", "house", "room", "street", "tree"])
     """Contents that emotions are put on, at strengths from 0 to 1, as in "a photo of a <emotion> bag"."""
-    curve_images: int = Field(16, ge=1, le=10**5)
+    curve_images: int = Field(8, ge=1, le=10**5)
     """Images of each content, strength and emotion. Each mix and weight gets four times as many."""
 
     def contradictions(self) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,22 +33,32 @@ AHEAD = 4  # batches that are decoded before they are asked for
 BLANK = Image.new("RGB", (224, 224))  # in place of an image that cannot be measured
 
 
+def unchanged(image: Image.Image) -> Image.Image:
+    """Return an image as it is: what a network is shown that prepares images itself."""
+    return image
+
+
 @dataclass(frozen=True)
 class Network:
-    """What turns images into numbers.
+    """What turns images into numbers: called with N images of any size, it returns (N, D), float32.
 
-    key: tells it from others, by its weights and what is done to images first. run: (N, D), float32, of N images, any size.
-    names: what the D numbers are about, where they are about something.
+    key: tells it from others, by its weights and what is done to images first. run: (N, D) of N images that are prepared.
+    names: what the D numbers are about, where they are about something. prepare: what it is shown of an image, resized and
+    cut. It can be pickled, for the processes that decode images prepare them too.
     """
 
     key: str
-    run: Callable[[list[Image.Image]], Tensor]
+    run: Callable[[list], Tensor]
     names: tuple[str, ...] = ()
+    prepare: Callable[[Image.Image], Any] = unchanged
+
+    def __call__(self, images: Sequence[Image.Image]) -> Tensor:
+        return self.run([self.prepare(image) for image in images])
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Where features are kept, how many images a process runs at once, and how many processes decode them for it.
+    """Where features are kept, how many images a process runs at once, and how many others decode and prepare them for it.
 
     folder: holds a folder for each network, named by the key of the recipe that lies in it. A file there holds the features
     of some images, with their keys (image_keys) as metadata. Its name ends in a digest of its bytes, by which a damaged one
@@ -93,16 +104,19 @@ class FeatureCache:
         keys, size = list(lacking), self.batch_size
         batches = [keys[first : first + size] for first in range(0, len(keys), size)]
         with shared_work(batches, lambda _: True) as (_, own):
-            shown = zip(own, decoded([[paths[key] for key in batch] for batch in own], self.decoders), strict=True)
+            tasks = [
+                [(paths[key], {name: each.prepare for name, each in lacking[key].items()}) for key in batch] for batch in own
+            ]
+            shown = zip(own, prepared(tasks, self.decoders), strict=True)
             is_main = start_process().is_main_process
             for batch, images in progress(shown, what, len(own), unit=" batches") if is_main else shown:
                 for network in {name: each for key in batch for name, each in lacking[key].items()}.values():
-                    seen = [place for place, key in enumerate(batch) if network.key in lacking[key] and images[place]]
+                    seen = [place for place, image in enumerate(images) if image and network.key in image]
                     if seen:
-                        self._keep(network, [batch[place] for place in seen], [images[place] for place in seen])
+                        self._keep(network, [batch[place] for place in seen], [images[place][network.key] for place in seen])
 
-    def _keep(self, network: Network, keys: list[str], images: list[Image.Image]) -> None:
-        """Keep the features of images by their keys."""
+    def _keep(self, network: Network, keys: list[str], images: list) -> None:
+        """Keep the features of images, prepared for the network, by their keys."""
         with torch.no_grad():
             features = network.run(images).float().cpu().contiguous()
         content, folder = save({"features": features}, {"keys": ",".join(keys)}), self._folder(network)
@@ -142,36 +156,47 @@ def feature_cache(data: Data, evaluate: Evaluate, decoders: int | None = 0) -> F
     return FeatureCache(data.cache / "features", evaluate.image_batch_size, decoders)
 
 
-def decoded(batches: Sequence[Sequence[Path]], decoders: int | None) -> Iterator[list[Image.Image | None]]:
-    """Yield the images of each batch, None for those that cannot be measured, decoded ahead by other processes.
+Task = tuple[Path, dict[str, Callable[[Image.Image], Any]]]  # an image, and what prepares it, by the networks' keys
 
-    decoders: how many; 0: none; None: one for each core, shared out over the processes that were launched.
+
+def prepared(batches: Sequence[Sequence[Task]], decoders: int | None) -> Iterator[list[dict[str, Any] | None]]:
+    """Yield the images of each batch as each network is shown them, None for those that cannot be measured.
+
+    They are decoded and prepared ahead by other processes. decoders: how many; 0: none; None: one for each core, shared out
+    over the processes that were launched.
     """
     cores = max(1, processors() // start_process().num_processes)
     decoders = cores if decoders is None else decoders
     if not decoders or sum(map(len, batches)) < WORTH_IT:
-        yield from ([image_or_none(path) for path in batch] for batch in batches)
+        yield from map(_prepared, batches)
         return
     with worker_pool(decoders) as pool:
         ahead: deque = deque()
         for batch in batches:
             share = -(-len(batch) // decoders)
-            ahead.append([pool.submit(_images, batch[first : first + share]) for first in range(0, len(batch), share)])
+            parts = [batch[first : first + share] for first in range(0, len(batch), share)]
+            ahead.append([pool.submit(_prepared_apart, part) for part in parts])
             if len(ahead) > AHEAD:
                 yield [image for part in ahead.popleft() for image in part.result()]
         while ahead:
             yield [image for part in ahead.popleft() for image in part.result()]
 
 
-def _images(paths: Sequence[Path]) -> list[Image.Image | None]:
-    return [image_or_none(path) for path in paths]
+def _prepared_apart(tasks: Sequence[Task]) -> list[dict[str, Any] | None]:
+    torch.set_num_threads(1)  # a forked process has none of the threads that torch would wait for
+    return _prepared(tasks)
+
+
+def _prepared(tasks: Sequence[Task]) -> list[dict[str, Any] | None]:
+    images = ((image_or_none(path), prepare) for path, prepare in tasks)
+    return [image and {name: each(image) for name, each in prepare.items()} for image, prepare in images]
 
 
 def features_or_nan(network: Network, paths: Sequence[Path]) -> Tensor:
     """Return the features (N, D), float32, on the CPU, of images; NaN for those that cannot be measured."""
-    images = _images(paths)
+    images = list(map(image_or_none, paths))
     with torch.no_grad():
-        features = network.run([image or BLANK for image in images]).float().cpu()
+        features = network([image or BLANK for image in images]).float().cpu()
     features[[image is None for image in images]] = torch.nan
     return features.contiguous()
 
@@ -179,7 +204,7 @@ def features_or_nan(network: Network, paths: Sequence[Path]) -> Tensor:
 def width_of(network: Network) -> int:
     """Return how many features the network gives of an image."""
     with torch.no_grad():
-        return network.run([BLANK]).shape[1]
+        return network([BLANK]).shape[1]
 
 
 def measurable(path: Path) -> Image.Image:

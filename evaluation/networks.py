@@ -1,7 +1,7 @@
 """The networks that the metrics rest on, by the names that the config gives them."""
 
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from transformers import (
     AutoModel,
     AutoModelForImageClassification,
     AutoTokenizer,
+    BaseImageProcessor,
     CLIPModel,
     ResNetConfig,
     ResNetForImageClassification,
@@ -33,11 +34,8 @@ FILES = (".pth", ".pt", ".tar", ".bin", ".safetensors", ".ckpt")  # how a name e
 def clip_network(name: str) -> Network:
     """Return the image features of the CLIP that models.clip names, as projected, not of unit length."""
     model, processor = _clip(name), load_model(AutoImageProcessor, name, "models.clip")
-
-    def run(images):
-        return _clip_features(model, processor(images=images, return_tensors="pt"))
-
-    return Network(f"clip {fingerprint(model)} {processor.to_json_string()}", run)
+    key = f"clip {fingerprint(model)} {processor.to_json_string()}"
+    return Network(key, partial(_clip_features, model), prepare=partial(_processed, processor))
 
 
 def black_clip_network(name: str) -> Network:
@@ -46,12 +44,8 @@ def black_clip_network(name: str) -> Network:
     That code hands over numbers from 0 to 1, which the processor divides by 255 as if they went to 255.
     """
     model, processor = _clip(name), load_model(AutoImageProcessor, name, "models.clip")
-
-    def run(images):
-        unit = [np.asarray(image, np.float32).transpose(2, 0, 1) / 255 for image in images]
-        return _clip_features(model, processor(images=unit, return_tensors="pt"))
-
-    return Network(f"black clip {fingerprint(model)} {processor.to_json_string()}", run)
+    key = f"black clip {fingerprint(model)} {processor.to_json_string()}"
+    return Network(key, partial(_clip_features, model), prepare=partial(_processed_from_unit, processor))
 
 
 def clip_texts(name: str, texts: list[str]) -> Tensor:
@@ -77,16 +71,12 @@ def classifier(name: str, setting: str) -> Network:
     else:
         model = loaded(AutoModelForImageClassification, name, setting)
         processor = load_model(AutoImageProcessor, name, setting)
-        prepared = processor.to_json_string()
-
-        def prepare(images):
-            return processor(images=images, return_tensors="pt").pixel_values
-
+        prepare, prepared = partial(_processed, processor), processor.to_json_string()
     names = tuple(label for _, label in sorted(model.config.id2label.items()))
     if len(names) < 2:
         raise UserError(f"{setting}: {name} knows {len(names)} class; name a classifier that tells several apart")
     key = f"classifier {fingerprint(model)} {prepared}"
-    return Network(key, lambda images: model(prepare(images).to(device)).logits, names)
+    return Network(key, lambda images: model(_stacked(images, device)).logits, names, prepare)
 
 
 def labels(network: Network, kind: str) -> tuple[str, ...]:
@@ -123,16 +113,11 @@ def fid_network(name: str, published: bool) -> Network:
         def run(squares):
             return model((squares / 255 - mean) / std).pooler_output.flatten(1)
 
-    def square(image):
-        if published:
-            return image.resize((size, size), Image.Resampling.BILINEAR)
-        return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    def run_all(squares):
+        return run(_stacked(squares, device).permute(0, 3, 1, 2))
 
-    def run_all(images):
-        squares = np.stack([np.asarray(square(image)) for image in images]).transpose(0, 3, 1, 2)
-        return run(torch.from_numpy(squares).to(device))
-
-    return Network(f"fid {key} {'squeezed' if published else 'cut'}", run_all)
+    prepare = partial(_squeezed if published else _cut, (size, size))
+    return Network(f"fid {key} {'squeezed' if published else 'cut'}", run_all, prepare=prepare)
 
 
 @cache
@@ -145,8 +130,29 @@ def _clip(name: str) -> CLIPModel:
     return loaded(CLIPModel, name, "models.clip")
 
 
-def _clip_features(model: CLIPModel, inputs) -> Tensor:
-    return model.get_image_features(pixel_values=inputs.pixel_values.float().to(model.device)).pooler_output
+def _clip_features(model: CLIPModel, images: list[np.ndarray]) -> Tensor:
+    return model.get_image_features(pixel_values=_stacked(images, model.device).float()).pooler_output
+
+
+def _stacked(images: list[np.ndarray], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.stack(images)).to(device)
+
+
+def _processed(processor: BaseImageProcessor, image: Image.Image | np.ndarray) -> np.ndarray:
+    """Return an image (3, H, W) as a model's processor makes it."""
+    return np.asarray(processor(images=image, return_tensors="pt").pixel_values[0])
+
+
+def _processed_from_unit(processor: BaseImageProcessor, image: Image.Image) -> np.ndarray:
+    return _processed(processor, np.asarray(image, np.float32).transpose(2, 0, 1) / 255)
+
+
+def _squeezed(size: tuple[int, int], image: Image.Image) -> np.ndarray:
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+
+
+def _cut(size: tuple[int, int], image: Image.Image) -> np.ndarray:
+    return np.asarray(ImageOps.fit(image, size, Image.Resampling.BICUBIC))
 
 
 @cache
@@ -197,15 +203,11 @@ def _transformers_name(name: str) -> str:
     return name.replace("fc.", "classifier.1.")
 
 
-def _as_torchvision(images: list[Image.Image]) -> Tensor:
-    """Return (N, 3, 224, 224): the shorter side resized to 256, the middle cut out, normalised by ImageNet's statistics."""
-    cut = []
-    for image in images:
-        short = min(image.size)
-        width, height = (int(256 * side / short) for side in image.size)
-        left, top = round((width - 224) / 2), round((height - 224) / 2)
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-        cut.append(np.asarray(resized.crop((left, top, left + 224, top + 224))))
-    pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2) / 255
-    mean, std = (torch.tensor(IMAGENET[name]).view(3, 1, 1) for name in ("mean", "std"))
-    return (pixels - mean) / std
+def _as_torchvision(image: Image.Image) -> np.ndarray:
+    """Return (3, 224, 224): the shorter side resized to 256, the middle cut out, normalised by ImageNet's statistics."""
+    short = min(image.size)
+    width, height = (int(256 * side / short) for side in image.size)
+    left, top = round((width - 224) / 2), round((height - 224) / 2)
+    cut = image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + 224, top + 224))
+    mean, std = (np.array(IMAGENET[name], np.float32) for name in ("mean", "std"))
+    return ((np.asarray(cut, np.float32) / 255 - mean) / std).transpose(2, 0, 1)

@@ -87,7 +87,7 @@ class ContentScore:
     def log_probabilities(self, images: list[Image.Image]) -> Tensor:
         """Return (n, words)."""
         parts = [images[first : first + self.batch_size] for first in range(0, len(images), self.batch_size)]
-        seen = torch.nn.functional.normalize(torch.cat([self.network.run(part).float().cpu() for part in parts]), dim=1)
+        seen = torch.nn.functional.normalize(torch.cat([self.network(part).float().cpu() for part in parts]), dim=1)
         return (CLIP_SCALE * seen @ self.texts.T).log_softmax(1)
 
     def of_contents(self, log_p: Tensor, conditions: Sequence[Condition]) -> Tensor:

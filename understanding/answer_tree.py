@@ -103,6 +103,11 @@ paths=[[0, 1, 2], [0, 3], [4, 5]])
     return growth.tree()
 
 
+def shared(rows: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all rows begin with alike."""
+    return next(place for place, tokens in enumerate([*zip(*rows, strict=False), ()]) if len(set(tokens)) != 1)
+
+
 def log_probabilities(logits: Tensor, trees: Sequence[AnswerTree], first: int = 0) -> list[Tensor]:
     """Return the log-probability of every answer of each tree, (A,), from the logits (B, N + 1 - first, V) of the nodes.
 

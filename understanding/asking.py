@@ -151,9 +151,8 @@ class Asker:
             plain = [self._plain(*each) for each in zip(questions, images, asked, tails, strict=True)]
             read = {place: (log_p, None) for place, log_p in enumerate(plain)}
         found = [each.choices.of_answers(read[place][0]) for place, each in enumerate(asked)]
-        return pad_sequence(found, batch_first=True, padding_value=-torch.inf).softmax(1), [
-            read[place][1] for place in range(len(asked))
-        ]
+        said = [read[place][1] for place in range(len(asked))]
+        return pad_sequence(found, batch_first=True, padding_value=-torch.inf).softmax(1), said
 
     def _asked(self, question: Question, completion: str) -> Asked:
         """Return a question and its answers as tokens, after the reasoning of `completion`."""

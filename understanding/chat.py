@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from config.errors import UserError, first_line
+from understanding.answer_tree import shared
 from understanding.answers import TAGS
 from understanding.model import conversation
 
@@ -103,8 +104,7 @@ class Choices:
     @cached_property
     def reach(self) -> int:
         """How many of the last tokens of `before` are others in some row: the rows part before these."""
-        aligned = zip(self.before, *self.rows, strict=False)
-        return len(self.before) - next(place for place, tokens in enumerate([*aligned, ()]) if len(set(tokens)) != 1)
+        return len(self.before) - shared([self.before, *self.rows])
 
     def tails(self, cut: int) -> list[list[int]]:
         """Return the rows' tokens after those of `before` but its last `cut`."""

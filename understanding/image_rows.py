@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from understanding.answer_tree import AnswerTree, Growth
+from understanding.answer_tree import AnswerTree, Growth, shared
 from understanding.chat import Choices
 
 TOGETHER = 8  # questions in a row at most: attention grows with its square
@@ -45,11 +45,6 @@ def image_rows(images: Sequence[Path | Image.Image], asked: Sequence[Asked], tog
         of_image.setdefault(image if isinstance(image, Path) else id(image), []).append(place)
     parts = [places[first : first + together] for places in of_image.values() for first in range(0, len(places), together)]
     return [_row(places, [asked[place] for place in places]) for places in parts]
-
-
-def shared(rows: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all rows begin with alike."""
-    return next(place for place, tokens in enumerate([*zip(*rows, strict=False), ()]) if len(set(tokens)) != 1)
 
 
 def _row(places: list[int], asked: list[Asked]) -> ImageRow:

@@ -23,10 +23,9 @@ from trl.trainer.utils import use_adapter
 
 from config.errors import UserError
 from understanding import kinds
-from understanding.answer_tree import AnswerTree, Growth, log_probabilities, with_trees
+from understanding.answer_tree import AnswerTree, Growth, log_probabilities, shared, with_trees
 from understanding.answers import extract_answer
 from understanding.chat import Chat
-from understanding.image_rows import shared
 from understanding.objective import Objective, Tally, divergence
 from understanding.packing import PER_TOKEN, take_rows
 from understanding.question import Question

@@ -82,8 +82,8 @@ def test_weights_with_torchvisions_names_say_what_they_say_there(weights, tmp_pa
     rng = np.random.default_rng(0)
     images = [Image.fromarray(rng.integers(0, 256, (*size, 3)).astype(np.uint8)) for size in ((256, 300), (240, 224))]
     with torch.no_grad():
-        found = classifier(str(tmp_path / name), "evaluate.object_classifier").run(images)
-        expected = logits_of(weights, networks._as_torchvision(images))
+        found = classifier(str(tmp_path / name), "evaluate.object_classifier")(images)
+        expected = logits_of(weights, torch.from_numpy(np.stack(list(map(networks._as_torchvision, images)))))
     assert expected.std() > 0.1
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
 
@@ -101,7 +101,8 @@ def test_images_are_cut_as_torchvision_cuts_them():
     columns, rows = np.arange(303, dtype=np.uint8), np.arange(256, dtype=np.uint8)
     places = np.stack([*np.broadcast_arrays(columns[None], rows[:, None]), np.full((256, 303), 51, np.uint8)], axis=2)
     halves = np.repeat([[0] * 512 + [255] * 512], 512, axis=0).astype(np.uint8)  # twice as wide as high, twice as large
-    found = networks._as_torchvision([Image.fromarray(places), Image.fromarray(halves).convert("RGB")])
+    images = [Image.fromarray(each).convert("RGB") for each in (places, halves)]
+    found = torch.from_numpy(np.stack(list(map(networks._as_torchvision, images))))
     assert found.shape == (2, 3, 224, 224)
     unit = found * torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1) + torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     # 256 high already: 16 are cut off at the top, and 39.5 at the left, which rounds to 40.
@@ -151,7 +152,7 @@ def test_inception_gets_whole_numbers_and_the_size_that_it_was_trained_for(monke
     monkeypatch.setattr(networks, "_inception", networks._inception.__wrapped__)
     network = fid_network("inception", published)
     halves = np.repeat([[0] * 99 + [255] * 201], 100, axis=0).astype(np.uint8)  # three times as wide as high
-    found = network.run([Image.fromarray(halves).convert("RGB"), Image.new("RGB", (20, 40), (0, 100, 255))])
+    found = network([Image.fromarray(halves).convert("RGB"), Image.new("RGB", (20, 40), (0, 100, 255))])
     white = 255 * 2 / 3 if published else 255  # squeezed, a third is black; that is not in the middle square
     np.testing.assert_allclose(found, [[white] * 3, [0, 100, 255]], atol=2)
     assert fetched == [("url", {"map_location": "cpu", "weights_only": True})], "no pickle"

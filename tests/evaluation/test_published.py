@@ -64,7 +64,7 @@ def test_clip_sees_black(quick, pictures):
     pairs = np.array([[0, 6], [1, 5]])
     with torch.no_grad():
         name = quick().models.clip
-        right, black = (make(name).run(opened(pictures)) for make in (networks.clip_network, networks.black_clip_network))
+        right, black = (make(name)(opened(pictures)) for make in (networks.clip_network, networks.black_clip_network))
     assert image_metrics.mean_squares(black, pairs).mean() < image_metrics.mean_squares(right, pairs).mean() / 100
 
 
@@ -117,7 +117,7 @@ def test_images_are_pooled_so_an_emotion_with_more_images_counts_more():
 def test_real_images_are_squeezed_for_fid(quick, pictures):
     with torch.no_grad():
         name = quick().evaluate.fid_network
-        squeezed, cut = (networks.fid_network(name, published).run(opened(pictures)) for published in (True, False))
+        squeezed, cut = (networks.fid_network(name, published)(opened(pictures)) for published in (True, False))
     distance = (squeezed - cut).norm(dim=1)
     assert distance[7] > 3 * distance[:7].max()  # the wide one; square ones differ by interpolation alone
 
@@ -166,7 +166,7 @@ def test_every_fault_reaches_the_column(unequal, tmp_path):
 
     @torch.no_grad()
     def seen(network, images):
-        return network.run(images).float()
+        return network(images).float()
 
     # Over all images, though two fifths of them are of one emotion.
     right, positive = np.array(EMOTIONS)[judged.argmax(1)] == emotions, np.isin(emotions, TAXONOMY.sides["positive"])

@@ -14,7 +14,7 @@ from emoset.reading import read_emoset
 from understanding.answer_tree import pack_trees
 from understanding.answering import answer_all, by_image
 from understanding.asking import Asker, load_asker
-from understanding.image_rows import TOGETHER
+from understanding.image_rows import TOGETHER, image_rows
 from understanding.question import OwnChoice
 from understanding.questions import draw_questions, multiple_choice
 
@@ -98,6 +98,31 @@ def test_an_image_is_seen_once_for_all_questions_about_it(asked, monkeypatch):
         (word,), (alone,) = asker.answers_with_likelihoods([question], [image])
         torch.testing.assert_close(together[place, : len(alone)], alone, rtol=0, atol=1e-5)
         assert word == said[place]
+
+
+def test_questions_run_by_themselves_where_a_shared_row_is_something_else_to_the_model(asked, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="emotion")
+    asker, questions, paths = asked()
+    two = [questions[0], replace(questions[0], prompt="And this?")]
+    shown = [paths[questions[0].image_id]] * 2
+
+    def misled(*args):
+        rows = image_rows(*args)
+        return (
+            rows
+            if args[-1] == 1
+            else [replace(row, tree=replace(row.tree, parents=[0] * len(row.tree.parents))) for row in rows]
+        )
+
+    monkeypatch.setattr("understanding.asking.image_rows", misled)
+    found = asker.likelihoods(two, shown, ["", ""])
+    assert asker._together == 1
+    assert [
+        r.getMessage()
+        for r in caplog.records
+        if "each question runs its own prompt (log-probabilities differ by" in r.getMessage()
+    ]
+    torch.testing.assert_close(found[:1], asker.likelihoods(two[:1], shown[:1], [""]), rtol=0, atol=1e-5)
 
 
 def test_questions_are_asked_image_by_image_and_answered_in_their_own_order(asked, tmp_path):
