@@ -106,22 +106,16 @@ def test_questions_run_by_themselves_where_a_shared_row_is_something_else_to_the
     two = [questions[0], replace(questions[0], prompt="And this?")]
     shown = [paths[questions[0].image_id]] * 2
 
-    def misled(*args):
-        rows = image_rows(*args)
-        return (
-            rows
-            if args[-1] == 1
-            else [replace(row, tree=replace(row.tree, parents=[0] * len(row.tree.parents))) for row in rows]
-        )
+    def misled(images, asked, together):
+        rows = image_rows(images, asked, together)
+        flat = [replace(row, tree=replace(row.tree, parents=[0] * len(row.tree.parents))) for row in rows]
+        return rows if together == 1 else flat
 
     monkeypatch.setattr("understanding.asking.image_rows", misled)
     found = asker.likelihoods(two, shown, ["", ""])
     assert asker._together == 1
-    assert [
-        r.getMessage()
-        for r in caplog.records
-        if "each question runs its own prompt (log-probabilities differ by" in r.getMessage()
-    ]
+    said = [record.getMessage() for record in caplog.records]
+    assert any("each question runs its own prompt (log-probabilities differ by" in each for each in said)
     torch.testing.assert_close(found[:1], asker.likelihoods(two[:1], shown[:1], [""]), rtol=0, atol=1e-5)
 
 
