@@ -112,8 +112,10 @@ class Choices:
 
     def of_answers(self, log_probabilities: Tensor) -> Tensor:
         """Return the log-probability of every answer from those of the rows, and perhaps more, (n,)."""
-        owners = torch.tensor(self.owners, device=log_probabilities.device)
-        own = log_probabilities[: len(owners)]
+        own = log_probabilities[: len(self.owners)]
+        if len(set(self.owners)) == len(self.owners):
+            return own
+        owners = torch.tensor(self.owners, device=own.device)
         return torch.stack([own[owners == owner].logsumexp(0) for owner in dict.fromkeys(self.owners)])
 
 
