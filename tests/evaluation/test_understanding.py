@@ -133,7 +133,7 @@ def test_images_of_another_data_set_are_asked_about_which_is_in_their_folders(me
     assert set(answers["kind"]) == {"multiple"}, "too few for an equal number of every other case"
     (tmp_path / "unknown" / "joy").mkdir(parents=True)
     with pytest.raises(UserError, match=rf"unknown has no images in subfolders named {EMOTIONS[0]}"):
-        measured(f"evaluate.folder={tmp_path}/unknown")
+        measured(f"evaluate.folder={tmp_path}/unknown", f"run={tmp_path}/another")
 
 
 def test_models_are_called_by_the_ends_of_their_paths():
