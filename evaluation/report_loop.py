@@ -1,7 +1,7 @@
 """What the report shows of the loop: figures of all rows, what they gain in pairs, and images of the same noise."""
 
 from config.taxonomy import Taxonomy
-from evaluation.metric_labels import generation_metrics
+from evaluation.metric_labels import difference, generation_metrics
 from evaluation.report_parts import part, section
 from evaluation.report_tables import differences_table, figures_table, image_strip
 from evaluation.run_files import Figure, Result, RunFiles, checked
@@ -19,38 +19,115 @@ TAUGHT = {
 }
 
 
+NETWORKS = {"understanding": "the understanding model", "encoder": "the emotion encoder"}  # by what metrics.json calls them
+ROWS = {  # what a row is, by how its name begins
+    "untouched": "Untouched is the generator before.",
+    "reward": "Reward is what it became.",
+    "control": "Control made as many updates on real images alone.",
+    "best of": "Best of n keeps of n images the one that the reward likes most.",
+}
+
+
+class AboutLoop(Result):
+    """What metrics.json is about."""
+
+    reward: str
+    gate: str
+    judge: str | None
+    n: int
+    seed: int
+
+
+class AboutTeaching(Result):
+    """What teaching.json is about: how many images the generator made, and how many of these taught."""
+
+    made: int
+    served: int
+    seed: int
+
+
 class Found(Result):
-    """metrics.json or teaching.json of the loop."""
+    """Figures and paired differences, by row or pair and by name."""
 
     figures: dict[str, dict[str, Figure]]
     paired: dict[str, dict[str, Figure]]
 
 
+class Loop(Found):
+    """metrics.json of the loop."""
+
+    about: AboutLoop
+
+
+class Teaching(Found):
+    """teaching.json of the loop."""
+
+    about: AboutTeaching
+
+
 def loop_section(files: RunFiles, taxonomy: Taxonomy) -> dict | None:
     """Return what the page shows of the loop; None where nothing was measured."""
-    parts = []
-    if found := files.read("loop/metrics.json", lambda file: checked(file, Found), None):
-        all_metrics, about, figures = generation_metrics(taxonomy), found["about"], found["figures"]
-        metrics = {name: all_metrics[name] for name in MEASURED} | OWN
-        base = "control" if "control" in figures else "untouched"
-        gains = {pair: own for pair, own in found["paired"].items() if pair.endswith(f" - {base}")}
-        tables = [
-            figures_table(figures, metrics, "The loop, by a judge that it never saw"),
-            differences_table(gains, metrics, f"More than {base}, image by image"),
-        ]
-        networks = f"Reward: {about['reward'].split()[0]}. Gate: {about['gate']}. Judge: {about['judge']}."
-        note = f"{networks} {about['n']:,} images a row, seed {about['seed']}."
-        rows = [row for row in ("untouched", "control", "reward") if row in figures]
-        sheets = {emotion: strips for emotion in taxonomy.emotions if (strips := sheets_of(files, rows, emotion))}
-        parts.append(part("Understanding rewards the generator", ("tables", shown_of(tables)), note=note))
-        parts.append(part("Images of the same noise, before and after", ("sheets", sheets)))
-    if found := files.read("loop/teaching.json", lambda file: checked(file, Found), None):
-        tables = [
-            figures_table(found["figures"], TAUGHT, "Understanding that generated images have taught"),
-            differences_table(found["paired"], TAUGHT, "The same, image by image"),
-        ]
-        parts.append(part("Generated images teach understanding", ("tables", shown_of(tables))))
-    return section("loop", "The loop", parts)
+    return section("loop", "The loop", [*rewarded(files, taxonomy), taught(files)])
+
+
+def rewarded(files: RunFiles, taxonomy: Taxonomy) -> list[dict | None]:
+    """Return the parts about the generator that understanding rewards: figures, and images of the same noise."""
+    found = files.read("loop/metrics.json", lambda file: checked(file, Loop), None)
+    if not found:
+        return []
+    all_metrics, figures = generation_metrics(taxonomy), found["figures"]
+    metrics = {name: all_metrics[name] for name in MEASURED} | OWN
+    trained = [row for row in ("untouched", "control", "reward") if row in figures]
+    names = [*trained, *(row for row in figures if row not in trained)]
+    base = "control" if "control" in figures else "untouched"
+    pairs = [f"{row} - {base}" for row in sorted(names, key=lambda row: row != "reward") if row != "untouched"]
+    gains = {pair: found["paired"][pair] for pair in pairs if pair in found["paired"]}
+    tables = [
+        differences_table(gains, metrics, f"More than {base}, image by image"),
+        figures_table({row: figures[row] for row in names}, metrics, "Each row, by a judge that the loop never saw"),
+    ]
+    sheets = {emotion: strips for emotion in taxonomy.emotions if (strips := sheets_of(files, trained, emotion))}
+    note = f"{told_of(found['about'], names)} {concluded(gains, metrics)}".strip()
+    return [
+        part("Understanding rewards the generator", ("tables", shown_of(tables)), note=note),
+        part("Images of the same noise, before and after", ("sheets", sheets)),
+    ]
+
+
+def taught(files: RunFiles) -> dict | None:
+    """Return the part about the understanding model that generated images taught."""
+    found = files.read("loop/teaching.json", lambda file: checked(file, Teaching), None)
+    if not found:
+        return None
+    about, own = found["about"], "teach_control"
+    figures = {row.replace(own, "control"): each for row, each in found["figures"].items()}
+    gains = {pair.replace(own, "control"): each for pair, each in found["paired"].items()}
+    note = (
+        f"From the model before, one learned from {about['served']:,} of {about['made']:,} generated images and from real"
+        f" ones (taught), and one from as many real ones alone (control). Seed {about['seed']}. {concluded(gains, TAUGHT)}"
+    )
+    tables = [
+        differences_table(gains, TAUGHT, "What teaching gains, image by image"),
+        figures_table(figures, TAUGHT, "Each model, on real images"),
+    ]
+    return part("Generated images teach understanding", ("tables", shown_of(tables)), note=note.strip())
+
+
+def told_of(about: dict, rows: list[str]) -> str:
+    """Return in sentences who rewards, who watches and who measures, and what the rows are."""
+    reward, gate = (NETWORKS.get(about[role].split()[0], about[role]) for role in ("reward", "gate"))
+    judge = about["judge"] or "a probe of CLIP"
+    roles = f"{reward} rewards images, {gate} drops those that it disagrees about, and {judge} measures"
+    known = " ".join(text for name, text in ROWS.items() if any(row.startswith(name) for row in rows))
+    return f"{roles[0].upper()}{roles[1:]}. {known} {about['n']:,} images a row, seed {about['seed']}."
+
+
+def concluded(gains: dict[str, dict], metrics: dict[str, Metric]) -> str:
+    """Return what the first pair says of its first figure, in a sentence; "" where there is none."""
+    for pair, apart in gains.items():
+        for name in (name for name in metrics if name in apart):
+            return f"{metrics[name].label}, {pair}: {difference(apart[name])}."
+    return ""
 
 
 def shown_of(tables: list[dict | None]) -> list[dict]:

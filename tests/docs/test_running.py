@@ -36,6 +36,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "grpo_step.py": "minutes for its twelve kinds of step",
     "evaluation_speed.py": "minutes, for its images are decoded once for each network",
     "exact_step.py": "minutes for its three kinds of step",
+    "interval_coverage.py": "minutes for its thousands of simulated samples",
     "mapper_step.py": "minutes, for its images are decoded and encoded one by one",
     "--use_deepspeed --zero_stage 2 training/main.py": "nothing: tests/training/test_mapper_processes.py runs it",
     "understanding.py --config config/understanding_published.yaml": "a model of 7 billion weights",

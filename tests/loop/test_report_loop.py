@@ -14,6 +14,7 @@ FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 64}
 
 def write(folder, name: str, rows: list[str], pairs: list[str], metric: str) -> None:
     about = {"reward": "understanding 12ab", "gate": "encoder", "judge": "a/judge", "n": 64, "seed": 0}
+    about |= {"made": 40, "served": 30}
     gain = FIGURE | {"fixed": 3, "broken": 1, "p": 0.6}
     found = {"figures": {row: {metric: FIGURE} for row in rows}, "paired": {pair: {metric: gain} for pair in pairs}}
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +32,10 @@ def test_the_section_shows_rows_gains_and_images_of_the_same_noise(tmp_path):
         Image.new("RGB", (8, 8)).save(folder / "00000.png")
     files = RunFiles(tmp_path)
     generator, images, understanding = loop_section(files, TAXONOMY)["parts"]
-    assert "Reward: understanding. Gate: encoder. Judge: a/judge." in generator["note"]
+    assert "the emotion encoder drops those that it disagrees about, and a/judge measures." in generator["note"]
+    assert generator["note"].endswith("Emotion and content (EC-A), reward - control: +0.500 (0.400 to 0.600).")
+    assert "learned from 30 of 40 generated images" in understanding["note"]
+    assert understanding["note"].endswith("Of hard cells, taught - control: +0.500 (0.400 to 0.600).")
     for shown in (generator, understanding):
         ((_, tables),) = shown["blocks"]
         assert len(tables) == 2
