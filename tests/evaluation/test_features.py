@@ -28,13 +28,13 @@ def decoded(monkeypatch) -> list[str]:
     return names
 
 
-def network(name: str, seen: list) -> Network:
+def network(name: str, seen: list, **options) -> Network:
     def run(batch):
         levels = [float(np.asarray(image).mean()) for image in batch]
         seen.extend(levels)
         return torch.tensor([[level, len(name)] for level in levels])
 
-    return Network(name, run)
+    return Network(name, run, **options)
 
 
 def test_an_image_is_decoded_once_for_all_networks_and_kept_for_itself(images, decoded, tmp_path):
@@ -57,10 +57,10 @@ def test_an_image_is_decoded_once_for_all_networks_and_kept_for_itself(images, d
     assert decoded == ["10", "40", "50", "60", "70"]
 
 
-def test_other_processes_decode_and_damaged_files_are_made_again(images, decoded, tmp_path, monkeypatch):
+def test_other_processes_decode_and_prepare_and_damaged_files_are_made_again(images, decoded, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "WORTH_IT", 2)
     cache, seen = FeatureCache(tmp_path / "kept", 2, decoders=2), []
-    found = cache.features_of(network("one", seen), images, "")
+    found = cache.features_of(network("one", seen, prepare=np.asarray), images, "")
     assert found[:6, 0].tolist() == [10, 20, 30, 40, 50, 60]
     assert decoded == []
     damaged, *_ = (tmp_path / "kept").rglob("*.safetensors")
