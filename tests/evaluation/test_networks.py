@@ -204,8 +204,8 @@ def test_each_network_is_loaded_once_and_a_second_measurement_asks_none_and_says
     def refuse(*_):
         raise AssertionError("a network was asked again")
 
-    def refusing(key, run, names=()):
-        return original(key, run if key.startswith("black clip") else refuse, names)  # black images are not kept
+    def refusing(key, run, *options, **others):
+        return original(key, run if key.startswith("black clip") else refuse, *options, **others)  # black ones are not kept
 
     original, lpips_key = networks.Network, perceptual.load_lpips(settings.evaluate.lpips_network)[0]
     monkeypatch.setattr(networks, "Network", refusing)
@@ -213,4 +213,4 @@ def test_each_network_is_loaded_once_and_a_second_measurement_asks_none_and_says
     assert measure_generation(settings, tmp_path)["figures"] == before
     image = load_image(next((drawn / "image").rglob("*.jpg")))
     with pytest.raises(AssertionError, match="asked again"):  # and this would have been noticed
-        networks.clip_network(settings.models.clip).run([image])
+        networks.clip_network(settings.models.clip)([image])
