@@ -84,10 +84,10 @@ def rewarded(files: RunFiles, taxonomy: Taxonomy) -> list[dict | None]:
     gains = {pair: found["paired"][pair] for pair in pairs if pair in found["paired"]}
     tables = [
         differences_table(gains, metrics, f"More than {base}, image by image"),
-        figures_table({row: figures[row] for row in names}, metrics, "Each row, by a judge that the loop never saw"),
+        figures_table({row: figures[row] for row in names}, metrics, "Each row, by the judge"),
     ]
     sheets = {emotion: strips for emotion in taxonomy.emotions if (strips := sheets_of(files, trained, emotion))}
-    note = f"{told_of(found['about'], names)} {concluded(gains, metrics)}".strip()
+    note = f"{concluded(gains, metrics)} {told_of(found['about'], names)}".strip()
     return [
         part("Understanding rewards the generator", ("tables", shown_of(tables)), note=note),
         part("Images of the same noise, before and after", ("sheets", sheets)),
@@ -103,8 +103,9 @@ def taught(files: RunFiles) -> dict | None:
     figures = {row.replace(own, "control"): each for row, each in found["figures"].items()}
     gains = {pair.replace(own, "control"): each for pair, each in found["paired"].items()}
     note = (
-        f"From the model before, one learned from {about['served']:,} of {about['made']:,} generated images and from real"
-        f" ones (taught), and one from as many real ones alone (control). Seed {about['seed']}. {concluded(gains, TAUGHT)}"
+        f"{concluded(gains, TAUGHT)} From the model before, one learned from {about['served']:,} of {about['made']:,}"
+        " generated images and from real ones (taught), and one from as many real ones alone (control)."
+        f" Seed {about['seed']}."
     )
     tables = [
         differences_table(gains, TAUGHT, "What teaching gains, image by image"),
@@ -117,9 +118,9 @@ def told_of(about: dict, rows: list[str]) -> str:
     """Return in sentences who rewards, who watches and who measures, and what the rows are."""
     reward, gate = (NETWORKS.get(about[role].split()[0], about[role]) for role in ("reward", "gate"))
     judge = about["judge"] or "a probe of CLIP"
-    roles = f"{reward} rewards images, {gate} drops those that it disagrees about, and {judge} measures"
+    roles = f"{reward} rewards images, {gate} drops those that it disagrees about, and {judge}, which the loop never saw,"
     known = " ".join(text for name, text in ROWS.items() if any(row.startswith(name) for row in rows))
-    return f"{roles[0].upper()}{roles[1:]}. {known} {about['n']:,} images a row, seed {about['seed']}."
+    return f"{roles[0].upper()}{roles[1:]} measures. {known} {about['n']:,} images a row, seed {about['seed']}."
 
 
 def concluded(gains: dict[str, dict], metrics: dict[str, Metric]) -> str:

@@ -32,10 +32,13 @@ def test_the_section_shows_rows_gains_and_images_of_the_same_noise(tmp_path):
         Image.new("RGB", (8, 8)).save(folder / "00000.png")
     files = RunFiles(tmp_path)
     generator, images, understanding = loop_section(files, TAXONOMY)["parts"]
-    assert "the emotion encoder drops those that it disagrees about, and a/judge measures." in generator["note"]
-    assert generator["note"].endswith("Emotion and content (EC-A), reward - control: +0.500 (0.400 to 0.600).")
+    assert (
+        "the emotion encoder drops those that it disagrees about, and a/judge, which the loop never saw, measures."
+        in generator["note"]
+    )
+    assert generator["note"].startswith("Emotion and content (EC-A), reward - control: +0.500 (0.400 to 0.600).")
     assert "learned from 30 of 40 generated images" in understanding["note"]
-    assert understanding["note"].endswith("Of hard cells, taught - control: +0.500 (0.400 to 0.600).")
+    assert understanding["note"].startswith("Of hard cells, taught - control: +0.500 (0.400 to 0.600).")
     for shown in (generator, understanding):
         ((_, tables),) = shown["blocks"]
         assert len(tables) == 2
