@@ -24,7 +24,7 @@ ROWS = {  # what a row is, by how its name begins
     "untouched": "Untouched is the generator before.",
     "reward": "Reward is what it became.",
     "control": "Control made as many updates on real images alone.",
-    "best of": "Best of n keeps of n images the one that the reward likes most.",
+    "best of": "Best of n keeps of n images the one that the reward, or else the gate, likes most.",
 }
 
 
@@ -79,11 +79,11 @@ def rewarded(files: RunFiles, taxonomy: Taxonomy) -> list[dict | None]:
     metrics = {name: all_metrics[name] for name in MEASURED} | OWN
     trained = [row for row in ("untouched", "control", "reward") if row in figures]
     names = [*trained, *(row for row in figures if row not in trained)]
-    base = "control" if "control" in figures else "untouched"
-    pairs = [f"{row} - {base}" for row in sorted(names, key=lambda row: row != "reward") if row != "untouched"]
+    bases = {row: "control" if row.startswith("reward") and "control" in figures else "untouched" for row in names}
+    pairs = [f"{row} - {bases[row]}" for row in sorted(names, key=lambda row: row != "reward") if row != "untouched"]
     gains = {pair: found["paired"][pair] for pair in pairs if pair in found["paired"]}
     tables = [
-        differences_table(gains, metrics, f"More than {base}, image by image"),
+        differences_table(gains, metrics, "What is gained, image by image"),
         figures_table({row: figures[row] for row in names}, metrics, "Each row, by the judge"),
     ]
     sheets = {emotion: strips for emotion in taxonomy.emotions if (strips := sheets_of(files, trained, emotion))}

@@ -23,8 +23,8 @@ def write(folder, name: str, rows: list[str], pairs: list[str], metric: str) -> 
 
 def test_the_section_shows_rows_gains_and_images_of_the_same_noise(tmp_path):
     assert loop_section(RunFiles(tmp_path), TAXONOMY) is None
-    pairs = ["reward - control", "reward - untouched"]
-    write(tmp_path / "loop", "metrics.json", ["untouched", "control", "reward"], pairs, "joint_accuracy")
+    pairs = ["reward - control", "reward - untouched", "best of 2 - untouched", "best of 2 - control"]
+    write(tmp_path / "loop", "metrics.json", ["untouched", "control", "reward", "best of 2"], pairs, "joint_accuracy")
     write(tmp_path / "loop", "teaching.json", ["taught"], ["taught - teach_control"], "hard_cells_accuracy")
     for row in ("untouched", "control", "reward"):
         folder = tmp_path / "loop" / "images" / row / "0" / TAXONOMY.emotions[0]
@@ -43,8 +43,8 @@ def test_the_section_shows_rows_gains_and_images_of_the_same_noise(tmp_path):
         ((_, tables),) = shown["blocks"]
         assert len(tables) == 2
     text = json.dumps(generator["blocks"])
-    assert "More than control" in text
-    assert "reward - untouched" not in text
+    for pair in pairs:  # what was trained is compared with the control, what was chosen with what it was chosen from
+        assert (pair in text) == (pair in ("reward - control", "best of 2 - untouched")), pair
     ((_, sheets),) = images["blocks"]
     assert [strip["caption"] for strip in sheets[TAXONOMY.emotions[0]]] == ["untouched", "control", "reward"]
     assert not files.unreadable
