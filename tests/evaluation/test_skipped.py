@@ -79,8 +79,9 @@ def test_no_image_ends_an_evaluation_and_what_is_left_out_is_told(quick, theirs,
     assert "sad/ is no emotion: did you mean sadness?" in warnings
     assert json.loads((report / "metrics.json").read_text())["incomplete"] == {"generation": about["incomplete"]}
     page, said = html.unescape((report / "index.html").read_text()), capsys.readouterr().out
+    assert "theirs (7 of 8 emotions)" in (settings.run / "evaluation/log.txt").read_text()
+    assert "theirs (7 of 8 emotions)" in page
     for text in (page, said):
-        assert "theirs (7 of 8 emotions)" in text
         assert "sad/ is no emotion: did you mean sadness?" in text
         assert "awe/dot.png" in text
     assert not re.search(r'<th scope="col">theirs</th>', page)

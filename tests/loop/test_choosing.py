@@ -106,6 +106,7 @@ def test_the_script_keeps_the_best_and_says_so(script, drawn, tmp_path):
         "generate.images=2",
     ]
     given += ["generate.prompts=a photo of a <emotion> <content>", "generate.steps=1", "loop.best_of=2"]
+    given.append("loop.reward=understanding")
     done = script("loop/inference.py", *given)
     assert "4 images were scored in" in done.stdout
     lines = [json.loads(line) for line in (run / "loop/images/manifest.jsonl").read_text().splitlines()]
