@@ -28,6 +28,7 @@ read_settings(__name__, __doc__, *READS)
 from pathlib import Path
 
 from config.errors import UserError
+from config.evaluation_settings import Evaluate
 from config.settings import Settings
 from evaluation.first_checks import check_evaluation
 from evaluation.generators import generators_of
@@ -61,7 +62,7 @@ def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "evaluation")
     made_from = folder / RECIPE
     if any((folder / f"{part}.json").is_file() for part in PARTS):
-        check_earlier(settings, made_from)
+        check_earlier(settings.evaluate, made_from)
     if stops_here(settings, check_evaluation(settings, models, generators, folder)):
         return
     recipe = made_of(settings, models, generators)
@@ -77,14 +78,14 @@ def main(settings: Settings) -> None:
         recipe.finish(made_from)
 
 
-def check_earlier(settings: Settings, made_from: Path) -> None:
+def check_earlier(evaluate: Evaluate, made_from: Path) -> None:
     """Raise UserError where the figures that are there are of other images, and would be lost. made_from: their recipe."""
     if not made_from.is_file():
         raise UserError(
             f"{made_from.parent} was written by an earlier version of this project; move it away, or name another run"
         )
     earlier, key = read_recipe(made_from), "evaluate.folder"
-    was, now = earlier and earlier["settings"].get(key), settings_of("evaluate", settings.evaluate)[key]
+    was, now = earlier and earlier["settings"].get(key), settings_of("evaluate", evaluate)[key]
     if earlier and was != now:
         of_split = f"the data set's own images ({key}=null)"
         raise UserError(

@@ -132,7 +132,6 @@ def asker() -> Asker:
     """Return as much of an asker as is needed to say which answers a question allows."""
     bare = Asker.__new__(Asker)
     bare.taxonomy, bare.form = EMOSET, ANSWERS
-    bare.processor = SimpleNamespace(tokenizer=SimpleNamespace(eos_token=""))
     return bare
 
 
@@ -155,7 +154,7 @@ def uses(name: str) -> Callable:
         "blind": lambda: blind([one]),
         "evaluated": lambda: evaluation_questions(images(EMOSET), EMOSET, Questions(), ANSWERS, 0),
         "right": lambda: right_answer(one, EMOSET, ANSWERS),
-        "likelihoods": lambda: asker().likelihoods([one], [None], ["a"]),
+        "likelihoods": lambda: asker().allowed(one),
         "exact": lambda: exactly.score(one, torch.zeros(6)),
         "answered": lambda: list(_answered(answering, [one], [None], True)),
     }[name]
