@@ -39,7 +39,7 @@ def draw_cells(contents: Contents, errors: pd.Series) -> Contents:
     """Return the contents with p(attribute | emotion) times the error of the cell; of unknown cells, the mean of all."""
     cells = pd.MultiIndex.from_product([contents.emotions, contents.names])
     factors = errors.reindex(cells).fillna(errors.mean()).to_numpy().reshape(contents.shares.shape)
-    shares = contents.shares * torch.from_numpy(factors)
+    shares = contents.shares * torch.tensor(factors)
     return replace(contents, shares=shares / shares.sum(1, keepdim=True))
 
 
