@@ -66,6 +66,7 @@ def main(settings: Settings) -> None:
 
 def measured(settings: Settings, folder: Path) -> tuple[dict, dict]:
     """Return the figures of each of ROWS, and how much more of "both" it has than BASE."""
+    folder.mkdir(parents=True, exist_ok=True)
     data, evaluate, emotions = settings.data, settings.evaluate, settings.data.taxonomy.emotions
     cache = feature_cache(data, evaluate, settings.machine.processes)
     train, _, reference, everything, _ = images_of_emoset(settings, folder)
@@ -116,7 +117,8 @@ def space_of_cells(settings: Settings, space: EmotionSpace, cells: list[tuple[st
     """
     index = read_emoset(settings.data, settings.run, settings.machine.processes).index
     vectors = load_file(settings.run / "training/emotion_space/vectors.safetensors")["vectors"][:, 0]
-    place = {image_id: number for number, image_id in enumerate(index["image_id"])}
+    learned = index[index["split"].isin(["train", "val"])]  # whose vectors the emotion space keeps, in this order
+    place = {image_id: number for number, image_id in enumerate(learned["image_id"])}
     carried = memberships(index[index["split"] == "train"], settings.data.kinds)
     of_cell = {
         cell: vectors[[place[each] for each in own]] for cell, own in carried.groupby(["emotion", "attribute"])["image_id"]
