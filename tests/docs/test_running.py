@@ -55,6 +55,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "benchmark_file.py": "published question files; tests/evaluation/test_benchmark_file.py answers some of their form",
     "rating_answers.py": "people; tests/evaluation/test_rating.py reads answers of the page's form",
     "benchmarks/loop_quality.py": "minutes for its trainings and thousands of images",
+    "benchmarks/strength_quality.py": "minutes for its trainings and thousands of images",
     "loop/": "nothing: tests/loop runs all three scripts",
     "predict.py predict.images": "nothing: the same runs with --config config/demo.yaml",
 }
