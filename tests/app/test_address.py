@@ -25,7 +25,7 @@ IPV6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "localhost", pytest.param("::1", marks=IPV6)])
 def test_this_machine_needs_no_password(address):
-    app_main.check_address(App(address=address), None)
+    assert app_main.check_address(App(address=address), None) is None
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "example.org", "192.168.1.2"])
