@@ -27,7 +27,7 @@ from config.settings import Settings
 from loop.measure import measure_loop
 
 DRAWINGS = {0: 5000, 1: 5001, 2: 5002}  # the seed of the images, by that of the training and of the noise
-SIZES = ("loop.images=64", "loop.candidates=4", "loop.best_of=1", "loop.rounds=4", "loop.conditions=32", "loop.updates=32")
+SIZES = ("loop.images=64", "loop.candidates=8", "loop.best_of=1", "loop.rounds=4", "loop.conditions=32", "loop.updates=32")
 SIZES += ("loop.held_out=32", "loop.teach_images=256", "loop.teach_updates=32")
 SHARED = ("balance", "generator", "training", "understanding", "mining")  # of the run folder that both loops begin with
 CURVES = {"strength 0.6": {"strength": 0.6}, "strength 1": {"strength": 1.0}, "spread 0.25": {"spread": 0.25}}

@@ -27,7 +27,7 @@ class Evaluate(Section):
     """Images that models are asked about, equally many of each emotion. null takes all."""
     batch_size: int = Field(32, ge=1, le=4096)
     """Questions that each process asks at once, for the answer alone."""
-    reasoned_batch_size: int = Field(128, ge=1, le=4096)
+    reasoned_batch_size: int = Field(256, ge=1, le=4096)
     """Questions that each process lets a model think about at once. A thought's tokens take as long for many as for few."""
     image_batch_size: int = Field(64, ge=1, le=4096)
     """Images that each process shows its networks at once."""
