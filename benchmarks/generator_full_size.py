@@ -6,8 +6,8 @@
 The weights are random, so nothing is downloaded. The mapper's training is compared with diffusers' textual-inversion
 example, which learns a word's embedding instead: a JPEG decoded and the VAE run in each step, the text encoder in float32,
 and the embeddings of all words in the optimizer. What share of the GPU's measured matrix-product rate a step reaches is
-by the operations that PyTorch counts in it, and a profile names what its time goes to. Then images:
-EmotionPipeline against the plain pipeline.
+by the operations that PyTorch counts in it, and a profile names what its time goes to. Rows named compiled have
+mapper.compile. Then images: EmotionPipeline against the plain pipeline.
 """
 
 import gc
@@ -34,6 +34,7 @@ from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
 from training.accelerator import prepare_module, start_accelerator
 from training.attributes import AttributeTexts
+from training.compiled_unet import check_gradients
 from training.emotion_space import EmotionSpace
 from training.mapper import EmotionMapper
 from training.mapper_data import MapperItems, Share, batches
@@ -48,7 +49,7 @@ VAE = {"sample_size": 512, "block_out_channels": (128, 256, 512, 512), "layers_p
 VAE |= {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
 TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 WIDTH, ATTRIBUTES, PIXELS, LATENT = 768, 600, 512, (4, 64, 64)
-BATCHES = (1, 8, 32, 64)
+BATCHES, COMPILED = (1, 8, 32, 64), (8, 32)
 PLAIN_BATCHES = (1, 16)  # what the example's page runs it with, and its default
 SAMPLED = (1, 8)
 UPDATES, ROUNDS, STEPS = 4, 3, 50
@@ -60,7 +61,7 @@ if MINIATURE:
     VAE |= {"sample_size": 64, "block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4}
     TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     WIDTH, ATTRIBUTES, PIXELS, LATENT = 32, 20, 64, (4, 8, 8)
-    BATCHES, PLAIN_BATCHES, SAMPLED, UPDATES, ROUNDS, STEPS, MATRIX = (1, 2), (1,), (1,), 2, 1, 2, 256
+    BATCHES, COMPILED, PLAIN_BATCHES, SAMPLED, UPDATES, ROUNDS, STEPS, MATRIX = (1, 2), (2,), (1,), (1,), 2, 1, 2, 256
 EMOTIONS = read_taxonomy(DEFAULT).emotions
 
 
@@ -77,9 +78,9 @@ def main() -> None:
         rows[f"textual inversion, batch {batch}"] = measured(textual_inversion(accelerator, stable, batch), batch)
     stable = make_stable(accelerator.device)  # anew, for accelerate has wrapped the text encoder
     flops = flops_of(ours(accelerator, stable, 1))
-    for batch in BATCHES:
-        updates = ours(accelerator, stable, batch)
-        row = f"ours, batch {batch}"
+    for batch, compiled in [*((batch, False) for batch in BATCHES), *((batch, True) for batch in COMPILED)]:
+        updates = ours(accelerator, stable, batch, compiled)
+        row = f"ours{', compiled' if compiled else ''}, batch {batch}"
         try:
             rows[row] = measured(updates, batch)
         except torch.OutOfMemoryError:
@@ -132,9 +133,9 @@ def make_stable(device: torch.device) -> StableDiffusionPipeline:
     return StableDiffusionPipeline(vae, text, tokenizer, unet, schedule, None, None, requires_safety_checker=False)
 
 
-def ours(accelerator: Accelerator, stable: StableDiffusionPipeline, batch: int) -> Iterator[None]:
+def ours(accelerator: Accelerator, stable: StableDiffusionPipeline, batch: int, compiled: bool = False) -> Iterator[None]:
     """Yield after each update of the mapper, as training/main.py makes it from its caches."""
-    device, settings = accelerator.device, Mapper()
+    device, settings = accelerator.device, Mapper(compile=compiled)
     random = torch.Generator().manual_seed(0)
     space = EmotionSpace.of(*torch.randn((2, len(EMOTIONS), WIDTH), generator=random), EMOTIONS)
     names = [f"attribute {number}" for number in range(ATTRIBUTES)]
@@ -148,12 +149,14 @@ def ours(accelerator: Accelerator, stable: StableDiffusionPipeline, batch: int) 
     module = TrainingModule(mapper, stable.text_encoder, stable.unet, schedule, texts, classifier, settings)
     optimizer = torch.optim.AdamW(module.trained_weights().values(), settings.learning_rate, fused=True)
     share = Share(batch, 1, 1, 0)
-    module, optimizer = prepare_module(accelerator, module.to(device), optimizer, share, settings.max_gradient_norm)
-    module.train()
+    prepared, optimizer = prepare_module(accelerator, module.to(device), optimizer, share, settings.max_gradient_norm)
+    prepared.train()
     updates = 2 + ROUNDS * UPDATES + 1
     loader = batches(made_items(batch * updates, names, space, random), share, 0, updates, stable.tokenizer, 1, 1000, 1, 2)
-    for items in loader:
-        accelerator.backward(module(items.to(device))["loss"])
+    for number, items in enumerate(loader):
+        if compiled and not number:
+            check_gradients(module, items.to(device), accelerator)
+        accelerator.backward(prepared(items.to(device))["loss"])
         accelerator.clip_grad_norm_(mapper.parameters(), settings.max_gradient_norm)
         optimizer.step()
         optimizer.zero_grad()

@@ -84,6 +84,7 @@ class Rounds:
             "alpha_discount": False,
             "sample_every": None,
             "push_to_hub": None,
+            "compile": False,  # the old predictions come from the same module by other weights
         }
         own = settings.model_copy(update={"mapper": settings.mapper.model_copy(update=changed)})
         made_from = inputs.made_from | {

@@ -157,5 +157,7 @@ def _check_launch(options: Mapper) -> None:
     if precision_of(options.mixed_precision) == "fp16" and not torch.cuda.is_available():
         raise UserError("mapper.mixed_precision: fp16 needs a GPU; choose no or bf16")
     deepspeed = parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
+    if options.compile and deepspeed:
+        raise UserError("mapper.compile: not under DeepSpeed, whose hooks a compiled U-Net would leave out; use false")
     if options.ema and deepspeed:
         raise UserError("mapper.ema: not under DeepSpeed, which keeps weights in half precision or shared out; use null")

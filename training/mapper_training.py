@@ -25,6 +25,7 @@ from runtime.stage import open_stage
 from runtime.stopping import finishing_updates, stop, stop_is_asked
 from training.accelerator import is_deepspeed, is_zero3, prepare_module
 from training.attributes import AttributeTexts
+from training.compiled_unet import check_gradients
 from training.early_checks import updates_of
 from training.emotion_space import EmotionSpace
 from training.generator_folder import is_whole, save_generator
@@ -38,6 +39,7 @@ from training.training_module import TrainingModule, latents_of
 # Settings that change how a training is watched, and not its result.
 WATCHING = {"log_every", "sample_every", "samples", "checkpoint_every", "checkpoints_kept", "push_to_hub"}
 IN_BATCH = {"batch_size", "gradient_accumulation"}  # which count by their product alone
+KERNELS = {"compile"}  # which change the result by rounding alone
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ def train_mapper(
                 batch = next(loader).to(accelerator.device)
                 if batch.latents is None:
                     batch = replace(batch, latents=latents_of(batch, stable.vae))
+                if options.compile and step == first:
+                    check_gradients(module, batch, accelerator)
                 with accelerator.accumulate(prepared):
                     losses = prepared(batch)
                     accelerator.backward(losses["loss"])
@@ -229,7 +233,8 @@ def _recipe(options: Mapper, seed: int, resolution: int, share: Share, base: lis
     """
     accelerator = inputs.accelerator
     own = {"seed": seed, "models.resolution": resolution}
-    own |= settings_of("mapper", options, WATCHING | IN_BATCH | {"attributes"})  # the list is part of the attribute texts
+    left_out = WATCHING | IN_BATCH | KERNELS | {"attributes"}  # the list of attributes is part of their texts
+    own |= settings_of("mapper", options, left_out)
     own |= {"mapper.mixed_precision": accelerator.mixed_precision, "batch of all processes": share.total}
     stable = inputs.stable
     schedule = {name: value for name, value in stable.scheduler.config.items() if not name.startswith("_")}

@@ -10,6 +10,7 @@ from transformers import CLIPTextModel
 
 from config.generation_settings import Mapper
 from training.attributes import AttributeTexts
+from training.compiled_unet import compiled, plain
 from training.conditioning import encode, pooled
 from training.emotion_lora import LORA
 from training.losses import attribute_loss, diffusion_loss, emotion_loss, total_loss
@@ -47,6 +48,8 @@ class TrainingModule(nn.Module):
                 weight.data = weight.data.float() if weight.requires_grad else weight.data
         if settings.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
+        # Not the U-Net itself is compiled, but a function of it: samples are drawn with the plain one, and hooks on it.
+        self.run_unet = compiled(self.unet) if settings.compile else plain(self.unet)
         # Frozen, and float32 whatever the others are: not parameters, which DeepSpeed would cast or share out.
         self.constants = () if texts is None else (texts.features, texts.projection, *classifier)
 
@@ -81,7 +84,7 @@ class TrainingModule(nn.Module):
         # A U-Net in half precision needs no autocast, which would take its norms to float32 and back; LoRA's weights do.
         is_half = self.unet.dtype != torch.float32 and not self.settings.lora_rank
         with torch.autocast(batch.noise.device.type, enabled=False) if is_half else nullcontext():
-            return states, self.unet(noisy.to(self.unet.dtype), batch.timesteps, states.to(self.unet.dtype)).sample
+            return states, self.run_unet(noisy.to(self.unet.dtype), batch.timesteps, states.to(self.unet.dtype))
 
     def diffusion(self, predicted: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the diffusion loss (B,) of predictions, whose targets are the noise or the velocity (B, C, h, w)."""
