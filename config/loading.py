@@ -24,7 +24,7 @@ from config.text import allowed, default_text, is_section, parse
 COMMAND_LINE = "command line"
 CONFIG = ROOT / "config/config.yaml"
 LONGEST = 80  # characters of a value in an error
-BY_KIND = [name for name, field in Settings.model_fields.items() if issubclass(field.annotation, ByKind)]
+BY_KIND = [name for name, field in Settings.model_fields.items() if ByKind in getattr(field.annotation, "__mro__", ())]
 # What a key is called now. Old names still work.
 RENAMED = {
     "data.workers": "machine.processes",

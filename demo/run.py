@@ -48,12 +48,12 @@ class Stage(NamedTuple):
 
 
 STAGES = (
-    Stage(("demo/draw.py", *CONFIG), "draw a small EmoSet", 0, 8),
-    Stage(("training/dataset_balance.py", *CONFIG), "draw a balanced set from it", 8, 12, ((1, ALL),)),
-    Stage(("training/main.py", *CONFIG), "train the generator", 12, 110, ((2, ALL),), "generator"),
-    Stage(("understanding.py", *CONFIG), "train the understanding model", 40, 150, ((3, EMOTION_SPACE),), "understanding"),
-    Stage(("training/inference.py", *CONFIG), "make images", 110, 125, ((3, ALL),), "generator"),
-    Stage(("evaluation/evaluate.py", *CONFIG), "measure both, write the report", 150, 205, ((4, ALL), (5, ALL)), "", 2),
+    Stage(("demo/draw.py", *CONFIG), "draw a small EmoSet", 0, 7),
+    Stage(("training/dataset_balance.py", *CONFIG), "draw a balanced set from it", 7, 10, ((1, ALL),)),
+    Stage(("training/main.py", *CONFIG), "train the generator", 10, 151, ((2, ALL),), "generator"),
+    Stage(("understanding.py", *CONFIG), "train the understanding model", 37, 200, ((3, EMOTION_SPACE),), "understanding"),
+    Stage(("training/inference.py", *CONFIG), "make images", 151, 171, ((3, ALL),), "generator"),
+    Stage(("evaluation/evaluate.py", *CONFIG), "measure both, write the report", 200, 286, ((4, ALL), (5, ALL)), "", 2),
 )
 UNBUFFERED = {"PYTHONUNBUFFERED": "1"}  # else a stage's lines would come all at once
 KNOWN = 60  # seconds that count as having gone as expected, so that the short first stages alone do not tell the pace

@@ -189,7 +189,7 @@ def attribute_figures(
         return np.mean([real[name][count > 0].sum() / max(real[name].sum(), 1) for name, count in counts(rows)])
 
     return {
-        "attribute_entropy": of_biased_statistic(entropy, emotions, seed),
+        "attribute_entropy": of_biased_statistic(entropy, emotions, seed, most=np.inf),
         "attribute_coverage": of_biased_statistic(coverage, emotions, seed),
     }
 

@@ -156,7 +156,8 @@ def measure_loop(
         measure.make(row, generator, {"untouched": loop.candidates, "reward": loop.best_of}.get(row, 1))
     for row, changed in (others or {}).items():
         measure.make(row, generators["untouched"], **changed)
-    candidates = {row: measure.of_candidates(row) for row in ("untouched", "reward") if row in generators}
+    several = [row for row in ("untouched", "reward") if row in generators and measure.tables[row]["turn"].any()]
+    candidates = {row: measure.of_candidates(row) for row in several}
     if not is_first_process():
         return
     numbers = [2**power for power in range(1, loop.candidates.bit_length())]

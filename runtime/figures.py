@@ -1,7 +1,8 @@
 """Figures with their 95 % intervals: {"value", "low", "high", "n"}.
 
-Shares of right ones have Wilson's intervals, for a bootstrap's are far too narrow near 0 and 1. All else is resampled within
-groups, such as each emotion. Where several rows are about one image, images are what is drawn, with all their rows.
+Shares of right ones have Wilson's intervals, and their differences Bonett and Price's, for a bootstrap's are far too narrow
+near 0 and 1, and where few answers differ. All else is resampled within groups, such as each emotion. Where several rows are
+about one image, images are what is drawn, with all their rows.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,8 @@ class Statistic(NamedTuple):
 
     of: the number that some rows give. groups: (n,), within which rows are resampled. right: (n,), whether each is right,
     where the statistic is the mean over the groups of the share of each that is right. counts: (n,), whether a row counts;
-    None: all do. is_biased: it is larger or smaller the fewer the rows, as a calibration error is.
+    None: all do. is_biased: it is larger or smaller the fewer the rows, as a calibration error is. is_rate: `right` says
+    what was answered, such as yes, and not that it is right.
     """
 
     of: OfRows
@@ -28,6 +30,7 @@ class Statistic(NamedTuple):
     right: np.ndarray | None = None
     counts: np.ndarray | None = None
     is_biased: bool = False
+    is_rate: bool = False
 
     @property
     def rows(self) -> np.ndarray:
@@ -57,12 +60,12 @@ def resamples(groups: np.ndarray, seed: int) -> Iterator[np.ndarray]:
         yield np.concatenate([own[rng.integers(len(own), size=len(own))] for own in rows])
 
 
-def share(values, where=None) -> Statistic:
+def share(values, where=None, is_rate: bool = False) -> Statistic:
     """Return the mean of values (n,), or of those that a mask (n,) tells. They are right ones if they are booleans."""
     values = np.asarray(values)
     counts = np.ones(len(values), dtype=bool) if where is None else np.asarray(where, dtype=bool)
     right = values & counts if values.dtype == bool else None
-    return Statistic(lambda rows: values[rows[counts[rows]]].mean(), np.zeros(len(values)), right, counts)
+    return Statistic(lambda rows: values[rows[counts[rows]]].mean(), np.zeros(len(values)), right, counts, is_rate=is_rate)
 
 
 def balanced_share(right: np.ndarray, groups: np.ndarray) -> Statistic:
@@ -97,15 +100,38 @@ def of_right(right: np.ndarray, groups: np.ndarray, images: np.ndarray | None = 
     It is that of as many independent rows as would spread as much (Korn & Graubard 1998): images (n,) that several rows are
     about give fewer, and so do groups of unequal size.
     """
-    numbers = np.unique(groups, return_inverse=True)[1]
-    weights = 1 / (np.bincount(numbers)[numbers] * (numbers.max() + 1))
-    shares = np.bincount(numbers, right) / np.bincount(numbers)
-    value = float(shares.mean())
-    clusters = np.arange(len(right)) if images is None else np.unique(images, return_inverse=True)[1]
-    spread = np.square(np.bincount(clusters, weights * (right - shares[numbers]))).sum()
-    at_most = 1 / np.square(weights).sum() if spread else 1 / np.square(np.bincount(clusters, weights)).sum()
+    weights, spread, at_most = _spread(right, groups, images)
+    value = float((weights * right).sum())
     alone = min(value * (1 - value) / spread, at_most) if spread else at_most
     return figure(value, *wilson(value, alone), len(right))
+
+
+def of_difference(first: np.ndarray, second: np.ndarray, groups: np.ndarray, images: np.ndarray | None = None) -> dict:
+    """Return by how much the share of `first` (n,) that is right is more than that of `second` (n,), in the same rows.
+
+    The interval is Bonett and Price's (2012): one row more that `first` alone has right, and one that `second` alone has.
+    The number of rows is that of as many independent ones as would spread as much, as in `of_right`.
+    """
+    apart = first.astype(float) - second
+    weights, spread, at_most = _spread(apart, groups, images)
+    fixed, broken = ((weights * (apart == sign)).sum() for sign in (1, -1))
+    alone = min((fixed + broken - (fixed - broken) ** 2) / spread, at_most) if spread else at_most
+    more, less = ((each * alone + 1) / (alone + 2) for each in (fixed, broken))
+    half = NORMAL * np.sqrt((more + less - (more - less) ** 2) / (alone + 2))
+    return figure(fixed - broken, max(-1.0, more - less - half), min(1.0, more - less + half), len(apart))
+
+
+def _spread(values: np.ndarray, groups: np.ndarray, images: np.ndarray | None) -> tuple[np.ndarray, float, float]:
+    """Return how much each of some values (n,) counts in the mean over the groups of their means, and that mean's variance.
+
+    Last, of how many independent values at most it is the mean. images: (n,), whom several values may be about.
+    """
+    numbers = np.unique(groups, return_inverse=True)[1]
+    weights = 1 / (np.bincount(numbers)[numbers] * (numbers.max() + 1))
+    means = np.bincount(numbers, values) / np.bincount(numbers)
+    clusters = np.arange(len(values)) if images is None else np.unique(images, return_inverse=True)[1]
+    spread = np.square(np.bincount(clusters, weights * (values - means[numbers]))).sum()
+    return weights, spread, 1 / np.square(weights if spread else np.bincount(clusters, weights)).sum()
 
 
 def wilson(share: float, n: float) -> tuple[float, float]:
@@ -139,38 +165,44 @@ def paired(
 ) -> dict[str, dict]:
     """Return how much more `first` is than `second`, by name, of the same rows: {"value", "low", "high", "n", ...}.
 
-    images: (n,), whom the rows are about; groups: (n,), of the image, such as its emotion. Images are resampled within
-    groups, with all their rows, the same for both. fixed, broken: how many rows `first` alone has right, and `second` alone;
-    None where nothing is right or wrong. p: McNemar's exact test of these, otherwise of the resamples on either side of 0.
+    images: (n,), whom the rows are about; groups: (n,), of the image, such as its emotion. What is not right or wrong is
+    resampled: images within groups, with all their rows, the same for both. fixed, broken: how many rows `first` alone has
+    right, and `second` alone; None where nothing is right or wrong. p: McNemar's exact test of these, otherwise of the
+    resamples on either side of 0.
     """
     drawn = list(resampled_images(images, groups, seed))
     every, found = np.arange(len(images)), {}
     for name in [name for name in first if name in second]:
         one, other = first[name], second[name]
-        apart = np.array([one.of(rows) - other.of(rows) for rows in drawn])
-        value = figure(
-            one.of(every) - other.of(every), *np.nanpercentile(apart, [2.5, 97.5]), min(len(one.rows), len(other.rows))
-        )
-        if one.right is None or other.right is None:
-            p = min(1.0, 2 * min(np.nanmean(apart <= 0), np.nanmean(apart >= 0)))
-            found[name] = value | {"fixed": None, "broken": None, "p": float(p)}
+        if one.right is None or other.right is None or one.is_rate or not np.array_equal(one.rows, other.rows):
+            apart = np.array([one.of(rows) - other.of(rows) for rows in drawn])
+            p = min(1.0, 2 * min(1 + np.nansum(apart <= 0), 1 + np.nansum(apart >= 0)) / (1 + len(apart)))
+            ends, count = np.nanpercentile(apart, [2.5, 97.5]), min(len(one.rows), len(other.rows))
+            nothing = {"fixed": None, "broken": None, "p": float(p)}
+            found[name] = figure(one.of(every) - other.of(every), *ends, count) | nothing
             continue
-        fixed, broken = int((one.right & ~other.right).sum()), int((other.right & ~one.right).sum())
+        rows = one.rows
+        here, there = one.right[rows], other.right[rows]
+        fixed, broken = int((here & ~there).sum()), int((there & ~here).sum())
         p = float(binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
-        found[name] = value | {"fixed": fixed, "broken": broken, "p": p}
+        found[name] = of_difference(here, there, one.groups[rows], images[rows]) | {"fixed": fixed, "broken": broken, "p": p}
     return found
 
 
-def of_biased_statistic(statistic: OfRows, groups: np.ndarray, seed: int, images: np.ndarray | None = None) -> dict:
+def of_biased_statistic(
+    statistic: OfRows, groups: np.ndarray, seed: int, images: np.ndarray | None = None, most: float = 1.0
+) -> dict:
     """Return a statistic of row numbers that a sample biases, as entropy is: the resamples give the spread, not the place.
 
     What is counted in a sample is biased, and in a resample once more. So the interval lies around the value, and is one of
-    what as large samples give. images: as figure_of has them.
+    what as large samples give. It ends at 0 and at `most`, between which all such statistics lie. images: as figure_of has
+    them.
     """
     images = np.arange(len(groups)) if images is None else images
     drawn = np.array([statistic(rows) for rows in resampled_images(images, groups, seed)])
     value = statistic(np.arange(len(groups)))
-    return figure(value, *(value + np.percentile(drawn - drawn.mean(), [2.5, 97.5])), len(groups))
+    ends = np.clip(value + np.percentile(drawn - drawn.mean(), [2.5, 97.5]), 0, most)
+    return figure(value, *ends, len(groups))
 
 
 def of_mean(values: np.ndarray, groups: np.ndarray, seed: int, pooled: bool = False) -> dict:

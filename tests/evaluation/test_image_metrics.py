@@ -62,8 +62,10 @@ def test_attribute_entropy_and_coverage_by_hand():
     found = image_metrics.attribute_figures(shown, emotions, real, np.array(["awe"] * 5), 0)
     assert found["attribute_entropy"]["value"] == pytest.approx(np.log(2))
     assert found["attribute_coverage"]["value"] == pytest.approx(4 / 5)
-    entropy = of_biased_statistic(lambda rows: float(len(rows)), emotions, 0)
+    entropy = of_biased_statistic(lambda rows: float(len(rows)), emotions, 0, most=9)
     assert entropy == {"value": 4.0, "low": 4.0, "high": 4.0, "n": 4}
+    error = of_biased_statistic(lambda rows: 0.01 * (rows == 0).sum(), np.zeros(30), 0)
+    assert 0 == error["low"] < error["value"] == 0.01 < error["high"] < 1, "no error is below 0"
 
 
 def test_the_nearest_training_image():

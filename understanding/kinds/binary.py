@@ -131,7 +131,7 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
     binary_brier                 mean squared distance of p(yes) from 1 where yes is right and from 0 where it is not
     """
     is_true = (table["asked"] == table["emotion"]).to_numpy()
-    found = {"yes_rate": share([float(said is True) for said in table[COLUMN]])}
+    found = {"yes_rate": share([said is True for said in table[COLUMN]], is_rate=True)}
     if len(set(is_true)) == 2:
         right = (table[COLUMN] == pd.Series(is_true, table.index)).to_numpy()
         found["binary_balanced_accuracy"] = balanced_share(right, is_true)

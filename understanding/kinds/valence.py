@@ -130,7 +130,7 @@ def statistics(table: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Statistic]:
     valence_auroc                chance that positive is likelier where it is right than where it is wrong, where measured
     """
     true = table["emotion"].map(taxonomy.side_of).to_numpy()
-    found = {"positive_rate": share([float(said == "positive") for said in table[COLUMN]])}
+    found = {"positive_rate": share([said == "positive" for said in table[COLUMN]], is_rate=True)}
     if len(set(true)) == 2:
         right = (table[COLUMN] == pd.Series(true, table.index)).to_numpy()
         found["valence_balanced_accuracy"] = balanced_share(right, true)
