@@ -133,11 +133,11 @@ def train_mapper(
             torch.manual_seed(derived_seed(settings.seed, "dropout", step, share.process))
             for group in optimizer.param_groups:
                 group["lr"] = options.learning_rate * rate_at(step, steps, options.warmup_steps, options.schedule)
-            for _ in range(options.gradient_accumulation):
+            for part in range(options.gradient_accumulation):
                 batch = next(loader).to(accelerator.device)
                 if batch.latents is None:
                     batch = replace(batch, latents=latents_of(batch, stable.vae))
-                if options.compile and step == first:
+                if options.compile and (step, part) == (first, 0):
                     check_gradients(module, batch, accelerator)
                 with accelerator.accumulate(prepared):
                     losses = prepared(batch)

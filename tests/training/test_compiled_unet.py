@@ -68,6 +68,18 @@ def test_gradients_that_a_compiler_got_wrong_end_the_run_though_the_losses_are_r
         run("wrong", mapper__compile="true")
 
 
+def test_a_compiler_that_fails_is_told_in_one_line(run, small, monkeypatch):
+    from training import training_module
+    from training.compiled_unet import plain
+
+    def failing(graph, inputs):
+        raise OSError("no C++ compiler\nand a long trace")
+
+    monkeypatch.setattr(training_module, "compiled", lambda unet: torch.compile(plain(unet), backend=failing))
+    with pytest.raises(UserError, match=r"torch\.compile failed \(no C\+\+ compiler\); set mapper\.compile=false$"):
+        run("failing", models__stable_diffusion=small, mapper__compile="true")
+
+
 def test_deepspeed_is_refused(run, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     with pytest.raises(UserError, match=r"mapper\.compile: not under DeepSpeed"):
