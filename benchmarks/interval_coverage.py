@@ -51,7 +51,9 @@ def cases() -> Iterator[tuple[str, int, float | None, Draw]]:
             yield what[name], n, None, lambda rng, name=name, n=n: frechet(rng, name, n)
     yield "a mean over seeds: Student's t", 3, 0.7, lambda rng: over_seeds(rng.normal(0.7, 0.02, 3))
     for n in (80, 224):
-        yield "a paired difference of shares: bootstrap of images", n, 0.15, lambda rng, n=n: difference(rng, n)
+        yield "a paired difference of shares: Bonett and Price", n, 0.15, lambda rng, n=n: difference(rng, n)
+    yield "the same, where one answer in 25 differs", 224, -0.02, rare_difference
+    yield "a paired difference of AUROC: bootstrap of images", 224, None, difference_of_ranks
     yield "AUROC: bootstrap", 224, NormalDist().cdf(0.5**0.5), ranked
     yield "calibration error: bootstrap, laid around the value", 224, None, calibrated
     yield "attribute entropy: the same", 224, None, entropies
@@ -90,6 +92,19 @@ def difference(rng: np.random.Generator, n: int) -> dict:
     ease = rng.random(n)
     first, second = ease < 0.75, np.where(rng.random(n) < 0.7, ease, rng.random(n)) < 0.6
     return paired({"a": share(first)}, {"a": share(second)}, np.arange(n), np.zeros(n), 0)["a"]
+
+
+def rare_difference(rng: np.random.Generator) -> dict:
+    which = rng.random(224)
+    first, second = (which > 0.5) | (which < 0.01), (which > 0.5) | ((which > 0.01) & (which < 0.04))
+    return paired({"a": share(first)}, {"a": share(second)}, np.arange(224), np.zeros(224), 0)["a"]
+
+
+def difference_of_ranks(rng: np.random.Generator) -> dict:
+    truth, both = np.arange(224) % 2 == 0, rng.normal(size=224)
+    near, far = (both + rng.normal(size=224) / 2 + apart * truth for apart in (1, 1.5))
+    one, other = ({"a": Statistic(lambda rows, own=own: auroc(truth[rows], own[rows]), truth)} for own in (far, near))
+    return paired(one, other, np.arange(224), truth, 0)["a"]
 
 
 def distances(rng: np.random.Generator) -> dict:
