@@ -30,10 +30,17 @@ def small(models, tmp_path_factory) -> Path:
     return folder
 
 
-def test_compiled_or_not_gradients_and_losses_are_the_same_and_a_run_resumes(run, small, monkeypatch, tmp_path):
+IN_PARTS = {"mapper__gradient_accumulation": 2, "mapper__batch_size": 4}
+ALL = IN_PARTS | {"mapper__lora_rank": 2, "mapper__gradient_checkpointing": "true"}
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, pytest.param(ALL, marks=pytest.mark.slow)], ids=["plain", "lora, checkpointed, in parts"]
+)
+def test_compiled_or_not_gradients_and_losses_are_the_same_and_a_run_resumes(run, small, monkeypatch, changed):
     from training import mapper_training
 
-    own = {"models__stable_diffusion": small, "mapper__checkpoints_kept": 9}
+    own = {"models__stable_diffusion": small, "mapper__checkpoints_kept": 9} | changed
     plain, fast = run("plain", **own), run("compiled", **own, mapper__compile="true")
     assert_close(gradients(plain), gradients(fast), 1e-4)
     assert_same_losses(plain, fast)
