@@ -4,8 +4,8 @@
     python docs/pictures.py --config config/demo.yaml run=runs/demo-1
 
 The run needs what `make demo` leaves: drawings, the balanced set and images. The picture of the page needs Chromium and
-`pip install -e .[app]` too. A picture whose source is not there is left as it is, and its line says so.
-balance_policies.png needs EmoSet's published metadata (docs/data.md has its command). pipeline.svg is drawn by hand.
+`pip install -e .[app]` too. That of a collapse needs a run whose loop had no data term: docs/loop.md has the commands. A
+picture whose source is not there is left as it is, with its line.
 """
 
 import json
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from config.loading import load
@@ -24,13 +25,15 @@ from demo.drawn.dataset import first_images
 from emoset.images import load_image
 from runtime.contact_sheet import contact_sheet
 from runtime.files import read_json
+from training.sampling import load_generator
 
 IMAGES = Path(__file__).resolve().parent / "images"
 COLUMNS = 8  # images of each emotion
 HAS_BROWSER = bool(shutil.which("chromium") and find_spec("playwright") and find_spec("gradio"))
 HEAD = """# What made these pictures
 
-You make the pictures and this page again with `python docs/pictures.py --config config/demo.yaml`.
+You make the pictures and this page again with `python docs/pictures.py --config config/demo.yaml`. `pipeline.svg` is drawn
+by hand. The commands of `balance_policies.png` and `loop_collapse.jpg` are in [data.md](../data.md) and [loop.md](../loop.md).
 
 | picture | from | run | code |
 |---|---|---|---|
@@ -47,18 +50,21 @@ def main(settings: Settings) -> None:
         "generated.jpg": ("images", lambda settings, path: drawn_contents(settings).save(path, quality=90)),
         "transfer.jpg": ("images", lambda settings, path: one_content(settings).save(path, quality=90)),
         "app.png": ("images", photograph_page),
+        "loop_collapse.jpg": ("loop", lambda settings, path: collapse(settings).save(path, quality=90)),
     }
-    lines = []
+    page, lines = IMAGES / "README.md", []
+    kept = {line.split("`")[1]: line for line in page.read_text(encoding="utf-8").splitlines(True) if line.startswith("| `")}
     for name, (stage, make) in makers.items():
         made_by = read_json(settings.run / stage / "environment.json")
-        if not made_by or (make is photograph_page and not HAS_BROWSER):
-            lines.append(f"| `{name}` | not made this time | | |\n")
+        is_wanted = name != "loop_collapse.jpg" or settings.loop.data_weight == 0
+        if not made_by or not is_wanted or (make is photograph_page and not HAS_BROWSER):
+            lines.append(kept.get(name, f"| `{name}` | not made yet | | |\n"))
             continue
         make(settings, IMAGES / name)
         run = settings.run.relative_to(ROOT) if settings.run.is_relative_to(ROOT) else settings.run.name
         lines.append(f"| `{name}` | `{stage}/` | `{run}`, seed {settings.seed} | {made_by.get('git') or 'unknown'} |\n")
         print(lines[-1], end="")
-    (IMAGES / "README.md").write_text(HEAD + "".join(lines), encoding="utf-8")
+    page.write_text(HEAD + "".join(lines), encoding="utf-8")
 
 
 def of_prompt(settings: Settings, number: int) -> dict[str, list[dict]]:
@@ -83,6 +89,23 @@ def one_content(settings: Settings) -> Image.Image:
         for place, name in enumerate(("first", "second"))
     }
     return contact_sheet(rows, captions={name: list(made) for name in rows})
+
+
+def collapse(settings: Settings) -> Image.Image:
+    """Return an image of each emotion by a run's generator and, from the same noise, by what a round of its loop left."""
+    folders, emotions = {"before": "generator", "after": "loop/round_1/generator"}, settings.data.taxonomy.emotions
+    generate, rows = settings.generate, {}
+    for name, folder in folders.items():
+        pipe, _ = load_generator(settings.run / folder, torch.device("cpu"))
+        rows[name] = pipe(
+            emotion=list(emotions),
+            emotion_strength=generate.strength,
+            emotion_spread=generate.spread,
+            generator=[torch.Generator().manual_seed(number) for number in range(len(emotions))],
+            num_inference_steps=generate.steps,
+            guidance_scale=generate.guidance_scale,
+        ).images
+    return contact_sheet(rows, captions={name: list(emotions) for name in rows})
 
 
 def photograph_page(settings: Settings, path: Path) -> None:
