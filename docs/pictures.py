@@ -33,7 +33,8 @@ HAS_BROWSER = bool(shutil.which("chromium") and find_spec("playwright") and find
 HEAD = """# What made these pictures
 
 You make the pictures and this page again with `python docs/pictures.py --config config/demo.yaml`. `pipeline.svg` is drawn
-by hand. The commands of `balance_policies.png` and `loop_collapse.jpg` are in [data.md](../data.md) and [loop.md](../loop.md).
+by hand. The commands of `balance_policies.png` and `loop_collapse.jpg` are in [data.md](../data.md) and
+[loop.md](../loop.md).
 
 | picture | from | run | code |
 |---|---|---|---|
