@@ -24,6 +24,7 @@ from torch.nn.functional import interpolate
 from config.settings import Settings
 from runtime.run_folder import log, open_run_folder
 from training import main as training
+from training.early_checks import check_training
 from training.emotion_encoder import EmotionEncoder
 from training.mapper import EmotionMapper
 from training.mapper_data import Batch, Share, batches
@@ -39,8 +40,10 @@ def main(settings: Settings) -> None:
     folder = settings.run / "training"
     settings = settings.model_copy(update={"mapper": settings.mapper.model_copy(update={"lora_rank": 0})})
     images = settings.mapper.batch_size  # of an update
-    inputs = training.prepare(with_caches(settings, True), folder)
-    live = training.prepare(with_caches(settings, False), folder)
+    rows = training.read_rows(settings.run / "balance" / "balanced.parquet", settings.mapper.content_share)
+    checked = check_training(settings, rows)
+    inputs = training.prepare(with_caches(settings, True), folder, rows, checked)
+    live = training.prepare(with_caches(settings, False), folder, rows, checked)
     encoder = EmotionEncoder.from_pretrained(settings.run / "training" / "emotion_space" / "encoder").eval()
     encoder.requires_grad_(False)
     size = settings.emotion_space.image_size
@@ -87,16 +90,16 @@ def main(settings: Settings) -> None:
         _finish(device)
         return UPDATES * images / (time.perf_counter() - start)
 
-    rows = {
+    kinds = {
         PLAIN: (live.items, 1, True, False),
         "plain, with gradients of frozen weights": (live.items, 1, True, True),
         "plain, with caches": (inputs.items, 1, False, False),
         f"ours: caches, batch {images}": (inputs.items, images, False, False),
         "ours, with gradients of frozen weights": (inputs.items, images, False, True),
     }
-    speeds = {name: [] for name in rows}
+    speeds = {name: [] for name in kinds}
     for _ in range(ROUNDS):
-        for name, arguments in rows.items():
+        for name, arguments in kinds.items():
             speeds[name].append(timed(*arguments))
     plain = np.median(speeds[PLAIN])
     table = pd.DataFrame(
