@@ -10,6 +10,7 @@ from config.section import ModelName, OneOrMore, ProjectPath, Section, Seed, Spl
 PLACEHOLDER = "<emotion>"  # stands in a prompt for the emotion
 CONTENT = "<content>"  # stands in a prompt for what the image shows
 CONTENT_PROMPT = f"a photo of a {PLACEHOLDER} {CONTENT}"
+STRENGTH = 0.8  # of an emotion beside other words; chosen in docs/benchmarks_generator.md
 
 
 class Models(Section):
@@ -157,7 +158,7 @@ class Generate(Section):
     """Folder of photographs that the images start from, each with every emotion and prompt. null starts from noise alone."""
     image_strength: float = Field(0.6, gt=0, le=1)
     """How much of a photograph is replaced. Low values keep it, and 1 forgets it. diffusers calls it strength."""
-    strength: float = Field(0.8, ge=0, le=4)
+    strength: float = Field(STRENGTH, ge=0, le=4)
     """Strength with which the emotion changes a prompt that has other words. 0 leaves the words alone, 1 is plain."""
     spread: float = Field(1.0, ge=0, le=4)
     """Scatter of emotion vectors around their emotion's mean. Below 1 images are truer to it and more alike."""

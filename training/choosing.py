@@ -12,6 +12,7 @@ from torch import Tensor
 from config.errors import UserError
 from runtime.seeds import derived_seed
 from training.contents import Emotion, Generators
+from training.photographs import as_images
 from training.rows import rows_of
 
 NOT_WITH_CANDIDATES = ("latents", "emotion_noise", "output_type")  # of which every candidate would have the same
@@ -67,7 +68,7 @@ def choose(
         raise UserError(f"{', '.join(given)}: cannot be given with best_of; leave it out")
     *_, generator = asked
     image, others = photographs.get("image"), dict(photographs)
-    start = {} if image is None else {"image": image if isinstance(image, list) else [image]}
+    start = {} if image is None else {"image": as_images(image)}
     prompts, contents, emotions, negatives, *started = rows_of(*asked, pipe.contents, **start)
     conditions = [Condition(*each) for each in zip(emotions, prompts, contents, strict=True)]
     rows = {"prompt": prompts, "emotion": emotions, "negative_prompt": negatives}

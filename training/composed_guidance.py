@@ -14,12 +14,13 @@ WITHOUT_ROWS = ("ip_adapter_masks",)  # of one adapter each, whatever the number
 
 
 @contextmanager
-def composed(unet: torch.nn.Module, weights: Sequence[float], images: int) -> Iterator[None]:
+def composed(unet: torch.nn.Module, weights: Sequence[float | torch.Tensor], images: int) -> Iterator[None]:
     """Let the U-Net predict, for the conditioned rows of a guided batch, the weighted sum over several conditions.
 
     The conditioned rows are the last `images` of the batch. The pipeline's states (B, conditions * L, width) hold those of
     all conditions, one after the other: what a callback does to them it does to all. The U-Net sees the conditioned rows
     once for each condition, with every input that has a row for each of the batch. One condition changes nothing.
+    weights: of each condition a number, or numbers (images, 1, 1, 1) in float32.
     """
     if len(weights) == 1:
         yield
@@ -51,7 +52,7 @@ def composed(unet: torch.nn.Module, weights: Sequence[float], images: int) -> It
         others = predicted.shape[0] - images * len(weights)
         conditioned = predicted[others:].split(images)
         mixed = sum(weight * each for weight, each in zip(weights, conditioned, strict=True))
-        whole = torch.cat([predicted[:others], mixed])
+        whole = torch.cat([predicted[:others], mixed.to(predicted.dtype)])
         return (whole, *output[1:]) if isinstance(output, tuple) else type(output)(sample=whole)
 
     handles = [

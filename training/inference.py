@@ -3,7 +3,7 @@
     python training/inference.py generate.emotions=awe,fear generate.images=16
     python training/inference.py generate.contents=bag,tree
     python training/inference.py "generate.prompts=a photo of a <emotion> bag" "generate.mixes=[{awe: 0.7, fear: 0.3}]"
-    python training/inference.py generate.images_from=holiday generate.emotions=awe,fear generate.images=1
+    python training/inference.py generate.images_from=holiday "generate.prompts=a photo of a <emotion> beach"
     accelerate launch training/inference.py generate.generator=path/to/generator       # as accelerate is configured
 
 Everything is written to `<run>/images/`: a folder for each emotion and mix, a contact sheet beside it, and manifest.jsonl.

@@ -73,11 +73,14 @@ def fitted(
     """Return photographs as RGB images of one size: that of size_of, or `width` x `height`, for which they are cut.
 
     image: one or a list of PIL images, which may lie on their side by their EXIF; or of arrays (H, W, 3), tensors
-    (3, H, W), or a batch of either, in [0, 1]. Raises UserError where they are of several sizes and none is given.
+    (3, H, W), or a batch of either, in [0, 1] or of bytes. Raises UserError where they are of several sizes and none is
+    given, or half a size.
     """
-    images, factor = [as_rgb(each) for each in _as_images(image)], pipe.vae_scale_factor
+    images, factor = [as_rgb(each) for each in as_images(image)], pipe.vae_scale_factor
     if not images:
         raise UserError("image: an empty list; give a photograph, or several")
+    if (height is None) != (width is None):
+        raise UserError(f"height={height}, width={width}: give both for a photograph, or neither")
     pixels = pixels_of(pipe)
     sizes = {(width, height)} if height and width else {size_of(each.size, pixels, factor) for each in images}
     if len(sizes) > 1:
@@ -113,12 +116,14 @@ def image_to_image(pipe: StableDiffusionPipeline, strength: float, options: dict
     return make
 
 
-def _as_images(image: Photographs) -> list[Image.Image]:
+def as_images(image: Photographs) -> list[Image.Image]:
+    """Return photographs, as `fitted` takes them, as a list of PIL images."""
     if isinstance(image, Image.Image):
         return [image]
     if isinstance(image, torch.Tensor):
-        image = image.detach().float().cpu().movedim(-3, -1).numpy()
+        image = (image if image.dtype == torch.uint8 else image.float()).detach().cpu().movedim(-3, -1).numpy()
     if isinstance(image, np.ndarray):
         batch = image if image.ndim == 4 else image[None]
-        return [Image.fromarray((255 * each).clip(0, 255).round().astype(np.uint8)) for each in batch]
-    return [each for listed in image for each in _as_images(listed)]
+        scaled = batch if batch.dtype == np.uint8 else (255 * batch).clip(0, 255).round().astype(np.uint8)
+        return [Image.fromarray(each) for each in scaled]
+    return [each for listed in image for each in as_images(listed)]

@@ -12,7 +12,7 @@ from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 
 from config.errors import UserError
-from config.generation_settings import PLACEHOLDER
+from config.generation_settings import PLACEHOLDER, STRENGTH
 from runtime.files import settle
 from training.choosing import Score, choose
 from training.composed_guidance import composed
@@ -24,6 +24,7 @@ from training.emotion_lora import save_lora as save_lora
 from training.emotion_space import EmotionSpace, emotion_weights
 from training.generator_parts import GENERATOR as GENERATOR
 from training.generator_parts import check_safety, find_generator, load_on_base, load_whole
+from training.image_files import strength_of
 from training.mapper import EmotionMapper
 from training.parent_options import check_options, takes_parents_options
 from training.photographs import Photographs, fitted, image_to_image
@@ -136,7 +137,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         self,
         prompt: str | Sequence[str] | None = None,
         emotion: Emotion | Sequence[Emotion] | None = None,
-        emotion_strength: float = 1.0,
+        emotion_strength: float | None = None,
         emotion_spread: float = 1.0,
         negative_prompt: str | Sequence[str] | None = None,
         num_images_per_prompt: int = 1,
@@ -155,7 +156,8 @@ class EmotionPipeline(StableDiffusionPipeline):
         or "<emotion>" where the generator knows no contents, or a photograph is given. One of anything serves all others.
         emotion: a name, or weights by name. None: plain Stable Diffusion.
         emotion_strength: scales what the emotion adds to the guidance of the prompt without it; 0 leaves the prompt
-        alone, 1 is plain guidance, more exaggerates. Other values than 0 and 1 cost half as much time again.
+        alone, 1 is plain guidance, more exaggerates. Other values than 0 and 1 cost half as much time again. None: 0.8, as
+        generate.strength has it, and 1 for a prompt that is the emotion alone.
         emotion_spread: scales the scatter of emotion vectors around their mean, as BigGAN's truncation trick (Brock et al.
         2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself.
         generator: one, or one for each image, which then does not depend on what else is made beside it.
@@ -185,7 +187,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         plain = of_plain(prompt, negative_prompt, num_images_per_prompt, **photographs)
         return make(**plain, generator=generator, **options)
 
-    def _with_emotion(self, make, asked: tuple, photographs: dict, options: dict, strength: float, spread: float, noise):
+    def _with_emotion(self, make, asked: tuple, photographs: dict, options: dict, strength, spread: float, noise):
         """Return what `make`, diffusers' own pipeline, makes of the states of prompts with an emotion."""
         generator = asked[-1]
         prompts, _, emotions, negatives, *of_image = rows_of(*asked, self.contents, **photographs)
@@ -199,7 +201,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         weights, states = self._conditions(prompts, vectors, strength, scale)
         negative = torch.cat([self._states(negatives, scale)] * len(weights), dim=1)
         with ExitStack() as acting:
-            if self.unet_lora is not None and strength:
+            if self.unet_lora is not None and strength != 0:
                 acting.enter_context(self.unet_lora.on_last(self.unet, images))
             acting.enter_context(composed(self.unet, weights, images))
             options |= {"prompt_embeds": states, "negative_prompt_embeds": negative, "generator": generator}
@@ -266,14 +268,18 @@ class EmotionPipeline(StableDiffusionPipeline):
         return space.to(device).sample(weights, spread * noise.to(device))
 
     def _conditions(
-        self, prompts: list[str], vectors: torch.Tensor, strength: float, scale: float | None
-    ) -> tuple[list[float], torch.Tensor]:
-        """Return the weights of the conditions of guidance, and the states (B, conditions * L, width) of them all."""
+        self, prompts: list[str], vectors: torch.Tensor, strength: float | None, scale: float | None
+    ) -> tuple[list, torch.Tensor]:
+        """Return weights of the conditions of guidance, for `composed`, and their states (B, conditions * L, width)."""
         states = emotion_states(self, prompts, self.mapper(vectors), scale)
-        if strength == 1:
+        strengths = [strength_of(each, STRENGTH) if strength is None else strength for each in prompts]
+        if set(strengths) == {1}:
             return [1.0], states
         plain = self._states([" ".join(each.replace(PLACEHOLDER, " ").split()) for each in prompts], scale)
-        return ([1 - strength, strength], torch.cat([plain, states], dim=1)) if strength else ([1.0], plain)
+        if set(strengths) == {0}:
+            return [1.0], plain
+        weights = torch.tensor([[1 - each for each in strengths], strengths], device=states.device)
+        return list(weights.view(2, -1, 1, 1, 1)), torch.cat([plain, states], dim=1)
 
     def _states(self, prompts: list[str], scale: float | None) -> torch.Tensor:
         """Return the states (B, L, width) of prompts without an emotion, as the parent makes them."""

@@ -40,6 +40,7 @@ def save_samples(
         for number, emotion in enumerate(space.emotions):
             latents = pipe(
                 emotion=[emotion] * images,
+                emotion_strength=1.0,
                 emotion_spread=generate.spread,
                 output_type="latent",
                 generator=[torch.Generator().manual_seed(number * images + each) for each in range(images)],

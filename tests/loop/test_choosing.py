@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tiny_generator import write_random_generator
 from tiny_run import write_run
 
@@ -66,6 +67,21 @@ def test_candidates_have_the_same_words_and_the_score_is_told_of_them(pipe):
     bare = Brightness()
     pipe(prompt="<emotion>", emotion="awe", best_of=2, score=bare, **SHORT)
     assert bare.conditions[0] == [Condition("awe", "<emotion>", None)]
+
+
+def test_of_photographs_each_gets_the_best_of_its_own_candidates(pipe):
+    arrays = np.random.default_rng(0).random((2, 32, 32, 3))
+    photographs = [Image.fromarray((255 * each).round().astype(np.uint8)) for each in arrays]
+    steps = SHORT | {"num_inference_steps": 2}
+    made = []
+    for given in (photographs, tuple(photographs), arrays, torch.from_numpy(arrays).movedim(-1, 1)):
+        score = Brightness()
+        made.append(pipe(emotion="awe", image=given, generator=seeded(1, 2), best_of=2, score=score, **steps))
+        assert made[-1].scores.shape == (2, 2)
+        assert score.conditions[0] == [Condition("awe", "<emotion>", None)] * 2
+    assert all(np.array_equal(each.images, made[0].images) for each in made)
+    alone = pipe(emotion="awe", image=photographs[0], generator=seeded(1), best_of=2, score=Brightness(), **steps)
+    assert np.allclose(alone.scores[0], made[0].scores[0], atol=1)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,9 @@ def test_arrays_and_tensors_are_photographs_too(pipe):
         for each in (photograph(), array, array[None], torch.from_numpy(array).movedim(-1, 0), [array])
     ]
     assert all(np.allclose(each, made[0], atol=1e-5) for each in made)
+    as_bytes = np.asarray(photograph())
+    for each in (as_bytes, as_bytes[None], torch.tensor(as_bytes).movedim(-1, 0)):
+        assert np.allclose(images(pipe, emotion="awe", image=each), made[0], atol=1e-5), "bytes are not scaled"
 
 
 @pytest.mark.parametrize("emotion", [None, "awe"])
@@ -113,6 +116,8 @@ def test_in_a_batch_each_image_starts_from_its_own_photograph(pipe, emotion):
         (dict(image=photograph(90, 20)), "90 x 20 pixels are more than 4 times as long as wide; cut the photograph"),
         (dict(image=[photograph(), photograph(64, 32)]), r"of one call would be of 32 x 32, 44 x 24 pixels; give height"),
         (dict(image=photograph(), height=30, width=32), r"height=30, width=32: give multiples of 4"),
+        (dict(image=photograph(), height=32), "height=32, width=None: give both for a photograph, or neither"),
+        (dict(image=photograph(), width=32), "height=None, width=32: give both for a photograph, or neither"),
         (dict(image=photograph(), latents=torch.zeros(1, 4, 8, 8)), "latents: cannot be given with an image"),
         (dict(image=photograph(), guidance_rescale=0.5), "guidance_rescale: cannot be given with an image"),
         (dict(image=[photograph()] * 2, emotion=["awe"] * 3), "1 prompts, 3 emotions, 1 negative prompts, 2 photographs"),
@@ -151,7 +156,8 @@ def test_other_pipelines_are_fed_with_an_emotion(with_lora):
             afraid = images(other, **embeds(pipe, emotion="fear"), **options)
         assert abs(made - afraid).max() > 1e-3, name
         if name in own:
-            assert np.allclose(made, images(pipe, **ON_A_TREE, negative_prompt="dark", **own[name]), atol=1e-5)
+            ours = dict(emotion_strength=1.0, negative_prompt="dark") | own[name]
+            assert np.allclose(made, images(pipe, **ON_A_TREE, **ours), atol=1e-5)
 
 
 def test_encode_prompt_keeps_diffusers_contract(pipe):

@@ -1,5 +1,6 @@
 """EmotionPipeline behaves as diffusers' users expect, and does with emotions what it says."""
 
+import inspect
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 from safetensors.torch import load_file, save_file
 
 from config.errors import UserError
+from config.generation_settings import Generate
 from training import base_model, generator_parts
 from training.mapper import EmotionMapper
 from training.pipeline import EmotionPipeline
@@ -74,6 +76,19 @@ def test_strength_0_is_the_prompt_without_emotion_and_1_is_plain_guidance(pipe):
     one = images(pipe, emotion="fear", emotion_strength=1.0, **prompt)
     assert np.allclose(images(pipe, emotion="fear", emotion_strength=0.99999, **prompt), one, atol=1e-3)
     assert not np.allclose(one, plain, atol=1e-3)
+
+
+def test_the_default_strength_is_0_8_beside_other_words_and_1_alone(pipe):
+    latents, noise = torch.randn(2, 4, 8, 8), torch.randn(2, 12)
+    prompts, strengths = ["a photo of a <emotion> tree", "<emotion>"], (0.8, 1.0)
+    together = images(pipe, prompt=prompts, emotion="fear", latents=latents, emotion_noise=noise)
+    for place, (prompt, strength) in enumerate(zip(prompts, strengths, strict=True)):
+        start = {"latents": latents[place, None], "emotion_noise": noise[place, None]}
+        alone = images(pipe, prompt=prompt, emotion="fear", **start)
+        assert np.array_equal(alone, images(pipe, prompt=prompt, emotion="fear", emotion_strength=strength, **start))
+        assert np.allclose(alone[0], together[place], atol=1e-4), "in a batch each prompt has its own"
+    told = inspect.signature(EmotionPipeline.__call__).parameters["emotion_strength"].default
+    assert (told, Generate().strength) == (None, 0.8)
 
 
 def test_spread_scales_the_scatter_of_emotion_vectors(pipe):
