@@ -30,6 +30,7 @@ from understanding.kinds import multiple
 FILE = "evaluation/understanding.json"
 PAIRED = "A difference is between answers about the same images. Fixed: how many the last model alone has right."
 TRUSTED = "Where probabilities can be trusted, lines lie on the even one: of answers stated at 0.8, 80 in 100 are right."
+THOUGHT = "A model that reasons writes one thought, greedily. Its probabilities are those of the answers after this thought."
 CHOSEN = "Up to four of each, drawn at random by the seed of the run."
 HARD = (
     "The images of each emotion that the first model answers wrong and finds the true emotion least likely for. Its mistakes"
@@ -44,6 +45,7 @@ def understanding_section(files: RunFiles, found: dict, data: Data, folder: Path
     """
     about, taxonomy = found["about"], data.taxonomy
     rows, models = marked(found["figures"], about.get("incomplete", {})), list(about.get("models", {}))
+    reasons = any(row.endswith("_alone") for row in found["figures"])  # rows that stand beside those with a thought
     metrics, names = shown_metrics(found["figures"], taxonomy), list(found["figures"]) or _answered(files)
     answers = {
         row: files.read(f"evaluation/answers-{row}.parquet", lambda file: answers_of(file, taxonomy), None) for row in names
@@ -63,7 +65,7 @@ def understanding_section(files: RunFiles, found: dict, data: Data, folder: Path
         *(lambda kind=kind: accuracy_by_emotion(rows, kind, taxonomy) for kind in kinds.KINDS if kind is not multiple)
     )
     parts = [
-        part("What the figures are about", ("facts", facts_of(files, about, "images"))),
+        part("What the figures are about", ("facts", facts_of(files, about, "images")), note=THOUGHT if reasons else ""),
         part("What the last model gains on the same images", ("tables", gains), note=PAIRED),
         part(
             "All figures of answers, with n and 95 % interval",

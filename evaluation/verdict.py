@@ -39,7 +39,7 @@ def _of_generation(found: dict) -> Iterator[str]:
     shown = {row: figures["emotion_accuracy"] for row, figures in rows.items() if "emotion_accuracy" in figures}
     if "ours" not in shown:
         return
-    others = {"prompt_only": "those that plain Stable Diffusion makes of its name", "real": "real images"}
+    others = {"prompt_only": "those that plain Stable Diffusion makes of the emotion's name", "real": "real images"}
     beside = [f"in {value(shown[row])} of {what}" for row, what in others.items() if row in shown]
     yield (
         f"The judge sees the intended emotion in {value(shown['ours'])} ({interval(shown['ours'])}) of the generated"
@@ -59,40 +59,42 @@ def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
     if not models or models[-1] not in rows:
         return
     own, start = models[-1], models[0]
-    gains = pairs.get(f"{own} - {start}", {})
-    naming = next((name for name in NAMING if name in gains), None)
+    gains, probe = pairs.get(f"{own} - {start}", {}), pairs.get(f"{own} - {PROBE}", {})
+    naming = next((name for name in NAMING if name in (gains or probe)), None)
+    trained, first = ("The trained model", "Before training it") if start == "before" else (own, start)
     if naming:
-        trained, first = ("The trained model", "Before training it") if start == "before" else (own, start)
         line = (
             f"{trained} names the right one of {len(taxonomy)} emotions for {value(rows[own][naming])} of the images"
-            f"{_over(found, own)}. {first} does for {value(rows[start][naming])} ({signed(gains[naming])})."
+            f"{_over(found, own)}."
         )
-        if probe := pairs.get(f"{own} - {PROBE}", {}).get(naming):
-            more = {1: "more", 0: "no more", -1: "less"}[way(probe)]
-            line += f" That is {more} than a linear probe of CLIP, the simplest baseline, does ({signed(probe)})."
+        if naming in gains:
+            line += f" {first} does for {value(rows[start][naming])} ({signed(gains[naming])})."
+        if naming in probe:
+            more = {1: "more", 0: "no more", -1: "fewer"}[way(probe[naming])]
+            line += f" {trained} names {more} than a linear probe of CLIP, the simplest baseline ({signed(probe[naming])})."
         yield line
     told = {
         said: [
-            f"{labels[name]} {value(rows[start][name])} -> {value(rows[own][name])}"
+            f"{labels[name]} {value(rows[start][name])} -> {value(rows[own][name])} ({signed(gains[name])})"
             for name in labels
             if name in gains and name != naming and way(gains[name]) == sign
         ]
         for sign, said in ((1, "is better in"), (0, "shows no difference in"), (-1, "is worse in"))
     }
     if any(told.values()):
-        yield " ".join(f"It {said}: {'; '.join(each)}." for said, each in told.items() if each)
+        yield " ".join(f"{trained} {said}: {'; '.join(each)}." for said, each in told.items() if each)
     if "blind" in rows:
-        yield _of_blind(rows["blind"], labels, taxonomy)
+        yield _of_blind(rows["blind"], trained, labels, taxonomy)
 
 
-def _of_blind(figures: dict, labels: Mapping[str, str], taxonomy: Taxonomy) -> str:
+def _of_blind(figures: dict, trained: str, labels: Mapping[str, str], taxonomy: Taxonomy) -> str:
     metrics = scoring.metrics(taxonomy)
     chances = {name: metrics[name].chance for name in labels if name in figures and metrics[name].chance}
     seen = [name for name, chance in chances.items() if figures[name]["low"] > chance]
     if not seen:
-        return "Without the image it does no better than chance, so what it knows it has seen."
+        return f"{trained} does no better than chance without the image, so what it knows it has seen."
     told = ", ".join(f"{labels[name]} {value(figures[name])}" for name in seen)
-    return f"Without the image it still does better than chance, so the questions give something away: {told}."
+    return f"{trained} does better than chance without the image, so the questions give something away: {told}."
 
 
 def _over(found: dict, row: str) -> str:

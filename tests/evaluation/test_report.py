@@ -29,6 +29,7 @@ from evaluation.peers import read_peers
 from evaluation.plots import lines
 from evaluation.report import main
 from evaluation.report_training import training_curves
+from evaluation.report_understanding import THOUGHT
 from evaluation.run_files import RunFiles
 from runtime.figures import Metric, share
 from understanding import kinds
@@ -156,6 +157,16 @@ def test_the_understanding_half_alone(tmp_path, drawn):
     page = page_of(report_of(tmp_path, drawn))
     assert sections_of(page) == {*OPEN, "understanding", "training", "run"}
     assert "accelerate launch training/main.py" in page
+
+
+def test_it_says_that_a_model_which_reasons_has_written_one_thought(tmp_path, drawn):
+    make_understanding(tmp_path, drawn)
+    assert THOUGHT not in page_of(report_of(tmp_path, drawn))
+    path = tmp_path / "evaluation/understanding.json"
+    found = json.loads(path.read_text())
+    found["figures"]["after_alone"] = found["figures"]["after"]
+    path.write_text(json.dumps(found))
+    assert THOUGHT in page_of(report_of(tmp_path, drawn))
 
 
 def test_a_run_that_was_not_evaluated(tmp_path, drawn):

@@ -28,16 +28,32 @@ def test_it_says_what_is_better_what_is_not_and_against_which_baseline():
     names, others, blind = verdict({"understanding": understanding, "generation": NOTHING}, TAXONOMY)
     assert names == (
         "The trained model names the right one of 8 emotions for 0.840 of the images (7 of 8 emotions). Before training it"
-        " does for 0.400 (+0.440, 0.420 to 0.460). That is less than a linear probe of CLIP, the simplest baseline, does"
-        " (-0.050, -0.070 to -0.030)."
+        " does for 0.400 (+0.440, 0.420 to 0.460). The trained model names fewer than a linear probe of CLIP, the simplest"
+        " baseline (-0.050, -0.070 to -0.030)."
     )
-    assert others == "It shows no difference in: Binary, balanced 0.650 -> 0.660."
+    assert others == ("The trained model shows no difference in: Binary, balanced 0.650 -> 0.660 (+0.010, -0.010 to 0.030).")
     assert "no better than chance" in blind
     understanding["figures"]["blind"][binary] = figure(0.6)
     understanding["paired"]["after - before"][binary] = figure(-0.1)
     _, others, blind = verdict({"understanding": understanding, "generation": NOTHING}, TAXONOMY)
-    assert others.startswith("It is worse in: Binary, balanced")
+    assert others.startswith("The trained model is worse in: Binary, balanced")
     assert blind.endswith("give something away: Binary, balanced 0.600.")
+    del understanding["paired"]["after - before"][naming]
+    others, _ = verdict({"understanding": understanding, "generation": NOTHING}, TAXONOMY)
+    assert others.startswith("The trained model is worse in:"), "without multiple choice the first line says what is"
+
+
+def test_a_model_by_itself_stands_beside_the_probe():
+    naming = "multiple_forced_balanced_accuracy"
+    understanding = {
+        "about": {"models": {"mine": "path/to/mine"}},
+        "figures": {"mine": {naming: figure(0.84)}},
+        "paired": {"mine - clip_linear_probe": {naming: figure(0.01)}},
+    }
+    assert verdict({"understanding": understanding, "generation": NOTHING}, TAXONOMY) == [
+        "mine names the right one of 8 emotions for 0.840 of the images. mine names no more than a linear probe of CLIP, the"
+        " simplest baseline (+0.010, -0.010 to 0.030)."
+    ]
 
 
 def test_a_generator_stands_beside_the_prompt_and_real_images():
@@ -52,7 +68,7 @@ def test_a_generator_stands_beside_the_prompt_and_real_images():
     seen, joint = verdict({"understanding": NOTHING, "generation": generation}, TAXONOMY)
     assert seen == (
         "The judge sees the intended emotion in 0.900 (0.880 to 0.920) of the generated images, in 0.200 of those that"
-        " plain Stable Diffusion makes of its name."
+        " plain Stable Diffusion makes of the emotion's name."
     )
     assert "both right no more often than with the prompt of the same contents (+0.010, -0.010 to 0.030)" in joint
     assert verdict({"understanding": NOTHING, "generation": NOTHING}, TAXONOMY) == []
