@@ -70,7 +70,7 @@ def check_address(app: App, password: str | None) -> None:
     try:  # else Gradio would try a hundred ports, for minutes
         family = socket.getaddrinfo(name, None)[0][0]
         socket.create_server((name, 0), family=family).close()
-    except OSError:
+    except (OSError, UnicodeError):  # the latter for a..b, and for parts of a name above 63 characters
         raise UserError(
             f"app.address: this machine has no address {name}; name one that it has, or leave app.address at 127.0.0.1"
         ) from None

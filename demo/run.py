@@ -70,7 +70,7 @@ def main() -> None:
     except KeyboardInterrupt:  # Ctrl-C in a terminal reaches the stages too: they say so and end
         wait_for(children.values())
         if {child.poll() for child in children.values()} - {0} != {130}:
-            print("\ninterrupted; what was finished stays, run the same command again for the rest", file=sys.stderr)
+            print("\ninterrupted; what was finished is kept, run the same command again for the rest", file=sys.stderr)
         sys.exit(130)
     except SystemExit:  # a stage failed; or SIGTERM, which trainings save themselves at, and a second one ends all at once
         for child in children.values():
@@ -126,7 +126,9 @@ def environments(processes: int) -> list[dict[str, str]]:
         return [{}]
     with socket.create_server(("127.0.0.1", 0)) as free:
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(processes)}
-    shared["GLOO_SOCKET_IFNAME"] = "lo"  # a laptop's name need not resolve to an address
+    shared["CUDA_VISIBLE_DEVICES"] = ""  # each would take a GPU of its own, where has_gpu does not see one that works (WSL2)
+    if sys.platform == "linux":
+        shared["GLOO_SOCKET_IFNAME"] = "lo"  # a laptop's name need not resolve to an address
     return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
 
 

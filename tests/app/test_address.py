@@ -38,7 +38,7 @@ def test_others_need_a_password(address):
 
 def test_an_address_must_be_of_this_machine():
     app_main.check_address(App(address="0.0.0.0"), "secret")
-    for address in ("192.0.2.1", "999.1.2.3", "nowhere.invalid"):  # the first is nobody's
+    for address in ("192.0.2.1", "999.1.2.3", "nowhere.invalid", "a..b", "a" * 64):  # the first is nobody's
         with pytest.raises(UserError, match=f"^app.address: this machine has no address {address}"):
             app_main.check_address(App(address=address), "secret")
 

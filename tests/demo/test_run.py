@@ -134,7 +134,7 @@ def test_a_stage_that_does_not_hear_ctrl_c_is_not_left_behind():
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.strip() == "interrupted; what was finished stays, run the same command again for the rest"
+    assert errors.strip() == "interrupted; what was finished is kept, run the same command again for the rest"
     assert not is_running(stage)
 
 
@@ -224,6 +224,15 @@ def test_ctrl_c_ends_both_of_two():
 
 
 RANKS = "rank = os.environ['RANK'] + ' of ' + os.environ['WORLD_SIZE']"
+
+
+@pytest.mark.parametrize(("platform", "interface"), [("linux", "lo"), ("darwin", None)])
+def test_processes_that_share_a_stage_take_no_gpu_and_meet_on_this_machine(platform, interface, monkeypatch):
+    monkeypatch.setattr(run.sys, "platform", platform)
+    assert run.environments(1) == [{}]
+    for rank, each in enumerate(run.environments(2)):
+        assert (each["RANK"], each["MASTER_ADDR"], each["CUDA_VISIBLE_DEVICES"]) == (str(rank), "127.0.0.1", "")
+        assert each.get("GLOO_SOCKET_IFNAME") == interface
 
 
 def test_two_processes_share_a_stage_and_the_next_waits_for_both():
