@@ -5,9 +5,9 @@
     accelerate launch --use_deepspeed --zero_stage 2 understanding.py
 
 Every question is of one of the kinds in understanding/kinds/. With grpo.answers=exact an update scores all answers that a
-question allows, and samples none, or thoughts alone. A stage is skipped where its result is there and unchanged. If
-you kill a run, the same command resumes it and ends with the same weights. All of it goes to `<run>/understanding/`, and the
-result to its folder `model/`: an adapter, or whole weights, and its processor.
+question allows. It samples no answers; with reasoning it samples thoughts. A stage is skipped where its result is there and
+unchanged. If you kill a run, the same command resumes it and ends with the same weights. All of it goes to
+`<run>/understanding/`, and the result to its folder `model/`: an adapter, or whole weights, and its processor.
 """
 
 from runtime.script import read_settings, run

@@ -223,7 +223,7 @@ def _classes(folder: Path, column: str) -> list[str]:
             for batch in pyarrow.dataset.dataset(path, format="parquet").to_batches(columns=[column]):
                 names.update(str(name).strip() for name in batch.column(0).unique().to_pylist() if name is not None)
         except (pyarrow.ArrowException, OSError) as error:
-            raise UserError(f"source.dataset: reading {path} broke off ({first_line(error)}); mend or remove it") from None
+            raise UserError(f"source.dataset: reading {path} failed ({first_line(error)}); replace or remove it") from None
     return sorted(names)
 
 

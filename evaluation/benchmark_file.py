@@ -21,7 +21,7 @@ from types import ModuleType
 from config.errors import UserError
 from config.settings import Settings
 from evaluation import mvei, vecbench
-from evaluation.measure_understanding import at_once, models_of
+from evaluation.measure_understanding import batch_size_of, models_of
 from evaluation.metric_labels import markdown_table
 from evaluation.report import write_report
 from evaluation.report_other_data import BENCHMARKS
@@ -58,7 +58,7 @@ def main(settings: Settings) -> None:
     figures = {}
     for label, name in models.items():
         asker = load_asker(settings.understanding, answers, settings.data.taxonomy, name, f"evaluate.models: {label}")
-        found = answer_choices(asker, questions, images, folder, at_once(evaluate, answers))
+        found = answer_choices(asker, questions, images, folder, batch_size_of(evaluate, answers))
         del asker
         free_memory()
         filled = benchmark.answered(records, questions, found)

@@ -14,7 +14,7 @@ not do better than chance. Every figure has its n and 95 % interval.
 `<run>/evaluation/` gets generation.json, understanding.json, cross.json, curves.json, confusion matrices, all images and
 answers. `<run>/report/` gets metrics.json and index.html, the page that shows all. Images, answers and features are kept:
 if you kill the run, the same command resumes, and a second run is quick. With check=true it stops after all checks. A run
-folder holds figures of one evaluate.folder, or of the split: name another with run=... for another one.
+folder holds figures of one evaluate.folder, or of the split. For other images name another run with run=...
 
 With evaluate.class_map, or evaluate.votes, models alone are measured, on another data set and by its own names. The figures
 go to `<run>/other_data/<data set>/` and stand in the report beside the run's own (docs/other_data.md).

@@ -140,7 +140,7 @@ def answers_of_models(
             asker = Asker(asker.model, asker.processor, understanding, asked.form, taxonomy, setting)
             is_last = evaluate.blind and label == list(models)[-1] and not asked.suffix
             for blind in (False, True) if is_last else (False,):
-                size = at_once(evaluate, asked.form)
+                size = batch_size_of(evaluate, asked.form)
                 answers = answer_all(asker, asked.questions, paths, folder, size, blind=blind, forced=True)
                 row = "blind" if blind else f"{label}{asked.suffix}"
                 yield row, read_answers(answers, taxonomy, asked.form)
@@ -148,7 +148,7 @@ def answers_of_models(
         free_memory()
 
 
-def at_once(evaluate: Evaluate, form: Answers) -> int:
+def batch_size_of(evaluate: Evaluate, form: Answers) -> int:
     """Return how many questions a process asks at once."""
     return evaluate.reasoned_batch_size if form.reasoning else evaluate.batch_size
 

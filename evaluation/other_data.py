@@ -24,7 +24,7 @@ from emoset.votes import read_votes
 from evaluation.baselines import choices, clip_answers
 from evaluation.completeness import by_warning, mark
 from evaluation.features import feature_cache
-from evaluation.measure_understanding import at_once, gains_of, write_answers
+from evaluation.measure_understanding import batch_size_of, gains_of, write_answers
 from evaluation.metric_labels import markdown_table, marked, pair_name, told
 from evaluation.skipped import skipped_of
 from evaluation.soft_labels import soft_metrics, soft_statistics
@@ -104,7 +104,7 @@ def measure(
     started, evaluate, seed, taxonomy = time.monotonic(), settings.evaluate, settings.seed, class_map.taxonomy
     paths = dict(zip(images["image_id"], images["path"], strict=True))
     questions = multiple_choice(images, taxonomy, settings.answers, seed)
-    size = at_once(evaluate, settings.answers)
+    size = batch_size_of(evaluate, settings.answers)
 
     # 1. What each model answers.
     rows, answered, skipped = {}, {}, {}

@@ -92,7 +92,7 @@ def end_process_group() -> None:
 def _say(error: BaseException) -> int:
     """Print what the user can do about an error. Return the process's exit code."""
     if isinstance(error, KeyboardInterrupt):
-        print("\ninterrupted; what was finished stays, run the same command again for the rest", file=sys.stderr)
+        print("\ninterrupted; what was finished is kept, run the same command again for the rest", file=sys.stderr)
         return 130
     text = str(error)
     if isinstance(error, OSError):

@@ -85,7 +85,7 @@ def stop(done: str) -> NoReturn:
 
 def stop_at_once() -> NoReturn:
     """End this process, whatever the others do."""
-    _say("what was finished stays")
+    _say("what was finished is kept")
     raise SystemExit(CODE)
 
 

@@ -158,6 +158,8 @@ def _check_launch(options: Mapper) -> None:
         raise UserError("mapper.mixed_precision: fp16 needs a GPU; choose no or bf16")
     deepspeed = parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
     if options.compile and deepspeed:
-        raise UserError("mapper.compile: not under DeepSpeed, whose hooks a compiled U-Net would leave out; use false")
+        raise UserError(
+            "mapper.compile does not work under DeepSpeed: a compiled U-Net skips its hooks. Set mapper.compile=false."
+        )
     if options.ema and deepspeed:
         raise UserError("mapper.ema: not under DeepSpeed, which keeps weights in half precision or shared out; use null")

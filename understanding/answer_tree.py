@@ -103,7 +103,7 @@ paths=[[0, 1, 2], [0, 3], [4, 5]])
     return growth.tree()
 
 
-def shared(rows: Sequence[Sequence[int]]) -> int:
+def common_prefix_length(rows: Sequence[Sequence[int]]) -> int:
     """Return how many tokens all rows begin with alike."""
     return next(place for place, tokens in enumerate([*zip(*rows, strict=False), ()]) if len(set(tokens)) != 1)
 

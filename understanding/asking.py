@@ -165,7 +165,8 @@ class Asker:
     def _rows(self, questions: Sequence[Question], images: Sequence, asked: Sequence[Asked]) -> list[ImageRow]:
         """Return the questions in rows that share what they can; [] where the answers to a question cannot share a row.
 
-        The first rows of several questions, and the first of one each, are compared with rows of an answer each.
+        The first two rows of this model are compared with rows of an answer each, and so are the first two of which one
+        holds several questions. Where these differ, each question gets a row of its own, which is compared in turn.
         """
         while self._together:
             rows = image_rows(images, asked, self._together)

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from config.errors import UserError, first_line
-from understanding.answer_tree import shared
+from understanding.answer_tree import common_prefix_length
 from understanding.answers import TAGS
 from understanding.model import conversation
 
@@ -89,11 +89,12 @@ class Chat:
 
 @dataclass(frozen=True)
 class Choices:
-    """All answers to a question, as tokens. Each is tokenised whole: a token may reach from what all share into a name.
+    """All answers to a question, as tokens. `start` is tokenised with each: a token may reach from it into a name.
 
+    The prompt is here its end, from the last special token on (Chat.end_of): nothing before it changes these tokens.
     start: the text that all begin with. before: the tokens of the prompt and `start` by themselves. rows: of the prompt and
-    an answer. owners: the number of each row's answer. An answer has two rows where a token would reach from the prompt into
-    it, which cannot be when it is sampled after the prompt: as one text, and as it is sampled.
+    an answer. owners: the number of each row's answer. An answer has two rows where a token reaches from the prompt into it:
+    one is tokenised whole, and one in two parts, as it is when it is sampled after the prompt.
     """
 
     start: str
@@ -104,7 +105,7 @@ class Choices:
     @cached_property
     def reach(self) -> int:
         """How many of the last tokens of `before` are others in some row: the rows part before these."""
-        return len(self.before) - shared([self.before, *self.rows])
+        return len(self.before) - common_prefix_length([self.before, *self.rows])
 
     def tails(self, cut: int) -> list[list[int]]:
         """Return the rows' tokens after those of `before` but its last `cut`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from understanding.answer_tree import AnswerTree, Growth, shared
+from understanding.answer_tree import AnswerTree, Growth, common_prefix_length
 from understanding.chat import Choices
 
 TOGETHER = 8  # questions in a row at most: attention grows with its square
@@ -50,7 +50,7 @@ def image_rows(images: Sequence[Path | Image.Image], asked: Sequence[Asked], tog
 def _row(places: list[int], asked: list[Asked]) -> ImageRow:
     prompts = [[*each.head, *each.choices.before] for each in asked]
     settled = [prompt[: len(prompt) - each.choices.reach] for prompt, each in zip(prompts, asked, strict=True)]
-    alike, growth = shared(settled), Growth()
+    alike, growth = common_prefix_length(settled), Growth()
     paths = [growth.add(prompt[alike:]) for prompt in settled]  # all of them first, for no logits are needed there
     pairs = zip(paths, (each.choices for each in asked), strict=True)
     answers = [growth.add(tail, path) for path, choices in pairs for tail in choices.tails(choices.reach)]

@@ -120,7 +120,7 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     share += f" on each of {shared.processes} processes" if shared.processes > 1 else ""
     log.info(
         f"{len(questions):,} questions. An update has {grpo.questions_per_step} of them, {share} ({state.device.type})."
-        f" Step I has {shared.steps:,} updates, a pass over the questions {len(questions) // grpo.questions_per_step:,}"
+        f" Step I has {shared.steps:,} updates. A pass over the questions has {len(questions) // grpo.questions_per_step:,}"
     )
     two = plan(grpo, len(questions), grpo.steps_two).steps  # as many questions about hard images
     updates = {"step_one": shared.steps, "step_two": two}

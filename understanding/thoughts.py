@@ -23,7 +23,7 @@ from trl.trainer.utils import use_adapter
 
 from config.errors import UserError
 from understanding import kinds
-from understanding.answer_tree import AnswerTree, Growth, log_probabilities, shared, with_trees
+from understanding.answer_tree import AnswerTree, Growth, common_prefix_length, log_probabilities, with_trees
 from understanding.answers import extract_answer
 from understanding.chat import Chat
 from understanding.objective import Objective, Tally, divergence
@@ -83,7 +83,7 @@ class ThoughtReader:
             return Thought(completion, [])
         opening = self._text(completion[first:]).partition(OPENED)[0] + OPENED
         answers = self._answers(self._text(completion[:first])[-CONTEXT:], opening, allowed)
-        alike = shared([completion[first:], *answers])
+        alike = common_prefix_length([completion[first:], *answers])
         return Thought(completion[: first + alike], [answer[alike:] for answer in answers])
 
     def _text(self, tokens: list[int]) -> str:

@@ -20,11 +20,12 @@ from config.generation_settings import CONTENT_PROMPT
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.labels import KINDS
-from evaluation.evaluate import main
+from evaluation.evaluate import check_earlier, made_of, main
 from evaluation.generators import contents_of
 from evaluation.measure_generation import equal_reference, measure_generation
 from evaluation.metric_labels import row_name
 from evaluation.plans import attribute_plan, emotion_plan, fusion_plan, prompt_plan, transfer_plan
+from runtime.recipe import RECIPE
 from training.contents import Contents
 from training.sampling import words_of
 
@@ -161,7 +162,7 @@ def test_a_second_run_keeps_what_is_there_and_makes_what_is_not(evaluated):
     )
 
 
-def test_figures_of_other_images_are_not_replaced(evaluated, drawn):
+def test_figures_of_other_images_are_not_replaced(evaluated, drawn, tmp_path):
     """Neither those of the split by those of a folder, nor the other way round."""
     settings, _ = evaluated
     kept = (settings.run / "evaluation/generation.json").read_text()
@@ -172,6 +173,9 @@ def test_figures_of_other_images_are_not_replaced(evaluated, drawn):
         main(settings.model_copy(update={"evaluate": asked}))
     assert "\n" not in str(error.value)
     assert (settings.run / "evaluation/generation.json").read_text() == kept
+    made_of(settings.model_copy(update={"evaluate": asked}), {}, {}).start(tmp_path / RECIPE)
+    with pytest.raises(UserError, match=r"holds figures of .*image, and those of the data set's own images"):
+        check_earlier(settings.evaluate, tmp_path / RECIPE)
 
 
 def test_the_same_images_whatever_the_method_have_the_same_noise():

@@ -70,12 +70,21 @@ def test_a_model_is_measured_seeing_and_blind(measured, drawn):
     assert matrix.to_numpy().sum() == 64
 
 
-def test_a_model_that_reasons_thinks_about_some_images_and_answers_alone_about_all(measured, drawn):
+def test_a_model_that_reasons_thinks_about_some_images_and_answers_alone_about_all(measured, drawn, monkeypatch):
+    answer_all, batches = measure_understanding.answer_all, {}
+
+    def spied(asker, questions, paths, folder, size, **options):
+        batches[asker.form.reasoning] = size
+        return answer_all(asker, questions, paths, folder, size, **options)
+
+    monkeypatch.setattr(measure_understanding, "answer_all", spied)
     reasoning = ("answers.reasoning=true", "answers.tokens=8", "evaluate.reasoned=8", "evaluate.blind=false")
+    reasoning += ("evaluate.batch_size=16", "evaluate.reasoned_batch_size=4")
     run = measured(f"evaluate.folder={drawn}/image", "evaluate.images=32", *reasoning)
     found = json.loads((run / "evaluation" / "understanding.json").read_text())
     (thinking, thought), (alone, answered) = found["figures"].items()
     assert alone == f"{thinking}_alone"
+    assert batches == {True: 4, False: 16}
     assert (thought["multiple_accuracy"]["n"], answered["multiple_accuracy"]["n"]) == (8, 32)
     assert (thought["format_rate"]["value"], answered["format_rate"]["value"]) == (0, 1), "it never learned to think"
     about = pd.read_parquet(run / "evaluation" / f"answers-{thinking}.parquet")

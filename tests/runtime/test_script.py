@@ -172,7 +172,7 @@ if __name__ == "__main__":
     ("after", "main", "code", "line"),
     [
         ("import not_there", "pass", 1, "error: not_there is not installed; in the project's folder: pip install"),
-        ("raise KeyboardInterrupt", "pass", 130, "interrupted; what was finished stays"),
+        ("raise KeyboardInterrupt", "pass", 130, "interrupted; what was finished is kept"),
         (
             "import errno",
             'raise OSError(errno.ENOSPC, "No space left", "/x")',
@@ -181,7 +181,7 @@ if __name__ == "__main__":
         ),
         ("", 'raise RuntimeError("I/O error: ... (os error 28)")', 1, "error: No space left on device"),
         ("from config.errors import UserError", 'raise UserError("do this")', 1, "error: do this"),
-        ("", "raise KeyboardInterrupt", 130, "interrupted; what was finished stays"),
+        ("", "raise KeyboardInterrupt", 130, "interrupted; what was finished is kept"),
     ],
 )
 def test_an_error_is_one_line(tmp_path, after, main, code, line):

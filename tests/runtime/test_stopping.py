@@ -51,7 +51,7 @@ WORKERS = """
             time.sleep(60)
 """
 FAILS = DEAF.replace("sleep(60)", "sleep(1)\n            raise RuntimeError")
-FINISHED = "\nterminated: what was finished stays; run the same command again for the rest\n"
+FINISHED = "\nterminated: what was finished is kept; run the same command again for the rest\n"
 
 
 @pytest.fixture

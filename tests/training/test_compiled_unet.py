@@ -91,5 +91,5 @@ def test_a_compiler_that_fails_is_told_in_one_line(run, small, monkeypatch):
 
 def test_deepspeed_is_refused(run, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(UserError, match=r"mapper\.compile: not under DeepSpeed"):
+    with pytest.raises(UserError, match=r"mapper\.compile does not work under DeepSpeed: .*Set mapper\.compile=false"):
         run("deepspeed", mapper__compile="true")

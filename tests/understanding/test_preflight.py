@@ -25,7 +25,7 @@ def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, c
     check_and_announce(settings, questions, paths)
     said = "\n".join(record.getMessage() for record in caplog.records)
     assert f"{len(questions)} questions. An update has 8 of them, 2 times 4 (cpu). Step I has 4 updates" in said
-    assert f"a pass over the questions {len(questions) // 8}" in said
+    assert f"A pass over the questions has {len(questions) // 8}" in said
     for step in ("Step I, training images", "Step II, hard images"):
         assert f"{step}: GRPO (grpo.answers: sampled): an update compares what 4 sampled answers to each" in said
 
