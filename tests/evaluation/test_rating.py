@@ -130,6 +130,48 @@ def test_emotions_by_row(page, tmp_path):
     assert found["figures"][theirs]["judge"]["value"] == np.mean([each == EMOTIONS[0] for each in judged])
 
 
+KEYS = {"left": "ArrowLeft", "right": "ArrowRight", "same": "ArrowDown"}
+
+
+def test_a_rater_answers_by_keys_resumes_after_a_reload_and_sends_a_file(page, browser, tmp_path):
+    arguments, _, held, key = page("rating.images=1", "rating.catch_trials=2")
+    count, said, wrong = len(held["trials"]), {}, []
+    context = browser.new_context(accept_downloads=True)
+    shown = context.new_page()
+    shown.on("pageerror", lambda error: wrong.append(str(error)))
+    shown.goto((tmp_path / "run" / "rating" / f"page-{key['page']}.html").as_uri())
+
+    def begin() -> None:
+        shown.get_by_label("Your name").fill("Ada")
+        shown.keyboard.press("Enter")
+
+    def answer(number: int, wanted: str) -> None:
+        shown.get_by_text(f"{number} of {count}", exact=True).wait_for()
+        trial = shown.evaluate("order[place].id")
+        said[trial] = key["trials"][trial]["catch"] or wanted
+        shown.keyboard.press(KEYS[said[trial]])
+
+    begin()
+    answer(1, "left")
+    answer(2, "left")
+    shown.get_by_text(f"3 of {count}", exact=True).wait_for()
+    shown.keyboard.press("Backspace")
+    answer(2, "right")
+    shown.reload()
+    begin()  # at the first trial without an answer
+    for number in range(3, count + 1):
+        answer(number, "same")
+    with shown.expect_download() as download:
+        shown.get_by_role("button", name="Download my answers").click()
+    assert download.value.suggested_filename == f"ratings-{key['page']}-Ada.json"
+    sent = json.loads(download.value.path().read_text("utf-8"))
+    context.close()
+    assert not wrong
+    assert {each["trial"]: each["answer"] for each in sent["answers"]} == said
+    found = read(arguments, tmp_path, [sent])
+    assert (found["about"]["raters"], found["about"]["answers"]) == (["Ada"], len(EMOTIONS))
+
+
 def test_alpha_is_krippendorff_s():
     """His example of four coders and twelve units, with gaps: 0.743 (Krippendorff, Computing Krippendorff's Alpha, 2011)."""
     units = ["111", "2232", "3333", "3333", "2222", "1234", "4444", "1121", "2222", "555", "11", "3"]  # answers to each
