@@ -38,7 +38,6 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "exact_step.py": "minutes for its three kinds of step",
     "interval_coverage.py": "minutes for its thousands of simulated samples",
     "mapper_step.py": "minutes, for its images are decoded and encoded one by one",
-    "--use_deepspeed --zero_stage 2 training/main.py": "nothing: tests/training/test_mapper_processes.py runs it",
     "understanding.py --config config/understanding_published.yaml": "a model of 7 billion weights",
     "runs=runs/demo,": "runs of several seeds; tests/evaluation/test_over_seeds.py makes them",
     "grpo.entropy=0.01": "minutes of sampled answers",
@@ -173,6 +172,10 @@ def others() -> Iterator[str]:
         needs = [need for part, need in NEEDS.items() if part in command]
         if command not in of_pipeline:
             yield pytest.param(command, marks=[pytest.mark.skip(reason=f"needs {needs[0]}")] if needs else [])
+
+
+def test_every_need_is_that_of_a_command():
+    assert [part for part in NEEDS if not any(part in command for _, command in PYTHON)] == []
 
 
 @pytest.mark.parametrize("command", list(others()))
