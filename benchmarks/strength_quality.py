@@ -1,4 +1,4 @@
-"""At which strength an emotion is put on a content best, and by which vectors: val drawings, three seeds of everything.
+"""At which strength an emotion is put on a content best, and by which vectors, over three seeds of everything.
 
     OMP_NUM_THREADS=1 python benchmarks/strength_quality.py --config config/demo.yaml
 
