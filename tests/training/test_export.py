@@ -36,7 +36,8 @@ def test_a_textual_inversion_makes_the_image_of_our_pipeline(generator, models, 
         assert (token, embeddings.shape) == (f"<{name}>", (2, 32))
         stock.load_textual_inversion(str(file))
         theirs = show(stock, prompt=f"a photo of a {token} tree")
-        expected = show(ours, prompt="a photo of a <emotion> tree", emotion=emotion, emotion_spread=0.0)
+        acting = dict(emotion=emotion, emotion_spread=0.0, emotion_strength=1.0)
+        expected = show(ours, prompt="a photo of a <emotion> tree", **acting)
         assert np.allclose(theirs, expected, atol=1e-5)
         assert abs(expected - show(ours, prompt="a photo of a tree")).max() > 1e-3
 
