@@ -78,6 +78,7 @@ def begin(first: Path, other: Path) -> None:
 def curves(settings: Settings, folder: Path) -> None:
     """Measure what the untouched generator gives at other settings, unless it is measured."""
     if not (folder / "metrics.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
         others = CURVES | {"4 x the steps": {"steps": 4 * settings.generate.steps}}
         measure_loop(settings, folder, {"untouched": settings.run / "generator"}, [], others)
 
