@@ -15,6 +15,7 @@ from config.errors import UserError
 from config.loading import load
 from config.section import ROOT
 from loop.apart import check_apart
+from loop.early_checks import as_trained
 from runtime.files import read_json, write_json
 from training import mapper_training
 
@@ -78,6 +79,55 @@ def test_an_interrupted_round_ends_with_the_same_weights(loop_settings, loop_run
     run_loop(loop_settings, killed, loop__control="false")
     first, second = (load_file(run / "loop" / WEIGHTS) for run in (whole, killed))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_round_is_trained_again_where_its_images_are_others(loop_settings, loop_run, unmeasured, capsys):
+    run, of_round = loop_run(), {"loop__control": "false", "loop__conditions": 5, "loop__batch_size": 12, "loop__updates": 5}
+    run_loop(loop_settings, run, **of_round)
+    lines = (run / "loop/round_1/metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 5  # of 20 items each epoch gives one update
+    capsys.readouterr()
+    run_loop(loop_settings, run, **of_round, generate__strength=0.5)
+    assert "changed: generated images" in capsys.readouterr().out
+
+
+def test_what_an_earlier_loop_made_does_not_outlive_one_that_makes_nothing(loop_settings, loop_run, unmeasured, monkeypatch):
+    run, results = loop_run(), ("loop/generator", "loop/control/generator")
+    run_loop(loop_settings, run)
+    assert all((run / place).is_dir() for place in results)
+    monkeypatch.setattr(loop.main, "is_worse", lambda now, best: True)
+    run_loop(loop_settings, run)
+    assert not any((run / place).exists() for place in results)
+
+
+def test_it_trains_the_generator_in_its_own_sizes(loop_settings, loop_run):
+    run = loop_run()
+    given = {"mapper__hidden_size": 8, "mapper__tokens": 3, "mapper__lora_rank": 4, "mapper__gradient_accumulation": 2}
+    found = as_trained(load(arguments(loop_settings, run=run, **given)), run / "generator").mapper
+    assert (found.hidden_size, found.tokens, found.lora_rank, found.gradient_accumulation) == (32, 4, 0, 1)
+
+
+def test_what_would_end_it_later_is_told_at_once(loop_settings, loop_run, tmp_path):
+    wrong = {
+        "loop__judge": loop_settings["evaluate.object_classifier"],
+        "loop__reward": tmp_path / "none.py",
+        "loop__conditions": 1,
+        "evaluate__fid_network": tmp_path / "none",
+        "check": "true",
+    }
+    with pytest.raises(UserError) as error:
+        run_loop(loop_settings, loop_run(), **wrong)
+    lines = str(error.value).splitlines()
+    starts = ("loop.batch_size: an update takes 8 images", "loop.reward: ", "evaluate.fid_network: ", "loop.judge: ")
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
+    assert "null" not in lines[-1]
+
+
+@pytest.mark.parametrize("given", ["caches.use=false", "loop.trains=mapper_and_lora", "emotion_space.dimension=8"])
+def test_what_cannot_be_trained_is_told_at_once(loop_settings, loop_run, given):
+    key, _, value = given.partition("=")
+    with pytest.raises(UserError, match=key.partition(".dimension")[0]):
+        run_loop(loop_settings | {key: value}, loop_run(), check="true")
 
 
 def test_two_processes_do_what_one_does(loop_settings, loop_run, unmeasured, python):
