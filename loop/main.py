@@ -40,7 +40,7 @@ from config.errors import UserError
 from config.settings import Settings
 from evaluation.report import write_report
 from loop.apart import check_apart
-from loop.early_checks import as_trained, check_loop
+from loop.loop_checks import as_trained, check_loop
 from loop.measure import measure_loop
 from loop.rounds import Rounds, is_worse
 from runtime.built_folder import MARKER, building, is_built, lock, remove_built

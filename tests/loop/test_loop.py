@@ -15,7 +15,7 @@ from config.errors import UserError
 from config.loading import load
 from config.section import ROOT
 from loop.apart import check_apart
-from loop.early_checks import as_trained
+from loop.loop_checks import as_trained
 from runtime.files import read_json, write_json
 from training import mapper_training
 

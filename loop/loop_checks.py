@@ -8,6 +8,7 @@ import diffusers
 from accelerate.utils import parse_flag_from_env
 
 from config.errors import UserError, tell_together
+from config.loop_settings import Loop
 from config.settings import Settings
 from evaluation.first_checks import check_clip, checks_of_networks
 from loop.scores import check_network, check_reward, gate_of
@@ -50,7 +51,7 @@ def check_loop(settings: Settings, generator: Path, rows: int, dimension: int) -
     with one_thread():  # reading EmoSet forks later on
         tell_together(
             partial(_check_training, settings, generator, dimension),
-            partial(_check_items, settings, rows),
+            partial(_check_items, settings.loop, rows),
             partial(check_reward, settings),
             partial(check_network, settings, gate_of(settings.loop.reward)),
             partial(check_clip, settings.models.clip),
@@ -73,9 +74,9 @@ def _check_training(settings: Settings, generator: Path, dimension: int) -> None
         )
 
 
-def _check_items(settings: Settings, rows: int) -> None:
+def _check_items(loop: Loop, rows: int) -> None:
     """Raise UserError where a round, or the control's balanced set, has fewer images than an update takes."""
-    loop, processes = settings.loop, int(os.environ.get("WORLD_SIZE", 1))
+    processes = int(os.environ.get("WORLD_SIZE", 1))
     total, made = loop.batch_size * processes, 2 * loop.conditions * loop.group
     update = f"loop.batch_size: an update takes {total} images ({loop.batch_size} x {processes} processes)"
     if made < total:
