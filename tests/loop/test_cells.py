@@ -49,7 +49,7 @@ def test_a_copy_is_nearer_to_a_training_image_than_these_are_to_each_other():
     assert near_copies(made, train).tolist() == [True, True, False]
 
 
-@pytest.mark.parametrize(("updates", "questions"), [(100, 32), (3, 48)])
+@pytest.mark.parametrize(("updates", "questions"), [(100, 32), (7, 48)])
 def test_the_updates_get_all_their_questions(updates, questions):
     settings = load([f"loop.teach_updates={updates}", f"grpo.questions_per_step={questions}"])
     asked = loop.teach.questions_to_teach_by(settings)
