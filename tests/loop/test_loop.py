@@ -123,6 +123,11 @@ def test_what_would_end_it_later_is_told_at_once(loop_settings, loop_run, tmp_pa
     assert "null" not in lines[-1]
 
 
+def test_its_checks_pass_and_say_what_it_takes(loop_settings, loop_run, capsys):
+    run_loop(loop_settings, loop_run(), check="true")
+    assert "images to measure: 160\n" in capsys.readouterr().out  # 32 x (2 candidates, the best of 2, the control)
+
+
 @pytest.mark.parametrize("given", ["caches.use=false", "loop.trains=mapper_and_lora", "emotion_space.dimension=8"])
 def test_what_cannot_be_trained_is_told_at_once(loop_settings, loop_run, given):
     key, _, value = given.partition("=")
@@ -130,11 +135,15 @@ def test_what_cannot_be_trained_is_told_at_once(loop_settings, loop_run, given):
         run_loop(loop_settings | {key: value}, loop_run(), check="true")
 
 
-def test_two_processes_do_what_one_does(loop_settings, loop_run, unmeasured, python):
-    one, two = loop_run("one"), loop_run("two")
-    kept = {"loop__control": "false", "mapper__checkpoints_kept": 9}
+def test_two_processes_do_what_one_does(loop_settings, loop_run, python, monkeypatch, tmp_path):
+    monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
+    monkeypatch.setattr(loop.main, "write_report", lambda *given: None)
+    one, two, reward = loop_run("one"), loop_run("two"), tmp_path / "mine.py"
+    reward.write_text("def score(images, conditions): return [image.getpixel((0, 0))[0] for image in images]")
+    kept = {"loop__control": "false", "mapper__checkpoints_kept": 9, "loop__reward": reward}
     run_loop(loop_settings, one, **kept)
-    code = "import loop.main as m, sys; from config.loading import load; m.measure_loop = m.write_report = lambda *_: None; "
+    code = "import loop.main as m, runtime.figures, sys; from config.loading import load; m.write_report = lambda *_: None; "
+    code += "runtime.figures.RESAMPLES = 50; "
     code += "m.main(load(sys.argv[1:]))"
     script = two.parent / "script.py"
     script.write_text(code)
@@ -148,6 +157,10 @@ def test_two_processes_do_what_one_does(loop_settings, loop_run, unmeasured, pyt
     assert len(traces[0]) == len(traces[1]) == 3
     for here, there in zip(*(map(json.loads, trace) for trace in traces), strict=True):
         assert here["loss"] == pytest.approx(there["loss"], rel=1e-3)
+    figures = [json.loads((run / "loop/metrics.json").read_text())["figures"] for run in (one, two)]
+    for row in ("untouched", "best of 2", "best of 2 by the gate"):
+        first, second = ({name: each["value"] for name, each in own[row].items()} for own in figures)
+        assert first == pytest.approx(second), row
     file = "loop/round_1/checkpoints/step-0000001/optimizer.pt"
     first, second = (torch.load(run / file, weights_only=True)["optimizer"]["state"] for run in (one, two))
     assert_close(*([each["exp_avg"] for each in state.values()] for state in (first, second)), 1e-3)
