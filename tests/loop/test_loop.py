@@ -11,6 +11,7 @@ from mapper_runs import arguments, assert_close
 from safetensors.torch import load_file
 
 import loop.main
+import training.main
 from config.errors import UserError
 from config.loading import load
 from config.section import ROOT
@@ -105,6 +106,16 @@ def test_it_trains_the_generator_in_its_own_sizes(loop_settings, loop_run):
     given = {"mapper__hidden_size": 8, "mapper__tokens": 3, "mapper__lora_rank": 4, "mapper__gradient_accumulation": 2}
     found = as_trained(load(arguments(loop_settings, run=run, **given)), run / "generator").mapper
     assert (found.hidden_size, found.tokens, found.lora_rank, found.gradient_accumulation) == (32, 4, 0, 1)
+
+
+def test_a_lora_stays_where_the_settings_do_not_name_it(loop_settings, loop_run, unmeasured):
+    run = loop_run()
+    AcceleratorState._reset_state(reset_partial_state=True)  # as in run_loop
+    training.main.main(load(arguments(loop_settings, run=run, mapper__lora_rank=2, mapper__max_train_steps=1)))
+    run_loop(loop_settings, run, loop__control="false", loop__updates=1)
+    kept = [run / place / "unet_lora/pytorch_lora_weights.safetensors" for place in ("generator", "loop/generator")]
+    first, second = map(load_file, kept)  # loop.trains is the mapper alone
+    assert all(torch.equal(first[name], weight) for name, weight in second.items())
 
 
 def test_what_would_end_it_later_is_told_at_once(loop_settings, loop_run, tmp_path):
