@@ -24,7 +24,7 @@ from understanding_quality import script
 
 from config.section import ROOT
 from config.settings import Settings
-from evaluation.metric_labels import row_name
+from evaluation.metric_labels import row_name, signed
 
 DRAWINGS = {0: 3000, 1: 3001, 2: 3002}  # the seed of the images, by that of the training and of the noise
 IMAGES = 64  # of each emotion
@@ -72,7 +72,7 @@ def show(found: dict[int, dict]) -> None:
             values |= {"entropy, share of real": entropies.mean() / real.mean(), "least": (entropies / real).min()}
             rows.append({"row": row_name(row), "seed": seed} | values)
         gains += [
-            {"pair": pair, "seed": seed} | {title: told(own[name]) for title, name in METRICS.items() if name in own}
+            {"pair": pair, "seed": seed} | {title: signed(own[name]) for title, name in METRICS.items() if name in own}
             for pair, own in measured["paired"].items()
         ]
     table = pd.DataFrame(rows)
@@ -86,10 +86,6 @@ def show(found: dict[int, dict]) -> None:
 
 def entropies_of(by_emotion: dict[str, dict]) -> pd.Series:
     return pd.Series({emotion: figures["attribute_entropy"]["value"] for emotion, figures in by_emotion.items()})
-
-
-def told(figure: dict) -> str:
-    return "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**figure)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from evaluation import plans
 from evaluation.features import feature_cache
 from evaluation.judge import load_judge
 from evaluation.measure_generation import images_of_emoset, load_comparison
+from evaluation.metric_labels import signed
 from evaluation.viewers import load_viewers
 from runtime.processes import start_process
 from training.emotion_space import EmotionSpace
@@ -96,10 +97,9 @@ def measured(settings: Settings, folder: Path) -> tuple[dict, dict]:
         for row, seen in views.items()
     }
     base = f"{BASE[0]} {BASE[1]}"
-    told = "{value:+.3f} ({low:+.3f} to {high:+.3f})"
     gains = comparison.gains(views, judged, base)
     return figures, {
-        names[pair.removesuffix(f" - {base}")]: {"both, more than at 0.8": told.format(**own["joint_accuracy"])}
+        names[pair.removesuffix(f" - {base}")]: {"both, more than at 0.8": signed(own["joint_accuracy"])}
         for pair, own in gains.items()
     }
 

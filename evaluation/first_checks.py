@@ -73,9 +73,9 @@ def check_evaluation(
             for label, name in models.items()
         ]
     if generators or evaluate.baselines:
-        checks += [partial(_check_clip, clip)]
+        checks += [partial(check_clip, clip)]
     if generators:
-        checks += _checks_of_networks(settings)
+        checks += checks_of_networks(settings)
         checks += [partial(check_judge, evaluate, clip, path) for path in generators.values()]
         checks += [
             partial(note, f"generator {row}", partial(_check_generator, settings, row, path, found))
@@ -112,12 +112,15 @@ def _check_contents(evaluate: Evaluate) -> None:
             raise UserError(f"evaluate.contents: {content!r} cannot name a folder of images; name a thing, such as bag")
 
 
-def _check_clip(name: str) -> None:
+def check_clip(name: str) -> None:
     _try("models.clip", name, lambda: (width_of(networks.clip_network(name)), networks.clip_texts(name, ["a bag"])))
 
 
-def _checks_of_networks(settings: Settings) -> list[Callable[[], Any]]:
-    """Return a check of each network that the metrics of images rest on: it is loaded, and sees an image."""
+def checks_of_networks(settings: Settings, judge: str = "evaluate.judge") -> list[Callable[[], Any]]:
+    """Return a check of each network that the metrics of images rest on: it is loaded, and sees an image.
+
+    judge: the setting that evaluate.judge comes from, for the error.
+    """
     evaluate, emotions = settings.evaluate, settings.data.taxonomy.emotions
     seen = {
         "object_classifier": lambda name: width_of(networks.classifier(name, "evaluate.object_classifier")),
@@ -131,8 +134,8 @@ def _checks_of_networks(settings: Settings) -> list[Callable[[], Any]]:
     ]
     if evaluate.judge:  # a probe is fitted, not loaded
         cache = feature_cache(settings.data, evaluate)
-        load = partial(load_judge, evaluate.judge, settings.models.clip, None, emotions, cache)
-        checks.append(partial(_try, "evaluate.judge", evaluate.judge, load))
+        load = partial(load_judge, evaluate.judge, settings.models.clip, None, emotions, cache, judge)
+        checks.append(partial(_try, judge, evaluate.judge, load))
     return checks
 
 

@@ -43,14 +43,18 @@ class Judge:
 
 
 def load_judge(
-    name: str | None, clip: str, train: pd.DataFrame | None, emotions: tuple[str, ...], cache: FeatureCache
+    name: str | None,
+    clip: str,
+    train: pd.DataFrame | None,
+    emotions: tuple[str, ...],
+    cache: FeatureCache,
+    setting: str = "evaluate.judge",
 ) -> Judge:
-    """Return the judge that evaluate.judge names; `train`, images with their emotions, is what a probe alone is fitted to.
+    """Return the judge that `setting` names; `train`, images with their emotions, is what a probe alone is fitted to.
 
     EmoGen's is a linear layer on CLIP's image features as projected, not of unit length. clip: as models.clip names it.
     Raises UserError where the name is no classifier of the K emotions, or its CLIP is not models.clip.
     """
-    setting = "evaluate.judge"
     if name is None:
         return _probe(clip_network(clip), train, emotions, cache)
     file = Path(resolve_model(name))
@@ -63,13 +67,13 @@ def load_judge(
             raise UserError(f"{setting}: {name} is no file of tensors ({first_line(error)})") from None
         if layer.keys() != {"weight", "bias"} or layer["weight"].ndim != 2 or len(layer["weight"]) != len(emotions):
             raise UserError(f"{setting}: {name} is no linear layer to {len(emotions)} emotions")
-        return _linear(layer, clip_network(clip), cache)
+        return _linear(layer, clip_network(clip), cache, setting)
     network = classifier(name, setting)
     if set(network.names) != set(emotions):
         labels = ", ".join(network.names[: len(emotions)])
+        instead = ", or null for a probe of models.clip" if setting == "evaluate.judge" else ""
         raise UserError(
-            f"{setting}: {name} knows {labels}; it must know {', '.join(emotions)}; name a classifier of these, or null for "
-            "a probe of models.clip"
+            f"{setting}: {name} knows {labels}; it must know {', '.join(emotions)}; name a classifier of these{instead}"
         )
     order = [network.names.index(emotion) for emotion in emotions]
     return Judge(network, lambda logits: logits[:, order].double().softmax(1).numpy(), cache)
@@ -152,9 +156,9 @@ def _probe(clip: Network, train: pd.DataFrame, emotions: tuple[str, ...], cache:
     return Judge(clip, read, cache)
 
 
-def _linear(layer: dict[str, torch.Tensor], clip: Network, cache: FeatureCache) -> Judge:
+def _linear(layer: dict[str, torch.Tensor], clip: Network, cache: FeatureCache, setting: str) -> Judge:
     takes, gives = layer["weight"].shape[1], width_of(clip)
     if takes != gives:
-        raise UserError(f"evaluate.judge: takes {takes} features, models.clip gives {gives}")
+        raise UserError(f"{setting}: takes {takes} features, models.clip gives {gives}")
 
     return Judge(clip, lambda seen: (seen.double() @ layer["weight"].T + layer["bias"]).softmax(1).numpy(), cache)

@@ -157,6 +157,11 @@ def difference(figure: dict) -> str:
     return f"{'no difference' if is_none else sign + value(figure)} ({interval(figure)})"
 
 
+def signed(figure: dict) -> str:
+    """Return a difference with its interval, to three digits and with all signs: "+0.473 (+0.402 to +0.540)"."""
+    return "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**figure)
+
+
 def told(differences: Mapping[str, dict], metrics: Mapping[str, Metric]) -> str:
     """Return paired differences in one line, those that have a metric."""
     shown = {metric.label: differences[name] for name, metric in metrics.items() if name in differences}

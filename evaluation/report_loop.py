@@ -71,7 +71,7 @@ def loop_section(files: RunFiles, taxonomy: Taxonomy) -> dict | None:
 
 
 def rewarded(files: RunFiles, taxonomy: Taxonomy) -> list[dict | None]:
-    """Return the parts about the generator that understanding rewards: figures, and images of the same noise."""
+    """Return the parts about the generator that a reward trains: figures, and images of the same noise."""
     found = files.read("loop/metrics.json", lambda file: checked(file, Loop), None)
     if not found:
         return []
@@ -89,7 +89,7 @@ def rewarded(files: RunFiles, taxonomy: Taxonomy) -> list[dict | None]:
     sheets = {emotion: strips for emotion in taxonomy.emotions if (strips := sheets_of(files, trained, emotion))}
     note = f"{concluded(gains, metrics)} {told_of(found['about'], names)}".strip()
     return [
-        part("Understanding rewards the generator", ("tables", shown_of(tables)), note=note),
+        part(f"The generator, rewarded by {rewarding(found['about'])}", ("tables", shown_of(tables)), note=note),
         part("Images of the same noise, before and after", ("sheets", sheets)),
     ]
 
@@ -116,11 +116,17 @@ def taught(files: RunFiles) -> dict | None:
 
 def told_of(about: dict, rows: list[str]) -> str:
     """Return in sentences who rewards, who watches and who measures, and what the rows are."""
-    reward, gate = (NETWORKS.get(about[role].split()[0], about[role]) for role in ("reward", "gate"))
     judge = about["judge"] or "a probe of CLIP"
-    roles = f"{reward} rewards images, {gate} drops those that it disagrees about, and {judge}, which the loop never saw,"
+    roles = f"Images are rewarded by {rewarding(about)}, {NETWORKS.get(about['gate'], about['gate'])} drops those that it"
+    roles += f" disagrees about, and {judge}, which the loop never saw, measures."
     known = " ".join(text for name, text in ROWS.items() if any(row.startswith(name) for row in rows))
-    return f"{roles[0].upper()}{roles[1:]} measures. {known} {about['n']:,} images a row, seed {about['seed']}."
+    return f"{roles} {known} {about['n']:,} images a row, seed {about['seed']}."
+
+
+def rewarding(about: dict) -> str:
+    """Return what rewards images, in words: a network of the run, or a file of the user's."""
+    file, suffix, _ = about["reward"].partition(".py ")
+    return f"{file}.py" if suffix else NETWORKS.get(about["reward"].split()[0], about["reward"])
 
 
 def concluded(gains: dict[str, dict], metrics: dict[str, Metric]) -> str:

@@ -1,1 +1,1 @@
-"""The loop: understanding rewards the generator, and generated images teach understanding."""
+"""The loop: a reward trains the generator, and generated images teach understanding."""

@@ -1,15 +1,16 @@
-"""Make images as training/inference.py does, and keep of several the one whose emotion understanding finds likeliest.
+"""Make images as training/inference.py does, and keep of several the one that the reward likes best.
 
     python loop/inference.py --config config/demo.yaml
     python loop/inference.py generate.emotions=awe,fear "generate.prompts=a photo of a <emotion> bag" loop.best_of=8
     accelerate launch loop/inference.py loop.content_weight=0.2            # on the GPUs you set up
 
 Every setting of training/inference.py works here too, for every emotion, mix and prompt. For each image the generator makes
-`loop.best_of` candidates that differ by their noise alone, and the run's understanding model gives log p(emotion | image) of
-each by one forward pass. Everything is written to `<run>/loop/images/`. A PNG says of how many it is the best, and by which
-weights. It takes `loop.best_of` times as long as one image, and the scoring; the log tells both in seconds.
+`loop.best_of` candidates that differ by their noise alone, and `loop.reward` gives a score of each: log p(emotion | image)
+of a network of the run, or the number that a file of yours returns. All images go to `<run>/loop/chosen/`. A PNG says of how
+many it is the best, and by which reward. It takes `loop.best_of` times as long as one image, and the scoring. The log tells
+both in seconds.
 
-The model that has chosen cannot measure what it chose: evaluate such images by a judge that it shares no weights with.
+A model that has chosen cannot measure what it chose: evaluate such images by a judge that it shares no weights with.
 """
 
 from runtime.script import read_settings, run
@@ -20,7 +21,7 @@ read_settings(__name__, __doc__, *READS)
 import time
 
 from config.settings import Settings
-from loop.scores import load_reward, reward_key
+from loop.scores import check_reward, load_reward, reward_key
 from runtime.checking import stops_here
 from runtime.run_folder import log
 from training.choosing import Score
@@ -29,12 +30,13 @@ from training.inference import make_all
 
 def main(settings: Settings) -> None:
     began, scoring = time.monotonic(), []
+    check_reward(settings)
 
     def load_score(contents: list[str]) -> Score:
         return timed(load_reward(settings, contents), scoring)
 
     choosing = {"best_of": settings.loop.best_of, "score": reward_key(settings)}
-    make_all(settings, "loop/images", choosing, load_score)
+    make_all(settings, "loop/chosen", choosing, load_score)
     if stops_here(settings, {"candidates of each image": f"{settings.loop.best_of}"}):
         return
     if scoring:

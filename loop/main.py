@@ -1,4 +1,4 @@
-"""The loop: rounds in which understanding rewards the generator, with a control beside, and a judge that measures both.
+"""The loop: rounds in which a reward trains the generator, with a control beside, and a judge that measures both.
 
     python loop/main.py --config config/demo.yaml
     accelerate launch loop/main.py loop.judge=path/to/classifier            # on the GPUs you set up
@@ -40,15 +40,15 @@ from config.errors import UserError
 from config.settings import Settings
 from evaluation.report import write_report
 from loop.apart import check_apart
+from loop.loop_checks import as_trained, check_loop
 from loop.measure import measure_loop
 from loop.rounds import Rounds, is_worse
-from runtime.built_folder import MARKER, building, is_built, lock
+from runtime.built_folder import MARKER, building, is_built, lock, remove_built
 from runtime.checking import stops_here
 from runtime.hub import weights_digest
 from runtime.processes import start_process
 from runtime.recipe import Recipe
 from runtime.run_folder import is_first_process, log, open_run_folder
-from training.accelerator import is_deepspeed
 from training.early_checks import check_training
 from training.main import prepare, read_rows
 from training.pipeline import GENERATOR
@@ -60,19 +60,19 @@ def main(settings: Settings) -> None:
     # 1. What can be told before anything is computed.
     if not (start / GENERATOR).is_file():
         raise UserError(f"{start}: no generator there; training/main.py makes it")
+    settings = as_trained(settings, start)
     check_apart(settings, start)
     rows = read_rows(settings.run / "balance" / "balanced.parquet", settings.mapper.content_share)
     checked = check_training(settings, rows)
+    check_loop(settings, start, len(rows), checked.dimension)
     images = loop.rounds * loop.conditions * loop.group + (loop.rounds + 1) * loop.held_out
     takes = {"images to train on and to stop by": f"{images:,}", "updates": f"{loop.rounds * loop.updates:,}"}
-    emotions, rows_measured = len(settings.data.taxonomy), loop.candidates + 1 + loop.control
-    takes["images to measure"] = f"{emotions * loop.images * rows_measured:,}"
+    measured = loop.candidates + (loop.best_of + loop.control if loop.rounds else 0)  # images for each of a row
+    takes["images to measure"] = f"{len(settings.data.taxonomy) * loop.images * measured:,}"
     if stops_here(settings, takes):
         return
     with lock(folder, wait=False) if is_first_process() else nullcontext():
         inputs = prepare(settings, settings.run / "training", rows, checked)
-        if is_deepspeed(inputs.accelerator):
-            raise UserError("loop: cannot train under DeepSpeed; launch it with config/accelerate/multi_gpu.yaml")
 
         # 2. The rounds, and the control.
         loop_rounds = Rounds(settings, folder, start, inputs)
@@ -82,9 +82,14 @@ def main(settings: Settings) -> None:
             control = loop_rounds.control_round(number, control)
 
         # 3. The result, and what a judge says of it.
-        named = {"reward": keep(best, folder / "generator")} if rounds else {}
-        named |= {"control": keep(control, folder / "control" / "generator")} if rounds and loop.control else {}
-        measure_loop(settings, folder, {"untouched": start} | named, history)
+        named = {"untouched": start}
+        for row, place in {"reward": folder / "generator", "control": folder / "control" / "generator"}.items():
+            generator = {"reward": best, "control": control}[row]
+            if generator != start:
+                named[row] = keep(generator, place)
+            elif start_process().is_main_process:
+                remove_built(place, "generator")  # an earlier loop's
+        measure_loop(settings, folder, named, history)
         if start_process().is_main_process:
             write_report(settings)
 

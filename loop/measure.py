@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import load_file, save
 
-from config.generation_settings import CONTENT_PROMPT, PLACEHOLDER
+from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER
 from config.settings import Settings
 from emoset.images import load_image
 from evaluation import plans
 from evaluation.columns import Comparison, by_emotion
-from evaluation.features import FeatureCache, Network, feature_cache
+from evaluation.features import FeatureCache, Network, feature_cache, image_keys
 from evaluation.image_metrics import attributes_shown
 from evaluation.judge import load_judge
 from evaluation.measure_generation import images_of_emoset, load_comparison
+from evaluation.metric_labels import signed
 from evaluation.viewers import load_viewers
 from evaluation.views import Views
 from loop.reward_file import RewardFile
@@ -32,7 +34,9 @@ from loop.scores import gate_of, load_network, load_reward, network_folder, of_e
 from runtime.figures import of_mean
 from runtime.files import write_json
 from runtime.hub import weights_digest
+from runtime.kept_batches import kept_batches
 from runtime.processes import start_process
+from runtime.recipe import Recipe, digest
 from runtime.run_folder import is_first_process, log
 from runtime.seeds import derived_seed
 from training.choosing import Condition, candidate_seed
@@ -52,7 +56,7 @@ class Measure:
         viewers = load_viewers(evaluate, settings.models.clip, self.cache)
         self.see = viewers.views
         emotions = settings.data.taxonomy.emotions
-        self.judge = load_judge(settings.loop.judge, settings.models.clip, train, emotions, self.cache)
+        self.judge = load_judge(settings.loop.judge, settings.models.clip, train, emotions, self.cache, "loop.judge")
         self.comparison: Comparison
         self.comparison, _ = load_comparison(self.settings, viewers, train, reference, everything)
         self.reward = load_reward(settings, sorted({*self.comparison.content.vocabulary}))
@@ -80,7 +84,8 @@ class Measure:
         table = plans.as_table(plan, self.folder)
         table["turn"] = np.repeat(np.arange(turns), len(own))
         table["image_id"] = [f"{row}/{path.partition('/')[2].partition('/')[2]}" for path in plan]
-        conditions = [Condition(each.emotion, "", each.content or None) for each in table.itertuples()]
+        table["prompt"] = [each["prompt"].replace(CONTENT, each.get("content", "")) for each in plan.values()]
+        conditions = asked_of(table)
         table["reward"] = self._felt(table, row, conditions).numpy()
         if self.reward.content:
             seen = self._seen("content", self.reward.content, table, row)
@@ -93,10 +98,17 @@ class Measure:
     def _felt(self, table: pd.DataFrame, row: str, conditions: list[Condition]) -> torch.Tensor:
         """Return the reward's part (n,) that is about the emotion."""
         if isinstance(self.reward.emotion, RewardFile):
-            size, paths = self.settings.loop.score_batch_size, list(table["path"])
-            parts = [slice(first, first + size) for first in range(0, len(paths), size)]
-            score = self.reward.emotion
-            return torch.cat([score([load_image(path) for path in paths[part]], conditions[part]) for part in parts])
+            size, paths, what = self.settings.loop.score_batch_size, list(table["path"]), f"{row}, reward"
+            count, folder = -(-len(paths) // size), self.folder.parent / "rewards"
+            seen = {"images": digest(image_keys(table)), "conditions": digest(list(map(str, conditions)))}
+            recipe = Recipe("rewards", {}, seen | {"reward": reward_key(self.settings), "batch": size})
+
+            def score(number: int) -> bytes:
+                part = slice(number * size, (number + 1) * size)
+                return save({"rewards": self.reward.emotion([load_image(path) for path in paths[part]], conditions[part])})
+
+            files = kept_batches(folder, recipe, count, ".safetensors", score, what)
+            return torch.cat([load_file(file)["rewards"] for file in files])
         return of_emotions(self._seen("reward", self.reward.emotion, table, row), conditions, self.settings.data.taxonomy)
 
     def _seen(self, what: str, score, table: pd.DataFrame, row: str) -> torch.Tensor:
@@ -205,8 +217,13 @@ def seconds_of(measure: Measure, generator: Path) -> dict[str, float]:
     began = time.monotonic()
     images = sample(pipe, batch)
     made = time.monotonic()
-    measure.reward(images, [Condition(row.emotion, "", row.content or None) for row in some.itertuples()])
+    measure.reward(images, asked_of(some))
     return {"an image": (made - began) / len(batch), "its score": (time.monotonic() - made) / len(batch)}
+
+
+def asked_of(table: pd.DataFrame) -> list[Condition]:
+    """Return what the images of a table (columns emotion, prompt, content) were asked to show."""
+    return [Condition(row.emotion, row.prompt, row.content or None) for row in table.itertuples()]
 
 
 def tell(figures: dict[str, dict], paired: dict[str, dict]) -> None:
@@ -215,4 +232,4 @@ def tell(figures: dict[str, dict], paired: dict[str, dict]) -> None:
     log.info(f"\n{pd.DataFrame(named).T.to_markdown(floatfmt='.3f')}\n")
     for pair, own in paired.items():
         for name, each in own.items():
-            log.info(f"{pair}: {name} {each['value']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f})")
+            log.info(f"{pair}: {name} {signed(each)}")

@@ -2,7 +2,7 @@
 
 For a generated image x, noised at t, with y the true noise (or velocity) and f the prediction:
 
-    L = ‖f(x_t) - [f_old(x_t) + (w / β) (y - f_old(x_t))]‖²            w in [-1, 1], of zero mean
+    L = ‖f(x_t) - [f_old(x_t) + (w / β) (y - f_old(x_t))]‖²            w: of zero mean
 
 It is the ordinary loss with a shifted target, and a trust region: w = β is the ordinary loss, w = 0 keeps the old
 prediction, w < 0 turns away from the image. Up to a factor β² and a constant it is the published loss of two implicit
@@ -12,6 +12,9 @@ instead of a divergence from the start (DDRL, 2512.04332): in it w / β is 1.
 
     A = (R - mean of the group) / (standard deviation of all R)         R: the reward of an image
     w = clip(A, ±2) / 2, or 0 where reward and gate disagree; the others are moved to a mean of zero
+
+The clipped numbers lie in [-1, 1]. Their mean does too, so w lies in (-2, 2): where most images are far below their group's
+mean, the few good ones count for more than 1.
 """
 
 from pathlib import Path
@@ -21,7 +24,6 @@ from peft import set_peft_model_state_dict
 from torch import Tensor
 from torch.func import functional_call
 
-from config.errors import UserError
 from config.generation_settings import Mapper
 from config.loop_settings import Loop
 from training.emotion_lora import FOLDER, LORA, EmotionLora
@@ -90,10 +92,6 @@ def module_from(generator: Path, loop: Loop):
             set_peft_model_state_dict(module.unet, weights, adapter_name=LORA)
             for name, weight in module.unet.named_parameters():
                 weight.requires_grad_(f".{LORA}." in name and loop.trains == "mapper_and_lora")
-        elif loop.trains == "mapper_and_lora":
-            raise UserError(
-                f"loop.trains: {generator} has no LoRA; set loop.trains=mapper, or train it with mapper.lora_rank"
-            )
         module.to(inputs.accelerator.device)
         return module.remember()
 

@@ -1,6 +1,7 @@
 """A reward of your own: a Python file that says score(images, conditions)."""
 
 import importlib.util
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +27,8 @@ class RewardFile:
         self.file = file
         if not file.is_file():
             raise UserError(f"loop.reward: {file}: no such file; give one with a function {FUNCTION}(images, conditions)")
-        spec = importlib.util.spec_from_file_location(file.stem, file)
-        module = importlib.util.module_from_spec(spec)
+        spec = importlib.util.spec_from_file_location(f"reward_file_{file.stem}", file)
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses look their module up
         try:
             spec.loader.exec_module(module)
         except Exception as error:

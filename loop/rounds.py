@@ -1,6 +1,6 @@
 """A round of the loop: images of a generator, scored; the next generator, trained on them; the gate's word on that."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from runtime.processes import free_memory
 from runtime.recipe import settings_of
 from runtime.run_folder import log
 from runtime.seeds import derived_seed
+from runtime.tensors import tensor_digest
 from training.main import load_stable_diffusion
 from training.mapper_data import MapperItems
 from training.mapper_training import MapperInputs, train_mapper
@@ -63,14 +64,23 @@ class Rounds:
         free_memory()
         return found
 
-    def train(self, home: Path, generator: Path, items: Callable[[MapperItems], object], number: int) -> Path:
-        """Return the generator's folder in `home`, trained from another one on items made of the real ones."""
+    def train(
+        self,
+        home: Path,
+        generator: Path,
+        items: Callable[[MapperItems], object],
+        number: int,
+        generated: Sequence[str] = (),
+    ) -> Path:
+        """Return the generator's folder in `home`, trained from another one on items made of the real ones.
+
+        generated: digests of the generated images among the items, of what was found of them, and of their pull.
+        """
         settings, loop, inputs = self.settings, self.settings.loop, self.inputs
         made = items(inputs.items)
         processes = inputs.accelerator.num_processes
-        epochs = -(-loop.updates * loop.batch_size * processes // len(made))
         changed = {
-            "epochs": epochs + 1,
+            "epochs": -(-loop.updates // (len(made) // (loop.batch_size * processes))),
             "max_train_steps": loop.updates,
             "batch_size": loop.batch_size,
             "gradient_accumulation": 1,
@@ -90,6 +100,7 @@ class Rounds:
         made_from = inputs.made_from | {
             "generator": weights_digest(str(generator / "mapper")),
             "loop": [settings_of("loop", loop, set(type(loop).model_fields) - TRAINED), reward_key(settings), number],
+            "generated images": list(generated),
         }
         stable = load_stable_diffusion(settings.models.stable_diffusion, inputs.accelerator)
         round_inputs = replace(
@@ -116,6 +127,7 @@ class Rounds:
             generator,
             lambda real: LoopItems(real, samples, prompts, pull, loop, seed),
             number,
+            [tensor_digest(each) for each in (*samples.values(), pull)],
         )
         return trained, told(found)
 

@@ -22,6 +22,7 @@ from training.choosing import Condition
 from training.emotion_encoder import EmotionEncoder
 from understanding.asking import load_asker
 from understanding.kinds import multiple
+from understanding.model_check import check_extras, check_model
 from understanding.questions import question_about
 
 CLIP_SCALE = 100.0  # of cosines, at which CLIP's training ends (Radford et al. 2021)
@@ -121,8 +122,14 @@ def load_reward(settings: Settings, vocabulary: Sequence[str]) -> Reward:
 
 
 def reward_file(loop: Loop) -> Path | None:
-    """Return the file of a reward of the user's own; None where the reward is a network of the run."""
-    return from_root(Path(loop.reward)) if loop.reward.endswith(".py") else None
+    """Return the file of a reward of the user's own; None where the reward is a network of the run.
+
+    As the name of a model, it counts from the working folder, and else from the project's.
+    """
+    if not loop.reward.endswith(".py"):
+        return None
+    places = [Path(loop.reward).expanduser().absolute(), from_root(Path(loop.reward))]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def load_network(settings: Settings, name: str) -> UnderstandingScore | EncoderScore:
@@ -147,6 +154,22 @@ def network_folder(run: Path, loop: Loop, name: str) -> Path:
         made_by = {"understanding": "understanding.py", "encoder": "training/main.py, without emotion_space.imported,"}
         raise UserError(f"{places[name]}: is not there; {made_by[name]} makes it")
     return places[name]
+
+
+def check_reward(settings: Settings) -> None:
+    """Raise UserError where the reward cannot be loaded."""
+    if file := reward_file(settings.loop):
+        RewardFile(file)
+    else:
+        check_network(settings, settings.loop.reward)
+
+
+def check_network(settings: Settings, name: str) -> None:
+    """Raise UserError where the run's understanding model is not there or not whole, or its emotion encoder is not there."""
+    folder = network_folder(settings.run, settings.loop, name)
+    if name == "understanding":
+        check_extras(settings.understanding)
+        check_model(settings.understanding, str(folder), "loop.understanding", download=not settings.check)
 
 
 def reward_key(settings: Settings) -> str:

@@ -14,7 +14,8 @@
 
 `<run>/loop/taught/step_two/model` is the result, `<run>/loop/teaching.json` what both are worth on the images of
 evaluate.split, all of them and the hardest third of the cells. For the next rounds of loop/main.py name the result as
-loop.understanding. If you kill it, the same command resumes.
+loop.understanding. It is the reward with loop.reward=understanding, and the gate with loop.reward=encoder. If you kill it,
+the same command resumes.
 """
 
 from runtime.script import read_settings, run
@@ -36,6 +37,7 @@ READS = (
 )
 read_settings(__name__, __doc__, *READS)
 
+import itertools
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -45,13 +47,15 @@ import pandas as pd
 from config.errors import UserError
 from config.generation_settings import CONTENT_PROMPT
 from config.settings import Settings
+from config.understanding_settings import Questions
 from emoset.attribute_folders import memberships
 from emoset.reading import EmoSet, read_emoset
 from emoset.selection import equal_emotions
 from evaluation.features import FeatureCache, Network, feature_cache
+from evaluation.metric_labels import signed
 from evaluation.networks import clip_network
 from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
-from loop.scores import load_network, network_folder
+from loop.scores import check_network, load_network, network_folder
 from runtime.built_folder import lock
 from runtime.checking import stops_here
 from runtime.figures import balanced_share, figure_of, paired
@@ -63,14 +67,18 @@ from runtime.seeds import derived_seed
 from training.contents import Contents, count_contents
 from training.sampling import load_generator, make_images
 from understanding.grpo import train_by_grpo
-from understanding.questions import draw_questions, needed_confusability
+from understanding.questions import draw_questions, needed_confusability, question_counts
 from understanding.stages import StageModel, TrainingData
+
+COUNTED = "loop.teach_updates, times grpo.questions_per_step"  # what the number of questions comes from
 
 
 def main(settings: Settings) -> None:
     folder, loop = open_run_folder(settings, "loop"), settings.loop
     generator = folder / "generator" if (folder / "generator").is_dir() else settings.run / "generator"
-    model = network_folder(settings.run, settings.loop, "understanding")
+    model, asked = network_folder(settings.run, loop, "understanding"), questions_to_teach_by(settings)
+    for name in ("understanding", "encoder"):
+        check_network(settings, name)
     takes = {"images to make": f"{loop.teach_images:,}", "updates": f"2 x {loop.teach_updates:,}"}
     if stops_here(settings, takes):
         return
@@ -81,9 +89,9 @@ def main(settings: Settings) -> None:
         cache = feature_cache(settings.data, settings.evaluate, settings.machine.processes)
 
         # 1. What is hard, by cell.
-        asked = equal_emotions(train, settings.mining.images, settings.seed).reset_index(drop=True)
-        unlikely = 1 - likelihoods(settings, model, asked, cache, "mining")
-        errors = cell_errors(attributes_of(asked, settings.data.kinds), unlikely)
+        mined = equal_emotions(train, settings.mining.images, settings.seed).reset_index(drop=True)
+        unlikely = 1 - likelihoods(settings, model, mined, cache, "mining")
+        errors = cell_errors(attributes_of(mined, settings.data.kinds), unlikely)
 
         # 2. Images of it, and which of them serve.
         made = make_hard(settings, generator, train, errors, folder / "teaching")
@@ -94,7 +102,7 @@ def main(settings: Settings) -> None:
             raise UserError("loop: no generated image serves; the gate agrees about none, or all are copies")
 
         # 3. The model that learns from them, and the control.
-        models = {"before": model} | learned(settings, emoset, train, made, model, folder)
+        models = {"before": model} | learned(settings, asked, emoset, train, made, model, folder)
 
         # 4. What they are worth on real images.
         real = index[index["split"] == settings.evaluate.split].reset_index(drop=True)
@@ -104,7 +112,7 @@ def main(settings: Settings) -> None:
             write_json(folder / "teaching.json", {"about": about} | found)
             for pair, own in found["paired"].items():
                 for part, each in own.items():
-                    log.info(f"{pair}: {part} {each['value']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f})")
+                    log.info(f"{pair}: {part} {signed(each)}")
 
 
 def attributes_of(images: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
@@ -172,17 +180,38 @@ def serving(settings: Settings, made: pd.DataFrame, train: pd.DataFrame, cache: 
     return agreed.to_numpy() & ~copies
 
 
+def questions_to_teach_by(settings: Settings) -> Questions:
+    """Return the section of questions with a count that gives loop.teach_updates all that they take.
+
+    Of every case of a kind as many are drawn, so a few more must be asked for. Raises UserError where the updates take fewer
+    than a kind has cases.
+    """
+    wanted, each = settings.loop.teach_updates * settings.grpo.questions_per_step, settings.grpo.questions_per_step
+    for count in itertools.count(wanted, each):
+        questions = settings.questions.model_copy(update={"count": count})
+        if sum(question_counts(settings.data.taxonomy, questions, COUNTED).values()) >= wanted:
+            return questions
+
+
 def learned(
-    settings: Settings, emoset: EmoSet, train: pd.DataFrame, made: pd.DataFrame, model: Path, folder: Path
+    settings: Settings,
+    asked: Questions,
+    emoset: EmoSet,
+    train: pd.DataFrame,
+    made: pd.DataFrame,
+    model: Path,
+    folder: Path,
 ) -> dict[str, Path]:
-    """Return the models that have learned from generated and real images, and from real ones alone."""
+    """Return the models that have learned from generated and real images, and from real ones alone.
+
+    asked: as questions_to_teach_by gives it.
+    """
     loop, grpo = settings.loop, settings.grpo
     changed = {"answers_two": "exact", "learning_rate_two": loop.teach_learning_rate, "evaluate_every": None}
-    asked = {"count": loop.teach_updates * grpo.questions_per_step}
     own = settings.model_copy(
         update={
             "grpo": grpo.model_copy(update=changed),
-            "questions": settings.questions.model_copy(update=asked),
+            "questions": asked,
             "answers": settings.answers.model_copy(update={"reasoning": False}),
         }
     )
@@ -194,11 +223,9 @@ def learned(
     matrix = needed_confusability(own.questions, own.rewards, settings.data.taxonomy, settings.run)
     start, found = StageModel(model, model_digest(str(model))), {}
     for name, images in sets.items():
-        told = "loop.teach_updates, times grpo.questions_per_step"
-        questions = draw_questions(images, own.data.taxonomy, own.questions, own.answers, matrix, settings.seed, told)
+        questions = draw_questions(images, own.data.taxonomy, own.questions, own.answers, matrix, settings.seed, COUNTED)
         data = TrainingData(emoset.fingerprint, dict(images[["image_id", "path"]].to_numpy()), matrix, [])
-        steps = min(loop.teach_updates, len(questions) // grpo.questions_per_step)
-        found[name] = Path(train_by_grpo(own, "step_two", folder / name, start, questions, data, steps).model)
+        found[name] = Path(train_by_grpo(own, "step_two", folder / name, start, questions, data, loop.teach_updates).model)
         free_memory()
     return found
 

@@ -104,6 +104,12 @@ def building(folder: Path, recipe: Recipe, resume: bool = False) -> Iterator[Pat
         _remove(old)
 
 
+def remove_built(folder: Path, what: str) -> None:
+    """Remove a `what` that this project has built, if it is there. Raises UserError as check_ours does."""
+    check_ours(folder, what)
+    _remove(folder)
+
+
 def _put_back(old: Path, folder: Path) -> None:
     if old.exists() and not folder.exists():
         old.rename(folder)

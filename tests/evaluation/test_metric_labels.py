@@ -1,8 +1,12 @@
 """Tables of figures, as they are logged."""
 
 from config.taxonomy import DEFAULT, read_taxonomy
-from evaluation.metric_labels import markdown_table
+from evaluation.metric_labels import markdown_table, signed
 from understanding.scoring import metrics
+
+
+def test_a_difference_is_written_with_all_signs():
+    assert signed({"value": 0.4731, "low": -0.1, "high": 0.54}) == "+0.473 (-0.100 to +0.540)"
 
 
 def test_a_table_names_metrics_as_the_report_does_and_leaves_out_those_that_nothing_has():

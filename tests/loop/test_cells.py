@@ -12,6 +12,7 @@ import loop.teach
 from config.loading import load
 from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
 from training.contents import Contents
+from understanding.questions import question_counts
 
 TABLE = pd.DataFrame(
     [(0, "awe", "tree"), (1, "awe", "tree"), (2, "awe", "boat"), (3, "fear", "tree")],
@@ -48,14 +49,37 @@ def test_a_copy_is_nearer_to_a_training_image_than_these_are_to_each_other():
     assert near_copies(made, train).tolist() == [True, True, False]
 
 
-def test_generated_images_teach_beside_a_control(loop_settings, loop_run, monkeypatch, capsys):
+@pytest.mark.parametrize(("updates", "questions"), [(100, 32), (7, 48)])
+def test_the_updates_get_all_their_questions(updates, questions):
+    settings = load([f"loop.teach_updates={updates}", f"grpo.questions_per_step={questions}"])
+    asked = loop.teach.questions_to_teach_by(settings)
+    counts = question_counts(settings.data.taxonomy, asked)
+    assert updates * questions <= sum(counts.values()) < (updates + 1) * questions + 200
+
+
+def test_generated_images_teach_beside_a_control_and_a_killed_run_resumes(loop_settings, loop_run, monkeypatch, capsys):
     monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
     run = loop_run()
     questions = {"questions.binary": 0, "questions.misleading": 0, "questions.confusable_share": 0}
     grpo = {"grpo.questions_per_step": 8, "grpo.batch_size": 8, "tuning.gradient_checkpointing": "false"}
     settings = loop_settings | questions | grpo | {"loop.teach_images": 32, "loop.teach_updates": 4, "mining.images": 32}
     given = arguments(settings | {"run": run, "understanding.lora_rank": 2})
+    train = loop.teach.train_by_grpo
+
+    def killed(*asked):
+        if asked[2].name == "teach_control":
+            raise KeyboardInterrupt
+        return train(*asked)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.teach, "train_by_grpo", killed)
+        with pytest.raises(KeyboardInterrupt):
+            loop.teach.main(load(given))
+    capsys.readouterr()
     loop.teach.main(load(given))
+    resumed = capsys.readouterr().out
+    assert resumed.count("step_two: trained before, and nothing has changed") == 1
+    assert "32 kept as they are" in resumed
     found = json.loads((run / "loop" / "teaching.json").read_text())
     assert set(found["figures"]) == {"before", "taught", "teach_control"}
     assert found["about"]["made"] == 32
@@ -63,6 +87,7 @@ def test_generated_images_teach_beside_a_control(loop_settings, loop_run, monkey
     assert found["paired"]["taught - teach_control"]["accuracy"]["n"] == found["figures"]["before"]["accuracy"]["n"]
     weights = [run / "loop" / way / "step_two/model/adapter_model.safetensors" for way in ("taught", "teach_control")]
     assert weights[0].read_bytes() != weights[1].read_bytes()
-    capsys.readouterr()
+    recipe = json.loads((run / "loop/taught/step_two/recipe.json").read_text())
+    assert recipe["settings"]["grpo.steps_two"] == 4
     loop.teach.main(load(given))
     assert capsys.readouterr().out.count("step_two: trained before, and nothing has changed") == 2

@@ -125,9 +125,9 @@ def test_the_script_keeps_the_best_and_says_so(script, drawn, tmp_path):
     given.append("loop.reward=understanding")
     done = script("loop/inference.py", *given)
     assert "4 images were scored in" in done.stdout
-    lines = [json.loads(line) for line in (run / "loop/images/manifest.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (run / "loop/chosen/manifest.jsonl").read_text().splitlines()]
     assert [line["best_of"] for line in lines] == [2, 2]
     for line in lines:
-        parameters = read_parameters(run / "loop" / "images" / line.pop("path"))
+        parameters = read_parameters(run / "loop" / "chosen" / line.pop("path"))
         assert parameters == line
         assert parameters["score"].startswith("understanding ")

@@ -11,10 +11,12 @@ from mapper_runs import arguments, assert_close
 from safetensors.torch import load_file
 
 import loop.main
+import training.main
 from config.errors import UserError
 from config.loading import load
 from config.section import ROOT
 from loop.apart import check_apart
+from loop.loop_checks import as_trained
 from runtime.files import read_json, write_json
 from training import mapper_training
 
@@ -80,11 +82,79 @@ def test_an_interrupted_round_ends_with_the_same_weights(loop_settings, loop_run
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_two_processes_do_what_one_does(loop_settings, loop_run, unmeasured, python):
-    one, two = loop_run("one"), loop_run("two")
-    kept = {"loop__control": "false", "mapper__checkpoints_kept": 9}
+def test_a_round_is_trained_again_where_its_images_are_others(loop_settings, loop_run, unmeasured, capsys):
+    run, of_round = loop_run(), {"loop__control": "false", "loop__conditions": 5, "loop__batch_size": 12, "loop__updates": 5}
+    run_loop(loop_settings, run, **of_round)
+    lines = (run / "loop/round_1/metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 5  # of 20 items each epoch gives one update
+    capsys.readouterr()
+    run_loop(loop_settings, run, **of_round, generate__strength=0.5)
+    assert "changed: generated images" in capsys.readouterr().out
+
+
+def test_what_an_earlier_loop_made_does_not_outlive_one_that_makes_nothing(loop_settings, loop_run, unmeasured, monkeypatch):
+    run, results = loop_run(), ("loop/generator", "loop/control/generator")
+    run_loop(loop_settings, run)
+    assert all((run / place).is_dir() for place in results)
+    monkeypatch.setattr(loop.main, "is_worse", lambda now, best: True)
+    run_loop(loop_settings, run)
+    assert not any((run / place).exists() for place in results)
+
+
+def test_it_trains_the_generator_in_its_own_sizes(loop_settings, loop_run):
+    run = loop_run()
+    given = {"mapper__hidden_size": 8, "mapper__tokens": 3, "mapper__lora_rank": 4, "mapper__gradient_accumulation": 2}
+    found = as_trained(load(arguments(loop_settings, run=run, **given)), run / "generator").mapper
+    assert (found.hidden_size, found.tokens, found.lora_rank, found.gradient_accumulation) == (32, 4, 0, 1)
+
+
+def test_a_lora_stays_where_the_settings_do_not_name_it(loop_settings, loop_run, unmeasured):
+    run = loop_run()
+    AcceleratorState._reset_state(reset_partial_state=True)  # as in run_loop
+    training.main.main(load(arguments(loop_settings, run=run, mapper__lora_rank=2, mapper__max_train_steps=1)))
+    run_loop(loop_settings, run, loop__control="false", loop__updates=1)
+    kept = [run / place / "unet_lora/pytorch_lora_weights.safetensors" for place in ("generator", "loop/generator")]
+    first, second = map(load_file, kept)  # loop.trains is the mapper alone
+    assert all(torch.equal(first[name], weight) for name, weight in second.items())
+
+
+def test_what_would_end_it_later_is_told_at_once(loop_settings, loop_run, tmp_path):
+    wrong = {
+        "loop__judge": loop_settings["evaluate.object_classifier"],
+        "loop__reward": tmp_path / "none.py",
+        "loop__conditions": 1,
+        "evaluate__fid_network": tmp_path / "none",
+        "check": "true",
+    }
+    with pytest.raises(UserError) as error:
+        run_loop(loop_settings, loop_run(), **wrong)
+    lines = str(error.value).splitlines()
+    starts = ("loop.batch_size: an update takes 8 images", "loop.reward: ", "evaluate.fid_network: ", "loop.judge: ")
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
+    assert "null" not in lines[-1]
+
+
+def test_its_checks_pass_and_say_what_it_takes(loop_settings, loop_run, capsys):
+    run_loop(loop_settings, loop_run(), check="true")
+    assert "images to measure: 160\n" in capsys.readouterr().out  # 32 x (2 candidates, the best of 2, the control)
+
+
+@pytest.mark.parametrize("given", ["caches.use=false", "loop.trains=mapper_and_lora", "emotion_space.dimension=8"])
+def test_what_cannot_be_trained_is_told_at_once(loop_settings, loop_run, given):
+    key, _, value = given.partition("=")
+    with pytest.raises(UserError, match=key.partition(".dimension")[0]):
+        run_loop(loop_settings | {key: value}, loop_run(), check="true")
+
+
+def test_two_processes_do_what_one_does(loop_settings, loop_run, python, monkeypatch, tmp_path):
+    monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
+    monkeypatch.setattr(loop.main, "write_report", lambda *given: None)
+    one, two, reward = loop_run("one"), loop_run("two"), tmp_path / "mine.py"
+    reward.write_text("def score(images, conditions): return [image.getpixel((0, 0))[0] for image in images]")
+    kept = {"loop__control": "false", "mapper__checkpoints_kept": 9, "loop__reward": reward}
     run_loop(loop_settings, one, **kept)
-    code = "import loop.main as m, sys; from config.loading import load; m.measure_loop = m.write_report = lambda *_: None; "
+    code = "import loop.main as m, runtime.figures, sys; from config.loading import load; m.write_report = lambda *_: None; "
+    code += "runtime.figures.RESAMPLES = 50; "
     code += "m.main(load(sys.argv[1:]))"
     script = two.parent / "script.py"
     script.write_text(code)
@@ -98,6 +168,10 @@ def test_two_processes_do_what_one_does(loop_settings, loop_run, unmeasured, pyt
     assert len(traces[0]) == len(traces[1]) == 3
     for here, there in zip(*(map(json.loads, trace) for trace in traces), strict=True):
         assert here["loss"] == pytest.approx(there["loss"], rel=1e-3)
+    figures = [json.loads((run / "loop/metrics.json").read_text())["figures"] for run in (one, two)]
+    for row in ("untouched", "best of 2", "best of 2 by the gate"):
+        first, second = ({name: each["value"] for name, each in own[row].items()} for own in figures)
+        assert first == pytest.approx(second), row
     file = "loop/round_1/checkpoints/step-0000001/optimizer.pt"
     first, second = (torch.load(run / file, weights_only=True)["optimizer"]["state"] for run in (one, two))
     assert_close(*([each["exp_avg"] for each in state.values()] for state in (first, second)), 1e-3)

@@ -12,8 +12,8 @@ TAXONOMY = read_taxonomy(DEFAULT)
 FIGURE = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 64}
 
 
-def write(folder, name: str, rows: list[str], pairs: list[str], metric: str) -> None:
-    about = {"reward": "understanding 12ab", "gate": "encoder", "judge": "a/judge", "n": 64, "seed": 0}
+def write(folder, name: str, rows: list[str], pairs: list[str], metric: str, **changed) -> None:
+    about = {"reward": "understanding 12ab", "gate": "encoder", "judge": "a/judge", "n": 64, "seed": 0} | changed
     about |= {"made": 40, "served": 30}
     gain = FIGURE | {"fixed": 3, "broken": 1, "p": 0.6}
     found = {"figures": {row: {metric: FIGURE} for row in rows}, "paired": {pair: {metric: gain} for pair in pairs}}
@@ -37,6 +37,7 @@ def test_the_section_shows_rows_gains_and_images_of_the_same_noise(tmp_path):
         in generator["note"]
     )
     assert generator["note"].startswith("Emotion and content (EC-A), reward - control: +0.500 (0.400 to 0.600).")
+    assert generator["title"] == "The generator, rewarded by the understanding model"
     assert "learned from 30 of 40 generated images" in understanding["note"]
     assert understanding["note"].startswith("Of hard cells, taught - control: +0.500 (0.400 to 0.600).")
     for shown in (generator, understanding):
@@ -48,6 +49,13 @@ def test_the_section_shows_rows_gains_and_images_of_the_same_noise(tmp_path):
     ((_, sheets),) = images["blocks"]
     assert [strip["caption"] for strip in sheets[TAXONOMY.emotions[0]]] == ["untouched", "control", "reward"]
     assert not files.unreadable
+
+
+def test_a_file_of_ones_own_keeps_its_name(tmp_path):
+    write(tmp_path / "loop", "metrics.json", ["untouched"], [], "joint_accuracy", reward="my score.py 12ab + 0.2 CLIP 34cd")
+    (shown,) = loop_section(RunFiles(tmp_path), TAXONOMY)["parts"]
+    assert shown["title"] == "The generator, rewarded by my score.py"
+    assert shown["note"].startswith("Images are rewarded by my score.py, the emotion encoder drops")
 
 
 def test_a_damaged_file_costs_its_part_alone(tmp_path):

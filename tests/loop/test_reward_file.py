@@ -12,12 +12,15 @@ import loop.inference
 import loop.main
 from config.errors import UserError
 from config.loading import load
+from config.loop_settings import Loop
+from config.section import ROOT
 from loop.reward_file import RewardFile
-from loop.scores import reward_key
+from loop.scores import reward_file, reward_key
 from training.choosing import Condition
 
 RED = """
 def score(images, conditions):
+    assert all(condition.prompt for condition in conditions)
     red = [image.getpixel((0, 0))[0] for image in images]
     return [each + 1000 * (condition.emotion == "anger") for each, condition in zip(red, conditions)]
 """
@@ -64,6 +67,26 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
         RewardFile(tmp_path / "none.py")
 
 
+def test_it_may_hold_a_dataclass(written):
+    text = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass Own:\n    size: int\n"
+    found = RewardFile(written(text + "def score(images, conditions): return [Own(len(images)).size]"))
+    assert found([Image.new("RGB", (8, 8))], [Condition("awe", "awe")]).tolist() == [1.0]
+
+
+def test_its_path_counts_from_the_working_folder(written, monkeypatch):
+    file = written(RED)
+    monkeypatch.chdir(file.parent)
+    assert reward_file(Loop(reward="mine.py")) == file
+    monkeypatch.chdir(ROOT)
+    assert reward_file(Loop(reward="loop/rounds.py")) == ROOT / "loop/rounds.py"
+
+
+def test_choosing_refuses_one_that_is_not_there(loop_settings, loop_run, tmp_path):
+    given = arguments(loop_settings, run=loop_run(), loop__reward=tmp_path / "none.py", check="true")
+    with pytest.raises(UserError, match=r"none\.py: no such file"):
+        loop.inference.main(load(given))
+
+
 def test_another_text_is_another_reward(loop_settings, loop_run, written):
     settings = load(arguments(loop_settings, run=loop_run(), loop__reward=written(RED)))
     first = reward_key(settings)
@@ -79,5 +102,6 @@ def test_the_loop_trains_by_it_and_measures_it(loop_settings, loop_run, written,
     loop.main.main(load(arguments(loop_settings, run=run, loop__reward=file, loop__control="false")))
     found = json.loads((run / "loop" / "metrics.json").read_text())
     assert found["about"]["gate"] == "encoder"
+    assert len(list((run / "loop/rewards").rglob("*.safetensors"))) == 8  # of 64 images of two rows, 16 at a time
     assert found["about"]["reward"].startswith("mine.py")
     assert found["figures"]["best of 2"]["reward"]["value"] > found["figures"]["untouched"]["reward"]["value"] > 100
