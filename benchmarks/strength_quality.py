@@ -5,8 +5,9 @@
 Each row makes 16 images of each emotion on drawn contents, at one strength, and a judge and a content classifier that no
 training saw measure them. Vectors come from the emotion's Gaussian, as the pipeline draws them, or from that of an emotion
 and content: the emotion's training images that show it. These are few, so mean and covariance are shrunk towards the
-emotion's, as if so many more images had those. All rows of a seed start from the same noise and show the same contents, so
-they are compared image by image.
+emotion's, as if so many more images had those. Rows named TOO are of a generator that was trained on draws of the emotion's
+Gaussian, and not on each image's own vector. All rows of a seed start from the same noise and show the same contents, so they
+are compared image by image.
 
 Trainings are those of benchmarks/loop_quality.py, in `<run>-loop/<drawing>/`. If you stop it, the same command resumes.
 """
@@ -16,6 +17,8 @@ from runtime.script import read_settings, run
 read_settings(__name__, __doc__, "data", "mapper", "generate", "evaluate")
 
 import sys
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +39,10 @@ from evaluation.measure_generation import images_of_emoset, load_comparison
 from evaluation.metric_labels import signed
 from evaluation.viewers import load_viewers
 from runtime.processes import start_process
+from training.early_checks import check_training
 from training.emotion_space import EmotionSpace
+from training.main import prepare, read_rows
+from training.mapper_training import train_mapper
 from training.sampling import load_generator, make_images
 
 IMAGES = 16  # of each emotion
@@ -46,6 +52,8 @@ STRENGTHS = (0.6, 0.7, 0.8, 0.9, 1.0)
 ROWS = [(OWN, strength) for strength in STRENGTHS]
 PRIORS = {"emotion and content, 16 more": 16}
 ROWS += [(vectors, strength) for vectors in PRIORS for strength in (0.8, 1.0)]
+TOO = "the emotion, in training too"
+ROWS += [(TOO, strength) for strength in (0.8, 1.0)]
 BASE = (OWN, 0.8)
 METRICS = {"emotion": "emotion_accuracy", "content": "content_accuracy", "both": "joint_accuracy"}
 METRICS |= {"recognisable": "semantic_clarity", "entropy": "attribute_entropy"}
@@ -59,6 +67,7 @@ def main(settings: Settings) -> None:
         script("demo/draw.py", *own, f"seed={drawing}")
         for name in ("training/dataset_balance.py", "training/main.py"):
             script(name, *own, f"seed={seed}")
+        train_on_draws(load([*own, f"seed={seed}"]), home / "draws")
         figures, paired = measured(load([*own, f"seed={NOISE + seed}", f"evaluate.generated={IMAGES}"]), home / "strengths")
         rows += [dict(zip(("vectors", "strength"), row, strict=True)) | {"seed": seed} | own for row, own in figures.items()]
         gains += [dict(zip(("vectors", "strength"), row, strict=True)) | {"seed": seed} | own for row, own in paired.items()]
@@ -76,13 +85,14 @@ def measured(settings: Settings, folder: Path) -> tuple[dict, dict]:
     comparison, _ = load_comparison(settings, viewers, train, reference, everything)
     views, judged = {}, {}
     for vectors, strength in ROWS:
-        pipe, about = load_generator(settings.run / "generator", start_process().device)
+        generator = folder.parent / "draws" / "generator" if vectors == TOO else settings.run / "generator"
+        pipe, about = load_generator(generator, start_process().device)
         acting = {"strength": strength, "spread": settings.generate.spread}
         row = f"{vectors} {strength}"
         plan = plans.emotion_plan(row, CONTENT_PROMPT, pipe.contents, emotions, IMAGES, acting, settings.seed)
         plan = {path: own | shared_of(settings) | about for path, own in plan.items()}
         table = plans.as_table(plan, folder)
-        if vectors != OWN:
+        if vectors in PRIORS:
             cells = sorted(set(zip(table["emotion"], table["content"], strict=True)))
             pipe.register_modules(emotion_space=space_of_cells(settings, pipe.emotion_space, cells, PRIORS[vectors]))
             pipe.register_to_config(contents=None)  # theirs are of the emotions; all are named here
@@ -102,6 +112,16 @@ def measured(settings: Settings, folder: Path) -> tuple[dict, dict]:
         names[pair.removesuffix(f" - {base}")]: {"both, more than at 0.8": signed(own["joint_accuracy"])}
         for pair, own in gains.items()
     }
+
+
+def train_on_draws(settings: Settings, folder: Path) -> None:
+    """Train the mapper of a run once more, in `folder`, on vectors drawn from the Gaussian of each image's emotion."""
+    rows = read_rows(settings.run / "balance" / "balanced.parquet", settings.mapper.content_share)
+    inputs = prepare(settings, settings.run / "training", rows, check_training(settings, rows))
+    items = copy(inputs.items)
+    items.vectors = None  # then they are drawn
+    inputs = replace(inputs, items=items, made_from=inputs.made_from | {"emotion vectors": "drawn"})
+    train_mapper(settings, folder / "mapper", inputs, folder / "generator")
 
 
 def shared_of(settings: Settings) -> dict:

@@ -69,10 +69,15 @@ def main(settings: Settings) -> None:
 
 
 def of_prompt(settings: Settings, number: int) -> dict[str, list[dict]]:
-    """Return by emotion the parameters of the images that a prompt of `generate.prompts` made."""
-    lines = (settings.run / "images" / "manifest.jsonl").read_text("utf-8").splitlines()
-    made = [each for each in map(json.loads, lines) if each["prompt"] == settings.generate.prompts[number]]
-    return {emotion: [each for each in made if each["emotion"] == emotion] for emotion in settings.data.taxonomy.emotions}
+    """Return by emotion the parameters of the images that a prompt of `generate.prompts` made, at least two of each."""
+    manifest, prompt = settings.run / "images" / "manifest.jsonl", settings.generate.prompts[number]
+    made = [each for each in map(json.loads, manifest.read_text("utf-8").splitlines()) if each["prompt"] == prompt]
+    found = {emotion: [each for each in made if each["emotion"] == emotion] for emotion in settings.data.taxonomy.emotions}
+    if any(len(own) < 2 for own in found.values()):
+        sys.exit(
+            f"error: {manifest}: no two images of each emotion by '{prompt}'; make them with training/inference.py first"
+        )
+    return found
 
 
 def drawn_contents(settings: Settings) -> Image.Image:

@@ -100,8 +100,7 @@ def of_right(right: np.ndarray, groups: np.ndarray, images: np.ndarray | None = 
     It is that of as many independent rows as would spread as much (Korn & Graubard 1998): images (n,) that several rows are
     about give fewer, and so do groups of unequal size.
     """
-    weights, spread, at_most = _spread(right, groups, images)
-    value = float((weights * right).sum())
+    value, _, spread, at_most = _spread(right, groups, images)
     alone = min(value * (1 - value) / spread, at_most) if spread else at_most
     return figure(value, *wilson(value, alone), len(right))
 
@@ -113,16 +112,16 @@ def of_difference(first: np.ndarray, second: np.ndarray, groups: np.ndarray, ima
     The number of rows is that of as many independent ones as would spread as much, as in `of_right`.
     """
     apart = first.astype(float) - second
-    weights, spread, at_most = _spread(apart, groups, images)
+    value, weights, spread, at_most = _spread(apart, groups, images)
     fixed, broken = ((weights * (apart == sign)).sum() for sign in (1, -1))
     alone = min((fixed + broken - (fixed - broken) ** 2) / spread, at_most) if spread else at_most
     more, less = ((each * alone + 1) / (alone + 2) for each in (fixed, broken))
     half = NORMAL * np.sqrt((more + less - (more - less) ** 2) / (alone + 2))
-    return figure(fixed - broken, max(-1.0, more - less - half), min(1.0, more - less + half), len(apart))
+    return figure(value, max(-1.0, more - less - half), min(1.0, more - less + half), len(apart))
 
 
-def _spread(values: np.ndarray, groups: np.ndarray, images: np.ndarray | None) -> tuple[np.ndarray, float, float]:
-    """Return how much each of some values (n,) counts in the mean over the groups of their means, and that mean's variance.
+def _spread(values: np.ndarray, groups: np.ndarray, images: np.ndarray | None) -> tuple[float, np.ndarray, float, float]:
+    """Return the mean over the groups (n,) of the means of some values (n,), each value's weight in it, and its variance.
 
     Last, of how many independent values at most it is the mean. images: (n,), whom several values may be about.
     """
@@ -131,7 +130,8 @@ def _spread(values: np.ndarray, groups: np.ndarray, images: np.ndarray | None) -
     means = np.bincount(numbers, values) / np.bincount(numbers)
     clusters = np.arange(len(values)) if images is None else np.unique(images, return_inverse=True)[1]
     spread = np.square(np.bincount(clusters, weights * (values - means[numbers]))).sum()
-    return weights, spread, 1 / np.square(weights if spread else np.bincount(clusters, weights)).sum()
+    at_most = 1 / np.square(weights if spread else np.bincount(clusters, weights)).sum()
+    return float(means.mean()), weights, spread, at_most
 
 
 def wilson(share: float, n: float) -> tuple[float, float]:

@@ -144,7 +144,7 @@ def test_processes_that_load_batches_go_on_until_the_update_is_done(start):
     os.killpg(process.pid, signal.SIGTERM)
     shown, errors = process.communicate(timeout=60)
     assert (process.returncode, "update 20" in shown) == (143, True)
-    assert errors == "\nterminated: done; run the same command again for the rest\n"
+    assert errors.splitlines()[-1] == "terminated: done; run the same command again for the rest"  # torch warns of one core
 
 
 @pytest.mark.parametrize(
