@@ -5,9 +5,9 @@
 Each row makes 16 images of each emotion on drawn contents, at one strength, and a judge and a content classifier that no
 training saw measure them. Vectors come from the emotion's Gaussian, as the pipeline draws them, or from that of an emotion
 and content: the emotion's training images that show it. These are few, so mean and covariance are shrunk towards the
-emotion's, as if so many more images had those. Rows named TOO are of a generator that was trained on draws of the emotion's
-Gaussian, and not on each image's own vector. All rows of a seed start from the same noise and show the same contents, so they
-are compared image by image.
+emotion's, as if so many more images had those. "In training too" is a generator that was trained on draws of the emotion's
+Gaussian, and not on each image's own vector. All rows of a seed start from the same noise and show the same contents, so
+they are compared image by image.
 
 Trainings are those of benchmarks/loop_quality.py, in `<run>-loop/<drawing>/`. If you stop it, the same command resumes.
 """
