@@ -24,6 +24,7 @@ from understanding_quality import script
 
 from config.loading import load
 from config.settings import Settings
+from evaluation.metric_labels import signed
 from loop.measure import measure_loop
 
 DRAWINGS = {0: 5000, 1: 5001, 2: 5002}  # the seed of the images, by that of the training and of the noise
@@ -94,23 +95,19 @@ def show(homes: dict[int, Path]) -> None:
                 values = {title: own[key]["value"] for title, key in METRICS.items() if key in own}
                 rows.append({"row": label, "seed": seed, "n": own["emotion_accuracy"]["n"]} | values)
             for pair, own in files["paired"].items():
-                shown = {title: told(own[key]) for title, key in METRICS.items() if key in own}
+                shown = {title: signed(own[key]) for title, key in METRICS.items() if key in own}
                 gains.append({"of": name, "pair": pair, "seed": seed} | shown)
             ranks += [{"of": name, "row": row, "seed": seed} | own for row, own in files["candidates"].items()]
         if (home / TEACHING).is_file():
             taught = json.loads((home / TEACHING).read_text(encoding="utf-8"))["paired"]
             for pair, own in taught.items():
-                print(f"seed {seed}, {pair}: " + "; ".join(f"{part} {told(each)}" for part, each in own.items()))
+                print(f"seed {seed}, {pair}: " + "; ".join(f"{part} {signed(each)}" for part, each in own.items()))
     table = pd.DataFrame(rows).drop_duplicates(["row", "seed"])
     print(table.to_markdown(index=False, floatfmt=".3f"))
     means = table.drop(columns="seed").groupby("row", sort=False).mean()
     print(f"\nmeans of the seeds\n\n{means.to_markdown(floatfmt='.3f')}")
     print(f"\npaired\n\n{pd.DataFrame(gains).drop_duplicates(['of', 'pair', 'seed']).to_markdown(index=False)}")
     print(f"\nwithin a condition\n\n{pd.DataFrame(ranks).to_markdown(index=False, floatfmt='.3f')}", flush=True)
-
-
-def told(figure: dict) -> str:
-    return "{value:+.3f} ({low:+.3f} to {high:+.3f})".format(**figure)
 
 
 if __name__ == "__main__":

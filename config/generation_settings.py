@@ -108,7 +108,7 @@ class Mapper(Section):
     mixed_precision: Literal["no", "bf16", "fp16"] | None = None
     """Precision of the frozen models and the forward pass. null takes accelerate's, and else bf16 where the GPU has it."""
     compile: bool = False
-    """Compile the U-Net with torch.compile. The first update then takes minutes, and the others less time on a GPU."""
+    """Compile the U-Net with torch.compile. The first update then takes minutes."""
     gradient_checkpointing: bool = False
     """Save memory in the U-Net by computing its activations twice."""
     content_share: float = Field(0.8, ge=0, le=1)

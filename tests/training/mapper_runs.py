@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 import training.main
 from config.loading import load
+from training import mapper_training
 
 # One sheet of samples, after the last update.
 SHEET = {"mapper__sample_every": 4, "mapper__samples": 1, "generate__steps": 1}
@@ -31,6 +33,21 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "training/mapper/metrics.jsonl").read_text().splitlines()]
+
+
+@contextmanager
+def killed_after_two_updates(monkeypatch):
+    """Let a training be interrupted as it saves its third update, the last checkpoint being the second's."""
+
+    def interrupted(*given, **named):
+        if given[1] == 3:
+            raise KeyboardInterrupt
+        save(*given, **named)
+
+    save = mapper_training.save_checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(mapper_training, "save_checkpoint", interrupted)
+        yield
 
 
 def resumed_after(folder: Path) -> list[str]:

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from mapper_runs import assert_close, assert_same_losses, gradients, metrics, resumed_after, weights
+from mapper_runs import (
+    assert_close,
+    assert_same_losses,
+    gradients,
+    killed_after_two_updates,
+    metrics,
+    resumed_after,
+    weights,
+)
 
 from config.errors import UserError
 
@@ -31,24 +39,14 @@ def small(models, tmp_path_factory) -> Path:
 
 
 def test_compiled_or_not_gradients_and_losses_are_the_same_and_a_run_resumes(run, small, monkeypatch):
-    from training import mapper_training
-
     own = {"models__stable_diffusion": small, "mapper__checkpoints_kept": 9}
     plain, fast = run("plain", **own), run("compiled", **own, mapper__compile="true")
     assert_close(gradients(plain), gradients(fast), 1e-4)
     assert_same_losses(plain, fast)
     assert "the compiled U-Net's gradients lie" in (fast / "training/log.txt").read_text()
 
-    def interrupted(*given, **named):
-        if given[1] == 3:
-            raise KeyboardInterrupt
-        save(*given, **named)
-
-    save = mapper_training.save_checkpoint
-    with monkeypatch.context() as patch:
-        patch.setattr(mapper_training, "save_checkpoint", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run("resumed", **own, mapper__compile="true")
+    with killed_after_two_updates(monkeypatch), pytest.raises(KeyboardInterrupt):
+        run("resumed", **own, mapper__compile="true")
     resumed = run("resumed", **own, mapper__compile="true")
     assert resumed_after(resumed) == ["2"]
     assert metrics(resumed) == metrics(fast)

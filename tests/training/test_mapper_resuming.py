@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-from mapper_runs import SHEET, metrics, resumed_after, state_of_optimizer, weights
+from mapper_runs import SHEET, killed_after_two_updates, metrics, resumed_after, state_of_optimizer, weights
 from safetensors.torch import load_file
 
 from config.errors import UserError
@@ -26,20 +26,10 @@ NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
     ids=["ema", "dropout", "lora", "bf16", "fp16"],
 )
 def test_an_interrupted_run_ends_with_the_same_weights(run, tmp_path, monkeypatch, changed):
-    from training import mapper_training
-
     whole = run("whole", **changed)
 
-    def interrupted(*given, **named):
-        if given[1] == 3:
-            raise KeyboardInterrupt
-        save(*given, **named)
-
-    save = mapper_training.save_checkpoint
-    with monkeypatch.context() as patch:
-        patch.setattr(mapper_training, "save_checkpoint", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run("resumed", **changed)
+    with killed_after_two_updates(monkeypatch), pytest.raises(KeyboardInterrupt):
+        run("resumed", **changed)
     assert [line["step"] for line in metrics(tmp_path / "resumed")] == [1, 2, 3]
     resumed = run("resumed", **changed)
     assert resumed_after(resumed) == ["2"]
