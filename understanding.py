@@ -20,12 +20,13 @@ from pathlib import Path
 
 from config.settings import Settings
 from emoset.reading import read_emoset
+from emoset.selection import equal_emotions
 from runtime.built_folder import lock
 from runtime.checking import stops_here
 from runtime.processes import free_memory
 from runtime.run_folder import inner_stage, is_first_process, open_run_folder
 from understanding.grpo import train_by_grpo
-from understanding.hard_images import hard_images
+from understanding.hard_images import check_hard, hard_images
 from understanding.kinds import check_kinds
 from understanding.mining import mine
 from understanding.preflight import check_and_announce, check_start
@@ -57,6 +58,8 @@ def fine_tune(settings: Settings, folder: Path) -> None:
     if grpo.evaluate_every:
         val_questions = draw_questions(val, taxonomy, few, answers, matrix, seed, "grpo.evaluated_questions")
     data = TrainingData(emoset.fingerprint, paths, matrix, val_questions)
+    if grpo.steps_two != 0:
+        check_hard(equal_emotions(train, settings.mining.images, seed), settings.mining)
     takes = check_and_announce(settings, questions, paths)
     if stops_here(settings, takes | needed.in_words()):
         return

@@ -28,7 +28,7 @@ from evaluation.metric_labels import signed
 from loop.measure import measure_loop
 
 DRAWINGS = {0: 5000, 1: 5001, 2: 5002}  # the seed of the images, by that of the training and of the noise
-SIZES = ("loop.images=64", "loop.candidates=8", "loop.best_of=1", "loop.rounds=4", "loop.conditions=32", "loop.updates=32")
+SIZES = ("loop.images=64", "loop.candidates=8", "loop.best_of=4", "loop.rounds=4", "loop.conditions=32", "loop.updates=32")
 SIZES += ("loop.held_out=32", "loop.teach_images=256", "loop.teach_updates=32")
 SHARED = ("balance", "generator", "training", "understanding", "mining")  # of the run folder that both loops begin with
 CURVES = {"strength 0.6": {"strength": 0.6}, "strength 1": {"strength": 1.0}, "spread 0.25": {"spread": 0.25}}
@@ -48,18 +48,20 @@ METRICS = {
 
 def main(settings: Settings) -> None:
     homes = {seed: Path(f"{settings.run}-loop") / str(drawing) for seed, drawing in DRAWINGS.items()}
-    for seed, home in homes.items():
-        own = [*sys.argv[1:], *SIZES, *places(home), "evaluate.split=test", "mapper.sample_every=null"]
-        script("demo/draw.py", *own, f"seed={DRAWINGS[seed]}")
-        own.append(f"seed={seed}")
+    own = {
+        seed: [*sys.argv[1:], *SIZES, *places(home), "evaluate.split=test", "mapper.sample_every=null", f"seed={seed}"]
+        for seed, home in homes.items()
+    }
+    for seed, words in own.items():
+        script("demo/draw.py", *words, f"seed={DRAWINGS[seed]}")
         for name in ("training/dataset_balance.py", "training/main.py", "understanding.py", "loop/main.py", "loop/teach.py"):
-            script(name, *own)
+            script(name, *words)
         show(homes)
     for seed, home in homes.items():
-        own = [*sys.argv[1:], *SIZES, *places(home), "evaluate.split=test", "mapper.sample_every=null", f"seed={seed}"]
-        curves(load([*own, "loop.candidates=1"]), home / "curves")
+        single = [*own[seed], "loop.candidates=1", "loop.best_of=1"]  # one image of each kind, for rows that choose nothing
+        curves(load(single), home / "curves")
         begin(home / "mapper", home / "lora")
-        script("loop/main.py", *own, f"run={home / 'lora'}", "loop.trains=mapper_and_lora", "loop.candidates=1")
+        script("loop/main.py", *single, f"run={home / 'lora'}", "loop.trains=mapper_and_lora")
         show(homes)
 
 

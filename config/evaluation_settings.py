@@ -65,7 +65,7 @@ class Evaluate(Section):
     def contradictions(self) -> Iterator[str]:
         if self.folder is None:
             for key in [name for name in ("class_map", "votes", "benchmark") if getattr(self, name)]:
-                yield f"evaluate.{key}: is of the images in evaluate.folder; set that too"
+                yield f"evaluate.{key}: needs evaluate.folder; set evaluate.folder too"
 
 
 class Rating(Section):

@@ -26,7 +26,7 @@ class Loop(Section):
     conditions: int = Field(32, ge=1, le=10**6)
     """Emotions on contents in a round."""
     group: int = Field(8, ge=2, le=1024)
-    """Images of each of them, which are compared with each other."""
+    """Images of each condition, which are compared with each other."""
     trains: Literal["mapper", "mapper_and_lora"] = "mapper"
     """Weights that are trained. The LoRA can be where the generator has one."""
     updates: int = Field(32, ge=1, le=10**6)
@@ -57,7 +57,7 @@ class Loop(Section):
     teach_updates: int = Field(100, ge=1, le=10**6)
     """Updates of the understanding model, and of its control on real images alone."""
     teach_learning_rate: float = Field(1e-5, gt=0, le=1)
-    """Learning rate of these updates."""
+    """Peak learning rate of loop/teach.py."""
     understanding: ModelName | None = None
     """Understanding model of reward and gate, for example one that loop/teach.py has taught. null takes the run's."""
 

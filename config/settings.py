@@ -87,8 +87,8 @@ class Settings(Section):
     def _not_exact(self) -> Iterator[str]:
         """Yield what exact answers do not go with."""
         if self.rewards.graded:
-            yield "rewards.graded: is of sampled answers; set it to false, or grpo.answers=sampled"
+            yield "rewards.graded: works with sampled answers only; set it to false, or set grpo.answers=sampled"
         if self.rewards.length:
-            yield "rewards.length: is of sampled answers; set it to 0, or grpo.answers=sampled"
+            yield "rewards.length: works with sampled answers only; set it to 0, or set grpo.answers=sampled"
         if self.grpo.entropy and "sampled" not in self.grpo.ways:
-            yield "grpo.entropy: is of sampled answers; set it to 0, or grpo.answers=sampled"
+            yield "grpo.entropy: works with sampled answers only; set it to 0, or set grpo.answers=sampled"

@@ -123,7 +123,7 @@ class Grpo(Section):
     answers: Literal["exact", "sampled"] = "exact"
     """exact trains on the probabilities of all answers that a question allows, computed at once. sampled draws some."""
     answers_two: Literal["exact", "sampled"] | None = None
-    """The same of Step II. null takes that of Step I."""
+    """exact or sampled answers in Step II. null takes those of Step I."""
     group: int = Field(8, ge=2, le=1024)
     """Answers sampled to each question. They are compared with one another."""
     questions_per_step: int = Field(32, ge=1, le=10**6)
@@ -139,11 +139,11 @@ class Grpo(Section):
     beta: float = Field(0.0, ge=0, le=100)
     """Weight of the KL divergence from the model that the step started from. 0 spares the reference."""
     entropy: float = Field(0.0, ge=0, le=100)
-    """Weight of the mean entropy of the next token, in nats: keeps sampled answers from becoming all alike."""
+    """Weight of the mean entropy of the next token, in nats. It gained nothing on the demo."""
     learning_rate: float = Field(1e-5, gt=0, le=1)
     """Peak learning rate of AdamW."""
     learning_rate_two: float | None = Field(None, gt=0, le=1)
-    """The same of Step II. null takes that of Step I."""
+    """Peak learning rate of Step II. null takes that of Step I."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     """Learning rate after the warm-up."""
     share_prefix: bool = True
@@ -182,7 +182,7 @@ class Mining(Section):
     lowest: float = Field(0.6, ge=0, le=1)
     """A hard image has a larger error than this share of the images of its emotion."""
     highest: float = Field(0.9, ge=0, le=1)
-    """And it is not among those above this share, many of which others would label otherwise. 1 keeps them."""
+    """Share of the images of an emotion, by error, above which none counts as hard: many are mislabelled. 1 keeps all."""
     easy_share: float = Field(0.2, ge=0, lt=1)
     """Share of other images in Step II, so that the model keeps what it knows."""
 

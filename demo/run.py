@@ -70,7 +70,7 @@ def main() -> None:
     except KeyboardInterrupt:  # Ctrl-C in a terminal reaches the stages too: they say so and end
         wait_for(children.values())
         if {child.poll() for child in children.values()} - {0} != {130}:
-            print("\ninterrupted; what was finished is kept, run the same command again for the rest", file=sys.stderr)
+            print("\ninterrupted; finished work is kept, and the same command resumes", file=sys.stderr)
         sys.exit(130)
     except SystemExit:  # a stage failed; or SIGTERM, which trainings save themselves at, and a second one ends all at once
         for child in children.values():

@@ -17,9 +17,9 @@ LIMITS = """- It knows the emotions {emotions},
   one, is evidence of what anybody feels.
 - EmoSet may be used for research that is not commercial, by its terms (https://vcc.tech/EmoSet); what was trained on it
   should not be used otherwise. The base model has terms of its own."""
-DRAWN_LIMITS = """- It is for trying the code out. The emotions {emotions}
-  are, in drawings, what a program made them; of photographs, and of what anybody feels, it knows nothing.
-  The base model may have terms of its own."""
+DRAWN_LIMITS = """- It is for trying the code out. It knows the emotions {emotions}
+  as a program drew them. It knows nothing about photographs or about what anybody feels. The base model may have terms
+  of its own."""
 IMPORTED_LIMITS = """- It knows the emotions {emotions},
   as those who labelled its training images saw them, and their stereotypes. No image, and nothing said of one, is evidence
   of what anybody feels.

@@ -87,7 +87,8 @@ class Comparison:
     def gains(self, views: dict[str, Views], judged: dict[str, np.ndarray], base: str) -> dict[str, dict[str, dict]]:
         """Return what each row's images have more than those of the row `base`, image by image (runtime.figures.paired).
 
-        Images are paired that have the same emotion, seed and content; a row without such images has no gain.
+        Images are paired that have the same emotion, seed and content; a row without such images has no gain. Where no
+        image has a content, emotions alone are compared.
         """
         right = {
             row: pd.DataFrame(self.right(seen, judged[row])).assign(
@@ -98,11 +99,12 @@ class Comparison:
         found = {}
         for row in [row for row in right if row != base and base in right]:
             both = right[row].merge(right[base], on=["image", "emotion", "content"], suffixes=("", " of base"))
-            if both.empty or not both["content"].any():
+            if both.empty:
                 continue
+            names = RIGHT if both["content"].any() else RIGHT[:1]
             emotions = both["emotion"].to_numpy()
             first, second = (
-                {name: balanced_share(both[name + of].to_numpy(), emotions) for name in RIGHT} for of in ("", " of base")
+                {name: balanced_share(both[name + of].to_numpy(), emotions) for name in names} for of in ("", " of base")
             )
             found[f"{row} - {base}"] = paired(first, second, both["image"].to_numpy(), emotions, self.seed)
         return found

@@ -33,6 +33,7 @@ from evaluation.report_cross import cross_section
 from evaluation.report_generation import generation_section
 from evaluation.report_loop import loop_section
 from evaluation.report_other_data import other_data_section
+from evaluation.report_parts import UNFOLD
 from evaluation.report_pictures import four_pictures
 from evaluation.report_provenance import run_section
 from evaluation.report_seeds import seeds_page
@@ -116,7 +117,7 @@ def gather(settings: Settings, files: RunFiles, results: dict[str, dict]) -> dic
         files.read(path, READERS.get(Path(path).suffix, Path.exists), None)
     return {
         "run": where.relative_to(ROOT) if where.is_relative_to(ROOT) else where.name,
-        "lead": f"Seed {settings.seed}. What is folded opens by a click, or by Enter.",
+        "lead": f"Seed {settings.seed}. {UNFOLD}",
         "terms": terms(results, taxonomy),
         "pictures": four_pictures(files, results, taxonomy),
         "sections": sections(files, results, settings),

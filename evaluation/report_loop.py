@@ -1,5 +1,7 @@
 """What the report shows of the loop: figures of all rows, what they gain in pairs, and images of the same noise."""
 
+from collections.abc import Collection
+
 from config.taxonomy import Taxonomy
 from evaluation.metric_labels import difference, generation_metrics
 from evaluation.report_parts import part, section
@@ -21,10 +23,11 @@ TAUGHT = {
 
 NETWORKS = {"understanding": "the understanding model", "encoder": "the emotion encoder"}  # by what metrics.json calls them
 ROWS = {  # what a row is, by how its name begins
-    "untouched": "Untouched is the generator before.",
-    "reward": "Reward is what it became.",
-    "control": "Control made as many updates on real images alone.",
+    "untouched": "Untouched is the generator before the loop.",
+    "reward": "Reward is the generator after training by the reward.",
+    "control": "Control is the generator after as many updates on real images alone.",
     "best of": "Best of n keeps of n images the one that the reward, or else the gate, likes most.",
+    "reward, best of": "Reward, best of n keeps so the best of n images of the generator that the reward trained.",
 }
 
 
@@ -79,8 +82,8 @@ def rewarded(files: RunFiles, taxonomy: Taxonomy) -> list[dict | None]:
     metrics = {name: all_metrics[name] for name in MEASURED} | OWN
     trained = [row for row in ("untouched", "control", "reward") if row in figures]
     names = [*trained, *(row for row in figures if row not in trained)]
-    bases = {row: "control" if row.startswith("reward") and "control" in figures else "untouched" for row in names}
-    pairs = [f"{row} - {bases[row]}" for row in sorted(names, key=lambda row: row != "reward") if row != "untouched"]
+    order = sorted(names, key=lambda row: row != "reward")
+    pairs = [f"{row} - {base_of(row, figures)}" for row in order if row != "untouched"]
     gains = {pair: found["paired"][pair] for pair in pairs if pair in found["paired"]}
     tables = [
         differences_table(gains, metrics, "What is gained, image by image"),
@@ -92,6 +95,14 @@ def rewarded(files: RunFiles, taxonomy: Taxonomy) -> list[dict | None]:
         part(f"The generator, rewarded by {rewarding(found['about'])}", ("tables", shown_of(tables)), note=note),
         part("Images of the same noise, before and after", ("sheets", sheets)),
     ]
+
+
+def base_of(row: str, rows: Collection[str]) -> str:
+    """Return the row that a row is compared with: what has had the same choice, or as many updates."""
+    chosen = row.removeprefix("reward, ")
+    if chosen != row and chosen in rows:
+        return chosen
+    return "control" if row.startswith("reward") and "control" in rows else "untouched"
 
 
 def taught(files: RunFiles) -> dict | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 # A block: the macro of report_blocks.html.jinja that shows it, and what it shows.
 Block = tuple[str, object]
+UNFOLD = "Click a folded heading, or press Enter on it, to open it."
 
 
 def section(

@@ -7,7 +7,7 @@ from pathlib import Path
 from config.taxonomy import Taxonomy
 from evaluation.metric_labels import difference, generation_metrics, number, pair_name, row_name, value
 from evaluation.over_seeds import OWN
-from evaluation.report_parts import part, section
+from evaluation.report_parts import UNFOLD, part, section
 from evaluation.report_pictures import OF_IMAGES, dot_plot, told_rows
 from evaluation.report_tables import heat_map, table_of
 from evaluation.report_understanding import headline_metrics, of_each_emotion, shown_metrics
@@ -40,7 +40,7 @@ def seeds_page(found: dict, runs: Sequence[Path], where: Path, taxonomy: Taxonom
     pages = {run.name: run / "report" / "index.html" for run in runs}
     return {
         "run": where.name,
-        "lead": f"Seeds {', '.join(map(str, found['seeds']))}, a run each. What is folded opens by a click, or by Enter.",
+        "lead": f"Seeds {', '.join(map(str, found['seeds']))}, a run each. {UNFOLD}",
         "verdict": [told for half in OWN for told in _sentences(found["paired"][half], headlines[half], len(runs))],
         "terms": {each.label: each.meaning for own in headlines.values() for each in own.values()} | TERMS,
         "pictures": _pictures(found, headlines, taxonomy),

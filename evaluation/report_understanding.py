@@ -80,7 +80,7 @@ def understanding_section(files: RunFiles, found: dict, data: Data, folder: Path
         part(
             "By phrasing of the question, and by place of the right option",
             ("tables", files.read(FILE, lambda _: tables_by_question(found.get("by", {}), taxonomy), [])),
-            note="What is asked in other words, or in another order, should be answered alike.",
+            note="A model should give the same answer to every phrasing and every order of the options.",
         ),
         part("What the models say of images of each emotion", ("confusions", _confusions(files, answers, names, taxonomy))),
         part("Answers: right, wrong, fixed, broken", ("cards", cards(answer_cards, seed)), note=CHOSEN),

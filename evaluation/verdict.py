@@ -27,9 +27,7 @@ def terms(results: Mapping[str, dict], taxonomy: Taxonomy) -> dict[str, str]:
     if results["generation"]["figures"]:
         found["Judge"] = "a network that tells the emotion of an image; training has not seen it, unless a warning says so"
     if found:
-        found["+0.100, 0.050 to 0.150"] = (
-            "a difference on the same images, and its 95 % interval: other images would give one in there 95 times in 100"
-        )
+        found["+0.100, 0.050 to 0.150"] = "a difference on the same images, and its 95 % interval for other images"
         found["No difference"] = "the interval holds 0, so there may be a difference as large as it says, or none"
     return found
 

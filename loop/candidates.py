@@ -67,22 +67,27 @@ def make_candidates(
     folder,
     seed: int,
     what: str,
+    resolution: int | None,
 ) -> Candidates:
     """Make `group` images of each condition, and see them by reward and gate. All processes call it together.
 
-    key: what pipe, reward and gate are. Kept below `folder`, so a killed run resumes, and many processes make what one does.
+    key: what pipe, reward and gate are. resolution: of the images, in pixels; None: the model's own. Kept below `folder`, so
+    a killed run resumes, and many processes make what one does.
     """
     rows = [(each, derived_seed(seed, number, turn)) for number, each in enumerate(conditions) for turn in range(group)]
     size, left_out = generate.batch_size, set(Generate.model_fields) - READ
     recipe = Recipe(
         "candidates",
         settings_of("generate", generate, left_out),
-        {"seed": seed, "conditions": [str(each) for each in conditions], "group": group, "key": key, "batch": size},
+        {"seed": seed, "conditions": [str(each) for each in conditions], "group": group, "key": key, "batch": size}
+        | {"resolution": resolution},
     )
 
     def make(number: int) -> bytes:
         some = rows[number * size : (number + 1) * size]
-        return save({name: value.contiguous() for name, value in _made(pipe, generate, some, reward, gate).items()})
+        return save(
+            {name: value.contiguous() for name, value in _made(pipe, generate, some, reward, gate, resolution).items()}
+        )
 
     files = kept_batches(folder, recipe, -(-len(rows) // size), ".safetensors", make, what)
     parts = [load_file(file) for file in files]
@@ -92,7 +97,9 @@ def make_candidates(
 
 
 @torch.no_grad()
-def _made(pipe: EmotionPipeline, generate: Generate, rows: list, reward: Reward, gate) -> dict[str, Tensor]:
+def _made(
+    pipe: EmotionPipeline, generate: Generate, rows: list, reward: Reward, gate, resolution: int | None
+) -> dict[str, Tensor]:
     conditions, seeds = [condition for condition, _ in rows], [seed for _, seed in rows]
     emotions = [condition.emotion for condition in conditions]
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -110,6 +117,8 @@ def _made(pipe: EmotionPipeline, generate: Generate, rows: list, reward: Reward,
         negative_prompt=generate.negative_prompt,
         num_inference_steps=generate.steps,
         guidance_scale=generate.guidance_scale,
+        height=resolution,
+        width=resolution,
         output_type="latent",
     ).images
     plain = latents / pipe.vae.config.scaling_factor

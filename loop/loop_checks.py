@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import diffusers
+import torch
 from accelerate.utils import parse_flag_from_env
 
 from config.errors import UserError, tell_together
@@ -17,6 +18,7 @@ from runtime.hub import hide_loading
 from runtime.processes import free_memory
 from runtime.run_folder import log
 from training.early_checks import one_thread
+from training.emotion_space import EmotionSpace
 from training.inference import check_emotions
 from training.mapper import EmotionMapper
 from training.pipeline import GENERATOR
@@ -60,13 +62,29 @@ def check_loop(settings: Settings, generator: Path, rows: int, dimension: int) -
     free_memory()
 
 
+def check_space(generator: Path, space: EmotionSpace) -> None:
+    """Raise UserError where a generator's folder holds another emotion space than the run's, which its items come from."""
+    own, run = EmotionSpace.from_pretrained(generator / "emotion_space").state_dict(), space.state_dict()
+    if any(own[name].shape != run[name].shape or not torch.equal(own[name], run[name].cpu()) for name in own):
+        raise UserError(
+            f"{generator}: was trained with another emotion space than the run has now; run training/main.py again"
+        )
+
+
 def _check_training(settings: Settings, generator: Path, dimension: int) -> None:
+    about = read_json(generator / GENERATOR)
     if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
         raise UserError("loop: cannot train under DeepSpeed; launch it with config/accelerate/multi_gpu.yaml")
     if not settings.caches.use:
         raise UserError("caches.use: the loop trains on cached latents beside generated ones; leave caches.use=false out")
     if settings.loop.trains == "mapper_and_lora" and not settings.mapper.lora_rank:
         raise UserError(f"loop.trains: {generator} has no LoRA; set loop.trains=mapper, or train it with mapper.lora_rank")
+    if (pixels := about.get("resolution") or settings.models.resolution) != settings.models.resolution:
+        raise UserError(f"models.resolution: {generator} was trained at {pixels} pixels; set models.resolution={pixels}")
+    if settings.loop.content_weight and not about.get("contents"):
+        raise UserError(
+            f"loop.content_weight: {generator} knows no contents that it could reward; set loop.content_weight=0"
+        )
     if (own := EmotionMapper.load_config(generator / "mapper")["dimension"]) != dimension:
         raise UserError(
             f"emotion_space: {generator} takes emotion vectors of {own}, and the settings ask for {dimension}; give those "

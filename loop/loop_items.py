@@ -29,7 +29,8 @@ class LoopItems(Dataset):
         """Return the rows in the order in which `epoch` takes them: a generated one, a real one, and so on."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "order", epoch))
         generated = torch.randperm(len(self.pull), generator=generator)
-        real = torch.cat([self.real.order(turn) for turn in range(-(-len(generated) // len(self.real)))])
+        turns = -(-len(generated) // len(self.real))  # over the real rows, in an epoch
+        real = torch.cat([self.real.order(epoch * turns + turn) for turn in range(turns)])
         return torch.stack([generated, len(generated) + real[: len(generated)]], 1).flatten()
 
     def __getitem__(self, key: tuple[int, int, int]) -> dict:

@@ -40,7 +40,7 @@ from config.errors import UserError
 from config.settings import Settings
 from evaluation.report import write_report
 from loop.apart import check_apart
-from loop.loop_checks import as_trained, check_loop
+from loop.loop_checks import as_trained, check_loop, check_space
 from loop.measure import measure_loop
 from loop.rounds import Rounds, is_worse
 from runtime.built_folder import MARKER, building, is_built, lock, remove_built
@@ -72,7 +72,8 @@ def main(settings: Settings) -> None:
     if stops_here(settings, takes):
         return
     with lock(folder, wait=False) if is_first_process() else nullcontext():
-        inputs = prepare(settings, settings.run / "training", rows, checked)
+        inputs = prepare(settings, settings.run / "training", rows, checked, trains_encoder=False)
+        check_space(start, inputs.space)
 
         # 2. The rounds, and the control.
         loop_rounds = Rounds(settings, folder, start, inputs)

@@ -30,7 +30,7 @@ from evaluation.viewers import load_viewers
 from evaluation.views import Views
 from loop.reward_file import RewardFile
 from loop.rounds import rank_correlation
-from loop.scores import gate_of, load_network, load_reward, network_folder, of_emotions, reward_key
+from loop.scores import gate_of, load_network, load_reward, network_key, of_emotions, reward_key
 from runtime.figures import of_mean
 from runtime.files import write_json
 from runtime.hub import weights_digest
@@ -74,7 +74,8 @@ class Measure:
         acting = {"strength": generate.strength, "spread": generate.spread}
         seed = derived_seed(settings.seed, "loop", settings.evaluate.split)  # what val chose must not meet test's noise
         own = plans.emotion_plan(row, prompt, pipe.contents, emotions, settings.loop.images, acting, seed)
-        shared = {"steps": generate.steps, "guidance_scale": generate.guidance_scale, "negative_prompt": ""} | about
+        shared = {"steps": generate.steps, "guidance_scale": generate.guidance_scale} | about
+        shared |= {"negative_prompt": generate.negative_prompt}
         plan = {
             f"{row}/{turn}/{path.partition('/')[2]}": each | shared | {"seed": candidate_seed(each["seed"], turn)}
             for turn in range(turns)
@@ -113,10 +114,13 @@ class Measure:
 
     def _seen(self, what: str, score, table: pd.DataFrame, row: str) -> torch.Tensor:
         """Return the log-probabilities (n, ...) that a score gives the images of a table."""
-        settings, loop = self.settings, self.settings.loop
-        key = {"reward": loop.reward, "gate": gate_of(loop.reward)}.get(what)
-        digest = weights_digest(str(network_folder(settings.run, settings.loop, key)) if key else settings.models.clip)
-        network = Network(f"loop {what} {digest} {settings.seed}", score.log_probabilities)
+        loop = self.settings.loop
+        name = {"reward": loop.reward, "gate": gate_of(loop.reward)}.get(what)
+        if name:
+            key = network_key(self.settings, name)
+        else:
+            key = f"{weights_digest(self.settings.models.clip)} {digest(score.words)}"
+        network = Network(f"loop {name or what} {key}", score.log_probabilities)
         return self.cache.features_of(network, table.assign(image_id=table["path"].astype(str)), f"{row}, {what}")
 
     def keep_best(self, row: str, made: str, number: int, by: str = "reward") -> None:
@@ -144,14 +148,15 @@ class Measure:
         table, names = self.tables[row], list(self.settings.data.taxonomy.emotions)
         turns = int(table["turn"].max()) + 1
         own = self.judged[row][np.arange(len(table)), [names.index(emotion) for emotion in table["emotion"]]]
-        right = self.comparison.right(self.views[row], self.judged[row])["joint_accuracy"]
-        columns = {"judge": np.log(own.clip(1e-12)), "reward": table["reward"], "gate": table["gate"], "joint": right}
+        known = "joint" if table["content"].ne("").any() else "emotion"
+        right = self.comparison.right(self.views[row], self.judged[row])[f"{known}_accuracy"]
+        columns = {"judge": np.log(own.clip(1e-12)), "reward": table["reward"], "gate": table["gate"], "right": right}
         by_image = {name: torch.tensor(np.asarray(each, float)).view(turns, -1).T for name, each in columns.items()}
         return {
             "rank correlation of the reward with the judge": rank_correlation(by_image["reward"], by_image["judge"]),
             "rank correlation of the gate with the judge": rank_correlation(by_image["gate"], by_image["judge"]),
-            "rank correlation of the reward with joint accuracy": rank_correlation(by_image["reward"], by_image["joint"]),
-            f"joint accuracy of an oracle's best of {turns}": by_image["joint"].amax(1).mean().item(),
+            f"rank correlation of the reward with {known} accuracy": rank_correlation(by_image["reward"], by_image["right"]),
+            f"{known} accuracy of an oracle's best of {turns}": by_image["right"].amax(1).mean().item(),
         }
 
 
@@ -176,8 +181,9 @@ def measure_loop(
     for number in numbers:
         measure.keep_best(f"best of {number}", "untouched", number)
         measure.keep_best(f"best of {number} by the gate", "untouched", number, by="gate")
+    chosen, together = f"best of {loop.best_of}", f"reward, best of {loop.best_of}"
     if "reward" in generators and loop.best_of > 1:
-        measure.keep_best(f"reward, best of {loop.best_of}", "reward", loop.best_of)
+        measure.keep_best(together, "reward", loop.best_of)
     for row in ("untouched", "reward"):
         if row in generators:
             measure.keep_best(row, row, 1)
@@ -185,6 +191,8 @@ def measure_loop(
     paired = {}
     for base in ("control", "untouched"):
         paired |= measure.comparison.gains(measure.views, measure.judged, base)
+    same_choice = {row: measure.views[row] for row in (together, chosen) if row in measure.views}
+    paired |= measure.comparison.gains(same_choice, measure.judged, chosen)  # what training adds to the choice
     about = {
         "judge": loop.judge,
         "reward": reward_key(settings),
@@ -206,8 +214,8 @@ def seconds_of(measure: Measure, generator: Path) -> dict[str, float]:
     table = measure.tables["untouched"]
     pipe, about = load_generator(generator, start_process().device)
     generate = measure.settings.generate
-    shared = {"steps": generate.steps, "guidance_scale": generate.guidance_scale, "negative_prompt": "", "seed": 0} | about
-    shared |= {"strength": generate.strength, "spread": generate.spread}
+    shared = {"steps": generate.steps, "guidance_scale": generate.guidance_scale, "seed": 0} | about
+    shared |= {"negative_prompt": generate.negative_prompt, "strength": generate.strength, "spread": generate.spread}
     prompt = CONTENT_PROMPT if pipe.contents else PLACEHOLDER
     some = table.head(generate.batch_size)
     batch = [

@@ -11,7 +11,8 @@ from config.settings import Settings
 from loop.candidates import Candidates, conditions_of, make_candidates
 from loop.loop_items import LoopItems, reseeded, share_of_control
 from loop.nft import module_from
-from loop.scores import gate_of, load_network, load_reward, networks_in_use, reward_key
+from loop.scores import gate_of, load_network, load_reward, network_key, networks_in_use, reward_key
+from runtime.files import read_json
 from runtime.hub import weights_digest
 from runtime.processes import free_memory
 from runtime.recipe import settings_of
@@ -21,6 +22,7 @@ from runtime.tensors import tensor_digest
 from training.main import load_stable_diffusion
 from training.mapper_data import MapperItems
 from training.mapper_training import MapperInputs, train_mapper
+from training.pipeline import GENERATOR
 from training.sampling import load_generator
 
 HELD_OUT = "held out"
@@ -55,10 +57,20 @@ class Rounds:
         seed = derived_seed(settings.seed, "loop", what)
         names = pipe.contents.names if pipe.contents else ()
         reward, gate = load_reward(settings, names), load_network(settings, gate_of(settings.loop.reward))
-        networks = [about["generator_hash"], reward_key(settings), *networks_in_use(settings).values()]
+        networks = [about["generator_hash"], reward_key(settings), network_key(settings, gate_of(settings.loop.reward))]
         asked = conditions_of(pipe, count, seed)
         found = make_candidates(
-            pipe, networks, settings.generate, asked, group, reward, gate, self.folder / "candidates", seed, what
+            pipe,
+            networks,
+            settings.generate,
+            asked,
+            group,
+            reward,
+            gate,
+            self.folder / "candidates",
+            seed,
+            what,
+            about["resolution"],
         )
         del pipe, reward, gate
         free_memory()
@@ -110,7 +122,7 @@ class Rounds:
             texts=None,
             classifier=None,
             made_from=made_from,
-            seen=networks_in_use(settings),
+            seen=(read_json(self.start / GENERATOR) or {}).get("trained_with", {}) | networks_in_use(settings),
         )
         train_mapper(own, home, round_inputs, home / "generator", module_from(generator, loop))
         inputs.accelerator.free_memory()

@@ -15,14 +15,16 @@ from config.settings import Settings
 from config.taxonomy import Taxonomy
 from evaluation.networks import clip_network, clip_texts
 from loop.reward_file import RewardFile
-from runtime.hub import resolve_model, sha256, weights_digest
+from runtime.hub import model_digest, resolve_model, sha256, weights_digest
 from runtime.processes import start_process
+from runtime.recipe import digest
 from training.caches import square_pixels
 from training.choosing import Condition
 from training.emotion_encoder import EmotionEncoder
 from understanding.asking import load_asker
 from understanding.kinds import multiple
-from understanding.model_check import check_extras, check_model
+from understanding.model import ADAPTER
+from understanding.model_check import base_of, check_extras, check_model
 from understanding.questions import question_about
 
 CLIP_SCALE = 100.0  # of cosines, at which CLIP's training ends (Radford et al. 2021)
@@ -113,8 +115,15 @@ class Reward:
 
 
 def load_reward(settings: Settings, vocabulary: Sequence[str]) -> Reward:
-    """Return the reward of the settings. vocabulary: the contents that it tells apart."""
+    """Return the reward of the settings. vocabulary: the contents that it tells apart.
+
+    Raises UserError where it should tell contents apart and there are none.
+    """
     loop = settings.loop
+    if loop.content_weight and not vocabulary:
+        raise UserError(
+            "loop.content_weight: the generator knows no contents that it could reward; set loop.content_weight=0"
+        )
     content = ContentScore(settings.models.clip, vocabulary, loop.score_batch_size) if loop.content_weight else None
     file = reward_file(loop)
     emotion = RewardFile(file) if file else load_network(settings, loop.reward)
@@ -178,9 +187,19 @@ def reward_key(settings: Settings) -> str:
     if file := reward_file(loop):
         key = f"{file.name} {sha256(file)[:16]}" if file.is_file() else file.name
     else:
-        key = f"{loop.reward} {weights_digest(str(network_folder(settings.run, loop, loop.reward)))}"
+        key = f"{loop.reward} {network_key(settings, loop.reward)}"
     content = f" + {loop.content_weight:g} CLIP {weights_digest(settings.models.clip)}"
     return key + content if loop.content_weight else key
+
+
+def network_key(settings: Settings, name: str) -> str:
+    """Return a hash of what the numbers of a network of the run depend on, without loading it."""
+    folder = network_folder(settings.run, settings.loop, name)
+    if name == "encoder":
+        return weights_digest(str(folder))
+    loading = settings.understanding.model_dump(mode="json", include={"dtype", "attention", "four_bit", "max_pixels"})
+    base = model_digest(base_of(folder)) if (folder / ADAPTER).is_file() else ""
+    return digest([model_digest(str(folder)), base, loading, settings.answers.by, settings.seed])
 
 
 def networks_in_use(settings: Settings) -> dict[str, str]:

@@ -39,12 +39,13 @@ read_settings(__name__, __doc__, *READS)
 
 import itertools
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from config.errors import UserError
+from config.errors import UserError, tell_together
 from config.generation_settings import CONTENT_PROMPT
 from config.settings import Settings
 from config.understanding_settings import Questions
@@ -52,33 +53,45 @@ from emoset.attribute_folders import memberships
 from emoset.reading import EmoSet, read_emoset
 from emoset.selection import equal_emotions
 from evaluation.features import FeatureCache, Network, feature_cache
+from evaluation.first_checks import check_clip
 from evaluation.metric_labels import signed
 from evaluation.networks import clip_network
 from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
-from loop.scores import check_network, load_network, network_folder
+from loop.scores import check_network, load_network, network_folder, network_key
 from runtime.built_folder import lock
 from runtime.checking import stops_here
 from runtime.figures import balanced_share, figure_of, paired
 from runtime.files import write_json
-from runtime.hub import model_digest, weights_digest
+from runtime.hub import model_digest
 from runtime.processes import free_memory, start_process
 from runtime.run_folder import is_first_process, log, open_run_folder
 from runtime.seeds import derived_seed
 from training.contents import Contents, count_contents
+from training.pipeline import GENERATOR
 from training.sampling import load_generator, make_images
-from understanding.grpo import train_by_grpo
+from understanding.grpo import plan, train_by_grpo
+from understanding.model import ADAPTER
+from understanding.model_check import base_of
 from understanding.questions import draw_questions, needed_confusability, question_counts
 from understanding.stages import StageModel, TrainingData
 
+TAUGHT = ("taught", "teach_control")  # what is trained: folders of the loop, and names of the figures
 COUNTED = "loop.teach_updates, times grpo.questions_per_step"  # what the number of questions comes from
 
 
 def main(settings: Settings) -> None:
     folder, loop = open_run_folder(settings, "loop"), settings.loop
     generator = folder / "generator" if (folder / "generator").is_dir() else settings.run / "generator"
-    model, asked = network_folder(settings.run, loop, "understanding"), questions_to_teach_by(settings)
-    for name in ("understanding", "encoder"):
-        check_network(settings, name)
+    asked = questions_to_teach_by(settings)
+    tell_together(
+        partial(check_generator, generator),
+        partial(check_network, settings, "understanding"),
+        partial(check_network, settings, "encoder"),
+        partial(check_clip, settings.models.clip),
+        partial(check_start, settings, folder),
+        partial(plan, settings.grpo, asked.count, loop.teach_updates),
+    )
+    model = network_folder(settings.run, loop, "understanding")
     takes = {"images to make": f"{loop.teach_images:,}", "updates": f"2 x {loop.teach_updates:,}"}
     if stops_here(settings, takes):
         return
@@ -115,6 +128,19 @@ def main(settings: Settings) -> None:
                     log.info(f"{pair}: {part} {signed(each)}")
 
 
+def check_generator(folder: Path) -> None:
+    """Raise UserError where the generator is not there."""
+    if not (folder / GENERATOR).is_file():
+        raise UserError(f"{folder}: no generator there; training/main.py makes it")
+
+
+def check_start(settings: Settings, folder: Path) -> None:
+    """Raise UserError where the model to teach is one that this script would write over."""
+    model = network_folder(settings.run, settings.loop, "understanding").absolute()
+    if any(model.is_relative_to((folder / name).absolute()) for name in TAUGHT):
+        raise UserError(f"loop.understanding: {model} is what this script writes; copy it to another folder, and name that")
+
+
 def attributes_of(images: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
     """Return a row for each image and attribute (columns row, emotion, attribute); row: the image's in the table."""
     table = memberships(images.assign(row=np.arange(len(images))), kinds)
@@ -132,7 +158,7 @@ def distributions(settings: Settings, model: Path, images: pd.DataFrame, cache: 
     """Return log p (n, K) of images by an understanding model."""
     own = settings.model_copy(update={"loop": settings.loop.model_copy(update={"understanding": str(model)})})
     score = load_network(own, "understanding")
-    network = Network(f"loop reward {weights_digest(str(model))} {settings.seed}", score.log_probabilities)
+    network = Network(f"loop understanding {network_key(own, 'understanding')}", score.log_probabilities)
     found = cache.features_of(network, images, what).numpy()
     del score
     free_memory()
@@ -171,11 +197,11 @@ def make_hard(settings: Settings, generator: Path, train: pd.DataFrame, errors: 
 def serving(settings: Settings, made: pd.DataFrame, train: pd.DataFrame, cache: FeatureCache) -> np.ndarray:
     """Return (n,) whether an image shows the intended emotion to the gate and is no near copy of a training image."""
     gate, names = load_network(settings, "encoder"), np.array(settings.data.taxonomy.emotions)
-    key = f"loop gate {weights_digest(str(network_folder(settings.run, settings.loop, 'encoder')))} {settings.seed}"
-    agreed = names[cache.features_of(Network(key, gate.log_probabilities), made, "gate").argmax(1)] == made["emotion"]
+    network = Network(f"loop encoder {network_key(settings, 'encoder')}", gate.log_probabilities)
+    agreed = names[cache.features_of(network, made, "gate").argmax(1)] == made["emotion"]
     clip = clip_network(settings.models.clip)
     seen, known = (cache.features_of(clip, each, "CLIP") for each in (made, train))
-    copies = near_copies(seen, known)
+    copies = near_copies(seen, known[known.isfinite().all(1)])  # without those that cannot be measured
     log.info(f"left out: {(~agreed).sum():,} that the gate takes for another emotion, {copies.sum():,} near copies")
     return agreed.to_numpy() & ~copies
 
@@ -208,8 +234,10 @@ def learned(
     """
     loop, grpo = settings.loop, settings.grpo
     changed = {"answers_two": "exact", "learning_rate_two": loop.teach_learning_rate, "evaluate_every": None}
+    base = base_of(model) if (model / ADAPTER).is_file() else str(model)  # of the adapter that is trained
     own = settings.model_copy(
         update={
+            "understanding": settings.understanding.model_copy(update={"model": base}),
             "grpo": grpo.model_copy(update=changed),
             "questions": asked,
             "answers": settings.answers.model_copy(update={"reasoning": False}),
@@ -219,7 +247,7 @@ def learned(
     whole = round(len(made) / loop.teach_share)
     real = equal_emotions(train[columns], whole, settings.seed)
     fewer = equal_emotions(train[columns], whole - len(made), settings.seed)
-    sets = {"taught": pd.concat([made[columns], fewer], ignore_index=True), "teach_control": real}
+    sets = dict(zip(TAUGHT, (pd.concat([made[columns], fewer], ignore_index=True), real), strict=True))
     matrix = needed_confusability(own.questions, own.rewards, settings.data.taxonomy, settings.run)
     start, found = StageModel(model, model_digest(str(model))), {}
     for name, images in sets.items():
@@ -247,7 +275,10 @@ def compare(
 
     pairs = (("taught", "teach_control"), ("taught", "before"), ("teach_control", "before"))
     return {
-        "figures": {name: {part: figure_of(each, seed) for part, each in own.items()} for name, own in statistics.items()},
+        "figures": {
+            name: {part: figure_of(each, seed) for part, each in own.items() if parts[part].any()}
+            for name, own in statistics.items()
+        },
         "paired": {
             f"{first} - {second}": {part: apart(first, second, part) for part in parts if parts[part].any()}
             for first, second in pairs

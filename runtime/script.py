@@ -15,6 +15,7 @@ A script reads its settings before it imports anything slow, so that --help and 
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable
 
 try:
@@ -22,13 +23,14 @@ try:
     from config.loading import load
     from config.settings import Settings
     from runtime.full_disk import no_room
-    from runtime.run_folder import counting_seconds
+    from runtime.run_folder import counting_seconds, is_first_process
     from runtime.stopping import Stopped, end_by_sigterm, has_sigterm, stop_at_once
     from runtime.threads import choose_threads
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing.name} is not installed; in the project's folder: pip install -r requirements.txt -e .")
 
 _settings: list[Settings] = []  # of the script that runs, once they are read
+PATIENCE = 5  # seconds that a launcher has to end the others, once the first process has said what all of them meet
 
 
 def read_settings(name: str, description: str, *reads: str) -> None:
@@ -90,11 +92,17 @@ def end_process_group() -> None:
 
 
 def _say(error: BaseException) -> int:
-    """Print what the user can do about an error. Return the process's exit code."""
+    """Print what the user can do about an error. Return the process's exit code.
+
+    Of several processes the first one speaks, and another one where it alone meets the error.
+    """
     if isinstance(error, KeyboardInterrupt):
-        print("\ninterrupted; what was finished is kept, run the same command again for the rest", file=sys.stderr)
+        if is_first_process():
+            print("\ninterrupted; finished work is kept, and the same command resumes", file=sys.stderr)
         return 130
     text = str(error)
+    if not is_first_process():
+        time.sleep(PATIENCE)
     if isinstance(error, OSError):
         where = f": {error.filename2 or error.filename}" if error.filename else ""
         text = f"{error.strerror or error}{where}. Nothing finished before was lost; fix it and run again"

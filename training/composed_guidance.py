@@ -26,9 +26,7 @@ def composed(unet: torch.nn.Module, weights: Sequence[float | torch.Tensor], ima
         yield
         return
     if is_compiled(unet) and not hasattr(unet, "_orig_mod"):
-        raise UserError(
-            "unet: was compiled in its place and cannot mix conditions so; use pipe.unet = torch.compile(pipe.unet)"
-        )
+        raise UserError("unet was compiled in place, so it cannot mix conditions; use pipe.unet = torch.compile(pipe.unet)")
 
     def spread(module, arguments, keywords):
         rows = len(arguments[0] if arguments else keywords["sample"])

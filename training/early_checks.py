@@ -162,4 +162,6 @@ def _check_launch(options: Mapper) -> None:
             "mapper.compile does not work under DeepSpeed: a compiled U-Net skips its hooks. Set mapper.compile=false."
         )
     if options.ema and deepspeed:
-        raise UserError("mapper.ema: not under DeepSpeed, which keeps weights in half precision or shared out; use null")
+        raise UserError(
+            "mapper.ema does not work under DeepSpeed: weights are shared out, or in half precision. Set mapper.ema=null."
+        )

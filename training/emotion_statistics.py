@@ -25,7 +25,7 @@ from emoset.confusability import confusability, write_confusability
 from runtime.files import read_json, write_atomically, write_json
 from runtime.hub import fingerprint
 from runtime.metrics import read_metrics
-from runtime.recipe import RECIPE, Recipe, digest, settings_of
+from runtime.recipe import RECIPE, Recipe, digest, read_recipe, settings_of
 from runtime.run_folder import log
 from runtime.sealed import is_sealed, seal
 from runtime.tensors import write_tensors
@@ -57,32 +57,45 @@ class EmotionStatistics:
 
 
 def build_emotion_space(
-    settings: Settings, index: pd.DataFrame, pixels: Dataset, folder: Path, accelerator: Accelerator, data_fingerprint: str
+    settings: Settings,
+    index: pd.DataFrame,
+    pixels: Dataset,
+    folder: Path,
+    accelerator: Accelerator,
+    data_fingerprint: str,
+    trains: bool = True,
 ) -> EmotionStatistics:
     """Train the emotion encoder and write its results into `folder`. If they are up to date, read them instead.
 
+    trains: if not, results that are not up to date raise UserError, and the precision of their training may be any.
     index: images with their split. The encoder learns from train, and val chooses the epoch and gives the confusability.
     pixels: by row of `index`. Writes encoder/, metrics.jsonl, vectors.safetensors, gaussians.safetensors,
     emotion_confidence.csv, confusability.json, emotion_space.png, summary.json, and recipes of the encoder and of the stage.
     """
     space, emotions, loaders = settings.emotion_space, settings.data.taxonomy.emotions, settings.machine.loaders
     encoder = new_encoder(settings.models.backbone, space, len(emotions), settings.seed)
+    path = folder / RECIPE
+    written = None if trains else read_recipe(path)
     made_from = {
         "version": STAGE_VERSION,
         "data set": data_fingerprint,
         "images": digest(index[["image_id", "emotion", "split", "image"]].values.tolist()),
         "backbone": fingerprint(encoder),
-        "precision": accelerator.mixed_precision,  # in which the encoder is trained, and encodes
+        # in which the encoder is trained, and encodes
+        "precision": written["inputs"].get("precision") if written else accelerator.mixed_precision,
     }
     own = {"seed": settings.seed, "data.kinds": settings.data.kinds}
     own |= settings_of("emotion_space", space, {"imported", "published"})
-    recipe, path = Recipe("emotion space", own, made_from), folder / RECIPE
+    recipe = Recipe("emotion space", own, made_from)
     finished = recipe.is_finished(path) and is_sealed(folder)
     accelerator.wait_for_everyone()  # all have looked before one writes
     if finished:
         statistics = _read(folder, index)
         log.info(f"emotion space: up to date, {_accuracy(statistics.summary)}")
         return statistics
+    if not trains:
+        wrong = "is not there" if written is None else "is not finished" if recipe.is_started(path) else recipe.changes(path)
+        raise UserError(f"{folder}: {wrong}; run training/main.py again with these settings, and then the loop")
 
     if accelerator.is_main_process:
         if path.is_file() and not recipe.is_started(path):

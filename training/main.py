@@ -80,8 +80,13 @@ def processes_of(accelerator: Accelerator) -> str:
     return device if way == "NO" else f"{count} process{'es' if count > 1 else ''} ({way}), {device}"
 
 
-def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Checked) -> MapperInputs | None:
-    """Run the stages before the mapper's training in `folder`. Return what that takes, or None with check=true."""
+def prepare(
+    settings: Settings, folder: Path, rows: pd.DataFrame, checked: Checked, trains_encoder: bool = True
+) -> MapperInputs | None:
+    """Run the stages before the mapper's training in `folder`. Return what that takes, or None with check=true.
+
+    trains_encoder: if not, the emotion space must be there already (build_emotion_space).
+    """
     # 1. The images, and what is known of the training before anything is computed.
     emoset, drawn_by = read_images(settings, folder)
     taken = emoset.index["split"].isin(["train", "val"]) | emoset.index["image_id"].isin(rows["image_id"])
@@ -97,7 +102,8 @@ def prepare(settings: Settings, folder: Path, rows: pd.DataFrame, checked: Check
 
     # 2. The emotion space.
     emotions, of_data = settings.data.taxonomy.emotions, emoset.fingerprint
-    statistics = make_emotion_space(settings, index, folder / "emotion_space", accelerator, checked.encoder, of_data)
+    place = folder / "emotion_space"
+    statistics = make_emotion_space(settings, index, place, accelerator, checked.encoder, of_data, trains_encoder)
     space = EmotionSpace.of(statistics.mean, statistics.factor, emotions)
 
     # 3. The frozen models, and what they say of images and attributes.
@@ -192,10 +198,11 @@ def make_emotion_space(
     accelerator: Accelerator,
     encoder: EmotionEncoder | None,
     data_fingerprint: str,
+    trains: bool = True,
 ) -> EmotionStatistics:
     """Train the emotion encoder on the images of `index`, or read the emotion space that was imported.
 
-    encoder: the imported one, where there is one.
+    encoder: the imported one, where there is one. trains: as in build_emotion_space.
     """
     data, imported, loaders = settings.data, settings.emotion_space.imported, settings.machine.loaders
     emotions, pixels = data.taxonomy.emotions, None
@@ -204,7 +211,7 @@ def make_emotion_space(
         sections = data, settings.caches, settings.machine
         pixels = StandIns(pixels_of(index, *sections, size, round(size * 8 / 7), data_fingerprint), index)
     if not imported:
-        return build_emotion_space(settings, index, pixels, folder, accelerator, data_fingerprint)
+        return build_emotion_space(settings, index, pixels, folder, accelerator, data_fingerprint, trains)
     encoded = encode_imported(encoder, index, pixels, folder, accelerator, loaders, data_fingerprint) if encoder else None
     statistics = read_imported(imported, index, emotions, data.kinds, encoded)
     if accelerator.is_main_process:

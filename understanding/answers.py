@@ -11,8 +11,10 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 LONGEST = 100  # characters of an answer: what is longer is an essay
 AROUND = string.whitespace + string.punctuation
 BOXED = re.compile(r"\\boxed\s*\{(?:\\text\s*\{)?([^{}]*)\}")
-LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence)\W+)?(?:(?:the|my)\s+)?(?:(?:final|correct|best|right)\s+)?"
-                  r"(?:answer|option|choice|letter|score|emotion)\b\W*(?:is\b|would be\b)?\W*")  # fmt: skip
+LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence)\W+)?(?:i(?:'d|\s+would)?\s+(?:think|believe|say|guess)\s+(?:that\s+)?)?"
+                  r"(?:it(?:'s|\s+is)\s+)?(?:(?:(?:the|my)\s+)?(?:(?:final|correct|best|right)\s+)?"
+                  r"(?:answer|option|choice|letter|score|emotion)\b\W*(?:is\b|would be\b)?\W*)*")  # fmt: skip
+REFUSED = re.compile(r"(?:\b(?:not|never|neither|cannot be)|n't|n\u2019t)\W*$")  # just before a box
 DENIED = re.compile(r"\b(?:not|never|neither|cannot|without|than|instead)(?:\W|$)|n't\b|n\u2019t\b")
 
 
@@ -41,9 +43,17 @@ def bare(answer: str) -> str:
     >>> bare("**The answer is:** B.")
     'b'
     """
-    boxed = BOXED.findall(answer)
-    text = plain(boxed[0] if len(boxed) == 1 else answer)
+    inside = boxed(answer)
+    text = plain(answer if inside is None else inside)
     return plain(LEAD.sub("", text))
+
+
+def boxed(answer: str) -> str | None:
+    """Return what stands in the only \\boxed{} of an answer; None where there is none, or it is denied."""
+    boxes = list(BOXED.finditer(answer))
+    if len(boxes) != 1 or REFUSED.search(answer[: boxes[0].start()].casefold()):
+        return None
+    return boxes[0][1]
 
 
 def plain(answer: str) -> str:

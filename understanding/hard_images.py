@@ -1,5 +1,6 @@
 """Which of the images that were mined Step II takes."""
 
+import numpy as np
 import pandas as pd
 
 from config.errors import UserError
@@ -16,6 +17,22 @@ def ranks(errors: pd.DataFrame) -> pd.Series:
 def is_hard(errors: pd.DataFrame, mining: Mining) -> pd.Series:
     """Return whether each image is hard: it ranks above `mining.lowest` in its emotion, and not above `mining.highest`."""
     return ranks(errors).between(mining.lowest, mining.highest, inclusive="right")
+
+
+def has_hard(count: int, mining: Mining) -> bool:
+    """Tell whether of so many images of an emotion any can be hard."""
+    shares = np.arange(1, count + 1) / max(count, 1)
+    return bool(((shares > mining.lowest) & (shares <= mining.highest)).any())
+
+
+def check_hard(images: pd.DataFrame, mining: Mining) -> None:
+    """Raise UserError where the images to mine (column emotion) are too few of an emotion for any to be hard."""
+    counts = images["emotion"].value_counts()
+    if few := [f"{emotion} ({count})" for emotion, count in counts.items() if not has_hard(count, mining)]:
+        raise UserError(
+            f"mining: too few images of {', '.join(few)} for any to rank from {mining.lowest:g} to {mining.highest:g} by its"
+            " error; lower mining.lowest, raise mining.highest, or set grpo.steps_two=0"
+        )
 
 
 def hard_images(errors: pd.DataFrame, taxonomy: Taxonomy, mining: Mining, seed: int) -> pd.DataFrame:

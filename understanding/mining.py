@@ -13,6 +13,7 @@ from runtime.script import read_settings, run
 
 read_settings(__name__, __doc__, "data", "machine", "answers", "understanding", "warmup", "grpo", "mining")
 
+import math
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -41,6 +42,7 @@ from runtime.run_folder import is_first_process, log, open_run_folder
 from runtime.sealed import is_sealed, seal
 from understanding.answering import answer_distributions
 from understanding.asking import load_asker
+from understanding.hard_images import has_hard
 from understanding.model_check import CheckedModel, check_extras, check_model
 from understanding.question import Question
 from understanding.questions import multiple_choice
@@ -75,11 +77,12 @@ def check(settings: Settings) -> CheckedModel:
 
 
 def check_count(mining: Mining, taxonomy: Taxonomy) -> None:
-    """Raise UserError where images are too few for one of each emotion."""
-    if mining.images is not None and mining.images < len(taxonomy):
+    """Raise UserError where images are too few for a hard one of each emotion."""
+    if mining.images is not None and not has_hard(each := mining.images // len(taxonomy), mining):
+        enough = len(taxonomy) * math.ceil(1 / (mining.highest - mining.lowest))
         raise UserError(
-            f"mining.images: {mining.images} is not one for each of the {len(taxonomy)} emotions of data.taxonomy; raise it"
-            f" to {len(taxonomy)}, or set null for all images"
+            f"mining.images: {mining.images} are {each} of each of the {len(taxonomy)} emotions of data.taxonomy, and none of so"
+            f" few ranks from {mining.lowest:g} to {mining.highest:g} by its error; raise it to {enough}, or set null"
         )
 
 

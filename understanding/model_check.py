@@ -58,7 +58,7 @@ def check_model(understanding: Understanding, name: str, setting: str, download:
     has_adapter = (folder / ADAPTER).is_file()
     base, of = name, setting
     if has_adapter:
-        base, of = _base_of(folder)
+        base, of = base_of(folder), f"{folder.name}/{ADAPTER}: base_model_name_or_path"
     config = _check_kind(base, of)
     processor = load_processor(str(folder), setting)
     kernel = {"attn_implementation": understanding.attention}
@@ -173,10 +173,9 @@ def _with_adapter(model: nn.Module, folder: Path, setting: str) -> PeftModel:
     return adapted
 
 
-def _base_of(folder: Path) -> tuple[str, str]:
-    """Return the base of the adapter in a folder, and what names it in errors. Raises UserError where none is named."""
+def base_of(folder: Path) -> str:
+    """Return the base of the adapter in a folder, by name or folder. Raises UserError where none is named."""
     try:
-        base = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        return str(json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / ADAPTER}: cannot be read as that of an adapter ({first_line(error)})") from None
-    return str(base), f"{folder.name}/{ADAPTER}: base_model_name_or_path"

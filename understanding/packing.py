@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 PER_TOKEN = {"mm_token_type_ids", "token_type_ids"}  # a processor's fields that have a value for each token
+LEAK = 0.01  # what an answer may change of another's log-probabilities; none of them where the mask is kept to
 
 
 def backbone(model: nn.Module) -> PreTrainedModel:

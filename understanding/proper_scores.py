@@ -4,7 +4,7 @@ p is the distribution over the allowed answers (it sums to 1), y the one-hot rig
 s from 0 to 100, t = 1 where the asked emotion is the image's, else 0.
     quadratic   1 - Σ (p - y)², which is 1 - 2 (p(yes) - t)² of yes and no; of scores 1 - 2 (m - t)²   (Brier 1950)
     log         ln p(right answer); of scores t ln m + (1 - t) ln(1 - m)                               (Good 1952)
-Logarithms are those of at least FLOOR.
+Logarithms are those of at least FLOOR. Below it the gradient of a choice is still that of its logarithm.
 """
 
 import math
@@ -12,6 +12,7 @@ import math
 from torch import Tensor
 
 FLOOR = 1e-4
+TINY = 1e-30  # of which float32 still holds the logarithm's gradient
 WORST = {"quadratic": -1.0, "log": math.log(FLOOR)}  # what is surely wrong
 
 
@@ -22,7 +23,8 @@ def of_choice(probabilities: Tensor, right: int, scoring: str) -> Tensor:
     0.92
     """
     if scoring == "log":
-        return probabilities[right].clamp(min=FLOOR).log()
+        exact = probabilities[right].clamp(min=TINY).log()
+        return exact + (exact.clamp(min=WORST["log"]) - exact).detach()
     missed = probabilities.clone()
     missed[right] -= 1
     return 1 - missed.square().sum()

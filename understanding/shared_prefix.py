@@ -24,10 +24,19 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import pad, split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from runtime.run_folder import log
-from understanding.packing import PER_TOKEN, backbone, mask_for, pack, prompt_positions, sharing_obstacle, take, take_rows
+from understanding.packing import (
+    LEAK,
+    PER_TOKEN,
+    backbone,
+    mask_for,
+    pack,
+    prompt_positions,
+    sharing_obstacle,
+    take,
+    take_rows,
+)
 
 UNSAID = {"batch_num_images"}  # fields that TRL does not hand on, and without which a model takes a row to have one image
-LEAK = 0.01  # what an answer may change of another's log-probabilities; none of them where the mask is kept to
 
 
 class SharedPrefixGRPOTrainer(GRPOTrainer):

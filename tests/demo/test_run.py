@@ -134,7 +134,7 @@ def test_a_stage_that_does_not_hear_ctrl_c_is_not_left_behind():
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.strip() == "interrupted; what was finished is kept, run the same command again for the rest"
+    assert errors.strip() == "interrupted; finished work is kept, and the same command resumes"
     assert not is_running(stage)
 
 

@@ -98,5 +98,5 @@ def test_soft_figures_by_hand():
 
 
 def test_a_class_map_without_a_folder_is_one_line():
-    with pytest.raises(UserError, match=r"evaluate\.class_map: is of the images in evaluate\.folder; set that too"):
+    with pytest.raises(UserError, match=r"evaluate\.class_map: needs evaluate\.folder; set evaluate\.folder too"):
         load([f"evaluate.class_map={ROOT}/config/class_maps/fi.yaml"])

@@ -45,6 +45,8 @@ def test_a_round_leaves_a_generator_a_control_and_what_a_judge_says(loop_setting
     }
     gain = found["paired"]["reward - control"]["joint_accuracy"]
     assert gain["n"] == 32
+    chosen = {pair for pair in found["paired"] if "best of" in pair.partition(" - ")[2]}
+    assert chosen == {"reward, best of 2 - best of 2"}  # what training adds to the choice
     for row in found["figures"].values():
         assert {"joint_accuracy", "attribute_entropy", "least_attribute_entropy", "kid", "reward"} <= row.keys()
     rewards = {row: own["reward"]["value"] for row, own in found["figures"].items()}

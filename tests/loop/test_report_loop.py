@@ -23,8 +23,10 @@ def write(folder, name: str, rows: list[str], pairs: list[str], metric: str, **c
 
 def test_the_section_shows_rows_gains_and_images_of_the_same_noise(tmp_path):
     assert loop_section(RunFiles(tmp_path), TAXONOMY) is None
-    pairs = ["reward - control", "reward - untouched", "best of 2 - untouched", "best of 2 - control"]
-    write(tmp_path / "loop", "metrics.json", ["untouched", "control", "reward", "best of 2"], pairs, "joint_accuracy")
+    shown_pairs = ["reward - control", "best of 2 - untouched", "reward, best of 2 - best of 2"]
+    pairs = [*shown_pairs, "reward - untouched", "best of 2 - control", "reward, best of 2 - control"]
+    rows = ["untouched", "control", "reward", "best of 2", "reward, best of 2"]
+    write(tmp_path / "loop", "metrics.json", rows, pairs, "joint_accuracy")
     write(tmp_path / "loop", "teaching.json", ["taught"], ["taught - teach_control"], "hard_cells_accuracy")
     for row in ("untouched", "control", "reward"):
         folder = tmp_path / "loop" / "images" / row / "0" / TAXONOMY.emotions[0]
@@ -45,7 +47,7 @@ def test_the_section_shows_rows_gains_and_images_of_the_same_noise(tmp_path):
         assert len(tables) == 2
     text = json.dumps(generator["blocks"])
     for pair in pairs:  # what was trained is compared with the control, what was chosen with what it was chosen from
-        assert (pair in text) == (pair in ("reward - control", "best of 2 - untouched")), pair
+        assert (pair in text) == (pair in shown_pairs), pair
     ((_, sheets),) = images["blocks"]
     assert [strip["caption"] for strip in sheets[TAXONOMY.emotions[0]]] == ["untouched", "control", "reward"]
     assert not files.unreadable

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from config.errors import UserError
 from config.loading import load
+from config.section import ROOT
 from runtime.run_folder import inner_stage, log, open_run_folder
 from runtime.script import read_settings, run
 
@@ -92,6 +93,26 @@ def test_a_full_disk_hides_no_other_error(stage, monkeypatch, capsys):
 def test_of_many_processes_the_first_counts(stage, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     assert stage(30.0) is None
+
+
+def test_of_many_processes_the_first_speaks(stage, monkeypatch, capsys):
+    waited = []
+    monkeypatch.setattr("runtime.script.time", SimpleNamespace(sleep=lambda seconds: waited.append(capsys.readouterr().err)))
+    for rank, said in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        stage(1.0, ends=KeyboardInterrupt())
+        assert ("interrupted" in capsys.readouterr().err) == said
+    stage(1.0, ends=UserError("mine alone"))
+    assert waited == [""]  # nothing before the launcher had its time
+    assert capsys.readouterr().err == "error: mine alone\n"
+
+
+def test_what_all_processes_meet_is_said_once(python, tmp_path):
+    launch = [python, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    given = [f"run={tmp_path}", f"data.emoset={tmp_path / 'nowhere'}"]
+    ended = subprocess.run([*launch, "training/main.py", *given], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode
+    assert ended.stderr.count("error: ") == 1, ended.stderr
 
 
 def test_the_process_group_ends_after_the_models_that_hold_it(tmp_path, monkeypatch):
@@ -172,7 +193,7 @@ if __name__ == "__main__":
     ("after", "main", "code", "line"),
     [
         ("import not_there", "pass", 1, "error: not_there is not installed; in the project's folder: pip install"),
-        ("raise KeyboardInterrupt", "pass", 130, "interrupted; what was finished is kept"),
+        ("raise KeyboardInterrupt", "pass", 130, "interrupted; finished work is kept"),
         (
             "import errno",
             'raise OSError(errno.ENOSPC, "No space left", "/x")',
@@ -181,7 +202,7 @@ if __name__ == "__main__":
         ),
         ("", 'raise RuntimeError("I/O error: ... (os error 28)")', 1, "error: No space left on device"),
         ("from config.errors import UserError", 'raise UserError("do this")', 1, "error: do this"),
-        ("", "raise KeyboardInterrupt", 130, "interrupted; what was finished is kept"),
+        ("", "raise KeyboardInterrupt", 130, "interrupted; finished work is kept"),
     ],
 )
 def test_an_error_is_one_line(tmp_path, after, main, code, line):

@@ -288,7 +288,7 @@ def test_interrupted_it_says_that_it_goes_on(start, tmp_path):
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert shown.strip().endswith("interrupted; what was finished is kept, run the same command again for the rest")
+    assert shown.strip().endswith("interrupted; finished work is kept, and the same command resumes")
     assert "Traceback" not in shown
 
 

@@ -230,8 +230,8 @@ def test_a_model_whose_answers_cannot_share_a_row_is_refused(quick, fine_tune, t
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"rewards": {"graded": True}, "grpo": EXACT}, r"rewards\.graded: is of sampled answers"),
-        ({"rewards": {"length": 0.1}, "grpo": EXACT}, r"rewards\.length: is of sampled answers"),
+        ({"rewards": {"graded": True}, "grpo": EXACT}, r"rewards\.graded: works with sampled answers only"),
+        ({"rewards": {"length": 0.1}, "grpo": EXACT}, r"rewards\.length: works with sampled answers only"),
         ({"rewards": {"scoring": "log"}}, r"rewards\.scoring: log is a score of distributions"),
         ({"answers": {"score_step": 3}}, r"answers\.score_step: 3 does not divide 100; the next that does is 4"),
     ],

@@ -20,7 +20,7 @@ from torch import Tensor
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, Statistic, share
-from understanding.answers import BOXED
+from understanding.answers import boxed
 from understanding.cases import half_true
 from understanding.proper_scores import of_number
 from understanding.question import Question
@@ -41,7 +41,9 @@ ALWAYS = ("0", "50", "100")
 SURE = 95  # the most that a score of a true emotion is in supervised training
 TRIED = range(0, 101, 5)  # scores that a blind policy chooses from
 QUOTES, ENDS = "\"'`*_()[]{}:=", ".,;:!?\"'`*_)]}"  # what may stand around a number
-OF_HUNDRED = re.compile(r"(?<=\d)\s*(?:%|percent\b|/\s*100\b|(?:out\s+)?of\s+100\b)(?!\.\d)")
+OF_HUNDRED = re.compile(
+    r"(?<=\d)\s*\(?(?:%|percent\b|/\s*100\b|(?:out\s+)?of\s+100\b|on\s+a\s+scale\s+(?:of|from)\s+0\s+to\s+100\b)(?!\.\d)"
+)
 BOUND = re.compile(r"\b(?:more|less|over|under|above|below|least|most|between|up|not)\b|n't\b|[-+]\s*$")  # no one score
 NUMBER = re.compile(r"(?:[0-9]{1,3}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})")
 
@@ -87,14 +89,15 @@ def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> st
 
 
 def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> float | None:
-    """Return a score from 0 to 100, as "70", "70 %", "70/100", "About 70 out of 100." and, for 0.7, ".7" give it.
+    """Return a score from 0 to 100, as "70", "70 %", "70/100 (70 %)", "About 70 out of 100." and, for 0.7, ".7" give it.
 
     None for anything else: "-5", "1e3", "101", "70 or 80", "at least 70".
     """
-    boxed = BOXED.findall(answer)
-    text = OF_HUNDRED.sub(" ", (boxed[0] if len(boxed) == 1 else answer).casefold())
+    inside = boxed(answer)
+    text = OF_HUNDRED.sub(" ", (answer if inside is None else inside).casefold())
     words = [word for word in text.split() if any(letter.isdigit() for letter in word)]
-    number = NUMBER.fullmatch(words[0].strip(QUOTES).rstrip(ENDS)) if len(words) == 1 else None
+    said = {word.strip(QUOTES).rstrip(ENDS) for word in words}  # "70/100 (70 %)" says one number twice
+    number = NUMBER.fullmatch(said.pop()) if len(said) == 1 else None
     if not number or BOUND.search(text.partition(words[0])[0]):
         return None
     return float(number[0]) if float(number[0]) <= 100 else None
