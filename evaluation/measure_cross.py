@@ -9,12 +9,16 @@ import pandas as pd
 from config.settings import Settings
 from emoset.selection import equal_emotions
 from evaluation.completeness import by_warning, gaps, mark
+from evaluation.generators import generators_of
 from evaluation.metric_labels import cross_metrics, markdown_table, marked
 from evaluation.plans import CURVES
 from evaluation.skipped import skipped_of
 from runtime.figures import of_mean
-from runtime.files import write_atomically, write_json
+from runtime.files import read_json, write_atomically, write_json
+from runtime.hub import weights_digest
 from runtime.run_folder import is_first_process, log
+from training.generator_parts import GENERATOR
+from training.image_files import read_parameters
 from understanding.answering import answer_all
 from understanding.asking import load_asker
 from understanding.questions import multiple_choice
@@ -30,7 +34,7 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
     """
     started, figures, counts, skipped, marks, lacking = time.monotonic(), {}, {}, {}, {}, {}
     taxonomy, evaluate, seed = settings.data.taxonomy, settings.evaluate, settings.seed
-    emotions = taxonomy.emotions
+    emotions, generators = taxonomy.emotions, generators_of(settings)
     form = settings.answers.model_copy(update={"reasoning": False})  # thoughts about all of them would take hours
     asker = load_asker(settings.understanding, form, taxonomy, model, "evaluate.models")
     for row, images in generated["images"].items():
@@ -47,6 +51,7 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
         if row not in CURVES:
             marks[row] = mark(answers["emotion"], emotions, pairs=False)
             lacking[row] = gaps(answers["emotion"], emotions, pairs=False)
+            lacking[row] += circular(generators.get(row), images, model)
         if is_first_process():
             write_atomically(folder / f"answers-generated-{row}.parquet", answers.to_parquet)
         if row == "transfer":  # transfer/<content>/<strength>/...
@@ -66,6 +71,19 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
         table = markdown_table(marked(shown, about["incomplete"]), cross_metrics(taxonomy))
         log.debug(f"\n{table}\n\nvalue (low to high, 95 %)")
     return found
+
+
+def circular(generator: Path | None, images: pd.DataFrame, model: str) -> list[str]:
+    """Return a warning where a model has trained the generator of a row's images, or has chosen these among several.
+
+    generator: its folder, or that of another method's images. images: column path.
+    """
+    about = generator / GENERATOR if generator else None
+    trained_with = (read_json(about) or {}).get("trained_with", {}) if about and about.is_file() else {}
+    score = (read_parameters(images["path"].iloc[0]) or {}).get("score", "")
+    if weights_digest(model) in trained_with.values() or score.startswith("understanding "):
+        return ["the understanding model has trained the generator or chosen the images, so its agreement is circular"]
+    return []
 
 
 def agreement(answers: pd.DataFrame, emotions: tuple[str, ...], seed: int) -> dict[str, dict]:

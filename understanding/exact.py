@@ -154,7 +154,8 @@ class ExactTrainer(WholeCheckpoints, Trainer):
             wrong = f"an answer changes another's log-probability by {moved:.2g}"
         if wrong:
             raise UserError(
-                f"grpo.answers: exact needs rows that answers share, and in a {type(self.model).__name__} {wrong}; set grpo.answers=sampled"
+                f"grpo.answers: exact needs rows that answers share, and in a {type(self.model).__name__} {wrong};"
+                " set grpo.answers=sampled"
             )
 
     @torch.no_grad()

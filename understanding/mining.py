@@ -81,7 +81,7 @@ def check_count(mining: Mining, taxonomy: Taxonomy) -> None:
     if mining.images is not None and not has_hard(each := mining.images // len(taxonomy), mining):
         enough = len(taxonomy) * math.ceil(1 / (mining.highest - mining.lowest))
         raise UserError(
-            f"mining.images: {mining.images} are {each} of each of the {len(taxonomy)} emotions of data.taxonomy, and none of so"
+            f"mining.images: {mining.images} are {each} of each of the {len(taxonomy)} emotions, and none of so"
             f" few ranks from {mining.lowest:g} to {mining.highest:g} by its error; raise it to {enough}, or set null"
         )
 

@@ -1,14 +1,19 @@
 """What a model says of generated images, and what the taxonomy makes of it, by hand."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from hand_made import one_hot, values
+from PIL import Image
 
 from config.taxonomy import DEFAULT, read_taxonomy
 from evaluation import image_metrics, measure_cross
 from evaluation.columns import by_emotion, confusion
 from evaluation.metric_labels import cross_metrics, generation_metrics
+from runtime.hub import weights_digest
+from training.image_files import save_image
 from understanding.scoring import likelihood_columns
 
 EMOSET = read_taxonomy(DEFAULT)
@@ -37,6 +42,26 @@ def test_agreement_with_what_was_intended_and_with_the_judge_by_hand():
 def test_likelihoods_of_the_two_emotions_of_a_mix():
     answers = pd.DataFrame({"p_awe": [0.5, 0.2, 0.2], "p_fear": [0.1, 0.0, 0.2], "p_anger": [0.4, 0.8, 0.6]})
     assert values(measure_cross.likelihoods(answers, "awe-fear", 0)) == pytest.approx({"awe": 0.3, "fear": 0.1})
+
+
+def test_a_model_that_trained_the_generator_or_chose_its_images_agrees_in_a_circle(tmp_path):
+    """As the loop leaves them: digests in generator.json, and the score by which an image was chosen in its PNG."""
+    model, generator = tmp_path / "model", tmp_path / "generator"
+    for folder in (model, generator):
+        folder.mkdir()
+    (model / "config.json").write_text("{}")
+    images = pd.DataFrame({"path": [tmp_path / "0.png"]})
+
+    def warned(trained_with: dict, parameters: dict) -> bool:
+        (generator / "generator.json").write_text(json.dumps({"trained_with": trained_with}))
+        save_image(images["path"][0], Image.new("RGB", (4, 4)), parameters)
+        return bool(measure_cross.circular(generator, images, str(model)))
+
+    assert warned({"the loop's reward": weights_digest(str(model))}, {})
+    assert warned({}, {"score": "understanding 12ab"})
+    assert not warned({"the loop's reward": "12ab"}, {"score": "encoder 12ab"})
+    assert not warned({}, {})
+    assert not measure_cross.circular(None, images, str(model))
 
 
 def test_the_two_ways_are_the_sides_of_the_taxonomy_however_many_emotions_each_has():

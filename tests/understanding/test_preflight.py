@@ -60,10 +60,10 @@ def test_the_preset_fills_eight_gpus(monkeypatch):
     questions = sum(question_counts(settings.data.taxonomy, settings.questions).values())
     for processes, accumulation in ((8, 1), (4, 2), (1, 8)):
         monkeypatch.setenv("WORLD_SIZE", str(processes))
-        assert plan(settings.grpo, questions, settings.grpo.steps_one) == Plan(processes, accumulation, 375)
+        assert plan(settings.grpo, questions, settings.grpo.steps_one) == Plan(processes, accumulation, 187)
     monkeypatch.setenv("WORLD_SIZE", "8")
     whole = settings.grpo.model_copy(update={"steps_one": None})
-    assert plan(whole, questions, None).steps == questions // 128
+    assert plan(whole, questions, None).steps == questions // 256
 
 
 @pytest.mark.parametrize(
