@@ -56,6 +56,7 @@ from evaluation.features import FeatureCache, Network, feature_cache
 from evaluation.first_checks import check_clip
 from evaluation.metric_labels import signed
 from evaluation.networks import clip_network
+from evaluation.report import write_report
 from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
 from loop.scores import check_network, load_network, network_folder, network_key
 from runtime.built_folder import lock
@@ -126,6 +127,7 @@ def main(settings: Settings) -> None:
             for pair, own in found["paired"].items():
                 for part, each in own.items():
                     log.info(f"{pair}: {part} {signed(each)}")
+            write_report(settings)
 
 
 def check_generator(folder: Path) -> None:

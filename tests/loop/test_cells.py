@@ -89,5 +89,6 @@ def test_generated_images_teach_beside_a_control_and_a_killed_run_resumes(loop_s
     assert weights[0].read_bytes() != weights[1].read_bytes()
     recipe = json.loads((run / "loop/taught/step_two/recipe.json").read_text())
     assert recipe["settings"]["grpo.steps_two"] == 4
+    assert "Generated images teach understanding" in (run / "report" / "index.html").read_text()
     loop.teach.main(load(given))
     assert capsys.readouterr().out.count("step_two: trained before, and nothing has changed") == 2
