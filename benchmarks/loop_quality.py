@@ -7,7 +7,7 @@ loop once more that trains the LoRA too. Rows of a seed start from the same nois
 stand curves of the untouched generator, which a gain must beat at equal attribute entropy: other strengths, spreads and
 numbers of steps.
 
-All of it is kept in `<run>-loop/<drawing>/`. If you stop it, the same command goes on. After each step the tables of all
+All of it is kept in `<run>-loop/<drawing>/`. If you stop it, the same command resumes. After each step the tables of all
 that there is are printed.
 """
 

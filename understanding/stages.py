@@ -7,6 +7,7 @@
 """
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,7 +119,9 @@ def run_stage(
         log.info(f"{folder.name}: trained before, and nothing has changed")
         return result
     if not is_trained:
+        began = time.monotonic()
         train(folder)
+        log.info(f"{folder.name}: the last of {steps:,} updates is done, {time.monotonic() - began:.0f} s after this start")
         free_memory()
     write_model_folder(last, start.model, model, settings, result.key, result.done)
     if is_first_process():
