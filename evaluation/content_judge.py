@@ -45,7 +45,7 @@ def load_content_judge(train: pd.DataFrame, kinds: list[str], contents: list[str
 
     clip: as models.clip names it.
     """
-    words = tuple(sorted({*memberships(train, kinds)["attribute"], *contents}))
+    words = tuple(sorted({*memberships(train, kinds)["attribute"], *contents})) or ("",)  # which is no image's content
     return ContentJudge(words, clip_texts(clip, [f"a photo of a {word}" for word in words]))
 
 

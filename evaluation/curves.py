@@ -20,19 +20,20 @@ def write_curves(
     judged: dict[str, np.ndarray],
     comparison: Comparison,
     settings: Settings,
-) -> dict:
+) -> dict | None:
     """Write curves.json, of the images of transfer, of fusion and of photographs; return transfer's figures at strength 1.
 
-    images, views, judged: by row. Of fusion and of photographs there may be none.
+    images, views, judged: by row. Of each of the three there may be none. Without transfer, the result is None.
     """
     emotions, contents, seed = settings.data.taxonomy.emotions, list(settings.evaluate.contents), settings.seed
-    content, seen = comparison.content, views["transfer"]
-    transfer = seen, content.shown(seen), judged["transfer"]
-    curves = {"strength": strength_curve(*transfer, emotions, contents, settings.models.clip, seed), "fusion": {}, ROW: {}}
+    content, curves = comparison.content, {"strength": {}, "fusion": {}, ROW: {}}
+    if "transfer" in images:
+        transfer = views["transfer"], content.shown(views["transfer"]), judged["transfer"]
+        curves["strength"] = strength_curve(*transfer, emotions, contents, settings.models.clip, seed)
     if "fusion" in images:
         curves["fusion"] = weight_curve(images["fusion"], judged["fusion"], settings.data.taxonomy, seed)
     if ROW in images:
         started = images[ROW], content.shown(views[ROW]), judged[ROW]
         curves[ROW] = photograph_curve(*started, emotions, comparison.lpips, seed)
     write_json(folder / "curves.json", curves)
-    return curves["strength"]["1.0"]
+    return curves["strength"].get("1.0")

@@ -160,10 +160,15 @@ def _from_photographs(pipe, about: dict, real: pd.DataFrame, folder: Path, setti
 
 
 def _make(pipe, about: dict, planned: dict[str, plans.Plan], folder: Path, generate: Generate) -> dict[str, pd.DataFrame]:
-    """Make the images of plans; return tables of them. about: what the parameters of all images hold besides."""
+    """Make the images of plans; return tables of them, none of an empty plan.
+
+    about: what the parameters of all images hold besides.
+    """
     about = {name: getattr(generate, name) for name in ("steps", "guidance_scale", "negative_prompt")} | about
     tables = {}
     for name, plan in planned.items():
+        if not plan:  # a taxonomy without opposites, or no evaluate.contents
+            continue
         plan = {path: parameters | about for path, parameters in plan.items()}
         make_images(pipe, plan, folder, generate.batch_size, f"making {name}")
         tables[name] = plans.as_table(plan, folder)

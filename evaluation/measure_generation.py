@@ -86,8 +86,7 @@ def measure_generation(settings: Settings, folder: Path) -> dict:
         return {"images": others, "judged": judged}
     for row in rows:
         write_judged(folder, row, images[row], judged[row], taxonomy.emotions)
-    if "transfer" in images:
-        at_one = write_curves(folder, images, views, judged, comparison, settings)
+    if "ours" in images and (at_one := write_curves(folder, images, views, judged, comparison, settings)):
         figures["transfer"] = {"corrected": at_one, "emogen": {}}
 
     # 4. All of it.
