@@ -9,11 +9,28 @@ NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 DIGITS = 4000  # the most that Python reads as one number
 
 
-class Loader(yaml.SafeLoader):
+class EqualKeysError(yaml.constructor.ConstructorError):
+    """A mapping that has a key twice. PyYAML drops the first of them without a word."""
+
+
+class _OneOfEachKey:
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise EqualKeysError(None, None, f"the key '{key.value}' stands twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
+        return super().construct_mapping(node, deep)
+
+
+class TextLoader(_OneOfEachKey, yaml.BaseLoader):
+    """PyYAML that takes numbers and the rest as typed. Two equal keys are an error."""
+
+
+class Loader(_OneOfEachKey, yaml.SafeLoader):
     """PyYAML with decimal numbers (010 is 10, 1:30 and 2024-01-01 are words, 1e-3 is a number), and `no` a word.
 
-    Of two equal keys the first is not dropped without a word: that is an error. So is a value that does not fit its tag
-    (`!!bool x`), with the line that it stands in.
+    Two equal keys are an error. So is a value that does not fit its tag (`!!bool x`), with the line that it stands in.
     """
 
     def construct_object(self, node, deep=False):
@@ -22,14 +39,6 @@ class Loader(yaml.SafeLoader):
         except (ValueError, TypeError, AttributeError, KeyError):
             tag = node.tag.replace("tag:yaml.org,2002:", "!!")
             raise yaml.constructor.ConstructorError(None, None, f"{tag} does not fit this value", node.start_mark) from None
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key.value}' stands twice", key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else key)
-        return super().construct_mapping(node, deep)
 
 
 _DROPPED = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp")}

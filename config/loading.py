@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from config.decimal_yaml import YAML_ERRORS, Dumper, Loader
+from config.decimal_yaml import YAML_ERRORS, Dumper, EqualKeysError, Loader
 from config.errors import UserError, first_line
 from config.section import ROOT, ByKind, Share, question_kinds, relative_to_root
 from config.settings import Settings
@@ -73,7 +73,10 @@ def load(arguments: list[str], description: str = "", reads: Iterable[str] | Non
     sources += [(relative_to_root(Path(path)), _read_yaml(path)) for path in known.config]
     for key, text in vars(known).items():
         if key in fields:
-            sources.append((COMMAND_LINE, _nest(key, parse(text, fields[key]))))
+            try:
+                sources.append((COMMAND_LINE, _nest(key, parse(text, fields[key]))))
+            except EqualKeysError as error:
+                raise UserError(f"{COMMAND_LINE}: {key}: {error.problem} in {_cut(text)}; leave one out") from None
     return _validate(sources, fields)
 
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from config.decimal_yaml import DIGITS, NUMBER, WHOLE, YAML_ERRORS, Loader
+from config.decimal_yaml import DIGITS, NUMBER, WHOLE, YAML_ERRORS, EqualKeysError, Loader, TextLoader
 from config.taxonomy import Taxonomy
 
 
@@ -33,6 +33,7 @@ def parse(text: str, field: FieldInfo) -> Any:
 
     Text is taken literally. An empty text empties a text or a list. Numbers are decimal. Lists are written `a,b` or
     `[a, b]`. Mappings, and lists of mappings, are written as in YAML. Paths count from the user's working folder.
+    Raises EqualKeysError for a mapping that has a key twice.
     """
     return _parse(text, field.annotation)
 
@@ -87,7 +88,7 @@ def _parse(text: str, annotation) -> Any:
         case origin if origin is list:
             return _parse_list(text, arguments[0])
         case origin if origin is dict:
-            return _parse_yaml(text, yaml.BaseLoader if str in arguments[1:] else Loader)
+            return _parse_yaml(text, TextLoader if str in arguments[1:] else Loader)
     if _is_path(annotation):
         return _from_here(text) if text else None
     if annotation is int and WHOLE.fullmatch(text):
@@ -102,7 +103,7 @@ def _parse_list(text: str, item) -> Any:
     if typing.get_origin(base) is dict:
         return _parse_yaml(text) if text else []
     is_text = base in (str, Path)
-    content = _parse_yaml(text, yaml.BaseLoader if is_text else Loader) if text.startswith("[") else text
+    content = _parse_yaml(text, TextLoader if is_text else Loader) if text.startswith("[") else text
     if isinstance(content, list) and is_text and not all(isinstance(each, str) for each in content):
         content = [each.strip() for each in text.strip("[]").split(",")]  # what only looks like YAML
     if isinstance(content, list):
@@ -125,9 +126,14 @@ def _from_here(path: str) -> str:
 
 
 def _parse_yaml(text: str, loader: type = Loader) -> Any:
-    """Return what a text is in YAML; itself, where it is none. loader: BaseLoader takes numbers and the rest as typed."""
+    """Return what a text is in YAML; itself, where it is none. loader: TextLoader takes numbers and the rest as typed.
+
+    Raises EqualKeysError for a mapping that has a key twice.
+    """
     try:
         return yaml.load(text, loader)
+    except EqualKeysError:
+        raise
     except YAML_ERRORS:
         return text
 

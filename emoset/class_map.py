@@ -20,6 +20,7 @@ from config.decimal_yaml import YAML_ERRORS, Loader
 from config.errors import UserError, first_line
 from config.section import relative_to_root
 from config.taxonomy import Taxonomy, TaxonomyFile
+from emoset.labels import contradiction
 from emoset.selection import SUFFIXES, log_left_out, usable_images, visible_files
 
 SETTING = "evaluate.class_map"
@@ -61,6 +62,8 @@ def read_class_map(path: Path) -> ClassMap:
         raise UserError(f"{where}: {place}: {what}") from None
     except YAML_ERRORS as error:
         raise UserError(f"{where}: is not valid YAML: {first_line(error)}") from None
+    if told := contradiction(found.classes):
+        raise UserError(f"{where}: classes: {told}; leave one of them out")
     known = ("", *found.taxonomy.emotions)
     if wrong := [f"{name} to {emotion}" for name, emotion in found.classes.items() if emotion not in known]:
         names = ", ".join(found.taxonomy.emotions)

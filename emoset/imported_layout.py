@@ -8,7 +8,7 @@ from random import Random
 from typing import NamedTuple
 
 from config.errors import UserError
-from emoset.labels import SPLITS
+from emoset.labels import SPLITS, contradiction
 from runtime.files import write_json
 
 SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test"}
@@ -39,8 +39,11 @@ def emotions_of(
     """Return the emotion of each class, an empty text for a class that is left out. Upper and lower case are the same.
 
     mapping: `source.classes`. all_known: False where the source may have more classes than those.
-    Raises UserError for a class without an emotion, and for an entry of the mapping, or an emotion, that no class has.
+    Raises UserError for a class without an emotion, and for an entry of the mapping, or an emotion, that no class has; also
+    for two entries of one class that say different emotions.
     """
+    if told := contradiction(mapping):
+        raise UserError(f"source.classes: {told}; leave one of them out")
     found = sorted(set(classes))
     known = {emotion: emotion for emotion in emotions} | {name.casefold(): emotion for name, emotion in mapping.items()}
     listed = f"the source has the classes {', '.join(found)}"

@@ -1,6 +1,7 @@
 """The kinds of attribute and the splits of EmoSet, and one spelling for the attributes that it spells in several."""
 
 import re
+from collections.abc import Mapping
 from typing import get_args
 from urllib.parse import unquote
 
@@ -16,6 +17,16 @@ _FOLDER = re.compile(r"\((\d+)\) ?(.+)", re.DOTALL)
 def attribute_name(label: str) -> str:
     """Return the one spelling of an attribute label: lower case, words apart (`Alarm clock`, `alarm_clock`: alarm clock)."""
     return " ".join(label.lower().replace("_", " ").split())
+
+
+def contradiction(classes: Mapping[str, str]) -> str:
+    """Return in words which two classes are the same, in upper or lower case, and have different emotions; "" for none."""
+    first: dict[str, str] = {}
+    for name, emotion in classes.items():
+        other = first.setdefault(name.casefold(), name)
+        if classes[other] != emotion:
+            return f"{other} and {name} are one class, for upper and lower case are the same, and have two emotions"
+    return ""
 
 
 def folder_name(attribute: str, images: int) -> str:

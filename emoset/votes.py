@@ -3,11 +3,13 @@
     image,joy,fear,neutral
     joy/0001.jpg,7,2,1
 
-The first column holds the image's path below the data set's folder. Each other one holds the votes of a class, or their
-share. The class map (emoset/class_map.py) says which name a class has. The separator is found by itself, and quotes around
-names fall away, so you can name tables that others have published as they are.
+The first column holds the image's path below the data set's folder, or its whole path. Each other one holds the votes of a
+class, or their share. The class map (emoset/class_map.py) says which name a class has. The separator is found by itself, and
+quotes around names fall away, so you can name tables that others have published as they are.
 """
 
+import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +45,11 @@ def share_columns(emotions: Sequence[str]) -> list[str]:
 
 
 def read_votes(file: Path, root: Path, class_map: ClassMap) -> Voted:
-    """Return the images below `root` that a table of votes lists.
+    """Return the images below `root` that a table of votes lists, by their paths below it, or by whole ones.
 
-    Images that cannot be decoded, and those without a vote for one of the taxonomy's names, are left out; the log says so.
-    Raises UserError for what is no such table, for votes that are no numbers from 0 on, and where no image is left.
+    Images outside `root`, those that cannot be decoded, and those without a vote for one of the taxonomy's names, are left
+    out; the log says so. Raises UserError for what is no such table, for votes that are no numbers from 0 on, and where no
+    image is left.
     """
     table = _read_table(file)
     of_column = {name: class_map.emotion_of(name) for name in table.columns[1:]}
@@ -58,13 +61,14 @@ def read_votes(file: Path, root: Path, class_map: ClassMap) -> Voted:
         )
     votes = _numbers(table, [name for name, emotion in of_column.items() if emotion is not None], file)
     counted = np.stack([votes[[name for name in votes if of_column[name] == each]].sum(axis=1) for each in emotions], 1)
-    ids = table.iloc[:, 0].astype(str).str.strip(QUOTES)
+    names = table.iloc[:, 0].astype(str).str.strip(QUOTES)
     without = counted.sum(1) == 0
     if without.any():
         log.info(f"{SETTING}: {without.sum():,} images have no vote for any of {', '.join(emotions)}, and are left out")
-    ids, counted = ids[~without].reset_index(drop=True), counted[~without]
-    paths, broken = usable_images((root / name for name in ids), root)
-    log_left_out(broken, f" of {root}")
+    names, counted = names[~without].reset_index(drop=True), counted[~without]
+    ids = names.map(lambda name: _path_below(root, name))
+    paths, broken = usable_images((root / name for name in ids if name), root)
+    log_left_out([*broken, *((name, "outside the folder") for name in names[ids == ""])], f" of {root}")
     usable = ids.isin({path.relative_to(root).as_posix() for path in paths}).to_numpy() & ~ids.duplicated().to_numpy()
     if not usable.any():
         raise UserError(f"{SETTING}: none of the {len(ids):,} images that {file} lists lies in evaluate.folder: {root}")
@@ -76,16 +80,28 @@ def read_votes(file: Path, root: Path, class_map: ClassMap) -> Voted:
     return Voted(images, left_out, [name for name, emotion in of_column.items() if emotion is None])
 
 
+def _path_below(root: Path, name: str) -> str:
+    """Return the path below `root` of an image, given that path, such as ./joy/1.jpg, or its whole path; "" outside."""
+    path = Path(os.path.normpath(root / name))
+    for place in (Path(os.path.normpath(root)), root.resolve()):
+        if path.is_relative_to(place):
+            return path.relative_to(place).as_posix()
+    return ""
+
+
 def _read_table(file: Path) -> pd.DataFrame:
+    needs = f"{SETTING}: {file} needs a column of images, one of votes for each class, and lines of images"
     try:
         table = pd.read_csv(file, sep=None, engine="python", quotechar='"')
     except FileNotFoundError:
         raise UserError(f"{SETTING}: no file {file}") from None
+    except csv.Error:  # an empty first line, or one without a separator
+        raise UserError(f"{needs}; begin it with a line such as image,joy,fear") from None
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise UserError(f"{SETTING}: {file} cannot be read as a table of votes: {first_line(error)}") from None
     table.columns = [str(name).strip(QUOTES) for name in table.columns]
     if len(table.columns) < 2 or table.empty:
-        raise UserError(f"{SETTING}: {file} needs a column of images, one of votes for each class, and lines of images")
+        raise UserError(needs)
     return table
 
 

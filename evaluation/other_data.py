@@ -33,7 +33,7 @@ from runtime.figures import Metric, figure_of
 from runtime.files import write_json
 from runtime.hub import model_digest
 from runtime.processes import free_memory
-from runtime.recipe import RECIPE, Recipe, settings_of
+from runtime.recipe import RECIPE, Recipe, read_recipe, settings_of
 from runtime.run_folder import is_first_process, log, open_run_folder
 from understanding.answering import answer_all
 from understanding.asking import load_asker
@@ -42,19 +42,21 @@ from understanding.model_check import check_extras, check_model
 from understanding.questions import multiple_choice
 from understanding.scoring import figures, read_answers
 
-FOLDER = "other_data"  # of the run folder
+FOLDER, FIGURES = "other_data", "figures.json"  # of the run folder, and of each data set
 
 
 def evaluate_other_data(settings: Settings, models: dict[str, str]) -> None:
     """Ask models, by label, about the images in evaluate.folder, by the names of its class map.
 
-    Raises UserError where there is no model, or no image of a class that the map knows.
+    Raises UserError where there is no model, or no image of a class that the map knows, or where figures of other images
+    would be replaced.
     """
     evaluate = settings.evaluate
     if not models:
         raise UserError("evaluate.models: names no model, and the run folder holds none; name one: evaluate.models=...")
     class_map = named_map(evaluate, settings.data.taxonomy)
     folder = open_run_folder(settings, f"{FOLDER}/{slug(class_map.name)}")
+    check_earlier(evaluate, class_map, folder)
     check_extras(settings.understanding)
     for label, name in models.items():
         check_model(settings.understanding, name, f"evaluate.models: {label}", not settings.check)
@@ -79,6 +81,21 @@ def evaluate_other_data(settings: Settings, models: dict[str, str]) -> None:
 def named_map(evaluate: Evaluate, taxonomy: Taxonomy) -> ClassMap:
     """Return the class map of the settings; without one, that of classes called like the emotions of `taxonomy`."""
     return read_class_map(evaluate.class_map) if evaluate.class_map else own_names(evaluate.folder, taxonomy)
+
+
+def check_earlier(evaluate: Evaluate, class_map: ClassMap, folder: Path) -> None:
+    """Raise UserError where `folder` holds figures of other images, or votes, of a data set that is called the same."""
+    earlier = read_recipe(folder / RECIPE) if (folder / FIGURES).is_file() else None
+    if earlier is None:
+        return
+    for key in ("evaluate.folder", "evaluate.votes"):
+        was, now = earlier["settings"].get(key), settings_of("evaluate", evaluate)[key]
+        if was != now:
+            raise UserError(
+                f"{key}: {folder} holds figures by {was or 'null'}, and those by {now or 'null'} would replace them, for"
+                f" both are called {class_map.name}; name another run and its models, run=... evaluate.models=..., or an"
+                " evaluate.class_map with another name in it"
+            )
 
 
 def images_of_folder(root: Path, votes: Path | None, class_map: ClassMap) -> tuple[pd.DataFrame, dict]:
@@ -140,7 +157,7 @@ def measure(
     about["seconds"] = round(time.monotonic() - started, 1)
     found = {"about": about, "figures": rows, "paired": gains}
     if is_first_process():
-        write_json(folder / "figures.json", found)
+        write_json(folder / FIGURES, found)
         shown = metrics_of(taxonomy)
         log.info(f"\n{markdown_table(marked(rows, about['incomplete']), shown)}\n\nvalue (low to high, 95 %)")
         for pair, apart in gains.items():

@@ -171,8 +171,17 @@ def supervised_contrastive(vectors: Tensor, labels: Tensor, temperature: float) 
 
 
 def best_epoch(metrics: list[dict]) -> dict:
-    """Return the epoch's metrics with the highest val accuracy, of equals that with the lowest val loss."""
-    return max(metrics, key=lambda epoch: (epoch["val_accuracy"], -epoch["val_loss"]))
+    """Return the epoch's metrics with the highest val accuracy, of equals that with the lowest val loss.
+
+    Epochs without a finite val loss count nowhere. Raises UserError where none has one.
+    """
+    finite = [epoch for epoch in metrics if math.isfinite(epoch.get("val_loss", math.nan))]  # metrics.jsonl leaves it out
+    if not finite:
+        raise UserError(
+            "emotion_space.learning_rate: the emotion encoder's val loss is no number after any epoch, so its training has "
+            "diverged; set a lower one"
+        )
+    return max(finite, key=lambda epoch: (epoch["val_accuracy"], -epoch["val_loss"]))
 
 
 def _distributed(encoder: EmotionEncoder, accelerator: Accelerator) -> nn.Module:

@@ -7,6 +7,7 @@ from PIL import Image
 from config.errors import UserError
 from config.section import ROOT
 from config.taxonomy import read_taxonomy
+from emoset import votes
 from emoset.class_map import own_names, read_class_map, read_classes
 from emoset.votes import read_votes, share_columns
 
@@ -64,6 +65,10 @@ def test_a_folder_without_any_known_class_is_one_line(tmp_path):
     ("text", "told"),
     [
         ("name: X\ntaxonomy: config/taxonomies/ekman6.yaml\nclasses: {happy: delight}", "maps happy to delight, but its"),
+        (
+            "name: X\ntaxonomy: config/taxonomies/ekman6.yaml\nclasses: {Happy: joy, happy: fear}",
+            "classes: Happy and happy are one class, .*; leave one of them out",
+        ),
         ("name: X", "taxonomy: Field required"),
         ("name: X\ntaxonomy: nowhere.yaml", "taxonomy: .*nowhere.yaml cannot be read"),
         ("- a", "is no class map"),
@@ -115,3 +120,26 @@ def test_votes_of_our_own_format_and_lines_that_are_none(tmp_path):
     file.write_text("image,size\na.jpg,1\n")
     with pytest.raises(UserError, match=r"no column of anger, .*; it has image, size"):
         read_votes(file, tmp_path, own)
+
+
+def test_votes_about_images_that_are_named_in_other_ways(tmp_path, monkeypatch):
+    """By whole paths, through a link too, or from ./; what lies outside the folder is named and left out."""
+    told = []
+    monkeypatch.setattr(votes, "log_left_out", lambda left_out, what: told.extend(left_out))
+    root, link = tmp_path / "images", tmp_path / "link"
+    images(root, "joy/1.jpg", "joy/2.jpg", "joy/3.jpg")
+    link.symlink_to(root)
+    names = ["./joy/1.jpg", f"{root}/joy/2.jpg", f"{link}/joy/3.jpg", "joy/../joy/1.jpg", "/data/else/4.jpg", "../5.jpg"]
+    (tmp_path / "votes.csv").write_text("image,joy,fear\n" + "".join(f"{name},1,0\n" for name in names))
+    found = read_votes(tmp_path / "votes.csv", link, own_names(link, EKMAN)).images
+    assert list(found["image_id"]) == ["joy/1.jpg", "joy/2.jpg", "joy/3.jpg"]
+    assert all(path.is_file() for path in found["path"])
+    assert told == [("/data/else/4.jpg", "outside the folder"), ("../5.jpg", "outside the folder")]
+
+
+@pytest.mark.parametrize("text", ["", "\nimage,joy,fear\na.jpg,1,0\n", "image,joy,fear\n"])
+def test_a_table_of_votes_without_columns_or_lines_is_one_line(tmp_path, text):
+    (tmp_path / "votes.csv").write_text(text)
+    with pytest.raises(UserError, match=r"^evaluate\.votes: .*votes\.csv needs a column of images") as error:
+        read_votes(tmp_path / "votes.csv", tmp_path, own_names(tmp_path, EKMAN))
+    assert "\n" not in str(error.value)

@@ -39,6 +39,11 @@ def test_classes_become_emotions(classes, mapping, expected):
         ),
         (["calm", "x", "y"], {}, r"source\.classes: x, y are no emotions of"),
         (["calm", "dread", "joy"], dict(hapy="joy"), r"source\.classes: there is no class hapy; the source has the classes"),
+        (
+            ["calm", "dread", "joy"],
+            dict(Joy="calm", joy="joy"),
+            r"source\.classes: Joy and joy are one class, .*, and have two emotions; leave one of them out",
+        ),
         (["calm", "joy"], {}, r"source\.classes: no class is mapped to dread, and the source has the classes calm, joy;"),
     ],
 )
@@ -60,6 +65,11 @@ def test_classes_that_are_no_emotions(classes, mapping, message):
 )
 def test_the_mapping_as_people_write_it(settings, typed, expected):
     assert settings(f"source.classes={typed}").source.classes == expected
+
+
+def test_a_mapping_with_a_class_twice_is_one_line(settings):
+    with pytest.raises(UserError, match=r"^command line: source\.classes: the key 'joy' stands twice in '\{joy: calm,"):
+        settings("source.classes={joy: calm, joy: dread}")
 
 
 def test_the_mapping_leads_to_emotions_of_the_taxonomy(settings):

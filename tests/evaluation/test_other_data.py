@@ -14,6 +14,7 @@ from config.taxonomy import read_taxonomy
 from evaluation import evaluate
 from evaluation.soft_labels import soft_statistics
 from runtime import figures
+from runtime.recipe import Recipe, settings_of
 
 VLM = ROOT / "demo" / "models" / "vision_language"
 EKMAN = read_taxonomy("config/taxonomies/ekman6.yaml")
@@ -78,6 +79,24 @@ def test_what_maps_to_nothing_is_told_and_clip_s_probe_stands_beside_the_same_na
     assert "Own: images that map to nothing: neutral (4), surprise (4)" in capsys.readouterr().out
     assert found["figures"]["CLIP, linear probe"]["multiple_forced_accuracy"]["n"] == 8
     assert next(iter(found["about"]["incomplete"].values())) == "2 of 8 emotions"
+
+
+@pytest.mark.parametrize(("key", "with_map"), [("folder", False), ("folder", True), ("votes", True)])
+def test_figures_of_another_data_set_of_the_same_name_are_not_replaced(measured, tmp_path, key, with_map):
+    """Without a class map the name is that of the folder, and `images` is a common one."""
+    (tmp_path / "map.yaml").write_text("name: images\ntaxonomy: config/taxonomies/emoset.yaml\n")
+    places = {"folder": tmp_path / "a/images", "votes": tmp_path / "a.csv", "class_map": tmp_path / "map.yaml"}
+    shown = [f"evaluate.{name}={place}" for name, place in places.items() if with_map or name != "class_map"]
+    folder = tmp_path / "run/other_data/images"
+    folder.mkdir(parents=True)
+    (folder / "figures.json").write_text("{}")
+    earlier = load([*shown, f"evaluate.{key}={tmp_path}/other/images"]).evaluate
+    Recipe("figures of images", settings_of("evaluate", earlier), {}).start(folder / "recipe.json")
+    with pytest.raises(UserError, match=rf"^evaluate\.{key}: .*/other_data/images holds figures by .* run=") as error:
+        measured(*shown)
+    assert "\n" not in str(error.value)
+    assert "class_map with another name" in str(error.value)
+    assert (folder / "figures.json").read_text() == "{}"
 
 
 def test_soft_figures_by_hand():

@@ -17,7 +17,7 @@ from config.loading import dump
 from config.section import ROOT
 from config.settings import Settings
 from config.taxonomy import DEFAULT, read_taxonomy
-from runtime.metrics import read_metrics
+from runtime.metrics import MetricsFile, read_metrics
 from training import encoder_training
 from training.accelerator import start_accelerator
 from training.emotion_encoder import EmotionEncoder, encode_images, new_encoder
@@ -146,6 +146,18 @@ def test_of_equal_accuracies_the_lower_loss_wins():
     results = ((0.5, 2), (0.6, 1.5), (0.6, 1.2), (0.6, 1.4))
     epochs = [{"val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in results]
     assert best_epoch(epochs) is epochs[2]
+
+
+def test_an_epoch_without_a_finite_val_loss_is_never_the_best(tmp_path):
+    """The file of metrics holds no such number, so its line has no val_loss."""
+    file = MetricsFile(tmp_path, by="epoch")
+    diverged = {"val_accuracy": 0.9, "val_loss": math.nan}
+    file.write(1, diverged)
+    for metrics in ([diverged], read_metrics(tmp_path)):
+        with pytest.raises(UserError, match=r"^emotion_space\.learning_rate: .*; set a lower one$"):
+            best_epoch(metrics)
+    file.write(2, {"val_accuracy": 0.2, "val_loss": 2.0})
+    assert best_epoch(read_metrics(tmp_path))["epoch"] == 2
 
 
 def test_the_test_split_has_no_influence(make, index, pixels, tmp_path, accelerator):
