@@ -8,6 +8,7 @@ from config.errors import UserError
 from config.loading import load
 from config.settings import Settings
 from config.taxonomy import Taxonomy
+from emoset.images import is_whole
 from emoset.reading import read_emoset
 from emoset.split_lists import read_splits
 from evaluation.features import feature_cache
@@ -96,14 +97,15 @@ class RunModels:
 
     @cached_property
     def examples(self) -> list[Path]:
-        """An image of each emotion: of the val split, or, where the data set is gone, of those that the run has made."""
+        """A whole image of each emotion: of the val split, or, where the data set is gone, of those the run has made."""
         found: dict[str, Path] = {}
         with suppress(UserError):
             for _, emotion, split, image, _ in read_splits(self.settings.data.emoset)[0]:
                 path = self.settings.data.emoset / image
-                if split == "val" and emotion not in found and path.is_file():
+                if split == "val" and emotion not in found and is_whole(path):
                     found[emotion] = path
         for emotion in self.taxonomy.emotions:
-            made = sorted((self.run / "images" / emotion).glob("*.png"))
-            found |= {emotion: made[0]} if made and emotion not in found else {}
+            made = sorted((self.run / "images" / emotion).glob("*.png")) if emotion not in found else []
+            if whole := next(filter(is_whole, made), None):
+                found[emotion] = whole
         return [found[emotion] for emotion in self.taxonomy.emotions if emotion in found]

@@ -42,7 +42,7 @@ def check_attribute_root(root: Path, target: Path) -> None:
 
 def links_to_make(emoset: EmoSet, root: Path, target: Path, kinds: list[str], link: str) -> pd.DataFrame:
     """Return the memberships that build_attribute_root would link at `target`; no row where it is up to date."""
-    images = memberships(emoset.index, kinds)
+    root, target, images = root.resolve(), target.resolve(), memberships(emoset.index, kinds)
     return images.iloc[:0] if _is_up_to_date(target, _recipe(emoset, root, target, kinds, link), len(images)) else images
 
 

@@ -92,7 +92,7 @@ def _path_below(root: Path, name: str) -> str:
 def _read_table(file: Path) -> pd.DataFrame:
     needs = f"{SETTING}: {file} needs a column of images, one of votes for each class, and lines of images"
     try:
-        table = pd.read_csv(file, sep=None, engine="python", quotechar='"')
+        table = pd.read_csv(file, sep=None, engine="python", quotechar='"', encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{SETTING}: no file {file}") from None
     except csv.Error:  # an empty first line, or one without a separator

@@ -80,15 +80,14 @@ def main(settings: Settings) -> None:
 
 
 def read_benchmark(file: Path) -> tuple[ModuleType, list[dict]]:
-    """Return which benchmark a file is of, and its records. Raises UserError where it is of none."""
+    """Return which benchmark a file is of, and its records. Raises UserError for none, or where a record lacks a part."""
     try:
-        text = file.read_text(encoding="utf-8")
-        records = (
-            json.loads(text) if text.lstrip().startswith("[") else [json.loads(each) for each in text.splitlines() if each]
-        )
+        text = file.read_text(encoding="utf-8-sig")
+        lines = [line for line in text.split("\n") if line.strip()]  # a text within may hold other ends of lines
+        records = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in lines]
     except OSError as error:
         raise UserError(f"evaluate.benchmark: {file} cannot be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(f"evaluate.benchmark: {file} is neither JSON nor a JSON object in each line") from None
     if not records or not all(isinstance(each, dict) for each in records):
         raise UserError(f"evaluate.benchmark: {file} holds no questions; get it again")
@@ -98,6 +97,9 @@ def read_benchmark(file: Path) -> tuple[ModuleType, list[dict]]:
             f"evaluate.benchmark: {file} is of neither VECBench (conversations, candidates, ground_truth and task in each "
             f"line) nor MVEI (image_id and statement_list); its first record has {', '.join(records[0])}"
         )
+    for number, record in enumerate(records, 1):
+        if lacking := found.what_lacks(record):
+            raise UserError(f"evaluate.benchmark: {file}, record {number} lacks {lacking}; get the file again")
     return found, records
 
 

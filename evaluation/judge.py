@@ -17,7 +17,7 @@ from evaluation.features import FeatureCache, Network, seen_by_all, width_of
 from evaluation.networks import classifier, clip_network
 from runtime.files import read_json
 from runtime.hub import resolve_model, sha256, weights_digest
-from runtime.tensors import read_tensors
+from runtime.tensors import read_state_dict
 from training.pipeline import GENERATOR
 
 IMPORTED = "emotion_classifier.safetensors"
@@ -61,9 +61,9 @@ def load_judge(
     imported = file / IMPORTED
     if reads_clip(name):
         try:
-            layer = load_file(imported) if imported.is_file() else read_tensors(file, dict, setting)
+            layer = load_file(imported) if imported.is_file() else read_state_dict(file, setting)
             layer = {part.removeprefix("fc."): tensor.double() for part, tensor in layer.items()}
-        except (OSError, SafetensorError, AttributeError) as error:
+        except (OSError, SafetensorError) as error:
             raise UserError(f"{setting}: {name} is no file of tensors ({first_line(error)})") from None
         if layer.keys() != {"weight", "bias"} or layer["weight"].ndim != 2 or len(layer["weight"]) != len(emotions):
             raise UserError(f"{setting}: {name} is no linear layer to {len(emotions)} emotions")

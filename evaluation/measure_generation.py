@@ -151,14 +151,17 @@ def images_of_emoset(settings: Settings, folder: Path) -> tuple:
     real["content"] = first_contents(real, settings.data.kinds)
     count = evaluate.reference
     everything = index if count is None else index.sample(min(count, len(index)), random_state=seed)
-    reference = equal_reference(train, emotions, count, seed)
+    reference = equal_reference(train, count, seed)
     return train, real, reference, everything, left_out_of_data(emoset.problems)
 
 
-def equal_reference(train: pd.DataFrame, emotions: tuple[str, ...], count: int | None, seed: int) -> pd.DataFrame:
-    """Return the training images that `corrected` compares with: equally many of each emotion, for None all that can be."""
-    rarest = train["emotion"].value_counts().reindex(list(emotions), fill_value=0).min()
-    return equal_emotions(train, count or len(emotions) * int(rarest), seed).reset_index(drop=True)
+def equal_reference(train: pd.DataFrame, count: int | None, seed: int) -> pd.DataFrame:
+    """Return the training images that `corrected` compares with: equally many of each emotion, for None all that can be.
+
+    An emotion without training images has none here either.
+    """
+    counts = train["emotion"].value_counts()
+    return equal_emotions(train, count or int(len(counts) * min(counts, default=0)), seed).reset_index(drop=True)
 
 
 def load_comparison(
@@ -228,8 +231,10 @@ def warnings_of(settings: Settings, images: dict, views: dict, training: Views, 
     images, views: by row. training: the real images of `corrected`. doubts: what check_judge says of rows.
     """
     emotions, named, found = settings.data.taxonomy.emotions, generators_of(settings), {}
+    absent = ", ".join(name for name in emotions if name not in set(training.emotions))
+    lacking = absent and f"no training images of {absent}, so FID, KID, precision and recall compare with the other emotions"
     for row in (name for name in images if name not in CURVES):
-        found[row] = [*filter(None, (doubts.get(row), too_few_for_fid(training.fid, views[row].fid)))]
+        found[row] = [*filter(None, (doubts.get(row), lacking, too_few_for_fid(training.fid, views[row].fid)))]
         found[row] += gaps(images[row]["emotion"], emotions)
         if row in named and not is_generator(named[row]):
             found[row] += unknown_folders(named[row], emotions)

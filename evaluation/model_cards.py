@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from config.section import ROOT
 from config.taxonomy import Taxonomy
 from evaluation.metric_labels import generation_metrics, markdown_table, marked, told_judges
 from runtime.figures import Metric
@@ -23,7 +24,9 @@ def write_cards(run: Path, taxonomy: Taxonomy, generated: dict | None, understoo
         rows = {row: each["corrected"] for row, each in generated["figures"].items() if each["corrected"]}
         what = f"n = {n:,} generated images. The content is told by {told_judges(judges)}."
         _add(run / "generator", generated["about"], rows, generation_metrics(taxonomy, judges), what)
-    if understood and model.resolve() in [Path(name).resolve() for name in understood["about"]["models"].values()]:
+    # Models of the project are named below its root, and those of the user from the working folder.
+    names = understood["about"]["models"].values() if understood else []
+    if model.resolve() in {(place / name).resolve() for name in names for place in (ROOT, Path())}:
         what = f"n = {understood['about']['n']:,} images."
         _add(model, understood["about"], understood["figures"], metrics(taxonomy), what)
 

@@ -28,8 +28,21 @@ METRICS = {
 
 
 def is_of(records: list[dict]) -> bool:
-    """Tell whether what a file holds are statements of MVEI."""
-    return all({"image_id", "statement_list"} <= each.keys() for each in records)
+    """Tell whether what a file holds are statements of MVEI, by its first record."""
+    return {"image_id", "statement_list"} <= records[0].keys()
+
+
+def what_lacks(record: dict) -> str:
+    """Return in words what a record lacks, such as "statement 2's label"; "" where it lacks nothing."""
+    if not isinstance(record.get("image_id"), str) or not isinstance(record.get("statement_list"), list):
+        return "image_id or statement_list"
+    lacking = [
+        f"statement {number}'s {name}"
+        for number, each in enumerate(record["statement_list"], 1)
+        for name in ("statement", "label", "class")
+        if not isinstance(each, dict) or not isinstance(each.get(name), str)
+    ]
+    return lacking[0] if lacking else ""
 
 
 def questions(records: list[dict], answers: Answers, seed: int) -> list[OwnChoice]:

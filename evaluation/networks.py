@@ -24,7 +24,7 @@ from config.section import ROOT
 from evaluation.features import Network
 from runtime.hub import fingerprint, load_model, resolve_model
 from runtime.processes import start_process
-from runtime.tensors import read_tensors
+from runtime.tensors import read_state_dict
 
 IMAGENET = dict(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 INCEPTION_SIZE = 299  # pixels
@@ -176,8 +176,7 @@ def _inception(setting: str) -> torch.nn.Module:
 
 def _torchvision_resnet(file: Path, setting: str) -> ResNetForImageClassification:
     """Return transformers' ResNet-50 with the weights of a .pth file with torchvision's names for them."""
-    content = read_tensors(file, dict, setting)
-    weights = {name.removeprefix("module."): weight for name, weight in content.get("state_dict", content).items()}
+    weights = read_state_dict(file, setting)
     if "fc.bias" not in weights:
         raise UserError(f"{setting}: {file.name} does not hold torchvision's ResNet-50 (no fc.bias)")
     model = ResNetForImageClassification(ResNetConfig(num_labels=len(weights["fc.bias"])))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from config.evaluation_settings import Evaluate
+from config.section import ROOT
 
 NETWORKS = ("judge", "fid_network", "lpips_network", "object_classifier", "scene_classifier")
 CLIP = "clip-vit-large-patch14"
@@ -47,6 +48,7 @@ def not_emogen(evaluate: Evaluate, clip: str) -> dict[str, str]:
 def _is_emogens(name: str, used: str | None) -> bool:
     if used is None:
         return False
-    if name == "judge" and (Path(used) / "emotion_classifier.safetensors").is_file():  # imported
+    imported = Path(used) / "emotion_classifier.safetensors"
+    if name == "judge" and any((place / imported).is_file() for place in (Path(), ROOT)):
         return True
     return Path(used).name.startswith(EMOGENS[name])

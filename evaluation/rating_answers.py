@@ -89,7 +89,7 @@ def read_answers(paths: list[Path]) -> tuple[str, pd.DataFrame]:
     pages: dict[str, Path] = {}
     for file in files:
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(file.read_text(encoding="utf-8-sig"))
             page, rater, answers = content["page"], content["rater"], content["answers"]
             rows = [{"rater": rater, **{name: each[name] for name in ("trial", "answer", "ms")}} for each in answers]
         except OSError as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from emoset.images import ImageError
+from emoset.selection import STRAY, visible_files, why_unusable
 from evaluation.features import measurable
 from runtime.run_folder import log
 
@@ -27,10 +28,13 @@ def left_out_of_data(problems: pd.DataFrame) -> Skipped:
 
 
 def left_out_of_folder(row: str, root: Path, images: pd.DataFrame, emotions: tuple[str, ...]) -> Skipped:
-    """Return the files in the folders of emotions below `root` that are not among its images (read_folder)."""
+    """Return the images in the folders of emotions below `root` that are not among those of read_folder.
+
+    Files that are no images, and are not called like one, are none that a figure lacks.
+    """
     folders = [child for child in root.iterdir() if child.name.lower() in emotions and child.is_dir()]
-    files = {path for folder in folders for path in folder.rglob("[!.]*") if not path.is_dir()}
-    others = sorted(files - set(images["path"]))
+    files = {path for folder in folders for path in visible_files(folder)}
+    others = [path for path in sorted(files - set(images["path"])) if why_unusable(path) != STRAY]
     return _told(row, len(others), [(path.relative_to(root).as_posix(), _reason(path)) for path in others[:NAMED]])
 
 

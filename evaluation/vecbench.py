@@ -28,6 +28,7 @@ GROUPS = {  # of tasks, over which its calibration figures are
     "ID VER": ("FI-8", "EmoSet-8", "WebEmo-7", "WebEmo-25"),
     "OOD VER": ("Abstract-8", "Artphoto-8", "UnbiasedEmo-6"),
 }
+FIELDS = {"conversations": list, "candidates": list, "ground_truth": str, "task": str}  # of a record
 BINS = 10
 MOST = 0.9999  # confidence that is written: its calibration error counts none of 1
 ANSWER = re.compile(r"<answer>(.*?)</answer>")
@@ -41,8 +42,17 @@ METRICS = {
 
 
 def is_of(records: list[dict]) -> bool:
-    """Tell whether what a file holds are questions of VECBench."""
-    return all({"conversations", "candidates", "ground_truth", "task"} <= each.keys() for each in records)
+    """Tell whether what a file holds are questions of VECBench, by its first record."""
+    return FIELDS.keys() <= records[0].keys()
+
+
+def what_lacks(record: dict) -> str:
+    """Return in words what a record lacks, such as "task"; "" where it lacks nothing."""
+    if lacking := [name for name, kind in FIELDS.items() if not isinstance(record.get(name), kind)]:
+        return ", ".join(lacking)
+    if not record["candidates"] or not all(isinstance(each, str) for each in record["candidates"]):
+        return "names among its candidates"
+    return "" if _image_of(record) else "an image in its conversations"
 
 
 def questions(records: list[dict], answers: Answers, seed: int) -> list[OwnChoice]:
@@ -141,6 +151,8 @@ def _response(question: OwnChoice, completion: str, probabilities: list[float]) 
 
 
 def _image_of(record: dict) -> str:
-    """Return the image of a record's conversation, as it is named there."""
-    parts = [part for turn in record["conversations"] if isinstance(turn["content"], list) for part in turn["content"]]
-    return next(part["image"] for part in parts if part.get("type") == "image")
+    """Return the image of a record's conversation, as it is named there; "" where it has none."""
+    turns = [turn["content"] for turn in record["conversations"] if isinstance(turn, dict) and "content" in turn]
+    parts = [part for content in turns if isinstance(content, list) for part in content if isinstance(part, dict)]
+    images = [part.get("image") for part in parts if part.get("type") == "image"]
+    return next((image for image in images if isinstance(image, str)), "")

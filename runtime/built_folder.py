@@ -78,7 +78,8 @@ def building(folder: Path, recipe: Recipe, resume: bool = False) -> Iterator[Pat
     """
     beside, old = _beside(folder, "new"), _beside(folder, "old")
     for place in (folder, beside, old):
-        check_ours(place, recipe.what)
+        if place is not old or not old.is_symlink():  # of a link, which `folder` was, nothing but itself is removed
+            check_ours(place, recipe.what)
     if is_damaged(folder):
         log.info(f"{folder.name}/: its marker is cut off or damaged; what is there counts as unfinished and is made again")
     resumed = resume and recipe.is_started(beside / MARKER)
@@ -116,7 +117,12 @@ def _put_back(old: Path, folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder of ours, its marker last: killed meanwhile, it is still known as ours."""
+    """Remove a folder of ours, its marker last: killed meanwhile, it is still known as ours.
+
+    Of a link to such a folder, remove the link alone.
+    """
+    if folder.is_symlink():
+        folder.unlink()
     if not folder.exists():
         return
     for child in folder.iterdir():

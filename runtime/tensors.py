@@ -75,3 +75,14 @@ def read_tensors(path: Path, kind: type, setting: str) -> Any:
     if not isinstance(content, kind):
         raise UserError(f"{setting}: {path.name} holds a {type(content).__name__}, expected a {kind.__name__}")
     return content
+
+
+def read_state_dict(path: Path, setting: str) -> dict[str, Tensor]:
+    """Return the tensors of a network in a .pt file, or of the state_dict in it, by name, without DataParallel's module.
+
+    Raises UserError as read_tensors does.
+    """
+    content = read_tensors(path, dict, setting)
+    inner = content.get("state_dict")
+    tensors = (inner if isinstance(inner, dict) else content).items()
+    return {str(name).removeprefix("module."): tensor for name, tensor in tensors if isinstance(tensor, Tensor)}

@@ -30,7 +30,7 @@ from runtime.machine import processors
 from runtime.processes import shared_work, start_process
 from runtime.recipe import RECIPE, Recipe, digest
 from runtime.run_folder import is_first_process, log, progress
-from training.shards import OrBlank, blank_rows, left_out_of, write_shard
+from training.shards import OrBlank, blank_rows, left_out_of, with_plain_errors, write_shard
 from training.vae_moments import encode_moments
 
 if TYPE_CHECKING:  # it takes seconds to import, in every process that loads batches
@@ -187,13 +187,10 @@ class TensorCache(Dataset):
                     bar.update(len(rows))
 
 
-def read_batches(images: Dataset, batches: list[list[int]], processes: int):
-    """Yield {name: (B, ...)} for each batch of rows, read ahead by so many processes; few rows are read in this one."""
+def read_batches(images: Dataset, batches: list[list[int]], processes: int) -> Iterator[dict]:
+    """Return {name: (B, ...)} for each batch of rows, read ahead by so many processes; few rows are read in this one."""
     processes = 0 if sum(map(len, batches)) < FEW else processes
-    try:
-        yield from DataLoader(images, batch_sampler=batches, num_workers=processes)
-    except UserError as error:  # another process's stands at the end of its traceback
-        raise UserError(str(error).strip().rsplit("UserError: ", 1)[-1]) from None
+    return with_plain_errors(DataLoader(images, batch_sampler=batches, num_workers=processes))
 
 
 def pixels_of(

@@ -16,7 +16,7 @@ encoder or, without one, from the labels.
 """
 
 from runtime.script import read_settings, run
-from runtime.tensors import are_whole, read_tensors, write_tensors
+from runtime.tensors import are_whole, read_state_dict, read_tensors, write_tensors
 
 read_settings(__name__, __doc__, "emotion_space", "data")
 
@@ -114,7 +114,7 @@ def read_classifier(published: Path, emotions: tuple[str, ...]) -> tuple[dict[st
     Its rows are in the order of info.json, by the published inference code (emotion_list_8 in its training/inference.py).
     """
     path = find(published, "clip_emotion_classifier.pth", "Clip_emotion_classifier/*.pth")
-    tensors = read_tensors(path, dict, "emotion_space.published")
+    tensors = read_state_dict(path, "emotion_space.published")
     classifier = {name.removeprefix("fc."): tensor.float() for name, tensor in tensors.items()}
     if classifier.keys() != {"weight", "bias"} or len(classifier["weight"]) != len(emotions):
         raise UserError(f"{path}: expected a linear layer to {len(emotions)} emotions, fc.weight and fc.bias")

@@ -14,7 +14,7 @@ from runtime.machine import processors
 from runtime.seeds import derived_seed
 from training.conditioning import TokenizedPrompts, tokenize
 from training.emotion_space import EmotionSpace
-from training.shards import first_whole
+from training.shards import first_whole, with_plain_errors
 
 GOLDEN = (5**0.5 - 1) / 2
 
@@ -184,7 +184,7 @@ def batches(
     collate = partial(_collate, tokenizer=tokenizer, tokens=tokens, timesteps=timesteps, scaling=scaling)
     own = torch.Generator()  # else the loader draws from the global one, which dropout uses
     how = {"num_workers": min(loaders, processors()), "pin_memory": torch.cuda.is_available(), "generator": own}
-    return iter(DataLoader(items, batch_sampler=keys(), collate_fn=collate, **how))
+    return with_plain_errors(DataLoader(items, batch_sampler=keys(), collate_fn=collate, **how))
 
 
 def _collate(items: list[dict], tokenizer, tokens: int, timesteps: int, scaling: float) -> Batch:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import ResNetConfig, ResNetModel
 
 from config.errors import UserError
-from runtime.tensors import read_tensors
+from runtime.tensors import read_state_dict
 from training.emotion_encoder import EmotionEncoder
 
 IMAGE_SIZE = 224  # pixels, cut from the centre of an image whose shorter side has 256
@@ -24,9 +24,7 @@ def read_encoder(path: Path, emotions: int, setting: str) -> EmotionEncoder:
 
     Raises UserError, which names `setting`, where the file holds anything else.
     """
-    content = read_tensors(path, dict, setting)
-    content = content.get("state_dict", content)
-    tensors = {name.removeprefix("module."): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
+    tensors = read_state_dict(path, setting)
     renamed = {ours: tensor.float() for name, tensor in tensors.items() if (ours := _our_name(name))}
     depths = _depths(renamed)
     try:

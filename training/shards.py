@@ -7,7 +7,7 @@ emotion and split. So the same rows are skipped in every process, and after ever
 
 import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,14 @@ def first_whole(rows: Iterable[int], read: Callable[[int], dict]) -> tuple[int, 
         except ImageError as error:
             broken = broken or error
     raise UserError(f"{broken}; and no image that could take its place can be read")
+
+
+def with_plain_errors(batches: Iterable) -> Iterator:
+    """Yield what a DataLoader does. A UserError of one of its processes is raised without the traceback in front of it."""
+    try:
+        yield from batches
+    except UserError as error:
+        raise UserError(str(error).strip().rsplit("UserError: ", 1)[-1]) from None
 
 
 class OrBlank(Dataset):

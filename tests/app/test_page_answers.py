@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,6 +195,29 @@ def test_a_run_folder_that_vanished_is_one_line_in_each_tab(run, photos, tmp_pat
         with pytest.raises(gr.Error, match=r"config\.yaml: is not there; run the stage again") as said:
             ask()
         assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize("place", ["the data set", "images of the run"])
+def test_an_example_is_a_whole_image(run, emoset_copy, photos, tmp_path, place):
+    """One broken file must not keep the page from starting."""
+    copy, made = shutil.copytree(run, tmp_path / "run", symlinks=True), []
+    for name in ("0.png", "1.png"):
+        made.append(copy / "images" / FIRST / name)
+        made[-1].parent.mkdir(exist_ok=True)
+        shutil.copy(photos[0], made[-1])
+    models = RunModels(copy)
+    if place == "the data set":
+        shutil.rmtree(made[0].parent)
+        val = [image for emotion, _, image, _ in json.loads((emoset_copy / "val.json").read_text()) if emotion == FIRST]
+        broken, expected = emoset_copy / val[0], emoset_copy / val[1]
+        data = models.settings.data.model_copy(update={"emoset": emoset_copy})
+    else:
+        broken, expected = made
+        data = models.settings.data.model_copy(update={"emoset": tmp_path / "gone"})
+    broken.write_bytes(broken.read_bytes()[:200])
+    models.settings = models.settings.model_copy(update={"data": data})
+    assert models.examples[0] == expected
+    assert app_main.copies_of(models.examples, tmp_path)
 
 
 def test_no_run_names_the_command_that_makes_one(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from config.errors import UserError
 from config.loading import load
-from emoset.attribute_folders import build_attribute_root, read_attribute_root
+from emoset.attribute_folders import build_attribute_root, links_to_make, read_attribute_root
 from emoset.labels import KINDS, attribute_name
 from emoset.reading import read_emoset
 from runtime import links
@@ -139,6 +139,16 @@ def test_a_second_build_changes_nothing_and_a_missing_file_is_noticed(emoset, dr
     assert not (root / "scene").exists()
     shutil.rmtree(root / "object")
     assert build_attribute_root(emoset, drawn, root, ["object"], "auto") != "up to date"
+
+
+def test_a_link_to_an_empty_folder_is_filled(emoset, drawn, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "attributes").symlink_to(tmp_path / "elsewhere")
+    given = emoset, drawn, tmp_path / "attributes", ["scene"], "auto"
+    assert len(links_to_make(*given))
+    build_attribute_root(*given)
+    assert links_to_make(*given).empty
+    assert next(tmp_path.glob("elsewhere/scene/*/*.jpg")).is_file()
 
 
 @pytest.mark.parametrize("link", ["copy", "symbolic"])

@@ -130,7 +130,8 @@ def test_votes_about_images_that_are_named_in_other_ways(tmp_path, monkeypatch):
     images(root, "joy/1.jpg", "joy/2.jpg", "joy/3.jpg")
     link.symlink_to(root)
     names = ["./joy/1.jpg", f"{root}/joy/2.jpg", f"{link}/joy/3.jpg", "joy/../joy/1.jpg", "/data/else/4.jpg", "../5.jpg"]
-    (tmp_path / "votes.csv").write_text("image,joy,fear\n" + "".join(f"{name},1,0\n" for name in names))
+    text = "image,joy,fear\n" + "".join(f"{name},1,0\n" for name in names)
+    (tmp_path / "votes.csv").write_text(text, encoding="utf-8-sig")  # as spreadsheets write it
     found = read_votes(tmp_path / "votes.csv", link, own_names(link, EKMAN)).images
     assert list(found["image_id"]) == ["joy/1.jpg", "joy/2.jpg", "joy/3.jpg"]
     assert all(path.is_file() for path in found["path"])

@@ -171,6 +171,40 @@ def test_mvei_s_figures_by_hand():
     }
 
 
+STATEMENT = {"statement": "Positive emotions.", "label": "correct", "class": "scene context"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"statement_list": [STATEMENT, STATEMENT | {"label": None}]}, "lacks statement 2's label"),
+        ({"statement_list": [{"statement": "Calm.", "label": "correct"}]}, "lacks statement 1's class"),
+        ({"statement_list": ["Calm."]}, "lacks statement 1's statement"),
+        ({"statement_list": None}, "lacks image_id or statement_list"),
+        ({"conversations": [{"role": "user", "content": "Which emotion?"}]}, "lacks an image in its conversations"),
+        ({"conversations": [{"role": "user"}]}, "lacks an image in its conversations"),
+        ({"candidates": []}, "lacks names among its candidates"),
+        ({"task": 8, "ground_truth": None}, "lacks ground_truth, task"),
+    ],
+)
+def test_a_record_that_lacks_a_part_is_named_before_any_answer(tmp_path, wrong, told):
+    of_mvei = "statement_list" in wrong
+    sound = {"image_id": "a.jpg", "statement_list": [STATEMENT]} if of_mvei else record("a.jpg", "awe", ["awe"], "FI-8")
+    file = tmp_path / "questions"
+    for written in (json.dumps, lambda records: "\n".join(map(json.dumps, records))):
+        file.write_text(written([sound, sound]), encoding="utf-8-sig")  # as some editors write it
+        assert benchmark_file.read_benchmark(file) == (mvei if of_mvei else vecbench, [sound, sound])
+        file.write_text(written([sound, sound | wrong]))
+        with pytest.raises(UserError, match=rf"^evaluate\.benchmark: .*questions, record 2 {told}; get the file again$"):
+            benchmark_file.read_benchmark(file)
+
+
+def test_a_text_may_hold_other_ends_of_lines(tmp_path):
+    given = record("a.jpg", "awe", ["awe"], "FI-8") | {"note": "one\u2028two"}
+    (tmp_path / "questions").write_text(json.dumps(given, ensure_ascii=False) + "\r\n\n", encoding="utf-8")
+    assert benchmark_file.read_benchmark(tmp_path / "questions") == (vecbench, [given])
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

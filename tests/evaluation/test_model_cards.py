@@ -56,3 +56,11 @@ def test_a_model_that_lies_elsewhere_gets_no_figures(run):
     write_cards(run, TAXONOMY, None, understood)
     assert "Evaluation" not in (run / "understanding/model" / "README.md").read_text()
     assert "Evaluation" not in (run / "generator" / "README.md").read_text()
+
+
+def test_a_model_that_is_named_below_the_project_s_root_is_known_from_any_folder(run, monkeypatch):
+    monkeypatch.setattr("evaluation.model_cards.ROOT", run.parent)
+    _, understood = found(run)
+    understood["about"]["models"]["after"] = f"{run.name}/understanding/model"
+    write_cards(run, TAXONOMY, None, understood)
+    assert "## Evaluation" in (run / "understanding/model/README.md").read_text()

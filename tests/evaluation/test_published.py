@@ -43,6 +43,15 @@ def test_figures_by_emogen_s_networks_alone_have_no_warning():
     assert probed.keys() == {"emotion_accuracy", "emotion_accuracy_two_way", "fid", "fid_half"}
 
 
+def test_an_imported_judge_is_found_below_the_project_wherever_you_are(tmp_path, monkeypatch):
+    (tmp_path / "data/emogen").mkdir(parents=True)
+    (tmp_path / "data/emogen/emotion_classifier.safetensors").touch()
+    judge = Evaluate(judge="data/emogen")
+    assert "emotion_accuracy" in not_emogen(judge, "openai/clip-vit-large-patch14")
+    monkeypatch.setattr("evaluation.published_networks.ROOT", tmp_path)
+    assert "emotion_accuracy" not in not_emogen(judge, "openai/clip-vit-large-patch14")
+
+
 @pytest.fixture
 def pictures(tmp_path):
     """Eight images of noise, 64 pixels, brighter from one to the next, as a table; the last is twice as wide as high."""

@@ -12,9 +12,11 @@ from PIL import Image
 from config.errors import UserError
 from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.images import ImageError
+from emoset.selection import read_folder
 from evaluation import features
 from evaluation.evaluate import main
 from evaluation.measure_generation import measure_generation
+from evaluation.skipped import left_out_of_folder
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 EMOTIONS = read_taxonomy(DEFAULT).emotions
@@ -95,6 +97,17 @@ def test_no_image_ends_an_evaluation_and_what_is_left_out_is_told(quick, theirs,
     for number, file in enumerate(kept):
         flip(file) if number % 2 else file.write_bytes(b"")
     assert measure_generation(settings, settings.run / "evaluation")["figures"] == before["figures"]
+
+
+def test_only_images_are_skipped_ones(theirs):
+    """What a desktop left behind, and a text that is not called an image, are none that a figure lacks."""
+    images = read_folder(theirs, EMOTIONS)
+    for name in ("awe/Thumbs.db", "awe/notes.txt", "awe/.cache/0.png"):
+        (theirs / name).parent.mkdir(exist_ok=True)
+        (theirs / name).write_text("none")
+    told = left_out_of_folder("theirs", theirs, images, EMOTIONS)["theirs"]
+    assert [name.partition(" ")[0] for name in told["images"]] == ["awe/empty.jpg", "awe/half.png", "awe/wide.png"]
+    assert told["n"] == 3
 
 
 def test_a_row_of_too_few_usable_images_is_one_line(quick, theirs):

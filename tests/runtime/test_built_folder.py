@@ -151,6 +151,24 @@ def test_links_within_are_removed_not_followed(tmp_path):
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("left", ["", "a link to nothing", "a link to an empty folder"])
+def test_a_link_to_a_folder_of_ours_gives_way_and_its_target_stays(tmp_path, left):
+    """left: what a kill, and then somebody who removed the target, may have left of an earlier link."""
+    (tmp_path / "run").mkdir()
+    folder, elsewhere = tmp_path / "run/folder", tmp_path / "elsewhere"
+    build(elsewhere, OLD, "old")
+    folder.symlink_to(elsewhere)
+    if left:
+        (tmp_path / "run/.folder.old").symlink_to(tmp_path / "gone")
+    if "empty" in left:
+        (tmp_path / "gone").mkdir()
+    build(folder, NEW, "new")
+    assert not folder.is_symlink()
+    assert ((folder / "content").read_text(), (elsewhere / "content").read_text()) == ("new", "old")
+    assert is_built(elsewhere, OLD)
+    assert os.listdir(tmp_path / "run") == ["folder"]
+
+
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / "folder").mkdir()
     build(tmp_path / "folder", NEW, "new")

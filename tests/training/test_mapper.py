@@ -163,13 +163,23 @@ def test_an_item_is_its_own_images(items):
         assert item["emotions"].item() == {"awe": 1, "fear": 6}[ROWS["emotion"][row]]
 
 
-def test_an_image_that_broke_gives_way_to_the_next_draw(items):
-    class Broken(list):
-        def __getitem__(self, place):
-            if place in self.broken:
-                raise ImageError(IDS[place], "empty file")
-            return super().__getitem__(place)
+class Broken(list):
+    def __getitem__(self, place):
+        if place in self.broken:
+            raise ImageError(IDS[place], "empty file")
+        return super().__getitem__(place)
 
+
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_an_error_of_a_process_that_loads_items_is_one_line(items, loaders):
+    made = items()
+    made.images, made.images.broken = Broken(made.images), {0, 1, 2, 3}
+    loader = batches(made, Share(4, 1, 1, 0), 0, 2, None, 1, 1000, 1.0, loaders)
+    with pytest.raises(UserError, match=r"^\w+: empty file; and no image that could take its place can be read$"):
+        next(loader)
+
+
+def test_an_image_that_broke_gives_way_to_the_next_draw(items):
     sound, made = items(content_share=0.5), items(content_share=0.5)
     made.images, made.images.broken = Broken(sound.images), {IDS.index(ROWS["image_id"][1])}
     for row in range(len(ROWS)):
