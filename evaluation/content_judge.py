@@ -57,8 +57,8 @@ def judges_of(contents: np.ndarray, object_labels: tuple[str, ...], scene_labels
 
 def first_contents(index: pd.DataFrame, kinds: list[str]) -> pd.Series:
     """Return the content of each image of an index: its first attribute of `kinds`, in their order, or ""."""
-    first = memberships(index, kinds).drop_duplicates("image_id").set_index("image_id")["attribute"]
-    return index["image_id"].map(first).fillna("")
+    first = memberships(index, kinds).drop_duplicates("image_id").set_index("image_id")["attribute"].to_dict()
+    return index["image_id"].map(lambda image_id: first.get(image_id, ""))
 
 
 def spelled(labels: tuple[str, ...]) -> list[set[str]]:
