@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/loop_quality.py --config config/demo.yaml
 
 Each seed draws an EmoSet of its own, trains both halves on its train split, and runs the loop, then loop/teach.py, then the
-loop once more that trains the LoRA too. Rows of a seed start from the same noise, which nothing was chosen on. Beside them
+loop once more that trains the LoRA too. The model that was taught chooses among the same images as the one before, as it
+would in the next rounds. Rows of a seed start from the same noise, which nothing was chosen on. Beside them
 stand curves of the untouched generator, which a gain must beat at equal attribute entropy: other strengths, spreads and
 numbers of steps.
 
@@ -25,7 +26,8 @@ from understanding_quality import script
 from config.loading import load
 from config.settings import Settings
 from evaluation.metric_labels import signed
-from loop.measure import measure_loop
+from loop.measure import Measure, measure_loop
+from runtime.files import write_json
 
 DRAWINGS = {0: 5000, 1: 5001, 2: 5002}  # the seed of the images, by that of the training and of the noise
 SIZES = ("loop.images=64", "loop.candidates=8", "loop.best_of=4", "loop.rounds=4", "loop.conditions=32", "loop.updates=32")
@@ -33,7 +35,7 @@ SIZES += ("loop.held_out=32", "loop.teach_images=256", "loop.teach_updates=32")
 SHARED = ("balance", "generator", "training", "understanding", "mining")  # of the run folder that both loops begin with
 CURVES = {"strength 0.6": {"strength": 0.6}, "strength 1": {"strength": 1.0}, "spread 0.25": {"spread": 0.25}}
 FILES = {"mapper": "mapper/loop/metrics.json", "lora": "lora/loop/metrics.json", "curves": "curves/metrics.json"}
-TEACHING = "mapper/loop/teaching.json"
+TEACHING, TAUGHT = "mapper/loop/teaching.json", "mapper/loop/taught/step_two/model"
 METRICS = {
     "joint": "joint_accuracy",
     "emotion": "emotion_accuracy",
@@ -58,6 +60,7 @@ def main(settings: Settings) -> None:
             script(name, *words)
         show(homes)
     for seed, home in homes.items():
+        next_gate(own[seed], home)
         single = [*own[seed], "loop.candidates=1", "loop.best_of=1"]  # one image of each kind, for rows that choose nothing
         curves(load(single), home / "curves")
         begin(home / "mapper", home / "lora")
@@ -84,6 +87,28 @@ def curves(settings: Settings, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         others = CURVES | {"4 x the steps": {"steps": 4 * settings.generate.steps}}
         measure_loop(settings, folder, {"untouched": settings.run / "generator"}, [], others)
+
+
+def next_gate(words: list[str], home: Path) -> None:
+    """Measure how the understanding model chooses as the gate, before it was taught and after, unless it is measured."""
+    file, models = home / "next_gate.json", {"before": [], "taught": [f"loop.understanding={home / TAUGHT}"]}
+    if file.is_file():
+        return
+    views, judged, ranks = {}, {}, {}
+    for name, changed in models.items():
+        settings = load([*words, *changed])
+        measure = Measure(settings, home / "mapper" / "loop")
+        measure.make("untouched", settings.run / "generator", settings.loop.candidates)
+        ranks[name] = measure.of_candidates("untouched")
+        measure.keep_best(name, "untouched", settings.loop.candidates, by="gate")
+        views[name], judged[name] = measure.views[name], measure.judged[name]
+    right = {name: measure.comparison.content_figures(views[name], judged[name]) for name in models}
+    found = {"candidates": ranks, "figures": right, "paired": measure.comparison.gains(views, judged, "before")}
+    write_json(file, found)
+    for name in models:
+        print(f"{home.name}, {name}: {ranks[name]}, best of them by it {right[name]['joint_accuracy']}")
+    for pair, apart in found["paired"].items():
+        print(f"{home.name}, {pair}: " + "; ".join(f"{part} {signed(each)}" for part, each in apart.items()), flush=True)
 
 
 def show(homes: dict[int, Path]) -> None:
