@@ -47,6 +47,7 @@ import pandas as pd
 
 from config.errors import UserError, tell_together
 from config.generation_settings import CONTENT_PROMPT
+from config.loop_settings import Loop
 from config.settings import Settings
 from config.understanding_settings import Questions
 from emoset.attribute_folders import memberships
@@ -89,7 +90,7 @@ def main(settings: Settings) -> None:
         partial(check_network, settings, "understanding"),
         partial(check_network, settings, "encoder"),
         partial(check_clip, settings.models.clip),
-        partial(check_start, settings, folder),
+        partial(check_start, settings.run, loop, folder),
         partial(plan, settings.grpo, asked.count, loop.teach_updates),
     )
     model = network_folder(settings.run, loop, "understanding")
@@ -136,9 +137,9 @@ def check_generator(folder: Path) -> None:
         raise UserError(f"{folder}: no generator there; training/main.py makes it")
 
 
-def check_start(settings: Settings, folder: Path) -> None:
+def check_start(run: Path, loop: Loop, folder: Path) -> None:
     """Raise UserError where the model to teach is one that this script would write over."""
-    model = network_folder(settings.run, settings.loop, "understanding").absolute()
+    model = network_folder(run, loop, "understanding").absolute()
     if any(model.is_relative_to((folder / name).absolute()) for name in TAUGHT):
         raise UserError(f"loop.understanding: {model} is what this script writes; copy it to another folder, and name that")
 
@@ -158,9 +159,9 @@ def likelihoods(settings: Settings, model: Path, images: pd.DataFrame, cache: Fe
 
 def distributions(settings: Settings, model: Path, images: pd.DataFrame, cache: FeatureCache, what: str) -> np.ndarray:
     """Return log p (n, K) of images by an understanding model."""
-    own = settings.model_copy(update={"loop": settings.loop.model_copy(update={"understanding": str(model)})})
-    score = load_network(own, "understanding")
-    network = Network(f"loop understanding {network_key(own, 'understanding')}", score.log_probabilities)
+    settings = settings.model_copy(update={"loop": settings.loop.model_copy(update={"understanding": str(model)})})
+    score = load_network(settings, "understanding")
+    network = Network(f"loop understanding {network_key(settings, 'understanding')}", score.log_probabilities)
     found = cache.features_of(network, images, what).numpy()
     del score
     free_memory()

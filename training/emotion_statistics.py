@@ -74,24 +74,21 @@ def build_emotion_space(
     """
     space, emotions, loaders = settings.emotion_space, settings.data.taxonomy.emotions, settings.machine.loaders
     encoder = new_encoder(settings.models.backbone, space, len(emotions), settings.seed)
-    path = folder / RECIPE
+    path, precision = folder / RECIPE, accelerator.mixed_precision  # in which the encoder is trained, and encodes
     written = None if trains else read_recipe(path)
     made_from = {
         "version": STAGE_VERSION,
         "data set": data_fingerprint,
         "images": digest(index[["image_id", "emotion", "split", "image"]].values.tolist()),
         "backbone": fingerprint(encoder),
-        # in which the encoder is trained, and encodes
-        "precision": written["inputs"].get("precision") if written else accelerator.mixed_precision,
+        "precision": written["inputs"].get("precision") if written else precision,
     }
     own = {"seed": settings.seed, "data.kinds": settings.data.kinds}
-    own |= settings_of("emotion_space", space, {"imported", "published"})
-    recipe = Recipe("emotion space", own, made_from)
+    recipe = Recipe("emotion space", own | settings_of("emotion_space", space, {"imported", "published"}), made_from)
     finished = recipe.is_finished(path) and is_sealed(folder)
     accelerator.wait_for_everyone()  # all have looked before one writes
     if finished:
-        statistics = _read(folder, index)
-        log.info(f"emotion space: up to date, {_accuracy(statistics.summary)}")
+        log.info(f"emotion space: up to date, {_accuracy((statistics := _read(folder, index)).summary)}")
         return statistics
     if not trains:
         wrong = "is not there" if written is None else "is not finished" if recipe.is_started(path) else recipe.changes(path)

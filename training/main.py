@@ -101,20 +101,14 @@ def prepare(
     log.info(f"{len(rows):,} draws of {rows['image_id'].nunique():,} images; {processes_of(accelerator)}")
 
     # 2. The emotion space.
-    emotions, of_data = settings.data.taxonomy.emotions, emoset.fingerprint
-    place = folder / "emotion_space"
+    emotions, of_data, place = settings.data.taxonomy.emotions, emoset.fingerprint, folder / "emotion_space"
     statistics = make_emotion_space(settings, index, place, accelerator, checked.encoder, of_data, trains_encoder)
     space = EmotionSpace.of(statistics.mean, statistics.factor, emotions)
 
     # 3. The frozen models, and what they say of images and attributes.
     stable = load_stable_diffusion(settings.models.stable_diffusion, accelerator)
     images = latents_or_pixels(settings, used, stable.vae, of_data)
-    texts, classifier = None, None
-    if checked.compares:
-        names = sorted(set(rows["attribute"]).union(checked.counted or []) - {""})
-        texts = attribute_texts(names, settings.models.clip, settings.data.cache)
-        classifier = emotion_classifier(texts, statistics.confidence, emotions, settings.emotion_space.imported)
-        texts = texts.only(checked.counted) if checked.counted else texts
+    texts, classifier = compared_with(settings, rows, checked, statistics.confidence)
 
     # 4. The items that the mapper is trained on.
     side = settings.models.resolution // stable.vae_scale_factor
@@ -239,6 +233,21 @@ def contents_of(data: Data, content_share: float, emoset: EmoSet) -> dict[str, d
     """Return how many training images of each emotion carry each attribute; nothing where no prompt names an attribute."""
     train = emoset.index[emoset.index["split"] == "train"]
     return count_contents(train, data.kinds, data.taxonomy.emotions) if content_share else {}
+
+
+def compared_with(
+    settings: Settings, rows: pd.DataFrame, checked: Checked, confidence: pd.DataFrame
+) -> tuple[AttributeTexts | None, tuple[torch.Tensor, torch.Tensor] | None]:
+    """Return the texts of attributes that the mapper's losses compare with, and a classifier of emotions on their features.
+
+    None for both where no loss compares. confidence: of the emotion space.
+    """
+    if not checked.compares:
+        return None, None
+    names = sorted(set(rows["attribute"]).union(checked.counted or []) - {""})
+    texts = attribute_texts(names, settings.models.clip, settings.data.cache)
+    classifier = emotion_classifier(texts, confidence, settings.data.taxonomy.emotions, settings.emotion_space.imported)
+    return (texts.only(checked.counted) if checked.counted else texts), classifier
 
 
 def emotion_classifier(
