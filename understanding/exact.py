@@ -134,29 +134,39 @@ class ExactTrainer(WholeCheckpoints, Trainer):
 
     @torch.no_grad()
     def _check_sharing(self, model: nn.Module) -> None:
-        """Raise UserError where an answer in the tree of all has another probability than in a row of its own."""
+        """Raise UserError where an answer in the tree of all has another probability than in a row of its own.
+
+        The first question of each kind is tried: what an answer sees of others may not move one that is sure anyway.
+        """
         if obstacle := sharing_obstacle(self.model):
             raise UserError(f"grpo.answers: exact needs rows that answers share, and {obstacle}; set grpo.answers=sampled")
-        one = self._prepare_inputs(self.data_collator([self.train_dataset[0]]))
+        first_of = {question.kind: number for number, question in reversed([*enumerate(self.questions)])}
+        for number in sorted(first_of.values()):
+            if wrong := self._fault_of_sharing(model, number):
+                raise UserError(
+                    f"grpo.answers: exact needs rows that answers share, and in a {type(self.model).__name__} {wrong};"
+                    " set grpo.answers=sampled"
+                )
+
+    def _fault_of_sharing(self, model: nn.Module, number: int) -> str:
+        """Return how the first or the last answer to a question is another one in the tree of all; "" where it is not."""
+        one = self._prepare_inputs(self.data_collator([self.train_dataset[number]]))
         one.pop("questions")
         (tree,) = one.pop("trees")
-        shared = log_probabilities(model(**with_trees(self.model, one, [tree])).logits, [tree])[0]
-        apart = [self._apart(model, one, [tree.edges[edge][1] for edge in tree.paths[answer]]) for answer in (0, -1)]
-        worst = max(abs(shared[0] - apart[0]), abs(shared[-1] - apart[1])).item()
+        shared, apart, moved = log_probabilities(model(**with_trees(self.model, one, [tree])).logits, [tree])[0], [], []
+        for answer in (0, -1):
+            edges = [tree.edges[edge] for edge in tree.paths[answer]]
+            apart.append(self._apart(model, one, [token for _, token in edges]) - shared[answer])
+            # Rounding in half precision is larger than what a neighbour may add. What a mask hides adds nothing in any.
+            nodes, called = {node for node, _ in edges}, with_trees(self.model, one, [tree])
+            others = [node - 1 - len(tree.tokens) for node in range(1, len(tree.tokens) + 1) if node not in nodes]
+            called["input_ids"][0, others] = one["input_ids"][0, -1]
+            moved.append(log_probabilities(model(**called).logits, [tree])[0][answer] - shared[answer])
         exact = self.model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
-        wrong = "" if worst < AGREE[not exact] else f"log-probabilities differ from those of rows apart by {worst:.2g}"
-        # Rounding in half precision is larger than what a neighbour may add. What a mask hides adds nothing in any.
-        called, own = with_trees(self.model, one, [tree]), {tree.edges[edge][0] for edge in tree.paths[0]}
-        others = [node - 1 - len(tree.tokens) for node in range(1, len(tree.tokens) + 1) if node not in own]
-        called["input_ids"][0, others] = one["input_ids"][0, -1]
-        moved = abs(log_probabilities(model(**called).logits, [tree])[0][0] - shared[0]).item()
-        if not wrong and not moved < LEAK:
-            wrong = f"an answer changes another's log-probability by {moved:.2g}"
-        if wrong:
-            raise UserError(
-                f"grpo.answers: exact needs rows that answers share, and in a {type(self.model).__name__} {wrong};"
-                " set grpo.answers=sampled"
-            )
+        worst, moved = (torch.stack(each).abs().max().item() for each in (apart, moved))
+        if not worst < AGREE[not exact]:
+            return f"log-probabilities differ from those of rows apart by {worst:.2g}"
+        return "" if moved < LEAK else f"an answer changes another's log-probability by {moved:.2g}"
 
     @torch.no_grad()
     def _check_vision(self, model: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Training on all answers at once: the objective and its gradients by hand, batches, resumption, refusals."""
 
+import math
 from dataclasses import replace
 from itertools import product
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from tiny_trainers import llava, processor_of, qwen2_5, qwen3
 from tiny_trainers import questions as tiny_questions
 
+import understanding.answer_tree
 import understanding.exact
 import understanding.trainers
 from config.errors import UserError
@@ -22,6 +24,7 @@ from understanding.kept_vision import KeptVision
 from understanding.kinds import kind_named
 from understanding.model import conversation
 from understanding.objective import Objective, divergence
+from understanding.proper_scores import FLOOR, of_choice
 from understanding.question import Question
 
 TAXONOMY = read_taxonomy(DEFAULT)
@@ -115,6 +118,15 @@ def test_the_truth_earns_the_most(scoring):
 def test_a_logarithm_of_nothing_is_bounded():
     found = objective("log").value(asked("binary"), torch.tensor([-200.0, 0.0]))
     assert found.isfinite()
+
+
+@pytest.mark.parametrize("share", [1e-6, 1e-12, 0.3])
+def test_below_the_floor_a_logarithm_still_has_its_gradient(share):
+    p = torch.tensor([share, 1 - share], requires_grad=True)
+    found = of_choice(p, 0, "log")
+    (gradient,) = torch.autograd.grad(found, p)
+    assert gradient.tolist() == pytest.approx([1 / share, 0])
+    assert found.item() == pytest.approx(max(math.log(share), math.log(FLOOR)), rel=1e-5)
 
 
 def test_the_format_is_held_back_by_no_divergence():
@@ -224,6 +236,39 @@ def test_a_model_whose_answers_cannot_share_a_row_is_refused(quick, fine_tune, t
     with pytest.raises(
         UserError, match=r"grpo\.answers: exact needs rows that answers share, and .*; set grpo.answers=sampled"
     ):
+        fine_tune(settings)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("sees", [torch.ge, torch.le], ids=["those before", "those after"])
+def test_an_answer_that_sees_others_is_refused(quick, fine_tune, monkeypatch, dtype, sees):
+    """Whatever is asked first: of most questions the demo's model is too sure for a neighbour to change an answer."""
+    given, pack, prompt = understanding.answer_tree.mask_for, understanding.answer_tree.pack_trees, []
+
+    def pack_trees(inputs, *others):
+        prompt.append(inputs["input_ids"].size(1))
+        return pack(inputs, *others)
+
+    def leaking(model, visible):
+        rows, columns = torch.meshgrid(*[torch.arange(visible.size(-1)) - prompt[-1]] * 2, indexing="ij")
+        return given(model, visible | ((rows >= 0) & (columns >= 0) & sees(rows, columns)))
+
+    monkeypatch.setattr(understanding.answer_tree, "pack_trees", pack_trees)
+    monkeypatch.setattr(understanding.answer_tree, "mask_for", leaking)
+    fault = "an answer changes another's log-probability" if dtype == "bfloat16" else "log-probabilities differ"
+    with pytest.raises(UserError, match=rf"grpo\.answers: exact needs .* {fault} .*; set grpo\.answers=sampled"):
+        fine_tune(quick(grpo=EXACT, understanding={"dtype": dtype}))
+
+
+@pytest.mark.parametrize(("dtype", "is_refused"), [("bfloat16", False), ("float32", True)])
+def test_rounding_is_refused_in_full_precision_alone(quick, fine_tune, monkeypatch, dtype, is_refused):
+    given = understanding.exact.ExactTrainer._apart
+    monkeypatch.setattr(understanding.exact.ExactTrainer, "_apart", lambda *asked: given(*asked) + 0.3)
+    settings = quick(grpo=EXACT | {"steps_one": 1}, understanding={"dtype": dtype})
+    if is_refused:
+        with pytest.raises(UserError, match=r"log-probabilities differ from those of rows apart by 0\.3"):
+            fine_tune(settings)
+    else:
         fine_tune(settings)
 
 
