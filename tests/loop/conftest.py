@@ -61,3 +61,20 @@ def loop_run(prepared, tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture
+def base_and_adapter(tmp_path) -> tuple[Path, Path]:
+    """A copy of the demo's vision-language model, and an adapter of random weights on it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    from understanding.processor import load_processor
+
+    base, adapter = Path(shutil.copytree(DEMO / "vision_language", tmp_path / "base")), tmp_path / "adapter"
+    torch.manual_seed(0)
+    lora = LoraConfig(r=2, target_modules=r".*language_model.*\.(q_proj|v_proj)", task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForImageTextToText.from_pretrained(base), lora).save_pretrained(adapter)
+    load_processor(str(base)).save_pretrained(adapter)
+    return base, adapter
