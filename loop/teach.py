@@ -139,8 +139,8 @@ def check_generator(folder: Path) -> None:
 
 def check_start(run: Path, loop: Loop, folder: Path) -> None:
     """Raise UserError where the model to teach is one that this script would write over."""
-    model = network_folder(run, loop, "understanding").absolute()
-    if any(model.is_relative_to((folder / name).absolute()) for name in TAUGHT):
+    model = network_folder(run, loop, "understanding").resolve()
+    if any(model.is_relative_to((folder / name).resolve()) for name in TAUGHT):
         raise UserError(f"loop.understanding: {model} is what this script writes; copy it to another folder, and name that")
 
 
