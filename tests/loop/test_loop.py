@@ -38,6 +38,8 @@ def test_a_round_leaves_a_generator_a_control_and_what_a_judge_says(loop_setting
     monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
     monkeypatch.setattr(loop.main, "write_report", lambda *given: None)
     run = loop_run()
+    of_start = read_json(run / "generator/generator.json")
+    write_json(run / "generator/generator.json", of_start | {"trained_with": {"models.clip": "of the start"}})
     run_loop(loop_settings, run)
     found = json.loads((run / "loop" / "metrics.json").read_text())
     assert set(found["figures"]) == {
@@ -56,11 +58,28 @@ def test_a_round_leaves_a_generator_a_control_and_what_a_judge_says(loop_setting
     for other in (trained, control):
         assert any(not torch.equal(before[name], weight) for name, weight in other.items())
     assert any(not torch.equal(control[name], weight) for name, weight in trained.items())
-    seen = read_json(run / "loop/generator/generator.json")["trained_with"]
-    assert {"the loop's reward", "the loop's gate"} <= seen.keys()
+    for place in ("loop/generator", "loop/control/generator"):
+        seen = read_json(run / place / "generator.json")["trained_with"]
+        assert {"the loop's reward", "the loop's gate"} <= seen.keys()
+        assert seen["models.clip"] == "of the start"
     capsys.readouterr()
     run_loop(loop_settings, run)
     assert capsys.readouterr().out.count("trained before, and nothing has changed") == 2
+
+
+def test_a_generator_without_contents_is_compared_by_its_emotions(loop_settings, loop_run, monkeypatch):
+    monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
+    monkeypatch.setattr(loop.main, "write_report", lambda *given: None)
+    run = loop_run()
+    write_json(run / "generator/generator.json", read_json(run / "generator/generator.json") | {"contents": {}})
+    run_loop(loop_settings, run, mapper__content_share=0, loop__rounds=0)
+    found = json.loads((run / "loop" / "metrics.json").read_text())
+    assert set(found["paired"]) == {"best of 2 - untouched", "best of 2 by the gate - untouched"}
+    assert all(list(pair) == ["emotion_accuracy"] for pair in found["paired"].values())
+    assert {"rank correlation of the reward with emotion accuracy", "emotion accuracy of an oracle's best of 2"} <= set(
+        found["candidates"]["untouched"]
+    )
+    assert "joint" not in json.dumps(found["candidates"])
 
 
 def test_an_interrupted_round_ends_with_the_same_weights(loop_settings, loop_run, unmeasured, monkeypatch):

@@ -15,7 +15,7 @@ from emoset.reading import read_emoset
 from emoset.selection import equal_emotions, read_folder
 from understanding import mining
 from understanding.asking import Asker, load_asker
-from understanding.hard_images import hard_images
+from understanding.hard_images import check_hard, hard_images, has_hard, is_hard
 from understanding.questions import multiple_choice
 
 TAXONOMY = read_taxonomy(DEFAULT)
@@ -54,6 +54,32 @@ def test_equal_errors_are_taken_apart(lowest, highest, count):
 def test_an_emotion_without_hard_images_is_named():
     with pytest.raises(UserError, match=r"mining: no image of fear ranks from 0\.6 to 0\.9 by its error; lower mining"):
         hard_images(errors(10, fear=1), TAXONOMY, Mining(), seed=0)
+
+
+@pytest.mark.parametrize("bounds", [(0.6, 0.9), (0.0, 1.0), (0.95, 1.0), (0.6, 0.65)])
+def test_it_is_known_before_mining_of_how_many_images_any_is_hard(bounds):
+    """As ranks has it of errors that are all different, and of none."""
+    some = Mining(lowest=bounds[0], highest=bounds[1])
+    assert not has_hard(0, some)
+    for count in range(1, 25):
+        assert has_hard(count, some) == is_hard(errors(count), some).any(), count
+
+
+def test_too_few_images_to_mine_are_told_before_mining():
+    check_hard(errors(10), Mining())
+    with pytest.raises(
+        UserError, match=r"mining: too few images of fear \(1\) for any to rank from 0\.6 to 0\.9 by its error"
+    ):
+        check_hard(errors(10, fear=1), Mining())
+
+
+@pytest.mark.parametrize(("asked", "each", "enough"), [(8, 1, 32), (23, 2, 32)])
+def test_a_number_of_images_that_can_leave_none_hard_is_refused(asked, each, enough):
+    some = Mining(images=asked, lowest=0.7, highest=0.95)
+    with pytest.raises(UserError, match=rf"mining\.images: {asked} are {each} of each .* raise it to {enough}, or set null"):
+        mining.check_count(some, TAXONOMY)
+    mining.check_count(some.model_copy(update={"images": enough}), TAXONOMY)
+    mining.check_count(some.model_copy(update={"images": None}), TAXONOMY)
 
 
 def test_equal_emotions_gives_what_there_is():
