@@ -65,12 +65,14 @@ def test_it_is_known_before_mining_of_how_many_images_any_is_hard(bounds):
         assert has_hard(count, some) == is_hard(errors(count), some).any(), count
 
 
-def test_too_few_images_to_mine_are_told_before_mining():
+def test_too_few_images_to_mine_are_told_before_any_training(quick, fine_tune):
     check_hard(errors(10), Mining())
-    with pytest.raises(
-        UserError, match=r"mining: too few images of fear \(1\) for any to rank from 0\.6 to 0\.9 by its error"
-    ):
+    with pytest.raises(UserError, match=r"mining: too few images of fear \(1\) for any to rank from 0\.6 to 0\.9 by"):
         check_hard(errors(10, fear=1), Mining())
+    settings = quick(mining={"images": None, "lowest": 0.98, "highest": 0.981})
+    with pytest.raises(UserError, match=r"mining: too few images of .* to rank from 0\.98 to 0\.981 by its error; lower"):
+        fine_tune(settings)
+    assert not (settings.run / "understanding" / "step_one").exists()
 
 
 @pytest.mark.parametrize(("asked", "each", "enough"), [(8, 1, 32), (23, 2, 32)])
