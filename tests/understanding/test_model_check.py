@@ -136,7 +136,7 @@ def test_whatever_a_training_cannot_do_is_told_at_once(quick, fine_tune, tmp_pat
         "questions": {"count": 320, "confusable_share": 0.5},
         "understanding": {"lora_targets": "q_proj, v_prj,,nope", "push_to_hub": "no such name", "dtype": "float16"},
         "machine": {"tracker": "wandb"},
-        "mining": {"images": 8},
+        "mining": {"images": 16},
         "data": {"taxonomy": "config/taxonomies/ekman6.yaml"},
     }
     monkeyed = quick(**changed)
@@ -157,10 +157,10 @@ def test_whatever_a_training_cannot_do_is_told_at_once(quick, fine_tune, tmp_pat
     assert all(said in line for said, line in zip(expected, lines, strict=True))
 
 
-def test_images_of_mining_must_be_one_for_each_emotion(quick):
-    settings = quick(mining={"images": 8})
+def test_images_of_mining_must_be_enough_for_a_hard_one_of_each_emotion(quick):
+    settings = quick(mining={"images": 16})
     mining.check_count(settings.mining, settings.data.taxonomy)
-    with pytest.raises(UserError, match=r"mining\.images: 8 is not one for each of the 10 emotions"):
+    with pytest.raises(UserError, match=r"mining\.images: 16 are 1 of each of the 10 emotions, .* raise it to 20"):
         mining.check_count(settings.mining, ["emotion"] * 10)
 
 
