@@ -88,11 +88,11 @@ def build_emotion_space(
     finished = recipe.is_finished(path) and is_sealed(folder)
     accelerator.wait_for_everyone()  # all have looked before one writes
     if finished:
-        log.info(f"emotion space: up to date, {_accuracy((statistics := _read(folder, index)).summary)}")
+        statistics = _read(folder, index)
+        log.info(f"emotion space: up to date, {_accuracy(statistics.summary)}")
         return statistics
     if not trains:
-        wrong = "is not there" if written is None else "is not finished" if recipe.is_started(path) else recipe.changes(path)
-        raise UserError(f"{folder}: {wrong}; run training/main.py again with these settings, and then the loop")
+        raise UserError(f"{folder}: {_wrong(recipe, path)}; run training/main.py again with these settings, then the loop")
 
     if accelerator.is_main_process:
         if path.is_file() and not recipe.is_started(path):
@@ -115,6 +115,13 @@ def build_emotion_space(
     statistics = _read(folder, index)
     log.info(f"emotion space: {_accuracy(statistics.summary)}; see {folder.name}/emotion_space.png")
     return statistics
+
+
+def _wrong(recipe: Recipe, path: Path) -> str:
+    """Return in words why what lies beside the recipe in `path` is not the result of this one."""
+    if read_recipe(path) is None:
+        return "is not there"
+    return "is not finished" if recipe.is_started(path) else f"was made otherwise ({recipe.changes(path)})"
 
 
 def emotion_gaussians(
