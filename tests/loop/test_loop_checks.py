@@ -50,7 +50,8 @@ def test_an_emotion_space_of_other_settings_is_refused_and_not_made_anew(begin, 
     run = loop_run()
     vectors = run / "training" / "emotion_space" / "vectors.safetensors"
     before = vectors.stat().st_mtime_ns
-    with pytest.raises(UserError, match=r"emotion_space: was made otherwise \(emotion_space\.epochs 1 → 2; .*\); run training/main\.py again"):
+    told = r"emotion_space: was made otherwise \(emotion_space\.epochs 1 → 2; .*\); run training/main\.py again"
+    with pytest.raises(UserError, match=told):
         begin(run, emotion_space__epochs=2)
     assert vectors.stat().st_mtime_ns == before
     (vectors.parent / "recipe.json").unlink()
