@@ -78,8 +78,8 @@ def circular(generator: Path | None, images: pd.DataFrame, model: str) -> list[s
 
     generator: its folder, or that of another method's images. images: column path.
     """
-    about = generator / GENERATOR if generator else None
-    trained_with = (read_json(about) or {}).get("trained_with", {}) if about and about.is_file() else {}
+    about = read_json(generator / GENERATOR) if generator else None
+    trained_with = (about or {}).get("trained_with", {})
     score = (read_parameters(images["path"].iloc[0]) or {}).get("score", "")
     if weights_digest(model) in trained_with.values() or score.startswith("understanding "):
         return ["the understanding model has trained the generator or chosen the images, so its agreement is circular"]

@@ -42,6 +42,12 @@ def as_trained(settings: Settings, generator: Path) -> Settings:
     return settings.model_copy(update={"mapper": settings.mapper.model_copy(update=changed | {"gradient_accumulation": 1})})
 
 
+def check_generator(folder: Path) -> None:
+    """Raise UserError where no generator is there."""
+    if not (folder / GENERATOR).is_file():
+        raise UserError(f"{folder}: no generator there; training/main.py makes it")
+
+
 def check_loop(settings: Settings, generator: Path, rows: int, dimension: int) -> None:
     """Raise one UserError for all that would end loop/main.py after it has made images.
 

@@ -36,11 +36,10 @@ import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
-from config.errors import UserError
 from config.settings import Settings
 from evaluation.report import write_report
 from loop.apart import check_apart
-from loop.loop_checks import as_trained, check_loop, check_space
+from loop.loop_checks import as_trained, check_generator, check_loop, check_space
 from loop.measure import measure_loop
 from loop.rounds import Rounds, is_worse
 from runtime.built_folder import MARKER, building, is_built, lock, remove_built
@@ -51,15 +50,13 @@ from runtime.recipe import Recipe
 from runtime.run_folder import is_first_process, log, open_run_folder
 from training.early_checks import check_training
 from training.main import prepare, read_rows
-from training.pipeline import GENERATOR
 
 
 def main(settings: Settings) -> None:
     loop, folder, start = settings.loop, open_run_folder(settings, "loop"), settings.run / "generator"
 
     # 1. What can be told before anything is computed.
-    if not (start / GENERATOR).is_file():
-        raise UserError(f"{start}: no generator there; training/main.py makes it")
+    check_generator(start)
     settings = as_trained(settings, start)
     check_apart(settings, start)
     rows = read_rows(settings.run / "balance" / "balanced.parquet", settings.mapper.content_share)

@@ -59,6 +59,7 @@ from evaluation.metric_labels import signed
 from evaluation.networks import clip_network
 from evaluation.report import write_report
 from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
+from loop.loop_checks import check_generator
 from loop.scores import check_network, load_network, network_folder, network_key
 from runtime.built_folder import lock
 from runtime.checking import stops_here
@@ -69,7 +70,6 @@ from runtime.processes import free_memory, start_process
 from runtime.run_folder import is_first_process, log, open_run_folder
 from runtime.seeds import derived_seed
 from training.contents import Contents, count_contents
-from training.pipeline import GENERATOR
 from training.sampling import load_generator, make_images
 from understanding.grpo import plan, train_by_grpo
 from understanding.model import ADAPTER
@@ -129,12 +129,6 @@ def main(settings: Settings) -> None:
                 for part, each in own.items():
                     log.info(f"{pair}: {part} {signed(each)}")
             write_report(settings)
-
-
-def check_generator(folder: Path) -> None:
-    """Raise UserError where the generator is not there."""
-    if not (folder / GENERATOR).is_file():
-        raise UserError(f"{folder}: no generator there; training/main.py makes it")
 
 
 def check_start(run: Path, loop: Loop, folder: Path) -> None:
