@@ -49,32 +49,32 @@ def main(settings: Settings) -> None:
         return
     work = settings.run / f"work-{seed}"
     work.mkdir(exist_ok=True)
-    torch.manual_seed(seed)
     fit_here = partial(fit, work, images=IMAGES, seed=seed)
     # The classifiers train too briefly for a moving average, and their batch norms' statistics are not those of one.
     fit_classifier = partial(fit_here, batch=64, rate=2e-3, averaged=False)
 
     contents = draw_images(work / "contents", IMAGES, small.SIZE, seed, False, settings.machine.processes)
     emotions = draw_images(work / "emotions", IMAGES, small.SIZE, seed, True, settings.machine.processes)
-    backbone = fit_classifier(
-        "backbone", small.make_resnet(small.CONTENTS, (24, 48, 96, 128)), small.content_loss(contents), UPDATES["backbone"]
-    )
-    content = small.make_resnet(small.CONTENTS, (32, 64, 96, 128))
-    content = fit_classifier("content", content, small.content_loss(contents, soft=0.5), UPDATES["content"])
-    judge = small.make_resnet(list(EMOTIONS), (32, 64, 96, 128))
-    judge = fit_classifier("judge", judge, small.emotion_loss(emotions), UPDATES["judge"])
+    narrow = partial(small.make_resnet, small.CONTENTS, (24, 48, 96, 128))
+    backbone = fit_classifier("backbone", narrow, small.content_loss(contents), UPDATES["backbone"])
     tokenizer = small.make_tokenizer(seed)
     reconstruction = small.reconstruction_loss(contents, backbone)
-    vae = fit_here("autoencoder", small.make_autoencoder(), reconstruction, UPDATES["autoencoder"], 16, 1.5e-3)
+    vae = fit_here("autoencoder", small.make_autoencoder, reconstruction, UPDATES["autoencoder"], 16, 1.5e-3)
     contrast = small.contrastive_loss(contents, tokenizer)
-    clip = fit_here("clip", small.make_clip(tokenizer), contrast, UPDATES["clip"], 128, 1e-3)
+    clip = fit_here("clip", partial(small.make_clip, tokenizer), contrast, UPDATES["clip"], 128, 1e-3)
     moments = small.encode_latents(vae, contents)
     denoising = small.denoising_loss(moments, contents, clip, tokenizer)
     # Things in places, a fifth of the images, are learned last: they come more often.
     both = [row for row, cues in enumerate(contents.cues) if cues.object and cues.scene]
     rows = torch.tensor([*range(IMAGES), *both * 4])
     fit_unet = partial(fit, work, images=len(rows), seed=seed)
-    unet = fit_unet("unet", small.make_unet(), lambda unet, drawn: denoising(unet, rows[drawn]), UPDATES["unet"], 64, 1.5e-3)
+    unet = fit_unet("unet", small.make_unet, lambda unet, drawn: denoising(unet, rows[drawn]), UPDATES["unet"], 64, 1.5e-3)
+    # Those that measure come last: nothing above needs them.
+    wide = (32, 64, 96, 128)
+    content = partial(small.make_resnet, small.CONTENTS, wide)
+    content = fit_classifier("content", content, small.content_loss(contents, soft=0.5), UPDATES["content"])
+    judge = partial(small.make_resnet, list(EMOTIONS), wide)
+    judge = fit_classifier("judge", judge, small.emotion_loss(emotions), UPDATES["judge"])
 
     small.save_stable_diffusion(folder, vae, clip, unet, tokenizer)
     size = dict(height=small.SIZE, width=small.SIZE)

@@ -1,6 +1,7 @@
 """The training loop of the demo's models."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 def fit(
     work: Path,
     name: str,
-    module: torch.nn.Module,
+    make: Callable[[], torch.nn.Module],
     loss_of: Loss,
     steps: int,
     batch: int,
@@ -27,10 +28,12 @@ def fit(
 ) -> torch.nn.Module:
     """Minimise `loss_of(module, rows)` with AdamW, warm-up and cosine decay; return the moving average of the weights.
 
+    make: gives the module, its first weights drawn by `seed` alone, whatever was trained before.
     rows: the numbers of `batch` of `images` images, drawn anew for each step. Every CHECKPOINT_EVERY steps a checkpoint goes
     to `work`, from which the same call goes on. averaged: False returns the weights themselves.
     """
-    module = module.to(DEVICE)
+    torch.manual_seed(seed)
+    module = make().to(DEVICE)
     average = torch.optim.swa_utils.AveragedModel(
         module, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
     )

@@ -49,18 +49,21 @@ def main(settings: Settings) -> None:
     fit_here = partial(fit, work, images=IMAGES, seed=seed)
     backbone = ResNetModel.from_pretrained(ROOT / "demo/models/backbone", dtype=torch.float32)
     backbone = backbone.to(DEVICE).eval().requires_grad_(False)
-    naming = small.ContentNaming(model.model.visual, backbone)
+    naming = partial(small.ContentNaming, model.model.visual, backbone)
     naming = fit_here("vision", naming, small.naming_loss(contents, backbone), UPDATES["vision"], 64, 3e-3)
     model.model.visual.load_state_dict(naming.tower.state_dict())
     answering = Answering(model)
     model.model.visual.requires_grad_(False)
-    # A moving average would remember how the language model began.
     data = (contents, emotions, processor, seed)
-    answering = fit_here("answers", answering, answer_loss(*data, guesses=1), UPDATES["answers"], 24, 1.2e-3, averaged=False)
+
+    def fit_answers(name, loss, updates, batch, rate):
+        # A moving average would remember how the language model began.
+        return fit_here(name, lambda: answering, loss, updates, batch, rate, averaged=False)
+
+    answering = fit_answers("answers", answer_loss(*data, guesses=1), UPDATES["answers"], 24, 1.2e-3)
     answering.model.model.language_model.requires_grad_(True)
     answering.probe.requires_grad_(True)
-    guesses = answer_loss(*data, guesses=6)
-    model = fit_here("guesses", answering, guesses, UPDATES["guesses"], 8, 5e-4, averaged=False).model
+    model = fit_answers("guesses", answer_loss(*data, guesses=6), UPDATES["guesses"], 8, 5e-4).model
     small.save_vlm(folder, model, processor)
     log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
 

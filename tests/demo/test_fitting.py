@@ -9,6 +9,10 @@ from small_disk import room
 from demo.making import fitting
 
 
+def layer() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.2))
+
+
 @pytest.fixture
 def fit(tmp_path, monkeypatch):
     """Return a function that fits a layer in four steps, a checkpoint after every second, and gives it and its losses."""
@@ -27,7 +31,6 @@ def fit(tmp_path, monkeypatch):
             return loss
 
         (tmp_path / name).mkdir(exist_ok=True)
-        layer = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.2))
         module = fitting.fit(tmp_path / name, "layer", layer, loss_of, steps=4, batch=8, rate=0.1, images=16, seed=0)
         return module, losses
 
@@ -49,3 +52,14 @@ def test_a_full_disk_is_said_to_be_full(fit, tmp_path):
     with room(1000), pytest.raises(OSError, match="File too large") as error:
         fit("full")
     assert (error.value.errno, error.value.filename) == (errno.EFBIG, str(tmp_path / "full" / "layer-4.pt"))
+
+
+def test_its_first_weights_are_the_seeds_whatever_was_drawn_before(tmp_path):
+    options = dict(loss_of=None, steps=0, batch=8, rate=0.1, images=16, seed=3)
+    first = fitting.fit(tmp_path, "layer", layer, **options)
+    torch.rand(1)
+    again = fitting.fit(tmp_path, "layer", layer, **options)
+    other = fitting.fit(tmp_path, "layer", layer, **options | {"seed": 4})
+    for weight, same, not_same in zip(first.parameters(), again.parameters(), other.parameters(), strict=True):
+        assert torch.equal(weight, same)
+        assert not torch.equal(weight, not_same)

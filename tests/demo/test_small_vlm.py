@@ -221,7 +221,7 @@ def test_a_killed_fit_goes_on_to_the_same_weights(tmp_path):
                 raise Killed
             return (module(rows[:, None].float() / 10) - 1).square().mean() + module.weight.square().sum() * torch.rand(())
 
-        return fit(work, "line", torch.nn.Linear(1, 1), loss, 500, 4, 1e-2, images=10, seed=0), len(calls)
+        return fit(work, "line", lambda: torch.nn.Linear(1, 1), loss, 500, 4, 1e-2, images=10, seed=0), len(calls)
 
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
