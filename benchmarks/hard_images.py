@@ -20,7 +20,7 @@ from types import ModuleType
 from unittest.mock import patch
 
 import pandas as pd
-from understanding_quality import BEST, DRAWINGS, WAYS, measured, show
+from understanding_quality import BEST, WAYS, drawings, measured, show
 
 from config.errors import UserError
 from config.loading import load
@@ -49,7 +49,7 @@ STEPS = {  # of Step II
 def main(settings: Settings) -> None:
     confusability = settings.run / "training" / "emotion_space" / "confusability.json"
     rows = []
-    for seed, drawing in DRAWINGS.items():
+    for seed, drawing in drawings(settings):
         home = Path(f"{settings.run}-quality") / str(drawing)
         first = home / BEST / "understanding" / "step_one"
         if not first.is_dir():

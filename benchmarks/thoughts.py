@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 from scipy.stats import spearmanr
-from understanding_quality import DRAWINGS, measured, script, show, train
+from understanding_quality import drawings, measured, script, show, train
 
 from config.settings import Settings
 
@@ -35,7 +35,7 @@ def main(settings: Settings) -> None:
     train(whole, "taught to think", [*shared, *TAUGHT, f"data.emoset={settings.data.emoset}"])
     script("understanding/merge.py", *shared, f"run={whole / 'taught to think'}")
     start, rows = whole / "taught to think" / "understanding" / "merged", []
-    for seed, drawing in DRAWINGS.items():
+    for seed, drawing in drawings(settings):
         home = whole / str(drawing)
         own = [*shared, f"seed={seed}", f"data.emoset={home / 'EmoSet'}", f"data.cache={home / 'cache'}"]
         own += [*TRAINED, f"understanding.model={start}"]

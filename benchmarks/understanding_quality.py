@@ -2,10 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/understanding_quality.py --config config/demo.yaml
 
-Each of three seeds draws an EmoSet of its own, trains on its train split and measures on its test split. Every way has as
-many updates as the config's Step I. A way whose updates take clearly other seconds is trained once more, with as many as
-fit into those of `exact quadratic`. The seconds are of the CPU, of the whole command but its start. CLIP's probe of the same
-images stands beside. What is confusable is that of the run's emotion space: demo/draw.py and training/main.py must have run.
+Each of three seeds draws an EmoSet of its own (2000, 2001 and 2002, or with seed=1 the three that follow), trains on its
+train split and measures on its test split. Every way has as many updates as the config's Step I. A way whose updates take
+clearly other seconds is trained once more, with as many as fit into those of `exact quadratic`. The seconds are of the CPU,
+of the whole command but its start. CLIP's probe of the same images stands beside. What is confusable is that of the run's
+emotion space: demo/draw.py and training/main.py must have run.
 
 All of it is kept in `<run>-quality/<drawing>/`. If you stop it, the same command resumes with the next training.
 """
@@ -28,7 +29,7 @@ from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
 
-DRAWINGS = {0: 2000, 1: 2001, 2: 2002}  # the seed of the images, by that of the training
+SEEDS = (0, 1, 2)  # of the trainings
 METRICS = {
     "multiple choice": "multiple_balanced_accuracy",
     "forced choice": "multiple_forced_balanced_accuracy",
@@ -58,7 +59,7 @@ def main(settings: Settings) -> None:
     if not settings.grpo.steps_one:
         raise UserError("grpo.steps_one: give it a number, for every way to have as many updates")
     rows, grpo = [], settings.grpo
-    for seed, drawing in DRAWINGS.items():
+    for seed, drawing in drawings(settings):
         home = Path(f"{settings.run}-quality") / str(drawing)
         shared = [*sys.argv[1:], f"data.emoset={home / 'EmoSet'}", f"data.cache={home / 'cache'}"]
         script("demo/draw.py", *shared, f"run={home}", f"seed={drawing}")
@@ -75,6 +76,11 @@ def main(settings: Settings) -> None:
             for way, figures in measured(home, shared, models_of(home, settings.understanding.model, updates)).items()
         ]
     show(pd.DataFrame(rows), BEST)
+
+
+def drawings(settings: Settings) -> list[tuple[int, int]]:
+    """Return each training's seed and that of its images."""
+    return [(seed, 2000 + len(SEEDS) * settings.seed + seed) for seed in SEEDS]
 
 
 def train_all(home: Path, shared: list[str], updates: int) -> tuple[dict[str, int], dict[str, float]]:
