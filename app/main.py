@@ -31,7 +31,7 @@ LARGEST = "30mb"  # of an uploaded file
 EXAMPLE = 512  # pixels of the longer side of an example
 
 if find_spec("gradio") is None:
-    raise UserError("gradio is not installed; in the project's folder: pip install -e .[app]")
+    raise UserError("gradio is not installed; in the project's folder: pip install -r requirements.txt -e .[app]")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr

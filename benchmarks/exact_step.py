@@ -20,6 +20,7 @@ from transformers import TrainingArguments
 
 from config.taxonomy import DEFAULT, read_taxonomy
 from config.understanding_settings import Answers, Rewards
+from runtime.script import take_no_arguments
 from understanding.chat import conversation, read_chat
 from understanding.exact import Batches, ExactTrainer
 from understanding.objective import Objective
@@ -114,4 +115,5 @@ def _question(number: int, text: str, emotions: tuple[str, ...]) -> Question:
 
 
 if __name__ == "__main__":
+    take_no_arguments(__doc__)
     main()

@@ -23,6 +23,7 @@ from grpo_step import GROUP, Step, make_model, with_peak
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
 from config.understanding_settings import Understanding
+from runtime.script import take_no_arguments
 from understanding.model import lora_config
 
 # Qwen2.5-VL-3B's.
@@ -100,4 +101,5 @@ def free() -> None:
 
 
 if __name__ == "__main__":
+    take_no_arguments(__doc__)
     main()

@@ -33,6 +33,7 @@ from transformers import (
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from trl import GRPOConfig
 
+from runtime.script import take_no_arguments
 from understanding.shared_prefix import SharedPrefixGRPOTrainer
 from understanding.trainers import spare_frozen
 
@@ -230,4 +231,5 @@ def now() -> float:
 
 
 if __name__ == "__main__":
+    take_no_arguments(__doc__)
     main()

@@ -17,6 +17,7 @@ from evaluation.image_metrics import attribute_figures, fid_figures, kid_figure,
 from evaluation.over_seeds import over_seeds
 from runtime import figures
 from runtime.figures import Statistic, balanced_share, figure_of, of_mean, of_pairs, paired, share
+from runtime.script import take_no_arguments
 from understanding.statistics import auroc, calibration_error
 
 SAMPLES = 200
@@ -121,4 +122,5 @@ def frechet(rng: np.random.Generator, name: str, n: int) -> dict:
 
 
 if __name__ == "__main__":
+    take_no_arguments(__doc__)
     main()

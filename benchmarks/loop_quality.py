@@ -9,7 +9,7 @@ stand curves of the untouched generator, which a gain must beat at equal attribu
 numbers of steps.
 
 All of it is kept in `<run>-loop/<drawing>/`. If you stop it, the same command resumes. After each step the tables of all
-that there is are printed.
+that there is are printed. What you set goes over its own sizes and the test split.
 """
 
 from runtime.script import read_settings, run
@@ -51,7 +51,7 @@ METRICS = {
 def main(settings: Settings) -> None:
     homes = {seed: Path(f"{settings.run}-loop") / str(drawing) for seed, drawing in DRAWINGS.items()}
     own = {
-        seed: [*sys.argv[1:], *SIZES, *places(home), "evaluate.split=test", "mapper.sample_every=null", f"seed={seed}"]
+        seed: [*SIZES, "evaluate.split=test", "mapper.sample_every=null", *sys.argv[1:], *places(home), f"seed={seed}"]
         for seed, home in homes.items()
     }
     for seed, words in own.items():

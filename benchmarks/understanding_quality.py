@@ -28,6 +28,7 @@ import pandas as pd
 from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
+from runtime.files import write_json
 
 SEEDS = (0, 1, 2)  # of the trainings
 METRICS = {
@@ -99,14 +100,16 @@ def train_all(home: Path, shared: list[str], updates: int) -> tuple[dict[str, in
 
 
 def train(home: Path, way: str, arguments: list[str]) -> float:
-    """Train in `home`/<way>/, unless it has been trained; return the seconds of all processes of the whole command."""
+    """Train in `home`/<way>/, unless it has been trained by the same; return the seconds of all processes of the command."""
     folder, kept = home / way, home / f"{way}.json"
-    if not kept.exists():
+    done = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    if done.get("arguments") != arguments:
         shutil.rmtree(folder, ignore_errors=True)  # of a training that was stopped: its seconds would be too few
         before = cpu_seconds()
         script("understanding.py", *arguments, f"run={folder}")
-        kept.write_text(json.dumps(cpu_seconds() - before), encoding="utf-8")
-    return json.loads(kept.read_text(encoding="utf-8"))
+        done = {"arguments": arguments, "seconds": cpu_seconds() - before}
+        write_json(kept, done)
+    return done["seconds"]
 
 
 def cpu_seconds() -> float:

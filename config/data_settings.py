@@ -83,7 +83,7 @@ class Source(Section):
     label_column: str = "label"
     """Column of source.dataset that holds the classes."""
     classes: Annotated[dict[str, str], NamesAsText] = Field({})
-    """Emotion of each class, for example {joy: amusement}. "" leaves a class out. An emotion's own name needs none."""
+    """Emotion of each class, such as {joy: amusement}. "" leaves a class out. An emotion's own class needs no entry."""
     shares: Annotated[list[float], SplitAtCommas] = Field([0.8, 0.1, 0.1], min_length=3, max_length=3)
     """Shares of the train, val and test splits, for sources that have no splits of their own."""
 

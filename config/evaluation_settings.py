@@ -32,7 +32,7 @@ class Evaluate(Section):
     image_batch_size: int = Field(64, ge=1, le=4096)
     """Images that each process shows its networks at once."""
     reasoned: int | None = Field(1000, ge=1, le=10**8)
-    """Images that a model with reasoning thinks about, equally many of each emotion; null: all. It answers all without."""
+    """Images that a reasoning model thinks about, equally many of each emotion; null: all. It answers all without too."""
     blind: bool = True
     """Ask the last model about a grey image too, to see what the text alone gives away."""
     baselines: bool = True
@@ -84,7 +84,7 @@ class Rating(Section):
     answers: Annotated[list[ProjectPath], SplitAtCommas, Unique] = Field([])
     """Files of answers that raters have downloaded from the page, and folders of such files."""
     caught: float = Field(0.8, ge=0, le=1)
-    """Least share of the catch trials that a rater must get right. Answers of others do not count."""
+    """Least share of the catch trials that a rater must get right. A rater below it does not count."""
 
     def contradictions(self) -> Iterator[str]:
         if self.kind == "pair" and len(self.rows) != 2:

@@ -159,7 +159,7 @@ class Generate(Section):
     image_strength: float = Field(0.6, gt=0, le=1)
     """How much of a photograph is replaced. Low values keep it, and 1 forgets it. diffusers calls it strength."""
     strength: float = Field(STRENGTH, ge=0, le=4)
-    """Strength with which the emotion changes a prompt that has other words. 0 leaves the words alone, 1 is plain."""
+    """Strength with which the emotion changes a prompt that has other words. 0 leaves the words alone, 1 is as learned."""
     spread: float = Field(1.0, ge=0, le=4)
     """Scatter of emotion vectors around their emotion's mean. Below 1 images are truer to it and more alike."""
     images: int = Field(8, ge=1, le=10**6)

@@ -24,7 +24,7 @@ def default_text(field: FieldInfo) -> str:
     """Return the default of a setting as a command line says it."""
     default = field.get_default(call_default_factory=True)
     if isinstance(default, list):
-        return ",".join(map(str, default))
+        return ",".join(map(str, default)) or "[]"
     return {None: "null", True: "true", False: "false"}.get(default, str(default)) if _plain(default) else str(default)
 
 

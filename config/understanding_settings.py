@@ -137,7 +137,7 @@ class Grpo(Section):
     temperature: float = Field(1.0, gt=0, le=10)
     """Temperature of sampling in training."""
     beta: float = Field(0.0, ge=0, le=100)
-    """Weight of the KL divergence from the model that the step started from. 0 spares the reference."""
+    """Weight of the KL divergence from the model that the step started from. 0 needs no reference model."""
     entropy: float = Field(0.0, ge=0, le=100)
     """Weight of the mean entropy of the next token, in nats. It gained nothing on the demo."""
     learning_rate: float = Field(1e-5, gt=0, le=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from config.loading import leaf_fields
 from config.settings import Settings
 from config.text import allowed
+from runtime.script import take_no_arguments
 
 HEAD = """# Configuration
 
@@ -55,4 +56,5 @@ def _shown(default) -> str:
 
 
 if __name__ == "__main__":
+    take_no_arguments(__doc__)
     Path(__file__).with_suffix(".md").write_text(reference(), encoding="utf-8")

@@ -5,6 +5,7 @@
 A cell shows what it prints and the value of its last line: an image as a PNG, anything else as text.
 """
 
+import argparse
 import ast
 import base64
 import io
@@ -48,6 +49,7 @@ def outputs(printed: str, value: object, number: int) -> list[dict]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     os.chdir(PATH.parent.parent)  # the project's folder, from which the cells name the models
     sys.path.insert(0, os.getcwd())
     told = json.loads(PATH.read_text(encoding="utf-8"))

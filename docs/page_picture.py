@@ -1,6 +1,8 @@
 """Take the picture of the page that README.md and app.md show, with Debian's Chromium.
 
-python docs/page_picture.py runs/demo docs/images/app.png
+    python docs/page_picture.py runs/demo docs/images/app.png
+
+It needs `pip install playwright` beside the page's own packages.
 """
 
 import io

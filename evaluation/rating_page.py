@@ -72,7 +72,10 @@ def images_of_rows(rating: Rating, run: Path, emotions: tuple[str, ...], seed: i
     for row in rating.rows:
         root = next((place for place in (run / "evaluation" / "images" / row, from_root(Path(row))) if place.is_dir()), None)
         if root is None:
-            raise UserError(f"rating.rows: {row} is neither a row of {run.name}/evaluation/images/ nor a folder")
+            raise UserError(
+                f"rating.rows: {row} is neither a row of {run / 'evaluation/images'} nor a folder; run"
+                " evaluation/evaluate.py first, or name a folder of images"
+            )
         table = read_folder(root, emotions, "rating.rows").assign(row=row)
         tables.append(table.assign(number=table.groupby("emotion").cumcount()))
     images = pd.concat(tables)

@@ -66,10 +66,10 @@ def _of_understanding(found: dict, taxonomy: Taxonomy) -> Iterator[str]:
             f"{_over(found, own)}."
         )
         if naming in gains:
-            line += f" {first} does for {value(rows[start][naming])} ({signed(gains[naming])})."
+            line += f" {first} did so for {value(rows[start][naming])} ({signed(gains[naming])})."
         if naming in probe:
-            more = {1: "more", 0: "no more", -1: "fewer"}[way(probe[naming])]
-            line += f" {trained} names {more} than a linear probe of CLIP, the simplest baseline ({signed(probe[naming])})."
+            often = {1: "more often", 0: "no more often", -1: "less often"}[way(probe[naming])]
+            line += f" It is right {often} than a linear probe of CLIP, the simplest baseline ({signed(probe[naming])})."
         yield line
     told = {
         said: [

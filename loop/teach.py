@@ -85,6 +85,7 @@ def main(settings: Settings) -> None:
     folder, loop = open_run_folder(settings, "loop"), settings.loop
     generator = folder / "generator" if (folder / "generator").is_dir() else settings.run / "generator"
     asked = questions_to_teach_by(settings)
+    start_process()
     tell_together(
         partial(check_generator, generator),
         partial(check_network, settings, "understanding"),

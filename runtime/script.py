@@ -16,6 +16,7 @@ import gc
 import os
 import sys
 import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 
 try:
@@ -47,6 +48,11 @@ def read_settings(name: str, description: str, *reads: str) -> None:
     end_by_sigterm()
     _settings[:] = [load(sys.argv[1:], description, reads)]
     choose_threads()
+
+
+def take_no_arguments(description: str) -> None:
+    """Answer --help with the description of a script that takes no arguments; refuse any other."""
+    ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter).parse_args()
 
 
 def run(main: Callable[[Settings], None]) -> None:

@@ -1,7 +1,11 @@
 """Organise EmoSet into attribute folders and draw an emotion-balanced training set from it.
 
-python training/dataset_balance.py data.emoset=path/to/EmoSet
-python training/dataset_balance.py --config config/demo.yaml
+    python training/dataset_balance.py data.emoset=path/to/EmoSet
+    python training/dataset_balance.py --config config/demo.yaml
+
+`<run>/balance/` gets balanced.parquet, a picture of it, and problems.csv with the images that are left out.
+`data.attribute_root` gets a folder of links to the images of each value of an attribute. Run it again, and only what has
+changed is made anew.
 """
 
 from runtime.script import read_settings, run

@@ -1,6 +1,6 @@
 """Import EmoGen's published emotion space, and its image encoder and emotion confidences where they are there.
 
-python training/import_emogen.py emotion_space.published=path/to/EmoGen emotion_space.imported=data/emogen
+    python training/import_emogen.py emotion_space.published=path/to/EmoGen emotion_space.imported=data/emogen
 
 A clone of https://github.com/JingyuanYY/EmoGen will do as the published folder, after `git lfs pull`. It holds
 

@@ -13,8 +13,7 @@ size and number of processes give the right gradients. VAE moments and emotion v
 the image's attribute beside the placeholder, so that the emotion learns to leave content to the words. The generator's
 folder holds p(attribute | emotion), from which images draw theirs. The attribute loss has a temperature, and thereby a
 gradient. The diffusion loss counts fully, whatever an attribute's emotion confidence. Timesteps are spread evenly over the
-items of an epoch. The last departure, and the backbone's own normalisation of the encoder's images, stay with
-config/emogen.yaml too.
+items of an epoch. docs/generator.md says which departures stay with config/emogen.yaml.
 
 The script first checks what it can without computing (training/early_checks.py). With check=true it stops there and prints
 what the training would take.

@@ -168,7 +168,7 @@ def test_ask_in_a_browser(person, tmp_path, photos):
 
 def test_the_run_in_a_browser(person):
     tab = open_tab(person, "The run")
-    tab.get_by_text("Before training it does for 0.400").wait_for()
+    tab.get_by_text("Before training it did so for 0.400").wait_for()
     with person.expect_popup() as opened:
         tab.get_by_role("link", name="Open the report").click()
     opened.value.get_by_role("heading", name="The report").wait_for()

@@ -28,7 +28,7 @@ def test_it_says_what_is_better_what_is_not_and_against_which_baseline():
     names, others, blind = verdict({"understanding": understanding, "generation": NOTHING}, TAXONOMY)
     assert names == (
         "The trained model names the right one of 8 emotions for 0.840 of the images (7 of 8 emotions). Before training it"
-        " does for 0.400 (+0.440, 0.420 to 0.460). The trained model names fewer than a linear probe of CLIP, the simplest"
+        " did so for 0.400 (+0.440, 0.420 to 0.460). It is right less often than a linear probe of CLIP, the simplest"
         " baseline (-0.050, -0.070 to -0.030)."
     )
     assert others == ("The trained model shows no difference in: Binary, balanced 0.650 -> 0.660 (+0.010, -0.010 to 0.030).")
@@ -51,8 +51,8 @@ def test_a_model_by_itself_stands_beside_the_probe():
         "paired": {"mine - clip_linear_probe": {naming: figure(0.01)}},
     }
     assert verdict({"understanding": understanding, "generation": NOTHING}, TAXONOMY) == [
-        "mine names the right one of 8 emotions for 0.840 of the images. mine names no more than a linear probe of CLIP, the"
-        " simplest baseline (+0.010, -0.010 to 0.030)."
+        "mine names the right one of 8 emotions for 0.840 of the images. It is right no more often than a linear probe of"
+        " CLIP, the simplest baseline (+0.010, -0.010 to 0.030)."
     ]
 
 
