@@ -97,7 +97,7 @@ def next_gate(words: list[str], home: Path) -> None:
     views, judged, ranks = {}, {}, {}
     for name, changed in models.items():
         settings = load([*words, *changed])
-        measure = Measure(settings, home / "mapper" / "loop")
+        measure = Measure(settings, home / "mapper" / "loop", settings.run / "generator")
         measure.make("untouched", settings.run / "generator", settings.loop.candidates)
         ranks[name] = measure.of_candidates("untouched")
         measure.keep_best(name, "untouched", settings.loop.candidates, by="gate")

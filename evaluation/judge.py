@@ -16,7 +16,7 @@ from config.evaluation_settings import Evaluate
 from evaluation.features import FeatureCache, Network, seen_by_all, width_of
 from evaluation.networks import classifier, clip_network
 from runtime.files import read_json
-from runtime.hub import resolve_model, sha256, weights_digest
+from runtime.hub import network_digest, resolve_model, sha256
 from runtime.tensors import read_state_dict
 from training.pipeline import GENERATOR
 
@@ -115,7 +115,7 @@ def check_judge(evaluate: Evaluate, clip: str, generator: Path) -> str | None:
             f"evaluate.judge: {name} is {network}, with which {generator.name}/ was trained; take a judge that training "
             "has not seen, or evaluate.force_judge=true"
         )
-    if reads_clip(name) and weights_digest(clip) in seen.values():
+    if reads_clip(name) and network_digest(clip) in seen.values():
         return "the judge reads models.clip, which training saw too: it is not wholly apart (docs/metrics.md, The judge)"
     return None
 
@@ -128,7 +128,7 @@ def judge_digests(name: str) -> set[str]:
     summary = file / "summary.json"
     if (file / IMPORTED).is_file() and summary.is_file():
         return set(read_json(summary).get("files", {}).values())
-    return {weights_digest(name)}
+    return {network_digest(name)}
 
 
 def scaled(features: torch.Tensor) -> np.ndarray:

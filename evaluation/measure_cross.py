@@ -15,7 +15,7 @@ from evaluation.plans import CURVES
 from evaluation.skipped import skipped_of
 from runtime.figures import of_mean
 from runtime.files import read_json, write_atomically, write_json
-from runtime.hub import weights_digest
+from runtime.hub import network_digest
 from runtime.run_folder import is_first_process, log
 from training.generator_parts import GENERATOR
 from training.image_files import read_parameters
@@ -81,7 +81,7 @@ def circular(generator: Path | None, images: pd.DataFrame, model: str) -> list[s
     about = read_json(generator / GENERATOR) if generator else None
     trained_with = (about or {}).get("trained_with", {})
     score = (read_parameters(images["path"].iloc[0]) or {}).get("score", "")
-    if weights_digest(model) in trained_with.values() or score.startswith("understanding "):
+    if network_digest(model) in trained_with.values() or score.startswith("understanding "):
         return ["the understanding model has trained the generator or chosen the images, so its agreement is circular"]
     return []
 

@@ -7,7 +7,7 @@ from config.settings import Settings
 from evaluation.judge import judge_digests, reads_clip
 from loop.scores import networks_in_use
 from runtime.files import read_json
-from runtime.hub import weights_digest
+from runtime.hub import network_digest
 from training.pipeline import GENERATOR
 
 
@@ -26,8 +26,13 @@ def check_apart(settings: Settings, generator: Path) -> None:
             "loop.judge: name a classifier of the emotions that shares no weights with reward, gate and training; it "
             "alone can tell what the loop is worth"
         )
-    seen = used | (read_json(generator / GENERATOR) or {}).get("trained_with", {})
-    own = judge_digests(judge) | ({weights_digest(settings.models.clip)} if reads_clip(judge) else set())
-    for what, digest in seen.items():
+    own = judge_digests(judge) | ({network_digest(settings.models.clip)} if reads_clip(judge) else set())
+    for what, digest in seen_by(settings, generator).items():
         if digest in own:
             raise UserError(f"loop.judge: {judge} shares its weights with {what}; name one that nothing was trained by")
+
+
+def seen_by(settings: Settings, generator: Path) -> dict[str, str]:
+    """Return digests of all networks that a generator was trained by, or will be in the next rounds, by what they are."""
+    now, before = networks_in_use(settings), (read_json(generator / GENERATOR) or {}).get("trained_with", {})
+    return {f"{what}, before ({digest})" if what in now else what: digest for what, digest in before.items()} | now

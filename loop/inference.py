@@ -19,6 +19,7 @@ READS = ("data", "models.clip", "generate", "answers", "understanding", "loop")
 read_settings(__name__, __doc__, *READS)
 
 import time
+from collections.abc import Sequence
 
 from config.settings import Settings
 from loop.scores import check_reward, load_reward, reward_key
@@ -32,8 +33,8 @@ def main(settings: Settings) -> None:
     began, scoring = time.monotonic(), []
     check_reward(settings)
 
-    def load_score(contents: list[str]) -> Score:
-        return timed(load_reward(settings, contents), scoring)
+    def load_score(contents: Sequence[str], others: Sequence[str]) -> Score:
+        return timed(load_reward(settings, contents, others), scoring)
 
     choosing = {"best_of": settings.loop.best_of, "score": reward_key(settings)}
     make_all(settings, "loop/chosen", choosing, load_score)

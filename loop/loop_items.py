@@ -44,7 +44,7 @@ class LoopItems(Dataset):
             "latents": latents,
             "posterior_noise": torch.zeros_like(latents),
             "noise": torch.randn(latents.shape, generator=noise),
-            # two neighbours share one place of the sequence, so that each kind is spread evenly over the noise levels
+            # every second item is generated: they too follow one another in the sequence, and are spread evenly
             "timesteps": torch.tensor(self.real.timestep(epoch, position // 2), dtype=torch.float64),
             "vectors": self.samples["vectors"][row],
             "prompt": self.prompts[row],

@@ -64,7 +64,8 @@ def main(settings: Settings) -> None:
     check_loop(settings, start, len(rows), checked.dimension)
     images = loop.rounds * loop.conditions * loop.group + (loop.rounds + 1) * loop.held_out
     takes = {"images to train on and to stop by": f"{images:,}", "updates": f"{loop.rounds * loop.updates:,}"}
-    measured = loop.candidates + (loop.best_of + loop.control if loop.rounds else 0)  # images for each of a row
+    trained = loop.best_of + loop.control if loop.rounds else 0
+    measured = max(loop.candidates, loop.best_of) + trained  # images for each of a row
     takes["images to measure"] = f"{len(settings.data.taxonomy) * loop.images * measured:,}"
     if stops_here(settings, takes):
         return

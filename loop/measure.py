@@ -32,7 +32,7 @@ from loop.reward_file import RewardFile
 from loop.rounds import rank_correlation
 from loop.scores import gate_of, load_network, load_reward, network_key, of_emotions, reward_key
 from runtime.figures import of_mean
-from runtime.files import write_json
+from runtime.files import read_json, write_json
 from runtime.hub import weights_digest
 from runtime.kept_batches import kept_batches
 from runtime.processes import start_process
@@ -40,6 +40,7 @@ from runtime.recipe import Recipe, digest
 from runtime.run_folder import is_first_process, log
 from runtime.seeds import derived_seed
 from training.choosing import Condition, candidate_seed
+from training.pipeline import GENERATOR
 from training.sampling import load_generator, make_images, sample
 
 SHOWN = ("joint_accuracy", "emotion_accuracy", "content_accuracy", "semantic_clarity", "attribute_entropy", "kid", "reward")
@@ -48,7 +49,8 @@ SHOWN = ("joint_accuracy", "emotion_accuracy", "content_accuracy", "semantic_cla
 class Measure:
     """Makes and measures rows of images; every process calls each method."""
 
-    def __init__(self, settings: Settings, folder: Path):
+    def __init__(self, settings: Settings, folder: Path, start: Path):
+        """start: the folder of the untouched generator, whose contents the reward tells apart, as in training."""
         evaluate = settings.evaluate.model_copy(update={"judge": settings.loop.judge, "generated": settings.loop.images})
         self.settings, self.folder = settings.model_copy(update={"evaluate": evaluate}), folder / "images"
         self.cache: FeatureCache = feature_cache(settings.data, evaluate, settings.machine.processes)
@@ -59,7 +61,8 @@ class Measure:
         self.judge = load_judge(settings.loop.judge, settings.models.clip, train, emotions, self.cache, "loop.judge")
         self.comparison: Comparison
         self.comparison, _ = load_comparison(self.settings, viewers, train, reference, everything)
-        self.reward = load_reward(settings, sorted({*self.comparison.content.vocabulary}))
+        counted = read_json(start / GENERATOR)["contents"] or {}
+        self.reward = load_reward(settings, sorted({name for own in counted.values() for name in own}))
         self.gate = load_network(settings, gate_of(settings.loop.reward))
         self.tables: dict[str, pd.DataFrame] = {}
         self.views: dict[str, Views] = {}
@@ -120,7 +123,7 @@ class Measure:
             key = network_key(self.settings, name)
         else:
             key = f"{weights_digest(self.settings.models.clip)} {digest(score.words)}"
-        network = Network(f"loop {name or what} {key}", score.log_probabilities)
+        network = Network(f"loop {name or what} {key}", score.log_probabilities if name else score.logits)
         return self.cache.features_of(network, table.assign(image_id=table["path"].astype(str)), f"{row}, {what}")
 
     def keep_best(self, row: str, made: str, number: int, by: str = "reward") -> None:
@@ -168,17 +171,16 @@ def measure_loop(
     generators: folders of the rows untouched and, where they were trained, reward and control. history: what is known of
     each round. others: further rows of the untouched generator, by how generate differs.
     """
-    loop, measure = settings.loop, Measure(settings, folder)
+    loop, measure = settings.loop, Measure(settings, folder, generators["untouched"])
     for row, generator in generators.items():
-        measure.make(row, generator, {"untouched": loop.candidates, "reward": loop.best_of}.get(row, 1))
+        measure.make(row, generator, {"untouched": max(loop.candidates, loop.best_of), "reward": loop.best_of}.get(row, 1))
     for row, changed in (others or {}).items():
         measure.make(row, generators["untouched"], **changed)
     several = [row for row in ("untouched", "reward") if row in generators and measure.tables[row]["turn"].any()]
     candidates = {row: measure.of_candidates(row) for row in several}
     if not is_first_process():
         return
-    numbers = [2**power for power in range(1, loop.candidates.bit_length())]
-    for number in numbers:
+    for number in sorted({*(2**power for power in range(1, loop.candidates.bit_length())), loop.best_of} - {1}):
         measure.keep_best(f"best of {number}", "untouched", number)
         measure.keep_best(f"best of {number} by the gate", "untouched", number, by="gate")
     chosen, together = f"best of {loop.best_of}", f"reward, best of {loop.best_of}"

@@ -8,11 +8,11 @@ import torch
 from scipy.stats import spearmanr
 
 from config.settings import Settings
+from loop.apart import seen_by
 from loop.candidates import Candidates, conditions_of, make_candidates
 from loop.loop_items import LoopItems, reseeded, share_of_control
 from loop.nft import module_from
-from loop.scores import gate_of, load_network, load_reward, network_key, networks_in_use, reward_key
-from runtime.files import read_json
+from loop.scores import gate_of, load_network, load_reward, network_key, reward_key
 from runtime.hub import weights_digest
 from runtime.processes import free_memory
 from runtime.recipe import settings_of
@@ -22,7 +22,6 @@ from runtime.tensors import tensor_digest
 from training.main import load_stable_diffusion
 from training.mapper_data import MapperItems
 from training.mapper_training import MapperInputs, train_mapper
-from training.pipeline import GENERATOR
 from training.sampling import load_generator
 
 HELD_OUT = "held out"
@@ -122,7 +121,7 @@ class Rounds:
             texts=None,
             classifier=None,
             made_from=made_from,
-            seen=(read_json(self.start / GENERATOR) or {}).get("trained_with", {}) | networks_in_use(settings),
+            seen=seen_by(settings, self.start),
         )
         train_mapper(own, home, round_inputs, home / "generator", module_from(generator, loop))
         inputs.accelerator.free_memory()

@@ -15,9 +15,9 @@ from config.settings import Settings
 from config.taxonomy import Taxonomy
 from evaluation.networks import clip_network, clip_texts
 from loop.reward_file import RewardFile
-from runtime.hub import model_digest, resolve_model, sha256, weights_digest
+from runtime.hub import model_digest, network_digest, resolve_model, sha256, weights_digest
 from runtime.processes import start_process
-from runtime.recipe import digest
+from runtime.recipe import RECIPE, digest
 from training.caches import square_pixels
 from training.choosing import Condition
 from training.emotion_encoder import EmotionEncoder
@@ -75,29 +75,34 @@ class EncoderScore:
 
 
 class ContentScore:
-    """log p(content | image) by CLIP, among "a photo of a {word}" for all words of a vocabulary."""
+    """log p(content | image) by CLIP, among "a photo of a {word}" for the contents that a generator knows, and its own."""
 
-    def __init__(self, clip: str, vocabulary: Sequence[str], batch_size: int):
-        """clip: as models.clip names it."""
-        self.network, self.words, self.batch_size = clip_network(clip), list(vocabulary), batch_size
+    def __init__(self, clip: str, contents: Sequence[str], batch_size: int, others: Sequence[str] = ()):
+        """clip: as models.clip names it. others: contents that images are asked for too; none is a rival of another."""
+        self.network, self.known, self.batch_size = clip_network(clip), len(contents), batch_size
+        self.words = [*contents, *sorted({*others} - {*contents})]
         self.texts = clip_texts(clip, [f"a photo of a {word}" for word in self.words])
 
     def __call__(self, images: list[Image.Image], conditions: Sequence[Condition]) -> Tensor:
-        """Return (n,); 0 for an image without a content, or with one that is not in the vocabulary."""
-        return self.of_contents(self.log_probabilities(images), conditions)
+        """Return (n,); 0 for an image without a content, or with one of neither kind."""
+        return self.of_contents(self.logits(images), conditions)
 
     @torch.no_grad()
-    def log_probabilities(self, images: list[Image.Image]) -> Tensor:
+    def logits(self, images: list[Image.Image]) -> Tensor:
         """Return (n, words)."""
         parts = [images[first : first + self.batch_size] for first in range(0, len(images), self.batch_size)]
         seen = torch.nn.functional.normalize(torch.cat([self.network(part).float().cpu() for part in parts]), dim=1)
-        return (CLIP_SCALE * seen @ self.texts.T).log_softmax(1)
+        return CLIP_SCALE * seen @ self.texts.T
 
-    def of_contents(self, log_p: Tensor, conditions: Sequence[Condition]) -> Tensor:
-        """Return (n,) of log-probabilities (n, words) those of the contents."""
-        known = {word: number for number, word in enumerate(self.words)}
-        places = [known.get(condition.content) for condition in conditions]
-        return torch.stack([row.new_zeros(()) if at is None else row[at] for row, at in zip(log_p, places, strict=True)])
+    def of_contents(self, logits: Tensor, conditions: Sequence[Condition]) -> Tensor:
+        """Return (n,) of logits (n, words) the log-probabilities of the contents."""
+        places = {word: number for number, word in enumerate(self.words)}
+        found = logits.new_zeros(len(logits))
+        for number, condition in enumerate(conditions):
+            if (own := places.get(condition.content)) is not None:
+                rivals = [*range(self.known), *([own] if own >= self.known else [])]
+                found[number] = logits[number, own] - logits[number, rivals].logsumexp(0)
+        return found
 
 
 @dataclass(frozen=True)
@@ -114,17 +119,18 @@ class Reward:
         return found + self.content_weight * self.content(images, conditions) if self.content else found
 
 
-def load_reward(settings: Settings, vocabulary: Sequence[str]) -> Reward:
-    """Return the reward of the settings. vocabulary: the contents that it tells apart.
+def load_reward(settings: Settings, contents: Sequence[str], others: Sequence[str] = ()) -> Reward:
+    """Return the reward of the settings. contents, others: those of ContentScore.
 
     Raises UserError where it should tell contents apart and there are none.
     """
     loop = settings.loop
-    if loop.content_weight and not vocabulary:
+    if loop.content_weight and not contents:
         raise UserError(
             "loop.content_weight: the generator knows no contents that it could reward; set loop.content_weight=0"
         )
-    content = ContentScore(settings.models.clip, vocabulary, loop.score_batch_size) if loop.content_weight else None
+    sizes = contents, loop.score_batch_size, others
+    content = ContentScore(settings.models.clip, *sizes) if loop.content_weight else None
     file = reward_file(loop)
     emotion = RewardFile(file) if file else load_network(settings, loop.reward)
     return Reward(emotion, content, loop.content_weight)
@@ -159,7 +165,7 @@ def network_folder(run: Path, loop: Loop, name: str) -> Path:
     places = {"understanding": run / "understanding" / "model", "encoder": run / "training" / "emotion_space" / "encoder"}
     if loop.understanding and name == "understanding":
         return Path(resolve_model(loop.understanding))
-    if not places[name].is_dir():
+    if not places[name].is_dir() or (name == "encoder" and not (places[name].parent / RECIPE).is_file()):  # left over
         made_by = {"understanding": "understanding.py", "encoder": "training/main.py, without emotion_space.imported,"}
         raise UserError(f"{places[name]}: is not there; {made_by[name]} makes it")
     return places[name]
@@ -211,8 +217,8 @@ def networks_in_use(settings: Settings) -> dict[str, str]:
     named = {"the loop's gate": gate_of(loop.reward)}
     if not reward_file(loop):
         named["the loop's reward"] = loop.reward
-    found = {what: weights_digest(str(network_folder(settings.run, settings.loop, name))) for what, name in named.items()}
-    return found | ({"the loop's content score": weights_digest(settings.models.clip)} if loop.content_weight else {})
+    found = {what: network_digest(str(network_folder(settings.run, settings.loop, name))) for what, name in named.items()}
+    return found | ({"the loop's content score": network_digest(settings.models.clip)} if loop.content_weight else {})
 
 
 def of_emotions(log_p: Tensor, conditions: Sequence[Condition], taxonomy: Taxonomy) -> Tensor:

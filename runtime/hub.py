@@ -227,6 +227,23 @@ def weights_digest(name: str) -> str:
     return digest.hexdigest()
 
 
+def network_digest(name: str) -> str:
+    """Return a hash that knows a network's weights again, whatever the files: of each tensor's shape and first row, in half.
+
+    A model on the Hub is known by its name, and one without safetensors by its weights_digest.
+    """
+    folder, found = Path(resolve_model(name)), []
+    if damage := _damage(folder):
+        raise UserError(f"{name}: {damage}")
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            for tensor in file.offset_keys():
+                part = file.get_slice(tensor)
+                row = part[:1] if part.get_shape() else file.get_tensor(tensor)
+                found.append(f"{part.get_shape()} ".encode() + row.half().numpy().tobytes())
+    return hashlib.blake2b(b"".join(sorted(found)), digest_size=8).hexdigest() if found else weights_digest(name)
+
+
 def model_digest(name: str) -> str:
     """Return a hash of all that a model's answers depend on: its weights_digest, tokenizer, processor and chat template."""
     folder, digest = Path(resolve_model(name)), hashlib.blake2b(weights_digest(name).encode(), digest_size=8)

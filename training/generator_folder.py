@@ -9,7 +9,7 @@ from config.settings import Settings
 from emoset.model_card import about_data
 from runtime.built_folder import building
 from runtime.files import read_json, write_json
-from runtime.hub import weights_digest
+from runtime.hub import network_digest
 from runtime.recipe import Recipe
 from runtime.tensors import are_whole
 from training.emotion_lora import save_lora
@@ -92,9 +92,9 @@ def networks_seen(settings: Settings, attributes: bool = True) -> dict[str, str]
 
     CLIP did so by its texts alone, where the data have attributes. A probe of its images may judge, with a warning.
     """
-    seen = {"models.backbone": weights_digest(settings.models.backbone)}
+    seen = {"models.backbone": network_digest(settings.models.backbone)}
     if attributes and (settings.mapper.attribute_weight or settings.mapper.emotion_weight):
-        seen["models.clip"] = weights_digest(settings.models.clip)
+        seen["models.clip"] = network_digest(settings.models.clip)
     imported = settings.emotion_space.imported
     encoder = (imported or settings.run / "training" / "emotion_space") / "encoder"
     if imported:
@@ -102,7 +102,7 @@ def networks_seen(settings: Settings, attributes: bool = True) -> dict[str, str]
         if attributes and settings.mapper.emotion_weight:
             seen |= {f"emotion_space.imported: {name}": digest for name, digest in files.items() if name.endswith(".pth")}
     if encoder.is_dir():
-        seen["the emotion encoder"] = weights_digest(str(encoder))
+        seen["the emotion encoder"] = network_digest(str(encoder))
     return seen
 
 

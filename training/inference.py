@@ -17,7 +17,7 @@ from runtime.script import read_settings, run
 
 read_settings(__name__, __doc__, "data", "generate")
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -34,7 +34,7 @@ from training.pipeline import EmotionPipeline
 from training.sampling import load_generator, make_images, words_of, would_take
 
 NONE = MappingProxyType({})
-LoadScore = Callable[[list[str]], Score]
+LoadScore = Callable[[Sequence[str], Sequence[str]], Score]
 
 
 def main(settings: Settings) -> None:
@@ -45,7 +45,7 @@ def make_all(settings: Settings, stage: str, choosing: Mapping = NONE, load_scor
     """Make the images of the settings in the folder `stage` of the run.
 
     choosing: parameters of every image, best_of and score, if the best of several is kept. load_score: returns the score, of
-    contents that it may be asked about.
+    the contents that the generator knows and of those that are asked for.
     """
     # 1. The generator.
     generate, emotions, photographs = settings.generate, settings.data.taxonomy.emotions, settings.generate.images_from
@@ -67,9 +67,8 @@ def make_all(settings: Settings, stage: str, choosing: Mapping = NONE, load_scor
         return
 
     # 3. The images that are not there yet.
-    known = {each["content"] for each in plan.values() if "content" in each}
-    known |= {*pipe.contents.names} if pipe.contents else set()
-    score = load_score(sorted(known)) if load_score else None
+    asked = [each["content"] for each in plan.values() if "content" in each]
+    score = load_score(pipe.contents.names if pipe.contents else (), asked) if load_score else None
     make_images(pipe, plan, folder, generate.batch_size, "images", photographs, score)
 
     # 4. Show what there is.

@@ -37,7 +37,7 @@ UPDATES = {
     "judge": 1600,
     "autoencoder": 6000,
     "clip": 1000,
-    "unet": 11_000,
+    "unet": 9_000,
 }
 
 

@@ -1,9 +1,11 @@
 """DiffusionNFT: advantages, signed weights and the loss on values computed by hand, and against its published form."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from loop.nft import advantages, agreement, nft_loss, signed_weights
+from loop.nft import NftModule, advantages, agreement, nft_loss, signed_weights
 
 
 def test_advantages_are_by_group_and_in_standard_deviations_of_all():
@@ -55,3 +57,31 @@ def test_its_gradient_is_that_of_the_two_policies_of_the_paper(beta):
     assert torch.allclose(beta**2 * found, expected)
     (own,) = torch.autograd.grad(nft_loss(predicted, old, target, weights / beta).sum(), predicted)
     assert torch.allclose(own * 3 * 8 * 8, found, rtol=1e-4, atol=1e-5)  # a mean over the numbers of an image
+
+
+class Line(NftModule):
+    """Predicts `weight` times the batch's x."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+        self.mapper = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(self.mapper.weight, 2.0)
+
+    def trained_weights(self):
+        return {"mapper.weight": self.mapper.weight}
+
+    def predict(self, batch):
+        return None, (self.mapper.weight * batch.x).view(-1, 1, 1, 1)
+
+
+def test_the_old_prediction_is_that_of_the_weights_at_the_start():
+    module = Line().remember()
+    with torch.no_grad():
+        module.mapper.weight.fill_(3.0)
+    scale, target = torch.tensor([2.0, 0.5]), torch.full((2, 1, 1, 1), 4.0)
+    batch = SimpleNamespace(x=torch.tensor([1.0, 1.0]), pull=torch.tensor([-1.0, 1.0]), scale=scale)
+    loss = module.diffusion(module.predict(batch)[1], target, batch)
+    # predicted 3, old 2: the first target is 2 - (4 - 2) = 0, the second the ordinary one
+    assert loss.tolist() == [2.0 * 9, 0.5 * 1]
+    (gradient,) = torch.autograd.grad(loss.sum(), module.mapper.weight)
+    assert gradient.item() == 2.0 * 2 * 3 + 0.5 * 2 * (3 - 4)  # none flows through the old prediction
