@@ -16,7 +16,7 @@ class Loop(Section):
     reward: ModelName = "understanding"
     """What scores images: log p(emotion | image) by the run's `understanding` model or `encoder`, or your own .py file."""
     content_weight: float = Field(0.0, ge=0, le=100)
-    """Weight in the reward of CLIP's log p(content | image), among all attributes."""
+    """Weight in the reward of CLIP's log p(content | image), among the generator's contents."""
     score_batch_size: int = Field(16, ge=1, le=4096)
     """Images that reward and gate see at once."""
     best_of: int = Field(4, ge=1, le=256)

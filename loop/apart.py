@@ -1,4 +1,4 @@
-"""Whether reward, gate and judge are three networks, told apart by their weights."""
+"""Whether reward, gate and judge are three networks, told apart by their tensors (network_digest)."""
 
 from pathlib import Path
 
