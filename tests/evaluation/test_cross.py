@@ -12,7 +12,7 @@ from config.taxonomy import DEFAULT, read_taxonomy
 from evaluation import image_metrics, measure_cross
 from evaluation.columns import by_emotion, confusion
 from evaluation.metric_labels import cross_metrics, generation_metrics
-from runtime.hub import weights_digest
+from runtime.hub import network_digest
 from training.image_files import save_image
 from understanding.scoring import likelihood_columns
 
@@ -57,7 +57,7 @@ def test_a_model_that_trained_the_generator_or_chose_its_images_agrees_in_a_circ
         save_image(images["path"][0], Image.new("RGB", (4, 4)), parameters)
         return bool(measure_cross.circular(generator, images, str(model)))
 
-    assert warned({"the loop's reward": weights_digest(str(model))}, {})
+    assert warned({"the loop's reward": network_digest(str(model))}, {})
     assert warned({}, {"score": "understanding 12ab"})
     assert not warned({"the loop's reward": "12ab"}, {"score": "encoder 12ab"})
     assert not warned({}, {})

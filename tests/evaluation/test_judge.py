@@ -13,7 +13,7 @@ from evaluation import judge as judges
 from evaluation.features import feature_cache
 from evaluation.measure_generation import measure_generation
 from evaluation.networks import clip_network
-from runtime.hub import sha256, weights_digest
+from runtime.hub import network_digest, sha256
 from training.generator_folder import networks_seen
 from training.pipeline import GENERATOR, EmotionPipeline
 
@@ -46,7 +46,7 @@ def recorded(generator, folder, seen: dict):
 
 def test_a_judge_that_training_saw_is_refused_unless_forced(quick, generator, tmp_path):
     judge = str(ROOT / "demo/models/judge")
-    copy = recorded(generator, tmp_path, {"models.backbone": weights_digest(judge)})
+    copy = recorded(generator, tmp_path, {"models.backbone": network_digest(judge)})
     with pytest.raises(UserError, match=r"evaluate\.judge: .*judge is models\.backbone, with which trained/ was trained"):
         check_judge(quick(), copy)
     assert "the judge is models.backbone" in check_judge(quick(force_judge=True), copy)
@@ -56,7 +56,7 @@ def test_a_judge_that_training_saw_is_refused_unless_forced(quick, generator, tm
 
 
 def test_the_judge_is_checked_before_an_image_is_seen(quick, generator, tmp_path):
-    copy = recorded(generator, tmp_path, {"models.backbone": weights_digest(str(ROOT / "demo/models/judge"))})
+    copy = recorded(generator, tmp_path, {"models.backbone": network_digest(str(ROOT / "demo/models/judge"))})
     settings = quick(generators=[str(copy)])
     with pytest.raises(UserError, match=r"evaluate\.judge: .*with which trained/ was trained"):
         measure_generation(settings, tmp_path / "evaluation")
@@ -76,7 +76,7 @@ def test_a_judge_that_reads_the_clip_that_training_saw_is_warned_of(quick, gener
 
 
 def test_what_save_pretrained_writes_tells_what_training_saw(quick, generator, tmp_path):
-    copy = recorded(generator, tmp_path, {"models.backbone": weights_digest(str(ROOT / "demo/models/judge"))})
+    copy = recorded(generator, tmp_path, {"models.backbone": network_digest(str(ROOT / "demo/models/judge"))})
     EmotionPipeline.from_pretrained(copy).save_pretrained(tmp_path / "saved")
     EmotionPipeline.from_pretrained(tmp_path / "saved").save_pretrained(tmp_path / "again")
     for folder in ("saved", "again"):
@@ -94,8 +94,8 @@ def test_emogens_judge_is_refused_where_its_classifier_trained(quick, generator,
 
 def test_a_generator_records_what_told_it_of_emotions(quick):
     settings = quick()
-    clip = {"models.clip": weights_digest(settings.models.clip)}
-    assert networks_seen(settings) == {"models.backbone": weights_digest(settings.models.backbone)} | clip
+    clip = {"models.clip": network_digest(settings.models.clip)}
+    assert networks_seen(settings) == {"models.backbone": network_digest(settings.models.backbone)} | clip
     for attribute, emotion in ((0, 0), (0, 0.1), (0.1, 0)):
         mapper = settings.mapper.model_copy(update={"attribute_weight": attribute, "emotion_weight": emotion})
         seen = networks_seen(settings.model_copy(update={"mapper": mapper}))

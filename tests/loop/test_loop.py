@@ -215,8 +215,8 @@ def test_the_judge_is_refused_where_anything_has_seen_it(loop_settings, loop_run
         check_apart(settings(loop__judge=copied, loop__reward="encoder"), run / "generator")
     about = read_json(run / "generator/generator.json")
     judge = str(loop_settings["loop.judge"])
-    from runtime.hub import weights_digest
+    from runtime.hub import network_digest
 
-    write_json(run / "generator/generator.json", about | {"trained_with": {"an earlier loop": weights_digest(judge)}})
+    write_json(run / "generator/generator.json", about | {"trained_with": {"an earlier loop": network_digest(judge)}})
     with pytest.raises(UserError, match="shares its weights with an earlier loop"):
         check_apart(settings(), run / "generator")
