@@ -72,7 +72,7 @@ from runtime.seeds import derived_seed
 from training.contents import Contents, count_contents
 from training.sampling import load_generator, make_images
 from understanding.grpo import plan, train_by_grpo
-from understanding.model import ADAPTER
+from understanding.model import ADAPTER, check_whole
 from understanding.model_check import base_of
 from understanding.questions import draw_questions, needed_confusability, question_counts
 from understanding.stages import StageModel, TrainingData
@@ -92,6 +92,7 @@ def main(settings: Settings) -> None:
         partial(check_network, settings, "encoder"),
         partial(check_clip, settings.models.clip),
         partial(check_start, settings.run, loop, folder),
+        lambda: check_whole(settings.understanding, network_folder(settings.run, loop, "understanding")),
         partial(plan, settings.grpo, asked.count, loop.teach_updates),
     )
     model = network_folder(settings.run, loop, "understanding")

@@ -68,6 +68,15 @@ def load_whole(
     return adapted
 
 
+def check_whole(settings: Understanding, name: str | Path) -> None:
+    """Raise UserError where all weights of an adapter's base would be trained: a checkpoint holds the adapter alone."""
+    if not settings.lora_rank and (Path(resolve_model(str(name))) / ADAPTER).is_file():
+        raise UserError(
+            f"understanding.lora_rank: 0 trains all weights, and {name} is an adapter; merge it first"
+            f" (understanding/merge.py predict.model={name}), or set a rank of 1 or more"
+        )
+
+
 def load_adapter(model: PeftModel, folder: str | Path, setting: str, trainable: bool) -> None:
     """Load an adapter's weights in place of the model's. Raises UserError, naming folder and setting, if some do not fit.
 

@@ -23,6 +23,7 @@ from understanding.chat import read_chat
 from understanding.model import (
     check_language_model,
     check_targets,
+    check_whole,
     conversation,
     freeze_vision,
     load_whole,
@@ -42,7 +43,11 @@ def start_training_process() -> PartialState:
 
 
 def load_trainable(understanding: Understanding, start: str | Path) -> tuple[PreTrainedModel | PeftModel, ProcessorMixin]:
-    """Return the model that is trained, by name or folder, without a new adapter, and its processor."""
+    """Return the model that is trained, by name or folder, without a new adapter, and its processor.
+
+    Raises UserError for a model that cannot be trained as the config says.
+    """
+    check_whole(understanding, start)
     # AdamW's updates of whole weights need float32.
     as_trained = understanding if understanding.lora_rank else understanding.model_copy(update={"dtype": "float32"})
     model = load_whole(as_trained, start, "understanding.model", trainable=True)

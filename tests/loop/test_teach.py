@@ -67,6 +67,13 @@ def test_it_does_not_teach_a_model_that_it_would_write_over(settings, base_and_a
     loop.teach.main(settings(loop__understanding=base_and_adapter[0], check="true"))
 
 
+def test_all_weights_of_an_adapters_base_are_not_taught(settings, base_and_adapter):
+    """Its checkpoints would hold the adapter alone, and the base's weights be lost."""
+    own = settings(loop__understanding=base_and_adapter[1], understanding__lora_rank=0, check="true")
+    with pytest.raises(UserError, match=r"^understanding\.lora_rank: 0 trains all weights, and .*adapter is an adapter; me"):
+        loop.teach.main(own)
+
+
 @pytest.mark.parametrize("is_whole", [True, False], ids=["a whole model", "an adapter on another base"])
 def test_what_is_taught_names_the_model_that_it_began_with(settings, base_and_adapter, tmp_path, is_whole):
     base, adapter = base_and_adapter

@@ -57,6 +57,13 @@ def test_a_model_whose_language_model_has_another_name_is_refused(quick, vlm, mo
     assert all(weight.requires_grad for weight in trained.parameters())
 
 
+def test_all_weights_of_an_adapters_base_are_not_trained(quick, adapter):
+    """A checkpoint would hold the adapter alone."""
+    with pytest.raises(UserError, match=r"^understanding\.lora_rank: 0 trains all weights, and .* is an adapter; merge it"):
+        load_trainable(quick(understanding={"lora_rank": 0}).understanding, adapter)
+    load_trainable(quick().understanding, adapter)
+
+
 def test_a_target_that_no_layer_ends_in_is_refused_in_one_line(quick):
     """peft passes over it where another target matches."""
     of_language = quick(understanding={"lora_targets": ["q_proj", "lm_head"]}).understanding
