@@ -11,6 +11,7 @@ from accelerate.utils import parse_flag_from_env
 from config.errors import UserError, tell_together
 from config.loop_settings import Loop
 from config.settings import Settings
+from config.understanding_settings import Rewards
 from evaluation.first_checks import check_clip, checks_of_networks
 from loop.scores import check_network, check_reward, gate_of
 from runtime.files import read_json
@@ -46,6 +47,18 @@ def check_generator(folder: Path) -> None:
     """Raise UserError where no generator is there."""
     if not (folder / GENERATOR).is_file():
         raise UserError(f"{folder}: no generator there; training/main.py makes it")
+
+
+def check_exact(rewards: Rewards) -> None:
+    """Raise UserError for rewards that exact answers, by which loop/teach.py trains whatever grpo.answers, do not take."""
+    needs_samples = {"graded": "false", "length": "0"}
+    wrong = [
+        f"rewards.{name}: works with sampled answers only, and loop/teach.py scores all answers at once; set it to {off}"
+        for name, off in needs_samples.items()
+        if getattr(rewards, name)
+    ]
+    if wrong:
+        raise UserError("\n".join(wrong))
 
 
 def check_loop(settings: Settings, generator: Path, rows: int, dimension: int) -> None:

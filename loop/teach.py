@@ -59,7 +59,7 @@ from evaluation.metric_labels import signed
 from evaluation.networks import clip_network
 from evaluation.report import write_report
 from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
-from loop.loop_checks import check_generator
+from loop.loop_checks import check_exact, check_generator
 from loop.scores import check_network, load_network, network_folder, network_key
 from runtime.built_folder import lock
 from runtime.checking import stops_here
@@ -92,6 +92,7 @@ def main(settings: Settings) -> None:
         partial(check_network, settings, "encoder"),
         partial(check_clip, settings.models.clip),
         partial(check_start, settings.run, loop, folder),
+        partial(check_exact, settings.rewards),
         lambda: check_whole(settings.understanding, network_folder(settings.run, loop, "understanding")),
         partial(plan, settings.grpo, asked.count, loop.teach_updates),
     )

@@ -74,6 +74,13 @@ def test_all_weights_of_an_adapters_base_are_not_taught(settings, base_and_adapt
         loop.teach.main(own)
 
 
+def test_rewards_of_sampled_answers_are_refused_for_it_takes_exact_ones(settings):
+    sampled = {"grpo__answers": "sampled", "rewards__scoring": "reward", "check": "true"}
+    with pytest.raises(UserError) as error:
+        loop.teach.main(settings(**sampled, rewards__graded="true", rewards__length=0.1))
+    assert [line.partition(":")[0] for line in str(error.value).splitlines()] == ["rewards.graded", "rewards.length"]
+
+
 @pytest.mark.parametrize("is_whole", [True, False], ids=["a whole model", "an adapter on another base"])
 def test_what_is_taught_names_the_model_that_it_began_with(settings, base_and_adapter, tmp_path, is_whole):
     base, adapter = base_and_adapter
