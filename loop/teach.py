@@ -67,6 +67,7 @@ from runtime.figures import balanced_share, figure_of, paired
 from runtime.files import write_json
 from runtime.hub import model_digest
 from runtime.processes import free_memory, start_process
+from runtime.recipe import digest
 from runtime.run_folder import is_first_process, log, open_run_folder
 from runtime.seeds import derived_seed
 from training.contents import Contents, count_contents
@@ -187,8 +188,8 @@ def make_hard(settings: Settings, generator: Path, train: pd.DataFrame, errors: 
             "spread": generate.spread,
         } | about
     make_images(pipe, plan, folder, generate.batch_size, "images to teach by")
-    rows = [
-        (f"generated-{about['generator_hash']}/{path}", Path(path).parent.name, each["content"], folder / path)
+    rows = [  # by its plan an image has another id, and is learned from again, where anything that it was made by changes
+        (f"generated-{digest(each)}/{path}", Path(path).parent.name, each["content"], folder / path)
         for path, each in plan.items()
     ]
     return pd.DataFrame(rows, columns=["image_id", "emotion", "content", "path"])

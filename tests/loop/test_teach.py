@@ -109,6 +109,24 @@ def test_a_split_without_images_of_hard_cells_has_no_figures_of_them(settings, m
     assert found["figures"]["taught"]["accuracy"]["value"] == pytest.approx(2 / 3)
 
 
+def test_images_made_otherwise_have_other_ids_so_that_they_are_learned_from_again(settings, monkeypatch, tmp_path):
+    monkeypatch.setattr(loop.teach, "load_generator", lambda *given: (None, {"generator_hash": "0"}))
+    monkeypatch.setattr(loop.teach, "make_images", lambda *given: None)
+    names = settings().data.taxonomy.emotions
+    nothing = dict.fromkeys(("scene", "facial_expression", "human_action"))
+    train = pd.DataFrame({"image_id": names, "emotion": names, "object": [["tree"]] * len(names)}).assign(**nothing)
+    errors = pd.Series({(name, "tree"): 0.5 for name in names})
+
+    def ids(**changed) -> set[str]:
+        own = settings(loop__teach_images=16, **changed)
+        return set(loop.teach.make_hard(own, tmp_path, train, errors, tmp_path)["image_id"])
+
+    assert len(ids()) == 16
+    assert ids() == ids()
+    assert not ids() & ids(generate__strength=0.5)
+    assert not ids() & ids(generate__negative_prompt="blurry")
+
+
 def test_a_training_image_that_cannot_be_measured_hides_no_copy(settings, monkeypatch):
     own = settings()
     names = own.data.taxonomy.emotions
