@@ -167,8 +167,9 @@ def paired(
 
     images: (n,), whom the rows are about; groups: (n,), of the image, such as its emotion. What is not right or wrong is
     resampled: images within groups, with all their rows, the same for both. fixed, broken: how many rows `first` alone has
-    right, and `second` alone; None where nothing is right or wrong. p: McNemar's exact test of these, otherwise of the
-    resamples on either side of 0.
+    right, and `second` alone; None where nothing is right or wrong. p: McNemar's exact test of
+    these; where rows share images, its like of images, the exact sign test of how many more of an image's rows `first` has
+    right, without the images where that is 0. Of what is not right or wrong it is of the resamples on either side of 0.
     """
     drawn = list(resampled_images(images, groups, seed))
     every, found = np.arange(len(images)), {}
@@ -184,7 +185,9 @@ def paired(
         rows = one.rows
         here, there = one.right[rows], other.right[rows]
         fixed, broken = int((here & ~there).sum()), int((there & ~here).sum())
-        p = float(binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
+        sums = np.bincount(np.unique(images[rows], return_inverse=True)[1], here.astype(int) - there)
+        better, worse = int((sums > 0).sum()), int((sums < 0).sum())
+        p = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
         found[name] = of_difference(here, there, one.groups[rows], images[rows]) | {"fixed": fixed, "broken": broken, "p": p}
     return found
 

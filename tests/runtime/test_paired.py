@@ -16,6 +16,17 @@ def test_fixed_and_broken_are_counted_and_tested():
     assert found["right"]["p"] == pytest.approx(2 * (6 + 1) / 2**6), "McNemar: 5 or 6 of 6, both sides"
 
 
+def test_p_is_of_images_where_rows_share_them():
+    """Two of ten images have all their four rows fixed: no more than two fixed images, whose interval holds 0 too."""
+    second, images = np.zeros(40, dtype=bool), np.arange(40) // 4
+    found = paired({"a": share(images < 2)}, {"a": share(second)}, images, np.zeros(40), 0)["a"]
+    assert (found["fixed"], found["broken"], found["p"]) == (8, 0, pytest.approx(0.5))
+    assert found["low"] < 0 < found["high"]
+    torn = np.arange(40) == 0
+    second[1] = True
+    assert paired({"a": share(torn)}, {"a": share(second)}, images, np.zeros(40), 0)["a"]["p"] == 1.0, "its sum is 0"
+
+
 def test_what_is_equal_differs_by_nothing():
     right = np.random.default_rng(0).random(50) < 0.7
     numbers = Statistic(lambda rows: float(np.var(right[rows])), np.zeros(50))
