@@ -29,9 +29,9 @@ class MetricsFile:
         write_atomically(self.path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def write(self, step: int, numbers: Mapping[str, object], digits: int | None = 6) -> None:
-        """Append the finite numbers of a step, rounded to `digits` decimals; what is no number is left out."""
+        """Append the finite numbers of a step, to `digits` significant digits; what is no number is left out."""
         kept = {name: value for name, value in numbers.items() if _is_number(value) and name != self.by}
-        kept = {name: value if digits is None else round(value, digits) for name, value in kept.items()}
+        kept = {name: _rounded(value, digits) for name, value in kept.items()}
         with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({self.by: step} | kept) + "\n")
 
@@ -43,6 +43,10 @@ def read_metrics(folder: Path) -> list[dict]:
         with suppress(ValueError, RecursionError):
             found.append(json.loads(line))
     return [line for line in found if isinstance(line, dict) and line and all(map(_is_number, line.values()))]
+
+
+def _rounded(value: float, digits: int | None) -> float:
+    return value if digits is None or isinstance(value, int) else float(f"{value:.{digits}g}")
 
 
 def _is_number(value: object) -> bool:

@@ -12,6 +12,12 @@ def test_lines_are_numbers_alone(tmp_path):
     assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.123457}, {"step": 2, "loss": 0.123456789, "steps": 3.0}]
 
 
+def test_a_small_number_keeps_its_digits(tmp_path):
+    numbers = {"learning_rate": 6.25e-7, "tokens": 12345678, "loss": -1234.5678}
+    MetricsFile(tmp_path).write(1234567, numbers)
+    assert read_metrics(tmp_path) == [{"step": 1234567} | numbers | {"loss": -1234.57}]
+
+
 def test_no_file_has_no_lines(tmp_path):
     assert read_metrics(tmp_path) == []
 
