@@ -53,7 +53,7 @@ from config.understanding_settings import Questions
 from emoset.attribute_folders import memberships
 from emoset.reading import EmoSet, read_emoset
 from emoset.selection import equal_emotions
-from evaluation.features import FeatureCache, Network, feature_cache
+from evaluation.features import FeatureCache, Network, feature_cache, seen_by_all
 from evaluation.first_checks import check_clip
 from evaluation.metric_labels import signed
 from evaluation.networks import clip_network
@@ -262,12 +262,18 @@ def learned(
 def compare(
     settings: Settings, models: dict[str, Path], real: pd.DataFrame, errors: pd.Series, cache: FeatureCache
 ) -> dict[str, dict]:
-    """Return what each model is worth on real images, all of them and those of hard cells, and paired differences."""
+    """Return what each model is worth on real images, all of them and those of hard cells, and paired differences.
+
+    Images that cannot be measured are left out for all models.
+    """
+    found = {name: distributions(settings, model, real, cache, name) for name, model in models.items()}
+    measured = seen_by_all(*found.values())
+    real = real[measured]
     names, emotions, seed = np.array(settings.data.taxonomy.emotions), real["emotion"].to_numpy(), settings.seed
     ids, hard = real["image_id"].to_numpy(), is_hard_cell(attributes_of(real, settings.data.kinds), errors, len(real))
     parts, statistics = {"accuracy": np.ones(len(real), dtype=bool), "hard_cells_accuracy": hard}, {}
-    for name, model in models.items():
-        right = names[distributions(settings, model, real, cache, name).argmax(1)] == emotions
+    for name, log_p in found.items():
+        right = names[log_p[measured].argmax(1)] == emotions
         statistics[name] = {part: balanced_share(right[rows], emotions[rows]) for part, rows in parts.items()}
 
     def apart(first: str, second: str, part: str) -> dict:

@@ -109,6 +109,23 @@ def test_a_split_without_images_of_hard_cells_has_no_figures_of_them(settings, m
     assert found["figures"]["taught"]["accuracy"]["value"] == pytest.approx(2 / 3)
 
 
+def test_real_images_that_cannot_be_measured_are_left_out(settings, monkeypatch):
+    """The largest of numbers that are none is the first, which would be an answer, and a right one about its emotion."""
+    own, names = settings(), list(settings().data.taxonomy.emotions)
+    seen = np.log(np.eye(len(names)) * 0.9 + 0.01)[[0, 0, 2]]
+    monkeypatch.setattr("runtime.figures.RESAMPLES", 20)
+    monkeypatch.setattr(
+        loop.teach, "distributions", lambda *given: np.where([[False], [given[-1] == "taught"], [False]], np.nan, seen)
+    )
+    nothing = dict.fromkeys(("scene", "facial_expression", "human_action"))
+    real = pd.DataFrame({"image_id": list("abc"), "emotion": names[:3], "object": [["tree"]] * 3}).assign(**nothing)
+    models = {"before": Path("a"), "taught": Path("b"), "teach_control": Path("c")}
+    found = loop.teach.compare(own, models, real, pd.Series({(name, "tree"): 0.1 for name in names[:3]}), None)
+    for name in models:
+        accuracy = found["figures"][name]["accuracy"]
+        assert (accuracy["value"], accuracy["n"]) == (1.0, 2), "b, of which one model says nothing, counts for none"
+
+
 def test_images_made_otherwise_have_other_ids_so_that_they_are_learned_from_again(settings, monkeypatch, tmp_path):
     monkeypatch.setattr(loop.teach, "load_generator", lambda *given: (None, {"generator_hash": "0"}))
     monkeypatch.setattr(loop.teach, "make_images", lambda *given: None)
