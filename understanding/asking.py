@@ -30,6 +30,7 @@ from understanding.question import OwnChoice, Question
 from understanding.showing import show
 
 GREY = Image.new("RGB", (224, 224), (128, 128, 128))  # what the blind see
+AGREE = 1e-3, 0.5  # how far the log-probability of a shared row may be from that of its own, in float32 and in less
 AT_ONCE = 16  # rows that run at once
 
 
@@ -72,6 +73,8 @@ class Asker:
         self._load = lru_cache(maxsize=256)(lambda path: show(path, pixels, processor))  # of no model: it must go
         self._choices = lru_cache(maxsize=4096)(self.chat.choices)
         self._together = 0 if sharing_obstacle(model) else TOGETHER if self.chat.shows_images_first() else 1
+        # Float32 weights are run in less too: under autocast, where they are trained whole.
+        self._agree = AGREE[not (understanding.dtype == "float32" and model.dtype == torch.float32)]
         self._compared: set[bool] = set()  # whether rows were that several questions share, and rows of one each
 
     def obstacle(self, image: Path | Image.Image) -> str | None:
@@ -195,8 +198,7 @@ class Asker:
             difference = max((log_p[[0, -1]] - own).abs().max().item() for own, log_p in pairs)
         except Exception as error:  # whatever a foreign model makes of a mask or of positions that it does not know
             return f"{type(error).__name__}: {error}"
-        agrees = difference < (1e-3 if self.model.dtype == torch.float32 else 0.5)
-        return "" if agrees else f"log-probabilities differ by {difference:.2g}"
+        return "" if difference < self._agree else f"log-probabilities differ by {difference:.2g}"
 
     @torch.no_grad()
     def _read(

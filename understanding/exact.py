@@ -30,7 +30,7 @@ from runtime.run_folder import log
 from understanding import kinds
 from understanding.answer_tree import AnswerTree, answer_tree, log_probabilities, with_trees
 from understanding.answering import answer_distributions
-from understanding.asking import load_asker
+from understanding.asking import AGREE, load_asker
 from understanding.callbacks import EvaluationCallback
 from understanding.chat import Chat, read_chat
 from understanding.kept_vision import KeptVision
@@ -49,8 +49,6 @@ from understanding.trainers import (
     step_arguments,
 )
 from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, run_updates
-
-AGREE = 1e-3, 0.5  # how far the log-probability of a shared row may be from that of its own, in float32 and in less
 
 
 class Batches:
@@ -114,7 +112,7 @@ class ExactTrainer(WholeCheckpoints, Trainer):
             self.model.train()
         asked, called = [self.questions[number] for number in numbers], with_trees(self.model, inputs, trees)
         if self.vision:
-            called = self.vision(called, [question.image_id for question in asked])
+            called = self._with_kept_vision(called, [question.image_id for question in asked])
         found = log_probabilities(model(**called).logits, trees)
         values = [self.objective.value(question, log_p) for question, log_p in zip(asked, found, strict=True)]
         self.seen.add("allowed", (log_p.exp().sum() for log_p in found))
@@ -178,13 +176,18 @@ class ExactTrainer(WholeCheckpoints, Trainer):
         called = with_trees(self.model, two, trees)
         plain = model(**called).logits
         try:
-            difference = (model(**self.vision(called, images)).logits - plain).abs().max().item()
+            difference = (model(**self._with_kept_vision(called, images)).logits - plain).abs().max().item()
             problem = f"logits differ by {difference:.2g}" if difference > 1e-3 * plain.abs().max().item() else ""
         except Exception as error:  # whatever a foreign model makes of its images
             problem = f"{type(error).__name__}: {error}"
         if problem:
             self.vision = None
             log.warning(f"the vision tower sees an image once for each question about it, not once for all ({problem})")
+
+    def _with_kept_vision(self, called: dict, images: list[str]) -> dict:
+        """Return the model's inputs as KeptVision does, the tower run in the precision in which the model runs it."""
+        with self.accelerator.autocast():
+            return self.vision(called, images)
 
     def _apart(self, model: nn.Module, one: dict, answer: list[int]) -> Tensor:
         """Return the log-probability of an answer in a row of its own, as the model reads it by itself."""

@@ -301,3 +301,12 @@ def test_scores_are_asked_in_steps(step, sure):
     assert kind.right_answer(replace(question, asked="fear"), TAXONOMY, answers) == str(100 - int(sure))
     texts = [kind.text(phrasing, "awe", (), answers) for phrasing in range(4)]
     assert [f"in steps of {step}" in text for text in texts] == [step > 1] * 4
+
+
+def test_full_weights_in_half_precision_share_rows_and_what_the_tower_made(quick, fine_tune):
+    """They are float32, and run in bfloat16 under autocast."""
+    settings = quick(grpo=EXACT | {"steps_one": 1, "evaluate_every": 1}, understanding={"lora_rank": 0, "dtype": "bfloat16"})
+    fine_tune(settings)
+    said = (settings.run / "understanding/log.txt").read_text()
+    assert "runs its own prompt" not in said
+    assert "the vision tower sees an image once for each question" not in said
