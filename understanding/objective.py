@@ -28,7 +28,7 @@ class Objective:
         """Return S of a question from the log-probabilities of its allowed answers (A,), which need not sum to 1."""
         kind = kinds.kind_named(question.kind)
         if self.rewards.scoring != "reward":
-            return kind.score(question, log_p.softmax(0), self.rewards.scoring, self.taxonomy, self.answers)
+            return kind.score(question, log_p.log_softmax(0), self.rewards.scoring, self.taxonomy, self.answers)
         allowed = kind.allowed(question, self.taxonomy, self.answers)
         said = [kind.read(answer, question.options, self.taxonomy, self.answers) for answer in allowed]
         *earned, floor = (kind.reward(question, each, self.taxonomy, self.rewards, None) for each in (*said, None))

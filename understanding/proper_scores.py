@@ -4,28 +4,28 @@ p is the distribution over the allowed answers (it sums to 1), y the one-hot rig
 s from 0 to 100, t = 1 where the asked emotion is the image's, else 0.
     quadratic   1 - Σ (p - y)², which is 1 - 2 (p(yes) - t)² of yes and no; of scores 1 - 2 (m - t)²   (Brier 1950)
     log         ln p(right answer); of scores t ln m + (1 - t) ln(1 - m)                               (Good 1952)
-Logarithms are those of at least FLOOR. Below it the gradient of a choice is still that of its logarithm.
+Logarithms are those of at least FLOOR. Below it the gradient of a choice is still that of its logarithm, however small p is.
 """
 
 import math
 
+import torch
 from torch import Tensor
 
 FLOOR = 1e-4
-TINY = 1e-30  # of which float32 still holds the logarithm's gradient
 WORST = {"quadratic": -1.0, "log": math.log(FLOOR)}  # what is surely wrong
 
 
-def of_choice(probabilities: Tensor, right: int, scoring: str) -> Tensor:
-    """Return the score of probabilities (A,) where the right answer is the one of that number. scoring: quadratic or log.
+def of_choice(log_q: Tensor, right: int, scoring: str) -> Tensor:
+    """Return the score of log-probabilities (A,), of which that at `right` is the right answer's. scoring: quadratic or log.
 
-    >>> round(float(of_choice(torch.tensor([0.8, 0.2]), 0, "quadratic")), 4)
+    >>> round(float(of_choice(torch.tensor([0.8, 0.2]).log(), 0, "quadratic")), 4)
     0.92
     """
     if scoring == "log":
-        exact = probabilities[right].clamp(min=TINY).log()
-        return exact + (exact.clamp(min=WORST["log"]) - exact).detach()
-    missed = probabilities.clone()
+        exact = log_q[right].clamp(min=torch.finfo(log_q.dtype).min)  # of 0 too
+        return exact - exact.detach() + exact.detach().clamp(min=WORST["log"])
+    missed = log_q.exp().clone()  # without which exp would lack its result for its gradient
     missed[right] -= 1
     return 1 - missed.square().sum()
 

@@ -23,8 +23,9 @@
                                         what an answer says, or None where it says nothing, never an exception
     reward(question, said, taxonomy, rewards, confusability)
                                         what it earns, `said` being what `read` returned, or None
-    score(question, probabilities, scoring, taxonomy, answers)
-                                        what the distribution over the allowed answers earns, quadratic or log
+    score(question, log_q, scoring, taxonomy, answers)
+                                        what the distribution over the allowed answers earns, quadratic or log; log_q: its
+                                        logarithms
     likely_columns(taxonomy)            the columns of what `likely` returns, in a table of answers
     likely(question, probabilities, taxonomy, answers)
                                         what an evaluation keeps of that distribution, a number for each of these columns

@@ -88,10 +88,10 @@ def reward(
     return float(said is not None and said == truth(question, taxonomy))
 
 
-def score(question: Question, probabilities: Tensor, scoring: str, taxonomy: Taxonomy, answers: Answers) -> Tensor:
-    """Return the score (proper_scores.of_choice) of probabilities (A,) of the allowed answers."""
+def score(question: Question, log_q: Tensor, scoring: str, taxonomy: Taxonomy, answers: Answers) -> Tensor:
+    """Return the score (proper_scores.of_choice) of the log-probabilities (A,) of the allowed answers."""
     right = allowed(question, taxonomy, answers).index(right_answer(question, taxonomy, answers))
-    return of_choice(probabilities, right, scoring)
+    return of_choice(log_q, right, scoring)
 
 
 def likely_columns(taxonomy: Taxonomy) -> tuple[str, ...]:

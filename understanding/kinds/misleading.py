@@ -114,10 +114,10 @@ def reward(
     return 1 - 2 * error**2 if is_quadratic else 1 - error
 
 
-def score(question: Question, probabilities: Tensor, scoring: str, taxonomy: Taxonomy, answers: Answers) -> Tensor:
-    """Return the score (proper_scores.of_number) of probabilities (A,) of the allowed answers."""
-    scores = probabilities.new_tensor([float(answer) for answer in allowed(question, taxonomy, answers)])
-    return of_number(probabilities, scores, question.is_true, scoring)
+def score(question: Question, log_q: Tensor, scoring: str, taxonomy: Taxonomy, answers: Answers) -> Tensor:
+    """Return the score (proper_scores.of_number) of the log-probabilities (A,) of the allowed answers."""
+    scores = log_q.new_tensor([float(answer) for answer in allowed(question, taxonomy, answers)])
+    return of_number(log_q.exp(), scores, question.is_true, scoring)
 
 
 def likely_columns(taxonomy: Taxonomy) -> tuple[str, ...]:
