@@ -160,7 +160,7 @@ def question_data(
 
     Where an image cannot be shown, the row is another question of the same kind (showing.substitute).
     """
-    rows = [{"prompt": conversation(question.prompt), "question": number} for number, question in enumerate(questions)]
+    rows = [{"question": number} for number in range(len(questions))]
     if answers:
         rows = [
             row | {"completion": [{"role": "assistant", "content": answer}]}
@@ -172,6 +172,7 @@ def question_data(
         places, pictures = zip(*map(shown, batch["question"]), strict=True)
         if list(places) != batch["question"]:
             batch = {name: table[list(places)][name] for name in batch}
-        return batch | {"image": list(pictures)}
+        # Made here, for Arrow gives each part the keys of all: an image a text of None, which a template may look for.
+        return batch | {"prompt": [conversation(questions[place].prompt) for place in places], "image": list(pictures)}
 
     return table.with_transform(with_images)

@@ -14,7 +14,7 @@ from config.errors import UserError
 from emoset.images import ImageError
 from understanding.answering import answer_all
 from understanding.asking import load_asker
-from understanding.model import bounded
+from understanding.model import bounded, conversation
 from understanding.question import Question
 from understanding.questions import multiple_choice
 from understanding.showing import show
@@ -97,6 +97,14 @@ def test_a_question_whose_image_breaks_is_replaced_by_the_next_of_its_kind(six, 
     assert numbers(data.select([5, 5, 1])) == [whole[3]] * 3, "whatever was read before"
     assert [sum(f"{name}.png: " in text for text in caplog.messages) for name in "125"] == [1, 1, 1], "each named once"
     assert all("question about another image is asked instead" in text for text in caplog.messages)
+
+
+def test_a_prompt_is_the_chat_that_is_asked(six):
+    """Through Arrow an image would have a text of None, for which some templates look first."""
+    asked, images = six
+    for answers in (None, ["an answer"] * 6):
+        rows = question_data(asked, images, 10**6, answers)
+        assert [row["prompt"] for row in rows] == [conversation(question.prompt) for question in asked]
 
 
 def test_where_no_image_of_a_kind_can_be_shown_it_is_one_line(six):
