@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -47,7 +48,7 @@ def substitute(
 
     def found(number: int) -> tuple[int, Image.Image]:
         asked = questions[number]
-        for place in (*range(number, len(questions)), *range(number)):
+        for place in chain(range(number, len(questions)), range(number)):
             question = questions[place]
             if question.kind != asked.kind or question.image_id in broken:
                 continue

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from understanding.asking import load_asker
 from understanding.model import bounded, conversation
 from understanding.question import Question
 from understanding.questions import multiple_choice
-from understanding.showing import show
+from understanding.showing import show, substitute
 from understanding.trainers import question_data
 
 
@@ -105,6 +106,18 @@ def test_a_prompt_is_the_chat_that_is_asked(six):
     for answers in (None, ["an answer"] * 6):
         rows = question_data(asked, images, 10**6, answers)
         assert [row["prompt"] for row in rows] == [conversation(question.prompt) for question in asked]
+
+
+def test_a_row_costs_as_little_of_many_questions_as_of_few(six):
+    asked, images = six
+    shown = substitute(asked * 10**5, images, 10**6, None)
+    shown(0)
+    tracemalloc.start()
+    place, _ = shown(6)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert place == 6
+    assert most < 10**5, f"{most:,} bytes"
 
 
 def test_where_no_image_of_a_kind_can_be_shown_it_is_one_line(six):
