@@ -25,6 +25,7 @@ from runtime.recipe import RECIPE, Recipe, digest, settings_of
 from runtime.run_folder import is_first_process, log
 from runtime.sealed import is_sealed
 from runtime.stage import open_stage
+from runtime.tensors import are_whole
 from understanding import kinds
 from understanding.model_folder import model_recipe, write_model_folder
 from understanding.question import Question
@@ -112,7 +113,7 @@ def run_stage(
     """
     model, last = folder / "model", folder / "checkpoints" / f"checkpoint-{steps}"
     result = StageModel(model, recipe.key, (*start.done, what))
-    is_finished = open_stage(folder, recipe) and model.is_dir()
+    is_finished = open_stage(folder, recipe) and of_first(lambda: is_whole(model))
     start_process().wait_for_everyone()  # all have looked before one writes
     is_trained = not is_finished and of_first(lambda: is_sealed(last))
     if is_finished:
@@ -129,6 +130,11 @@ def run_stage(
     return result
 
 
+def is_whole(model: Path) -> bool:
+    """Tell whether a model is in its folder, and none of its weights cut off or damaged."""
+    return any(model.glob("*.safetensors")) and are_whole(model)
+
+
 def save(folder: Path, result: StageModel, push_to_hub: str | None) -> None:
     """Copy the last stage's model to `folder`/model/, and upload it where the config says so.
 
@@ -138,7 +144,7 @@ def save(folder: Path, result: StageModel, push_to_hub: str | None) -> None:
         raise UserError("nothing was trained: warmup.steps, grpo.steps_one and grpo.steps_two are all 0")
     target, recipe = folder / "model", model_recipe(result.key, result.done)
     if is_first_process():
-        if not is_built(target, recipe):
+        if not (is_built(target, recipe) and is_whole(target)):
             with building(target, recipe) as work:
                 shutil.copytree(result.model, work, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MARKER))
         if push_to_hub:

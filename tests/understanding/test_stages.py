@@ -10,6 +10,7 @@ import pytest
 import understanding.grpo
 from emoset.confusability import write_confusability
 from runtime import hub
+from runtime.sealed import seal
 
 
 @pytest.fixture
@@ -43,6 +44,19 @@ def test_another_confusability_is_another_training(quick, fine_tune, untrained, 
         write_confusability(tmp_path / "confusability.json", np.roll(np.eye(8), shift, axis=1), emotions, "by hand")
         fine_tune(settings)
         assert (settings.run / "understanding" / "step_one.old").exists() == (shift == 2)
+
+
+@pytest.mark.parametrize("where", ["step_one/model", "model"])
+def test_a_result_that_was_cut_off_is_written_again_from_its_checkpoint(quick, fine_tune, untrained, where):
+    settings = quick(grpo={"steps_one": 1, "steps_two": 0})
+    fine_tune(settings)
+    seal(settings.run / "understanding" / "step_one" / "checkpoints" / "checkpoint-1")
+    weights = settings.run / "understanding" / where / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    fine_tune(settings)
+    assert weights.read_bytes() == whole
+    assert (settings.run / "understanding" / "model" / weights.name).read_bytes() == whole
 
 
 def test_a_run_that_ends_while_it_replaces_the_result_leaves_one(quick, fine_tune, untrained, monkeypatch):
