@@ -14,6 +14,7 @@ MODEL = ("understanding.dtype", "understanding.attention", "understanding.four_b
 read_settings(__name__, __doc__, "data.taxonomy", "answers", *MODEL, "predict")
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
 from emoset.selection import usable_images, visible_files
+from runtime.built_folder import lock
 from runtime.checking import in_words, stops_here
 from runtime.files import file_states, naming, write_atomically
 from runtime.hub import model_digest
@@ -40,9 +42,9 @@ SHOWN = 20  # files that were left out, named in the log
 
 
 def main(settings: Settings) -> None:
-    predict, answers, taxonomy = settings.predict, settings.answers, settings.data.taxonomy
-
-    # 1. The images, and the model.
+    predict = settings.predict
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("understanding/predict.py: runs as one process; start it with python, without accelerate launch")
     if not predict.images:
         raise UserError("predict.images: names no image; predict.images=photo.jpg")
     model = predict.model or str(settings.run / "understanding" / "model")
@@ -58,10 +60,21 @@ def main(settings: Settings) -> None:
         log.warning(f"{len(left_out):,} files are left out: {_named(left_out)}")
     if stops_here(settings, {"images": f"{len(paths):,}", "memory": f"{in_words(about.bytes)} of weights"}):
         return
+    with lock(folder, wait=False):
+        broken = answer(settings, model, paths, folder)
+    if len(broken) == len(paths):
+        raise UserError(f"predict.images: none can be shown to the model: {_named(broken)}")
+    if left_out or broken:
+        log.info(f"{len(paths) - len(broken):,} images predicted, {len(left_out) + len(broken):,} files left out")
+
+
+def answer(settings: Settings, model: str, paths: list[Path], folder: Path) -> list[str]:
+    """Write what the model says of the images into `folder`. Return those that it cannot be shown, each with the reason."""
+    answers, taxonomy, batch_size = settings.answers, settings.data.taxonomy, settings.predict.batch_size
     recipe = _recipe(settings, model, paths)
     asker = load_asker(settings.understanding, answers, taxonomy, model, "predict.model")
 
-    # 2. A question about each. It needs a true emotion, which stands nowhere in its prompt; here nobody knows it.
+    # A question about each. It needs a true emotion, which stands nowhere in its prompt; here nobody knows it.
     unknown = pd.DataFrame({"image_id": [str(path) for path in paths], "emotion": ""})
     asked = list(zip(multiple_choice(unknown, taxonomy, answers, settings.seed), paths, strict=True))
     file, made_from = folder / "predictions.jsonl", folder / RECIPE
@@ -69,11 +82,11 @@ def main(settings: Settings) -> None:
     if done:
         log.info(f"{len(done):,} images were answered about before; the rest follows")
 
-    # 3. Answers, written as they come.
+    # Answers, written as they come.
     broken: list[str] = []
-    for first in range(0, len(asked), predict.batch_size):
+    for first in range(0, len(asked), batch_size):
         batch = []
-        for question, path in asked[first : first + predict.batch_size]:
+        for question, path in asked[first : first + batch_size]:
             if done and done[0] == as_given(path):
                 done.pop(0)
             elif reason := asker.obstacle(path):
@@ -88,10 +101,7 @@ def main(settings: Settings) -> None:
             said = " ".join(line["completion"].split())
             log.info(f"{Path(line['image']).name}: {line['emotion'] or 'no emotion named'} ({likely})\n    {said}")
     recipe.finish(made_from)
-    if len(broken) == len(paths):
-        raise UserError(f"predict.images: none can be shown to the model: {_named(broken)}")
-    if left_out or broken:
-        log.info(f"{len(paths) - len(broken):,} images predicted, {len(left_out) + len(broken):,} files left out")
+    return broken
 
 
 def find_images(given: list[Path]) -> tuple[list[Path], list[str]]:

@@ -13,6 +13,7 @@ from PIL import Image
 from config.errors import UserError
 from config.loading import load
 from config.taxonomy import DEFAULT, read_taxonomy
+from runtime.built_folder import lock
 from understanding import predict
 from understanding.asking import Asker
 
@@ -49,6 +50,16 @@ def test_each_image_gets_an_answer_and_likelihoods(quick, photos, vlm, monkeypat
     printed = capsys.readouterr().out
     assert "b.JPG: awe (" in printed
     assert "a.jpg: no emotion named (" in printed
+
+
+def test_one_process_at_a_time_writes_predictions(quick, photos, vlm, monkeypatch):
+    settings = quick(predict={"images": [str(photos)], "model": str(vlm)})
+    with lock(settings.run / "predict"), pytest.raises(UserError, match="predict: another process is at work there"):
+        predict.main(settings)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"^understanding/predict\.py: runs as one process; start it with python, "):
+        predict.main(settings)
+    assert not (settings.run / "predict" / "predictions.jsonl").exists()
 
 
 def test_a_path_is_told_as_it_was_given(tmp_path, monkeypatch):
