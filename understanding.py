@@ -15,7 +15,7 @@ from runtime.script import read_settings, run
 SECTIONS = ("data", "machine", "questions", "answers", "rewards", "understanding", "tuning", "warmup", "grpo", "mining")
 read_settings(__name__, __doc__, *SECTIONS)
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from config.settings import Settings
@@ -38,8 +38,13 @@ from understanding.warmup import warm_up
 def main(settings: Settings) -> None:
     check_kinds(settings.questions, settings.rewards)
     folder = open_run_folder(settings, "understanding")
-    with lock(folder, wait=False) if is_first_process() and not settings.check else nullcontext():
+    with nullcontext() if settings.check else alone_in(folder):
         fine_tune(settings, folder)
+
+
+def alone_in(folder: Path) -> AbstractContextManager:
+    """Keep other runs out of a stage's folder: of the processes of this one, the first holds its lock."""
+    return lock(folder, wait=False) if is_first_process() else nullcontext()
 
 
 def fine_tune(settings: Settings, folder: Path) -> None:
@@ -72,7 +77,7 @@ def fine_tune(settings: Settings, folder: Path) -> None:
 
     # 4. Step II, on the images that the reference model finds hard.
     if grpo.steps_two != 0:
-        with inner_stage(settings, "mining") as mining_folder:
+        with inner_stage(settings, "mining") as mining_folder, alone_in(mining_folder):
             errors = mine(train, mining_folder, settings)
         free_memory()
         hard = hard_images(errors, taxonomy, settings.mining, seed)

@@ -17,6 +17,7 @@ import understanding.warmup
 from config.errors import UserError
 from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.images import load_image
+from runtime.built_folder import lock
 from understanding.asking import Asker
 from understanding.model import conversation
 from understanding.processor import load_processor
@@ -185,3 +186,9 @@ def test_in_bfloat16_the_adapter_stays_float32_and_learns(quick, fine_tune):
 def test_nothing_to_train_is_said(quick, fine_tune):
     with pytest.raises(UserError, match="nothing was trained"):
         fine_tune(quick("run", grpo={"steps_one": 0, "steps_two": 0}))
+
+
+def test_mining_is_done_by_one_run_at_a_time(quick, fine_tune):
+    settings = quick(grpo={"steps_one": 0, "steps_two": 1})
+    with lock(settings.run / "mining"), pytest.raises(UserError, match="mining: another process is at work there; wait"):
+        fine_tune(settings)
