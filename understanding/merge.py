@@ -7,12 +7,9 @@ Reads `<run>/understanding/model/`, or predict.model where that is set. Writes `
 
 from runtime.script import read_settings, run
 
-MODEL = ("understanding.model", "understanding.dtype", "understanding.attention")
-read_settings(__name__, __doc__, *MODEL, "predict.model")
+read_settings(__name__, __doc__, "understanding.dtype", "understanding.attention", "predict.model")
 
 from pathlib import Path
-
-from peft import PeftModel
 
 from config.errors import UserError
 from config.settings import Settings
@@ -24,7 +21,7 @@ from runtime.processes import start_process
 from runtime.recipe import Recipe
 from runtime.run_folder import log, open_run_folder
 from understanding.model import ADAPTER, load_whole
-from understanding.model_check import check_extras, check_model
+from understanding.model_check import base_of, check_extras, check_model
 from understanding.processor import load_processor
 
 
@@ -53,14 +50,12 @@ def merge(understanding: Understanding, source: str, folder: Path) -> None:
 
     Raises UserError where there is no adapter.
     """
-    inputs = {"adapter": model_digest(source), "base model": model_digest(understanding.model)}
+    inputs = {"adapter": model_digest(source), "base model": model_digest(base_of(Path(resolve_model(source))))}
     recipe = Recipe("merged understanding model", {"understanding.dtype": understanding.dtype}, inputs)
     if is_built(folder, recipe):
         log.info("merged model: nothing has changed")
         return
     model = load_whole(understanding, source, "predict.model")
-    if not isinstance(model, PeftModel):
-        raise UserError(f"predict.model: {source} holds no adapter, there is nothing to merge")
     with building(folder, recipe) as work:
         model.merge_and_unload().save_pretrained(work)
         load_processor(resolve_model(source), "predict.model").save_pretrained(work)

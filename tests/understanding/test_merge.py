@@ -1,7 +1,11 @@
 """Merged weights answer as the base with its adapter does."""
 
+import json
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from config.errors import UserError
@@ -29,6 +33,19 @@ def test_merged_weights_give_the_logits_of_base_and_adapter(quick, adapter, draw
         logits = {name: model.eval()(**inputs).logits for name, model in models.items()}
     torch.testing.assert_close(logits["merged"], logits["adapted"], rtol=1e-3, atol=1e-4)
     assert (logits["merged"] - logits["base"]).abs().max() > 0.1, "the adapter changes something"
+
+
+def test_another_base_is_merged_anew(quick, adapter, vlm, tmp_path):
+    """It is the adapter that names its base, whatever understanding.model says."""
+    base, about = shutil.copytree(vlm, tmp_path / "base"), adapter / "adapter_config.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"base_model_name_or_path": str(base)}))
+    settings = quick(predict={"model": str(adapter)})
+    merge.main(settings)
+    merged = settings.run / "understanding" / "merged" / "model.safetensors"
+    first = merged.read_bytes()
+    save_file({name: each + 1 for name, each in load_file(base / merged.name).items()}, base / merged.name, {"format": "pt"})
+    merge.main(settings)
+    assert merged.read_bytes() != first
 
 
 def test_there_must_be_an_adapter(quick, vlm):
