@@ -219,7 +219,8 @@ def weights_digest(name: str) -> str:
     folder, digest = Path(resolve_model(name)), hashlib.blake2b(digest_size=8)
     if not folder.is_dir():
         return name
-    for path in sorted(path for kind in ("*.safetensors", "*config.json") for path in folder.glob(kind)):
+    weights = [*folder.glob("*.safetensors")] or folder.glob("*model*.bin")  # which are loaded where there are no others
+    for path in sorted([*weights, *folder.glob("*config.json")]):
         with path.open("rb") as file:
             digest.update(f"{path.name} {path.stat().st_size} ".encode() + file.read(10**6))
             file.seek(-min(path.stat().st_size, 10**6), os.SEEK_END)

@@ -14,7 +14,7 @@ from transformers import AutoModel, CLIPModel, CLIPTokenizer, ResNetModel
 from config.errors import UserError
 from config.section import ROOT
 from runtime import hub
-from runtime.hub import check_pipeline, hide_loading, load_model
+from runtime.hub import check_pipeline, hide_loading, load_model, weights_digest
 from runtime.tensors import read_tensors
 
 MODELS = ROOT / "demo" / "models"
@@ -181,3 +181,18 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch):
             hub.load_model(CLIPModel, name, "models.clip")
     assert len(asked) == 1
     hub.hub_obstacle.cache_clear()
+
+
+def test_weights_in_bin_tell_models_apart_where_there_are_no_others(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    alone = weights_digest(str(tmp_path))
+    (tmp_path / "training_args.bin").write_bytes(b"of a checkpoint")
+    assert weights_digest(str(tmp_path)) == alone
+    (tmp_path / "pytorch_model-00001-of-00002.bin").write_bytes(b"one")
+    first = weights_digest(str(tmp_path))
+    (tmp_path / "pytorch_model-00001-of-00002.bin").write_bytes(b"two")
+    assert len({alone, first, weights_digest(str(tmp_path))}) == 3
+    (tmp_path / "model.safetensors").write_bytes(b"what is loaded")
+    both = weights_digest(str(tmp_path))
+    (tmp_path / "pytorch_model-00001-of-00002.bin").unlink()
+    assert weights_digest(str(tmp_path)) == both
