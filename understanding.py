@@ -15,16 +15,15 @@ from runtime.script import read_settings, run
 SECTIONS = ("data", "machine", "questions", "answers", "rewards", "understanding", "tuning", "warmup", "grpo", "mining")
 read_settings(__name__, __doc__, *SECTIONS)
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from config.settings import Settings
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions
-from runtime.built_folder import lock
+from runtime.built_folder import alone_in
 from runtime.checking import stops_here
 from runtime.processes import free_memory
-from runtime.run_folder import inner_stage, is_first_process, open_run_folder
+from runtime.run_folder import inner_stage, open_run_folder
 from understanding.grpo import train_by_grpo
 from understanding.hard_images import check_hard, hard_images
 from understanding.kinds import check_kinds
@@ -38,13 +37,8 @@ from understanding.warmup import warm_up
 def main(settings: Settings) -> None:
     check_kinds(settings.questions, settings.rewards)
     folder = open_run_folder(settings, "understanding")
-    with nullcontext() if settings.check else alone_in(folder):
+    with alone_in(folder, settings.check):
         fine_tune(settings, folder)
-
-
-def alone_in(folder: Path) -> AbstractContextManager:
-    """Keep other runs out of a stage's folder: of the processes of this one, the first holds its lock."""
-    return lock(folder, wait=False) if is_first_process() else nullcontext()
 
 
 def fine_tune(settings: Settings, folder: Path) -> None:

@@ -33,7 +33,6 @@ READS = (
 read_settings(__name__, __doc__, *READS)
 
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 from config.settings import Settings
@@ -42,12 +41,12 @@ from loop.apart import check_apart
 from loop.loop_checks import as_trained, check_generator, check_loop, check_space
 from loop.measure import measure_loop
 from loop.rounds import Rounds, is_worse
-from runtime.built_folder import MARKER, building, is_built, lock, remove_built
+from runtime.built_folder import MARKER, alone_in, building, is_built, remove_built
 from runtime.checking import stops_here
 from runtime.hub import weights_digest
 from runtime.processes import start_process
 from runtime.recipe import Recipe
-from runtime.run_folder import is_first_process, log, open_run_folder
+from runtime.run_folder import log, open_run_folder
 from training.early_checks import check_training
 from training.main import prepare, read_rows
 
@@ -69,7 +68,7 @@ def main(settings: Settings) -> None:
     takes["images to measure"] = f"{len(settings.data.taxonomy) * loop.images * measured:,}"
     if stops_here(settings, takes):
         return
-    with lock(folder, wait=False) if is_first_process() else nullcontext():
+    with alone_in(folder):
         inputs = prepare(settings, settings.run / "training", rows, checked, trains_encoder=False)
         check_space(start, inputs.space)
 

@@ -38,7 +38,6 @@ READS = (
 read_settings(__name__, __doc__, *READS)
 
 import itertools
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -61,7 +60,7 @@ from evaluation.report import write_report
 from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
 from loop.loop_checks import check_exact, check_generator
 from loop.scores import check_network, load_network, network_folder, network_key
-from runtime.built_folder import lock
+from runtime.built_folder import alone_in
 from runtime.checking import stops_here
 from runtime.figures import balanced_share, figure_of, paired
 from runtime.files import write_json
@@ -101,7 +100,7 @@ def main(settings: Settings) -> None:
     takes = {"images to make": f"{loop.teach_images:,}", "updates": f"2 x {loop.teach_updates:,}"}
     if stops_here(settings, takes):
         return
-    with lock(folder, wait=False) if is_first_process() else nullcontext():
+    with alone_in(folder):
         emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
         index = emoset.index.assign(path=[settings.data.emoset / image for image in emoset.index["image"]])
         train = index[index["split"] == "train"].reset_index(drop=True)

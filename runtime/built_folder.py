@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -11,7 +11,7 @@ from config.errors import UserError
 from runtime.files import DamagedError, read_json, settle
 from runtime.full_disk import naming
 from runtime.recipe import Recipe, read_recipe
-from runtime.run_folder import log
+from runtime.run_folder import is_first_process, log
 
 MARKER = ".recipe.json"
 OLD_MARKER = ".built.json"  # of earlier versions of this project
@@ -33,6 +33,14 @@ def lock(folder: Path, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def alone_in(folder: Path, check: bool = False) -> AbstractContextManager:
+    """Keep other runs out of a stage's folder: of the processes of this one, the first holds its lock.
+
+    check: settings.check, with which nothing is written and nobody kept out.
+    """
+    return lock(folder, wait=False) if is_first_process() and not check else nullcontext()
 
 
 def check_ours(folder: Path, what: str) -> None:

@@ -26,7 +26,6 @@ from runtime.script import read_settings, run
 SECTIONS = ("data", "balance", "machine", "models", "caches", "emotion_space", "mapper", "generate")
 read_settings(__name__, __doc__, *SECTIONS)
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -40,11 +39,11 @@ from config.errors import UserError
 from config.settings import Settings
 from emoset.balance import balance_recipe, read_balanced_set
 from emoset.reading import EmoSet, read_emoset
-from runtime.built_folder import lock
+from runtime.built_folder import alone_in
 from runtime.checking import stops_here
 from runtime.hub import fingerprint, load_model
 from runtime.recipe import RECIPE, Recipe, digest, read_recipe
-from runtime.run_folder import is_first_process, log, open_run_folder
+from runtime.run_folder import log, open_run_folder
 from runtime.tensors import tensor_digest
 from training.accelerator import start_accelerator
 from training.attributes import AttributeTexts, alpha_of, attribute_texts, fit_emotion_classifier
@@ -67,7 +66,7 @@ def main(settings: Settings) -> None:
         read_recipe(stage / RECIPE)  # refuses what an earlier version wrote before anything is computed
     rows = read_rows(settings.run / "balance" / "balanced.parquet", settings.mapper.content_share)
     checked = check_training(settings, rows)
-    with lock(folder, wait=False) if is_first_process() and not settings.check else nullcontext():
+    with alone_in(folder, settings.check):
         inputs = prepare(settings, folder, rows, checked)
         if inputs:
             train_mapper(settings, folder / "mapper", inputs)

@@ -14,7 +14,6 @@ from runtime.script import read_settings, run
 read_settings(__name__, __doc__, "data", "machine", "answers", "understanding", "warmup", "grpo", "mining")
 
 import math
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ from config.understanding_settings import Mining
 from emoset.confusability import confusability, write_confusability
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions
-from runtime.built_folder import lock
+from runtime.built_folder import alone_in
 from runtime.checking import in_words, stops_here
 from runtime.files import file_states, write_atomically
 from runtime.hub import model_digest
@@ -53,7 +52,7 @@ NOT_ASKED = {"lowest", "highest", "easy_share", "reference", "batch_size"}  # of
 
 def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "mining")
-    with lock(folder, wait=False) if is_first_process() and not settings.check else nullcontext():
+    with alone_in(folder, settings.check):
         about = check(settings)
         index = read_emoset(settings.data, folder, settings.machine.processes, settings.check).index
         images = index[index["split"] == "train"]

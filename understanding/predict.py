@@ -25,7 +25,7 @@ from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
 from emoset.selection import usable_images, visible_files
-from runtime.built_folder import lock
+from runtime.built_folder import alone_in
 from runtime.checking import in_words, stops_here
 from runtime.files import file_states, naming, write_atomically
 from runtime.hub import model_digest
@@ -60,7 +60,7 @@ def main(settings: Settings) -> None:
         log.warning(f"{len(left_out):,} files are left out: {_named(left_out)}")
     if stops_here(settings, {"images": f"{len(paths):,}", "memory": f"{in_words(about.bytes)} of weights"}):
         return
-    with lock(folder, wait=False):
+    with alone_in(folder):
         broken = answer(settings, model, paths, folder)
     if len(broken) == len(paths):
         raise UserError(f"predict.images: none can be shown to the model: {_named(broken)}")
