@@ -3,8 +3,8 @@
     python demo/making/base_models.py run=runs/base_models
 
 Everything learns from images of uniformly drawn content with captions of it (demo/making/captions.py); only the judge sees
-emotions. Run the same command again to resume. By the rate of each stage it takes two hours and 40 minutes on one core of
-2.6 GHz. The result is `<run>/models/`; demo/models/README.md says how those of demo/models/ were made:
+emotions. Run the same command again to resume. It takes two hours and three quarters on one core of 2.6 GHz. The result is
+`<run>/models/`. It draws less well than demo/models/, whose U-Net learned for longer: demo/models/README.md has both.
 
     stable_diffusion/  StableDiffusionPipeline: CLIP text tower, KL autoencoder, U-Net (predicts velocity), tokenizer
     clip/              the CLIP with both towers and projections
