@@ -55,7 +55,7 @@ def test_an_emotion_space_of_other_settings_is_refused_and_not_made_anew(begin, 
         begin(run, emotion_space__epochs=2)
     assert vectors.stat().st_mtime_ns == before
     (vectors.parent / "recipe.json").unlink()
-    with pytest.raises(UserError, match=r"emotion_space: is not there; run training/main\.py again"):
+    with pytest.raises(UserError, match=r"encoder: is not there; training/main\.py, .* makes it"):
         begin(run)
 
 
