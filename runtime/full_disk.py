@@ -81,7 +81,8 @@ def _refusal(place: Path) -> int:
         return error.errno if error.errno in NO_ROOM else 0
     finally:
         if is_own:
-            probe.unlink(missing_ok=True)
+            with suppress(OSError):  # on a disk that is read alone it was never made
+                probe.unlink()
 
 
 def _named(error: Exception) -> Path | None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -110,3 +111,12 @@ def test_what_a_library_says_far_from_its_file_names_the_newest(tmp_path, code):
     for error in (OSError(code, os.strerror(code)), wrapped, said, shutil.Error([("a", "b", os.strerror(code))])):
         told = no_room(error, [tmp_path, tmp_path / "none"])
         assert (told.errno, told.filename) == (code, str(tmp_path / "events"))
+
+
+def test_a_disk_that_is_only_read_is_no_full_one_and_raises_nothing(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert no_room(OSError(errno.EROFS, "Read-only file system"), [tmp_path]) is None
