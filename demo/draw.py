@@ -16,12 +16,13 @@ from contextlib import nullcontext
 from config.settings import Settings
 from demo.drawn.dataset import first_images, room_for, write_dataset
 from runtime.built_folder import building, is_built, lock
-from runtime.checking import check_room, check_writable, in_words, stops_here
+from runtime.checking import check_outside, check_room, check_writable, in_words, stops_here
 from runtime.recipe import Recipe, settings_of
 from runtime.run_folder import log, open_run_folder
 
 
 def main(settings: Settings) -> None:
+    check_outside(settings.run, settings.data.emoset, "data.emoset")
     open_run_folder(settings, "draw")
     folder, drawn = settings.data.emoset.resolve(), settings.drawn
     recipe = Recipe("drawn EmoSet", {"seed": settings.seed} | settings_of("drawn", drawn), {"version": 1})

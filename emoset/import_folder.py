@@ -30,7 +30,7 @@ from emoset.imported_layout import Imported, emotions_of, numbers_of, with_three
 from emoset.model_card import IMPORTED
 from emoset.selection import log_left_out
 from runtime.built_folder import MARKER, building, check_ours, is_built, lock
-from runtime.checking import check_room, check_writable, in_words, stops_here
+from runtime.checking import check_outside, check_room, check_writable, in_words, stops_here
 from runtime.files import write_atomically
 from runtime.links import room_of_links, working_method
 from runtime.recipe import Recipe, read_recipe, settings_of
@@ -41,6 +41,7 @@ HUB = "as it was when it was imported"
 
 
 def main(settings: Settings) -> None:
+    check_outside(settings.run, settings.data.emoset, "data.emoset")
     folder, source, target = open_run_folder(settings, "import"), settings.source, settings.data.emoset.resolve()
     if (source.folder is None) == (source.dataset is None):
         raise UserError("source: set source.folder to a folder of classes, or source.dataset to a data set, and not both")
@@ -54,8 +55,7 @@ def main(settings: Settings) -> None:
 def import_folder(settings: Settings, target: Path, run_folder: Path) -> None:
     """Import `source.folder` to `target`."""
     data, root = settings.data, settings.source.folder.resolve()
-    if target.is_relative_to(root) or root.is_relative_to(target):
-        raise UserError(f"data.emoset: {target} and source.folder: {root} overlap; name a folder outside the source")
+    _check_apart(target, root, "source.folder")
     classes, ignored = list_classes(root)
     of_class = emotions_of((each.name for each in classes), settings.source.classes, data.taxonomy.emotions)
     check_filled(classes, of_class)
@@ -81,11 +81,18 @@ def import_folder(settings: Settings, target: Path, run_folder: Path) -> None:
     log.info(f"the images are links ({how}); the licence is {NOT_STATED}")
 
 
+def _check_apart(target: Path, source: Path, setting: str) -> None:
+    if target.is_relative_to(source) or source.is_relative_to(target):
+        raise UserError(f"data.emoset: {target} and {setting}: {source} overlap; name a folder outside the source")
+
+
 def import_dataset(settings: Settings, target: Path, run_folder: Path) -> None:
     """Import `source.dataset` to `target`."""
     name, emotions = settings.source.dataset, settings.data.taxonomy.emotions
     places = [Path(os.path.expanduser(name)), ROOT / name]
     folder = next((place.resolve() for place in places if place.is_dir()), None)
+    if folder:
+        _check_apart(target, folder, "source.dataset")
     written = read_recipe(target / MARKER)
     if written and not folder:  # what is there is up to date, whatever the Hub has now
         recipe = recipe_of(settings, name, written["inputs"]["licence"], HUB)

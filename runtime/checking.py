@@ -19,6 +19,12 @@ def check_writable(folder: Path, setting: str) -> None:
         raise UserError(f"{setting}: {place} cannot be written to; name another folder, or change its permissions")
 
 
+def check_outside(run: Path, target: Path, setting: str) -> None:
+    """Raise UserError where a run folder lies in `target`, the folder of `setting`, which a script replaces as a whole."""
+    if run.resolve().is_relative_to(target.resolve()):
+        raise UserError(f"run: {run} lies in {setting} ({target}), which is replaced as a whole; name another run folder")
+
+
 def check_room(folder: Path, needed: int, what: str) -> None:
     """Raise UserError unless the disk that `folder` is on, or will be, has `needed` bytes left for `what`."""
     free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free

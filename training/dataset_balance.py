@@ -30,7 +30,7 @@ from emoset.balance_report import attribute_shares, balance_table, plot_balance
 from emoset.images import is_whole
 from emoset.near_duplicates import near_duplicates
 from emoset.reading import EmoSet, read_emoset
-from runtime.checking import check_room, check_writable, in_words, stops_here
+from runtime.checking import check_outside, check_room, check_writable, in_words, stops_here
 from runtime.files import write_atomically
 from runtime.links import room_of_links, working_method
 from runtime.recipe import RECIPE
@@ -39,6 +39,7 @@ from runtime.run_folder import log, open_run_folder
 
 def main(settings: Settings) -> None:
     data, balance = settings.data, settings.balance
+    check_outside(settings.run, settings.data.attribute_root, "data.attribute_root")
     folder = open_run_folder(settings, "balance")
     path, picture, made_from = (folder / name for name in ("balanced.parquet", "balance.png", RECIPE))
 

@@ -202,6 +202,12 @@ def test_the_order_of_the_disk_changes_nothing(bring, tmp_path, monkeypatch):
         (photos, [], r"source: set source\.folder to a folder of classes, or source\.dataset .* not both"),
         (photos, ["source.folder={}", "source.dataset=x"], "and not both"),
         (photos, ["source.folder={}", "data.emoset={}/new"], r"data\.emoset: .* and source\.folder: .* overlap"),
+        (photos, ["source.dataset={}", "data.emoset={}/new"], r"data\.emoset: .* and source\.dataset: .* overlap"),
+        (
+            photos,
+            ["source.folder={}", "data.emoset={}/../x", "run={}/../x/run"],
+            r"run: .* lies in data\.emoset",
+        ),
     ],
 )
 def test_what_cannot_be_imported_gets_one_line(bring, tmp_path, make, arguments, message):
