@@ -39,7 +39,7 @@ from runtime.run_folder import log, open_run_folder
 
 def main(settings: Settings) -> None:
     data, balance = settings.data, settings.balance
-    check_outside(settings.run, settings.data.attribute_root, "data.attribute_root")
+    check_outside(settings.run, data.attribute_root, "data.attribute_root")
     folder = open_run_folder(settings, "balance")
     path, picture, made_from = (folder / name for name in ("balanced.parquet", "balance.png", RECIPE))
 
@@ -68,8 +68,8 @@ def main(settings: Settings) -> None:
     if not unchanged:
         rows = balanced_set(emoset.index, data, balance, settings.seed)
     links, room = room_for_links(emoset, data)
-    takes = {"images": f"{usable:,}", "draws": f"{len(rows):,}", "links to make": links, "disk": in_words(room)}
-    if stops_here(settings, takes):
+    takes = {"images": f"{usable:,}", "draws": f"{len(rows):,}", "links to make": links}
+    if stops_here(settings, takes | {"disk": in_words(room)}):
         return
 
     # 4. One folder per attribute, holding links.
@@ -93,10 +93,9 @@ def main(settings: Settings) -> None:
         write_balanced_set(rows, path)
         recipe.finish(made_from)
     log.info(f"\n{title}\n{table.to_string(formatters=dict.fromkeys(table, '{:,}'.format))}\n")
-    if unchanged and how == "up to date":
-        log.info("nothing has changed; everything is up to date")
-    else:
-        log.info(f"wrote {', '.join(file.name for file in (path, picture))} in {folder.name}/ of the run folder")
+    wrote = f"wrote {path.name}, {picture.name} in {folder.name}/ of the run folder"
+    is_same = unchanged and how == "up to date"
+    log.info("nothing has changed; everything is up to date" if is_same else wrote)
 
 
 def room_for_links(emoset: EmoSet, data: Data) -> tuple[str, int]:
