@@ -63,7 +63,7 @@ PATIENCE = 25  # seconds that interrupted stages have to end: clusters kill 30 a
 
 def main() -> None:
     if {"-h", "--help"} & {*sys.argv[1:]}:
-        sys.exit(__doc__)
+        return print(__doc__)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # an exit, for the stages must end too
     began, children = time.monotonic(), {}

@@ -251,3 +251,10 @@ def test_the_failure_of_one_process_ends_the_stage():
     assert "[2 of 2]" not in shown
     assert "error: no room" in errors.splitlines()
     assert not any(is_running(int(number)) for number in re.findall(r"^\d+$", shown, re.M))
+
+
+def test_help_runs_no_stage():
+    done = subprocess.run([sys.executable, "demo/run.py", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "make demo took" not in done.stdout
+    assert done.stdout.strip() == run.__doc__.strip()
