@@ -140,10 +140,15 @@ def _naming(kind, name: str, setting: str) -> Iterator[str]:
             reason += f"; the file's configs are on the Hub, which cannot be reached ({hub_obstacle()}), or in its cache"
         if place.is_file() or (place.exists() and any(place.iterdir())):
             raise UserError(f"{called} cannot be loaded as {kind.__name__}: {_damage(place) or reason}") from None
-        where = "is neither a folder with such a model nor a name on the Hub"
-        if obstacle := hub_obstacle():
-            where, reason = f"{where} that was downloaded before, and the Hub cannot be reached", obstacle
-        raise UserError(f"{called} {where} ({reason})") from None
+        raise not_found(place, called, reason) from None
+
+
+def not_found(place: Path, called: str, reason: str) -> UserError:
+    """Return the error of a model that is in no folder, and that the Hub does not give."""
+    where = "is neither a folder with such a model nor a name on the Hub"
+    if not place.exists() and (obstacle := hub_obstacle()):
+        where, reason = f"{where} that was downloaded before, and the Hub cannot be reached", obstacle
+    return UserError(f"{called} {where} ({reason})")
 
 
 def _is_model(kind) -> bool:

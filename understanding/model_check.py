@@ -22,7 +22,7 @@ from transformers import (
 from config.data_settings import Machine
 from config.errors import UserError, first_line, tell_together
 from config.understanding_settings import Understanding
-from runtime.hub import hide_loading, hub_obstacle, load_model, resolve_model
+from runtime.hub import hide_loading, load_model, not_found, resolve_model
 from runtime.metrics import check_tracker
 from understanding.chat import read_chat
 from understanding.model import ADAPTER, check_four_bit, check_language_model, check_targets, freeze_vision, lora_config
@@ -129,10 +129,7 @@ def _check_kind(name: str, setting: str) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(str(folder) if folder.exists() else name)
     except Exception as error:  # a config that is none makes its readers raise whatever they stumble over
-        where, reason = "is neither a folder with such a model nor a name on the Hub", first_line(error)
-        if not folder.exists() and (obstacle := hub_obstacle()):
-            where, reason = f"{where} that was downloaded before, and the Hub cannot be reached", obstacle
-        raise UserError(f"{setting}: {name!r} {where} ({reason})") from None
+        raise not_found(folder, f"{setting}: {name!r}", first_line(error)) from None
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise UserError(
             f"{setting}: {name!r} is a {config.model_type} model; name a chat model that takes an image and text, such as"

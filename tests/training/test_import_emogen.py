@@ -74,7 +74,8 @@ def test_a_clone_of_the_repository_will_do_and_a_second_run_changes_nothing(emog
 def test_a_classifier_in_a_checkpoint_is_imported(emogen, write_published, tmp_path):
     layer = write_published(tmp_path / "EmoGen")
     file = next((tmp_path / "EmoGen").rglob("Clip_emotion_classifier/*.pth"))
-    torch.save({"epoch": 3, "state_dict": {f"module.{name}": each for name, each in torch.load(file).items()}}, file)
+    state = torch.load(file, weights_only=True)
+    torch.save({"epoch": 3, "state_dict": {f"module.{name}": each for name, each in state.items()}}, file)
     emogen(tmp_path / "EmoGen")
     assert torch.equal(load_file(tmp_path / "imported/emotion_classifier.safetensors")["weight"], layer.weight)
 
