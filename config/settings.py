@@ -71,6 +71,8 @@ class Settings(Section):
                 f"balance.policy: emogen is defined for object and scene alone; take {', '.join(sorted(others))} "
                 "out of data.kinds or choose tempered"
             )
+        if self.run.is_relative_to(self.data.emoset / "image"):
+            yield f"run: {self.run} lies among the images of data.emoset; name a folder elsewhere"
         known = self.data.taxonomy.emotions
         named = {"generate.emotions": self.generate.emotions or []}
         named["generate.mixes"] = [name for mix in self.generate.mixes for name in mix]

@@ -26,7 +26,7 @@ from evaluation.judge import check_judge, load_judge
 from evaluation.measure_generation import images_of_emoset
 from evaluation.measure_understanding import images_of, questions_of
 from evaluation.perceptual import load_lpips
-from runtime.checking import check_room, in_words
+from runtime.checking import check_room, check_writable, in_words
 from runtime.hub import hide_loading
 from runtime.processes import free_memory, start_process
 from runtime.run_folder import log
@@ -55,7 +55,10 @@ def check_evaluation(
     def note(name: str, value: Callable[[], Any]) -> None:
         found[name] = value()
 
-    data = [partial(check_kinds, settings.questions, settings.rewards)]
+    data = [
+        partial(check_writable, settings.data.cache, "data.cache"),
+        partial(check_kinds, settings.questions, settings.rewards),
+    ]
     if generators:
         data.append(partial(note, "data", partial(_data_of_generation, settings, folder)))
     if models:

@@ -1,5 +1,6 @@
 """Folders that are built whole: in a folder beside, then renamed into place, with their recipe in them."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,6 +15,8 @@ from runtime.recipe import Recipe, read_recipe
 from runtime.run_folder import is_first_process, log
 
 MARKER = ".recipe.json"
+FILES = ".files.txt"  # the paths of all files that were built, a line each
+JUNK = {".DS_Store", "Thumbs.db", "desktop.ini"}  # which a desktop leaves in the folders that it shows
 OLD_MARKER = ".built.json"  # of earlier versions of this project
 
 
@@ -82,6 +85,7 @@ def building(folder: Path, recipe: Recipe, resume: bool = False) -> Iterator[Pat
     """Yield an empty folder beside `folder`; when the block ends well, it takes the place of `folder`.
 
     If the process is killed at any moment, the old folder or none stands, and the next call removes what is left beside it.
+    Files that somebody has put into the old folder move to `<folder>.kept`.
     resume: a block that ends badly leaves its folder, and the next call by the same recipe yields it as it is.
     """
     beside, old = _beside(folder, "new"), _beside(folder, "old")
@@ -94,13 +98,14 @@ def building(folder: Path, recipe: Recipe, resume: bool = False) -> Iterator[Pat
     if not resumed:
         _remove(beside)
     _put_back(old, folder)  # a kill between the two renames below
-    _remove(old)
+    _discard(old, folder)
     if not resumed:
         beside.mkdir(parents=True)
     recipe.start(beside / MARKER)
     try:
         with naming(folder, beside):
             yield beside
+            (beside / FILES).write_bytes(b"\n".join(map(os.fsencode, _files(beside))))
             settle(beside.rglob("*"), beside / MARKER)
         recipe.finish(beside / MARKER)
         if folder.exists():
@@ -110,13 +115,43 @@ def building(folder: Path, recipe: Recipe, resume: bool = False) -> Iterator[Pat
         _put_back(old, folder)
         if not resume:
             _remove(beside)
-        _remove(old)
+        _discard(old, folder)
 
 
 def remove_built(folder: Path, what: str) -> None:
     """Remove a `what` that this project has built, if it is there. Raises UserError as check_ours does."""
     check_ours(folder, what)
-    _remove(folder)
+    _discard(folder, folder)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield all that is no folder, by its path from `folder`: links too, wherever they lead."""
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        yield from (Path(place, name).relative_to(folder) for name in files + links)
+
+
+def _discard(built: Path, folder: Path) -> None:
+    """Remove a folder of ours; move what was not built in it to `folder`.kept, or to .kept-2 where that is taken."""
+    if not built.is_symlink() and (built / FILES).is_file():
+        _keep_others(built, folder)
+    _remove(built)
+
+
+def _keep_others(built: Path, folder: Path) -> None:
+    known = {*(built / FILES).read_bytes().splitlines(), *map(os.fsencode, (FILES, MARKER, OLD_MARKER))}
+    others = [path for path in _files(built) if os.fsencode(path) not in known and path.name not in JUNK]
+    if not others:
+        return
+    kept, number = folder.with_name(f"{folder.name}.kept"), 1
+    while kept.exists():
+        number += 1
+        kept = folder.with_name(f"{folder.name}.kept-{number}")
+    for path in others:
+        (kept / path).parent.mkdir(parents=True, exist_ok=True)
+        (built / path).rename(kept / path)
+    more = f" and {len(others) - 1:,} more" if others[1:] else ""
+    log.info(f"{folder.name}/ is made anew; {others[0]}{more} in it were yours, and are in {kept.name}/ now")
 
 
 def _put_back(old: Path, folder: Path) -> None:

@@ -44,7 +44,7 @@ def no_room(error: Exception, places: Iterable[Path]) -> OSError | None:
     """
     if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename:
         return error
-    places = [place for place in places if place.is_dir()]
+    places = [place for place in places if os.path.isdir(place)]  # which knows of names too long
     code, full = _refused(error), places
     if not code:
         refusals = {place: _refusal(place) for place in places}

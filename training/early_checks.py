@@ -23,6 +23,7 @@ from config.generation_settings import Mapper
 from config.settings import Settings
 from emoset.reading import read_vocabulary
 from runtime.built_folder import check_ours
+from runtime.checking import check_writable
 from runtime.hub import check_pipeline, check_repository, hide_loading, is_single_file, load_model
 from runtime.metrics import check_tracker
 from runtime.run_folder import is_first_process
@@ -61,6 +62,7 @@ def check_training(settings: Settings, rows: pd.DataFrame) -> Checked:
     options, space, emotions = settings.mapper, settings.emotion_space, settings.data.taxonomy.emotions
     hide_loading(transformers, diffusers)
     check_tracker(settings.machine.tracker)
+    check_writable(settings.data.cache, "data.cache")
     check_ours(settings.run / "generator", "generator")
     _check_launch(options)
     updates_of(options, len(rows), share_of(options))

@@ -17,7 +17,7 @@ from config.errors import UserError, first_line, tell_together
 from config.settings import Settings
 from config.understanding_settings import Grpo, Understanding
 from runtime.built_folder import check_ours
-from runtime.checking import check_room, in_words
+from runtime.checking import check_room, check_writable, in_words
 from runtime.hub import check_repository, resolve_model
 from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import is_first_process, log
@@ -83,6 +83,7 @@ def check_start(settings: Settings) -> Needs:
         model_fits,
         partial(_check_repository, settings.understanding.push_to_hub, settings.check),
         partial(_check_folders, settings.run),
+        partial(check_writable, settings.data.cache, "data.cache"),
     )
     check_room(settings.run / "understanding", found[0].disk - _taken(settings.run / "understanding"), "training")
     return found[0]

@@ -143,6 +143,7 @@ def test_an_error_in_a_file_is_one_line_with_file_and_key(overlay, text, message
         ("run=/tmp/\udcff", "command line: run: '/tmp/\\udcff' is not allowed; allowed: path"),
         ("seed=2024-13-45", "command line: seed: '2024-13-45' is not allowed"),
         ("seed=4294967296", "command line: seed: 4294967296 is not allowed; allowed: whole number, 0 to 4294967295"),
+        ("run=data/EmoSet/image/run", "data/EmoSet/image/run lies among the images of data.emoset; name a folder"),
         ("awe", "command line: a setting is written key=value, found 'awe'"),
         ("--config", "command line: argument --config: expected one argument"),
         ("--config=nowhere.yaml", "nowhere.yaml: no such config file"),

@@ -68,6 +68,16 @@ def test_check_tells_what_the_evaluation_would_take_and_writes_nothing(quick, ca
     assert not settings.run.exists()
 
 
+def test_a_cache_that_cannot_be_written_to_is_told(quick, tmp_path):
+    (tmp_path / "file").touch()
+    settings = quick()
+    settings = settings.model_copy(
+        update={"check": True, "data": settings.data.model_copy(update={"cache": tmp_path / "file/cache"})}
+    )
+    with pytest.raises(UserError, match=r"data\.cache: .*/file/cache cannot be made, for .* is a file; name another folder"):
+        main(settings)
+
+
 def test_an_empty_split_is_told(quick, emoset_copy):
     (emoset_copy / "val.json").write_text("[]")
     settings = quick()

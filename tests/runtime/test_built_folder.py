@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.errors import UserError
-from runtime.built_folder import MARKER, building, is_built, lock
+from runtime.built_folder import FILES, MARKER, building, is_built, lock, remove_built
 from runtime.recipe import Recipe
 
 OLD, NEW = (Recipe("thing", {}, {"version": version}) for version in (1, 2))
@@ -27,6 +28,32 @@ def test_built_and_rebuilt(tmp_path):
     build(folder, NEW, "new")
     assert (folder / "content").read_text() == "new"
     assert os.listdir(folder.parent) == ["folder"]
+
+
+@pytest.mark.parametrize("moment", ["whole", "killed", "removed"])
+def test_files_that_somebody_put_there_are_kept(tmp_path, caplog, moment):
+    folder = tmp_path / "folder"
+    with building(folder, OLD) as work:
+        (work / "sub").mkdir()
+        (work / "sub" / "ours").write_text("old")
+    (folder / "sub" / "thesis.txt").write_text("years of work")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / ".DS_Store").write_text("")
+    (tmp_path / "folder.kept").mkdir()
+    (tmp_path / "folder.kept" / "earlier").write_text("of the last time")
+    if moment == "killed":  # between the last rename and the removal
+        folder.rename(tmp_path / ".folder.old")
+        shutil.copytree(tmp_path / ".folder.old", folder, symlinks=True)
+        for name in ("sub/thesis.txt", "link"):
+            (folder / name).unlink()
+    with caplog.at_level("INFO", "emotion"):
+        remove_built(folder, "thing") if moment == "removed" else build(folder, NEW, "new")
+    kept = tmp_path / "folder.kept-2"
+    assert (kept / "sub" / "thesis.txt").read_text() == "years of work"
+    assert {path.name for path in kept.rglob("*")} == {"sub", "thesis.txt", "link"}
+    assert (tmp_path / "folder.kept" / "earlier").read_text() == "of the last time"
+    assert "and 1 more in it were yours, and are in folder.kept-2/ now" in caplog.text
+    assert folder.exists() == (moment != "removed")
 
 
 def test_a_failure_leaves_the_old_folder(tmp_path):
@@ -119,7 +146,7 @@ def test_a_damaged_marker_is_of_unfinished_work(tmp_path, caplog, place, marker,
         build(tmp_path / "folder", NEW, "new")
     assert is_built(tmp_path / "folder", NEW)
     assert (tmp_path / "folder" / "content").read_text() == "new"
-    assert sorted(os.listdir(tmp_path / "folder")) == [MARKER, "content"]
+    assert sorted(os.listdir(tmp_path / "folder")) == [FILES, MARKER, "content"]
     assert os.listdir(tmp_path) == ["folder"]
     told = ["folder/: its marker is cut off or damaged; what is there counts as unfinished and is made again"]
     assert caplog.messages == (told if place == "folder" else [])

@@ -200,6 +200,7 @@ if __name__ == "__main__":
             1,
             "error: No space left: /x. Nothing",
         ),
+        ("", "settings.run.mkdir()", 1, "error: File name too long: "),
         ("", 'raise RuntimeError("I/O error: ... (os error 28)")', 1, "error: No space left on device"),
         ("from config.errors import UserError", 'raise UserError("do this")', 1, "error: do this"),
         ("", "raise KeyboardInterrupt", 130, "interrupted; finished work is kept"),
@@ -208,7 +209,7 @@ if __name__ == "__main__":
 def test_an_error_is_one_line(tmp_path, after, main, code, line):
     script = tmp_path / "script.py"
     script.write_text(FAULTY.format(after=after, main=main))
-    ended = subprocess.run([sys.executable, script, "seed=3"], capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, script, "seed=3", f"run={'x' * 300}"], capture_output=True, text=True)
     assert ended.returncode == code
     assert ended.stderr.strip().startswith(line)
     assert ended.stderr.strip().count("\n") == 0

@@ -195,6 +195,7 @@ def settings(prepared, tmp_path):
         ({"mapper__mixed_precision": "fp16"}, r"mapper\.mixed_precision: fp16 needs a GPU"),
         ({"mapper__batch_size": 4000}, r"mapper\.batch_size: an update takes 4000 images"),
         ({"mapper__attributes": "{models}/none.txt"}, r"mapper\.attributes: .*none\.txt cannot be read"),
+        ({"data__cache": "{models}/clip/config.json/cache"}, r"data\.cache: .*/cache cannot be made, for .* is a file"),
         ({"models__resolution": 2048}, r"what the training caches and keeps takes .* make room"),
     ],
 )

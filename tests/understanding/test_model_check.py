@@ -222,3 +222,9 @@ def test_a_disk_without_room_is_told_before_data_are_read(quick, monkeypatch):
     monkeypatch.setattr("runtime.checking.shutil.disk_usage", lambda _: Usage)
     with pytest.raises(UserError, match=r"run/understanding: training takes [\d.]+ MB, and its disk has 1 kB left"):
         check_start(quick())
+
+
+def test_a_cache_that_cannot_be_written_to_is_told_before_data_are_read(quick, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"data\.cache: .*/file/cache cannot be made, for .* is a file; name another folder"):
+        check_start(quick(data={"cache": str(tmp_path / "file/cache")}))
