@@ -50,6 +50,8 @@ class Loop(Section):
     candidates: int = Field(8, ge=1, le=256)
     """Images of the untouched generator for each that is measured: the best of 2, of 4, ... of them are rows too."""
 
+    teach: bool = False
+    """Teach the understanding model between two rounds. The next round takes the result if it is better on the val split."""
     teach_images: int = Field(512, ge=16, le=10**7)
     """Images that are made to teach the understanding model, before those that do not serve are left out."""
     teach_share: float = Field(0.3, gt=0, lt=1)
@@ -57,7 +59,7 @@ class Loop(Section):
     teach_updates: int = Field(100, ge=1, le=10**6)
     """Updates of the understanding model, and of its control on real images alone."""
     teach_learning_rate: float = Field(1e-5, gt=0, le=1)
-    """Peak learning rate of loop/teach.py."""
+    """Peak learning rate of the understanding model's updates."""
     understanding: ModelName | None = None
     """Understanding model of reward and gate, for example one that loop/teach.py has taught. null takes the run's."""
 
@@ -66,3 +68,5 @@ class Loop(Section):
             yield f"loop.candidates: {self.candidates} is no power of two; give 1, 2, 4, 8 or more"
         if self.reward not in ("understanding", "encoder") and not self.reward.endswith(".py"):
             yield f"loop.reward: {self.reward} is neither understanding nor encoder, nor a .py file with your own score"
+        if self.teach and self.reward.endswith(".py"):
+            yield f"loop.teach: with {self.reward} no round asks the model that is taught; set loop.teach=false"

@@ -35,4 +35,5 @@ def check_apart(settings: Settings, generator: Path) -> None:
 def seen_by(settings: Settings, generator: Path) -> dict[str, str]:
     """Return digests of all networks that a generator was trained by, or will be in the next rounds, by what they are."""
     now, before = networks_in_use(settings), (read_json(generator / GENERATOR) or {}).get("trained_with", {})
-    return now | {f"{what}, before ({digest})" if what in now else what: digest for what, digest in before.items()}
+    others = {what: digest for what, digest in before.items() if now.get(what) != digest}
+    return now | {f"{what}, before ({digest})" if what in now else what: digest for what, digest in others.items()}

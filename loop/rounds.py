@@ -5,20 +5,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from scipy.stats import spearmanr
 
 from config.settings import Settings
+from emoset.reading import EmoSet
+from evaluation.metric_labels import signed
 from loop.apart import seen_by
 from loop.candidates import Candidates, conditions_of, make_candidates
 from loop.loop_items import LoopItems, reseeded, share_of_control
 from loop.nft import module_from
 from loop.scores import gate_of, load_network, load_reward, network_key, reward_key
+from loop.teaching import BEFORE, TAUGHT, teach
 from runtime.hub import weights_digest
 from runtime.processes import free_memory
 from runtime.recipe import settings_of
 from runtime.run_folder import log
 from runtime.seeds import derived_seed
 from runtime.tensors import tensor_digest
+from training.accelerator import start_accelerator
 from training.main import load_stable_diffusion
 from training.mapper_data import MapperItems
 from training.mapper_training import MapperInputs, train_mapper
@@ -42,12 +47,17 @@ TRAINED = {
 
 @dataclass(frozen=True)
 class Rounds:
-    """What all rounds share. start: the folder of the generator that they begin with. inputs: of its own training."""
+    """What the rounds share.
+
+    start: the folder of the generator that they begin with. inputs: of its own training. emoset: what understanding is
+    taught by, where it is.
+    """
 
     settings: Settings
     folder: Path
     start: Path
     inputs: MapperInputs
+    emoset: EmoSet | None = None
 
     def sample(self, generator: Path, what: str, count: int, group: int) -> Candidates:
         """Return images of a generator's folder, `group` of each of `count` conditions that follow from `what`."""
@@ -121,7 +131,7 @@ class Rounds:
             texts=None,
             classifier=None,
             made_from=made_from,
-            seen=seen_by(settings, self.start),
+            seen=seen_by(settings, generator),
         )
         train_mapper(own, home, round_inputs, home / "generator", module_from(generator, loop))
         inputs.accelerator.free_memory()
@@ -141,6 +151,24 @@ class Rounds:
             [tensor_digest(each) for each in (*samples.values(), pull)],
         )
         return trained, told(found)
+
+    def taught(self, number: int, generator: Path) -> tuple["Rounds", dict]:
+        """Return the rounds that follow, with the understanding model that a generator's images taught, if it is better.
+
+        It is where it is right about more images of the val split. The dict says how much more.
+        """
+        settings, precision = self.settings, self.inputs.accelerator.mixed_precision
+        of_val = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"split": "val"})})
+        models, found = teach(of_val, self.emoset, generator, self.folder / f"teaching_{number}", (TAUGHT,))
+        gain = found["paired"][f"{TAUGHT} - {BEFORE}"]["accuracy"]
+        log.info(f"the understanding model that round {number} taught, less the one before: {signed(gain)} on val")
+        loop, mapper = settings.loop, settings.mapper.model_copy(update={"mixed_precision": precision})
+        if gain["value"] > 0:
+            loop = loop.model_copy(update={"understanding": str(models[TAUGHT])})
+        AcceleratorState._reset_state()  # transformers' trainer has made it anew, in its own precision
+        inputs = replace(self.inputs, accelerator=start_accelerator(precision))
+        settings = settings.model_copy(update={"loop": loop, "mapper": mapper})
+        return replace(self, settings=settings, inputs=inputs), {"taught, gain on val": gain["value"]}
 
     def control_round(self, number: int, generator: Path) -> Path:
         """Return the generator after as many updates by the ordinary loss on real images alone."""

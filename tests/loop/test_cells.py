@@ -9,6 +9,7 @@ import torch
 from mapper_runs import arguments
 
 import loop.teach
+import loop.teaching
 from config.loading import load
 from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
 from training.contents import Contents
@@ -52,7 +53,7 @@ def test_a_copy_is_nearer_to_a_training_image_than_these_are_to_each_other():
 @pytest.mark.parametrize(("updates", "questions"), [(100, 32), (7, 48)])
 def test_the_updates_get_all_their_questions(updates, questions):
     settings = load([f"loop.teach_updates={updates}", f"grpo.questions_per_step={questions}"])
-    asked = loop.teach.questions_to_teach_by(settings)
+    asked = loop.teaching.questions_to_teach_by(settings)
     counts = question_counts(settings.data.taxonomy, asked)
     assert updates * questions <= sum(counts.values()) < (updates + 1) * questions + 200
 
@@ -64,7 +65,7 @@ def test_generated_images_teach_beside_a_control_and_a_killed_run_resumes(loop_s
     grpo = {"grpo.questions_per_step": 8, "grpo.batch_size": 8, "tuning.gradient_checkpointing": "false"}
     settings = loop_settings | questions | grpo | {"loop.teach_images": 32, "loop.teach_updates": 4, "mining.images": 32}
     given = arguments(settings | {"run": run, "understanding.lora_rank": 2})
-    train = loop.teach.train_by_grpo
+    train = loop.teaching.train_by_grpo
 
     def killed(*asked):
         if asked[2].name == "teach_control":
@@ -72,7 +73,7 @@ def test_generated_images_teach_beside_a_control_and_a_killed_run_resumes(loop_s
         return train(*asked)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.teach, "train_by_grpo", killed)
+        patch.setattr(loop.teaching, "train_by_grpo", killed)
         with pytest.raises(KeyboardInterrupt):
             loop.teach.main(load(given))
     capsys.readouterr()

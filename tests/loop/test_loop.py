@@ -11,6 +11,7 @@ from mapper_runs import arguments, assert_close
 from safetensors.torch import load_file
 
 import loop.main
+import loop.teaching
 import training.main
 from config.errors import UserError
 from config.loading import load
@@ -18,6 +19,7 @@ from config.section import ROOT
 from loop.apart import check_apart
 from loop.loop_checks import as_trained
 from runtime.files import read_json, write_json
+from runtime.hub import network_digest
 from training import mapper_training
 
 WEIGHTS = "generator/mapper/diffusion_pytorch_model.safetensors"
@@ -65,6 +67,53 @@ def test_a_round_leaves_a_generator_a_control_and_what_a_judge_says(loop_setting
     capsys.readouterr()
     run_loop(loop_settings, run)
     assert capsys.readouterr().out.count("trained before, and nothing has changed") == 2
+
+
+@pytest.mark.parametrize("gain", [0.1, -0.1])
+def test_between_two_rounds_the_generators_images_teach_the_next_reward_where_they_help(
+    loop_settings, loop_run, unmeasured, monkeypatch, capsys, gain
+):
+    """Whether they do is known from the val split. A killed loop resumes to the same weights."""
+    few = {"questions.binary": 0, "questions.misleading": 0, "questions.confusable_share": 0, "understanding.lora_rank": 2}
+    few |= {"grpo.questions_per_step": 8, "grpo.batch_size": 8, "tuning.gradient_checkpointing": "false"}
+    few |= {"loop.teach": "true", "loop.teach_images": 32, "loop.teach_updates": 4, "mining.images": 32, "loop.rounds": 2}
+    compare, splits = loop.teaching.compare, []
+
+    def told(settings, *given):
+        splits.append(settings.evaluate.split)
+        found = compare(settings, *given)
+        found["paired"]["taught - before"]["accuracy"]["value"] = gain
+        return found
+
+    monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
+    monkeypatch.setattr(loop.main, "is_worse", lambda now, best: False)
+    monkeypatch.setattr(loop.teaching, "compare", told)
+    whole, killed = loop_run("whole"), loop_run("killed")
+    given = loop_settings | few | {"loop.control": "false", "evaluate.split": "test"}
+    run_loop(given, whole)
+    assert splits == ["val"]
+    assert "the understanding model that round 1 taught, less the one before" in capsys.readouterr().out
+    taught = network_digest(str(whole / "loop/teaching_1/taught/step_two/model"))
+    before = network_digest(str(whole / "understanding/model"))
+    first, second = (read_json(whole / f"loop/round_{n}/generator/generator.json")["trained_with"] for n in (1, 2))
+    assert first["the loop's reward"] == before
+    if gain > 0:
+        assert second["the loop's reward"] == taught
+        assert second[f"the loop's reward, before ({before})"] == before
+    else:
+        assert second == first
+        return
+
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.teaching, "compare", interrupted)  # the model is taught, and nobody has measured it yet
+        with pytest.raises(KeyboardInterrupt):
+            run_loop(given, killed)
+    run_loop(given, killed)
+    weights = [load_file(run / "loop/round_2" / WEIGHTS) for run in (whole, killed)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_a_generator_without_contents_is_compared_by_its_emotions(loop_settings, loop_run, monkeypatch):
@@ -215,8 +264,6 @@ def test_the_judge_is_refused_where_anything_has_seen_it(loop_settings, loop_run
         check_apart(settings(loop__judge=copied, loop__reward="encoder"), run / "generator")
     about = read_json(run / "generator/generator.json")
     judge = str(loop_settings["loop.judge"])
-    from runtime.hub import network_digest
-
     write_json(run / "generator/generator.json", about | {"trained_with": {"an earlier loop": network_digest(judge)}})
     with pytest.raises(UserError, match="shares its weights with an earlier loop"):
         check_apart(settings(), run / "generator")

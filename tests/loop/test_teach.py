@@ -12,6 +12,7 @@ import torch
 from mapper_runs import arguments
 
 import loop.teach
+import loop.teaching
 from config.errors import UserError
 from config.loading import load
 from config.settings import Settings
@@ -89,8 +90,8 @@ def test_what_is_taught_names_the_model_that_it_began_with(settings, base_and_ad
     index = emoset.index.assign(path=[own.data.emoset / image for image in emoset.index["image"]])
     train = index[index["split"] == "train"].reset_index(drop=True)
     made = equal_emotions(train, 32, 0).reset_index(drop=True)
-    asked, start = loop.teach.questions_to_teach_by(own), base if is_whole else adapter
-    found = loop.teach.learned(own, asked, emoset, train, made, start, tmp_path / "loop")
+    ways, start = ("taught", "teach_control"), base if is_whole else adapter
+    found = loop.teaching.learned(own, emoset, train, made, start, tmp_path / "loop", ways)
     assert list(found) == ["taught", "teach_control"]
     for model in found.values():
         assert Path(json.loads((model / "adapter_config.json").read_text())["base_model_name_or_path"]) == base
@@ -99,12 +100,12 @@ def test_what_is_taught_names_the_model_that_it_began_with(settings, base_and_ad
 def test_a_split_without_images_of_hard_cells_has_no_figures_of_them(settings, monkeypatch):
     own, names = settings(), list(settings().data.taxonomy.emotions)
     monkeypatch.setattr("runtime.figures.RESAMPLES", 20)
-    monkeypatch.setattr(loop.teach, "distributions", lambda *given: np.log(np.eye(len(names)) * 0.9 + 0.01)[[0, 1, 0]])
+    monkeypatch.setattr(loop.teaching, "distributions", lambda *given: np.log(np.eye(len(names)) * 0.9 + 0.01)[[0, 1, 0]])
     nothing = dict.fromkeys(("scene", "facial_expression", "human_action"))
     real = pd.DataFrame({"image_id": list("abc"), "emotion": names[:3], "object": [["tree"]] * 3}).assign(**nothing)
     errors = pd.Series({(name, "tree"): 0.1 for name in names[:3]} | {(name, "boat"): 0.9 for name in names[3:5]})
     models = {"before": Path("a"), "taught": Path("b"), "teach_control": Path("c")}
-    found = loop.teach.compare(own, models, real, errors, None)
+    found = loop.teaching.compare(own, models, real, errors, None)
     assert all(set(each) == {"accuracy"} for part in found.values() for each in part.values())
     assert found["figures"]["taught"]["accuracy"]["value"] == pytest.approx(2 / 3)
 
@@ -115,20 +116,20 @@ def test_real_images_that_cannot_be_measured_are_left_out(settings, monkeypatch)
     seen = np.log(np.eye(len(names)) * 0.9 + 0.01)[[0, 0, 2]]
     monkeypatch.setattr("runtime.figures.RESAMPLES", 20)
     monkeypatch.setattr(
-        loop.teach, "distributions", lambda *given: np.where([[False], [given[-1] == "taught"], [False]], np.nan, seen)
+        loop.teaching, "distributions", lambda *given: np.where([[False], [given[-1] == "taught"], [False]], np.nan, seen)
     )
     nothing = dict.fromkeys(("scene", "facial_expression", "human_action"))
     real = pd.DataFrame({"image_id": list("abc"), "emotion": names[:3], "object": [["tree"]] * 3}).assign(**nothing)
     models = {"before": Path("a"), "taught": Path("b"), "teach_control": Path("c")}
-    found = loop.teach.compare(own, models, real, pd.Series({(name, "tree"): 0.1 for name in names[:3]}), None)
+    found = loop.teaching.compare(own, models, real, pd.Series({(name, "tree"): 0.1 for name in names[:3]}), None)
     for name in models:
         accuracy = found["figures"][name]["accuracy"]
         assert (accuracy["value"], accuracy["n"]) == (1.0, 2), "b, of which one model says nothing, counts for none"
 
 
 def test_images_made_otherwise_have_other_ids_so_that_they_are_learned_from_again(settings, monkeypatch, tmp_path):
-    monkeypatch.setattr(loop.teach, "load_generator", lambda *given: (None, {"generator_hash": "0"}))
-    monkeypatch.setattr(loop.teach, "make_images", lambda *given: None)
+    monkeypatch.setattr(loop.teaching, "load_generator", lambda *given: (None, {"generator_hash": "0"}))
+    monkeypatch.setattr(loop.teaching, "make_images", lambda *given: None)
     names = settings().data.taxonomy.emotions
     nothing = dict.fromkeys(("scene", "facial_expression", "human_action"))
     train = pd.DataFrame({"image_id": names, "emotion": names, "object": [["tree"]] * len(names)}).assign(**nothing)
@@ -136,7 +137,7 @@ def test_images_made_otherwise_have_other_ids_so_that_they_are_learned_from_agai
 
     def ids(**changed) -> set[str]:
         own = settings(loop__teach_images=16, **changed)
-        return set(loop.teach.make_hard(own, tmp_path, train, errors, tmp_path)["image_id"])
+        return set(loop.teaching.make_hard(own, tmp_path, train, errors, tmp_path)["image_id"])
 
     assert len(ids()) == 16
     assert ids() == ids()
@@ -157,6 +158,6 @@ def test_a_training_image_that_cannot_be_measured_hides_no_copy(settings, monkey
         def features_of(self, network, images, what):
             return seen.get(what, seen.get((what, len(images))))
 
-    monkeypatch.setattr(loop.teach, "load_network", lambda *given: SimpleNamespace(log_probabilities=None))
-    monkeypatch.setattr(loop.teach, "clip_network", lambda name: None)
-    assert loop.teach.serving(own, made, train, Cache()).tolist() == [False, True]
+    monkeypatch.setattr(loop.teaching, "load_network", lambda *given: SimpleNamespace(log_probabilities=None))
+    monkeypatch.setattr(loop.teaching, "clip_network", lambda name: None)
+    assert loop.teaching.serving(own, made, train, Cache()).tolist() == [False, True]
