@@ -22,6 +22,8 @@ TAIL_BYTES = 64  # some programs write a few bytes behind a JPEG's end
 SLENDEREST = 100  # times as long as wide: no photograph is, and scaling one up to a square's side fills the memory
 SIDEWAYS = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
 TURNS = (Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM, *SIDEWAYS)  # orientations 2 to 8
+NUMBERS = {"F": "floating-point numbers", "I": "32-bit integers"}  # modes whose black and white no file states
+SIXTEEN_BIT = {"PNG", "PPM"}  # formats whose 16-bit grey may come in mode I
 ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # where Pillow finds an orientation
 JPEG_END = b"\xff\xd9"
 
@@ -79,7 +81,9 @@ def is_whole(path: Path) -> bool:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Return an opened image as load_image does."""
+    """Return an opened image as load_image does. Raises UserError for pixels of 32 bits, of which nobody knows the white."""
+    if image.mode in NUMBERS and image.format not in (SIXTEEN_BIT if image.mode == "I" else ()):
+        raise UserError(f"pixels are {NUMBERS[image.mode]} without a known black and white; save it with 8 or 16 bits")
     image.load()
     if (turn := _turn(image)) is not None:
         image = image.transpose(turn)
@@ -109,6 +113,8 @@ def reporting(path: str | Path) -> Iterator[None]:
         yield
     except ImageError:
         raise
+    except UserError as error:
+        raise ImageError(path, str(error)) from None
     except Image.UnidentifiedImageError:
         reason = lfs_pointer(Path(path)) or (NO_IMAGE if os.path.getsize(path) else EMPTY)
         raise ImageError(path, reason) from None

@@ -49,6 +49,21 @@ def test_grey(tmp_path, mode):
     assert load_image(tmp_path / "a.png").getpixel((3, 3)) == ((value,) * 3 if mode != "1" else (255,) * 3)
 
 
+@pytest.mark.parametrize(("kind", "name"), [(np.uint16, "a.tiff"), (">u2", "a.tiff"), (np.uint16, "a.pgm")])
+def test_grey_of_16_bits_in_other_files(tmp_path, kind, name):
+    Image.fromarray(np.full((40, 60), 180 * 256, kind)).save(tmp_path / name)
+    assert load_image(tmp_path / name).getpixel((3, 3)) == (180, 180, 180)
+
+
+@pytest.mark.parametrize(("kind", "told"), [(np.float32, "floating-point numbers"), (np.int32, "32-bit integers")])
+def test_pixels_without_a_known_white_are_refused(tmp_path, kind, told):
+    """They would become all white, or all black."""
+    Image.fromarray(np.full((40, 60), 180, kind)).save(tmp_path / "a.tiff")
+    for find in (check_image, load_image):
+        with pytest.raises(ImageError, match=rf"a\.tiff: pixels are {told} .*; save it with 8 or 16 bits$"):
+            find(tmp_path / "a.tiff")
+
+
 def test_transparency_lies_over_white(tmp_path):
     Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "a.png")
     assert load_image(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
