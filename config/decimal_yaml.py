@@ -6,6 +6,7 @@ import yaml
 
 WHOLE = re.compile(r"[-+]?[0-9]+")
 NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+MERGE, TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"  # `<<` as a key, and text
 DIGITS = 4000  # the most that Python reads as one number
 
 
@@ -30,8 +31,15 @@ class TextLoader(_OneOfEachKey, yaml.BaseLoader):
 class Loader(_OneOfEachKey, yaml.SafeLoader):
     """PyYAML with decimal numbers (010 is 10, 1:30 and 2024-01-01 are words, 1e-3 is a number), and `no` a word.
 
-    Two equal keys are an error. So is a value that does not fit its tag (`!!bool x`), with the line that it stands in.
+    Keys are text as typed (010, null). Two equal keys are an error. So is a value that does not fit its tag (`!!bool x`),
+    with the line that it stands in.
     """
+
+    def construct_mapping(self, node, deep=False):
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
+                key.tag = TEXT
+        return super().construct_mapping(node, deep)
 
     def construct_object(self, node, deep=False):
         try:

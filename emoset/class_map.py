@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 import yaml
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from config.decimal_yaml import YAML_ERRORS, Loader
 from config.errors import UserError, first_line
-from config.section import relative_to_root
+from config.section import NamesAsText, relative_to_root
 from config.taxonomy import Taxonomy, TaxonomyFile
 from emoset.labels import contradiction
 from emoset.selection import SUFFIXES, log_left_out, usable_images, visible_files
@@ -33,7 +34,7 @@ class ClassMap(BaseModel):
 
     name: str
     taxonomy: TaxonomyFile
-    classes: dict[str, str] = {}
+    classes: Annotated[dict[str, str], NamesAsText] = {}
 
     def emotion_of(self, name: str) -> str | None:
         """Return the taxonomy's name of a class, in upper or lower case: "" where it is left out, None for an unknown."""
