@@ -268,6 +268,8 @@ def _explain_value(error: dict, fields: dict[str, FieldInfo], origin: dict[str, 
         return f"{source}: {setting}: {error['ctx']['error']}"
     if setting in fields:
         given = "null" if error["input"] is None else _cut(error["input"])
+        if isinstance(error.get("ctx", {}).get("error"), UnicodeEncodeError):
+            return f"{source}: {setting}: {given} is no name in UTF-8; rename it"
         return f"{source}: {setting}: {given} is not allowed; allowed: {allowed(fields[setting])}"
     return f"{source}: {key}: expected a section of keys, found {_cut(error['input'])}"
 

@@ -14,6 +14,8 @@ from runtime.run_folder import log, progress
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 STRAY = "no image, and not called one"
+LINKED = "a linked folder, which is not followed; link its files, or copy them"
+NOT_UTF8 = "its name is not UTF-8; rename it"
 LEFT_BEHIND = {"thumbs.db", "desktop.ini", "__macosx"}  # by desktops, in folders of photos
 
 
@@ -23,16 +25,22 @@ def is_hidden(name: str) -> bool:
 
 
 def visible_files(root: Path) -> list[Path]:
-    """Return all below `root` that is no folder and not hidden, whatever its suffix says, in order."""
+    """Return all below `root` that is no folder and not hidden, whatever its suffix says, in order.
+
+    A linked folder is among them, for it is not followed: it might lead round in a circle.
+    """
     found = []
     for above, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not is_hidden(name)]
-        found += [Path(above, name) for name in names if not is_hidden(name)]
+        linked = [name for name in folders if os.path.islink(os.path.join(above, name))]
+        found += [Path(above, name) for name in [*names, *linked] if not is_hidden(name)]
     return sorted(found)
 
 
 def why_unusable(path: Path) -> str:
     """Return why an image cannot be used; an empty text where it can."""
+    if path.is_dir():
+        return LINKED
     try:
         check_image(path)
     except ImageError as error:
@@ -41,13 +49,25 @@ def why_unusable(path: Path) -> str:
     return ""
 
 
+def readable(path: str | Path) -> str:
+    r"""Return a path as text. A byte of it that is no UTF-8, which no log or table can hold, becomes \xe9."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def why_left_out(path: Path) -> str:
+    """Return why an image cannot be used by its own name, which goes into tables; an empty text where it can."""
+    reason = why_unusable(path)
+    return reason if reason or readable(path) == str(path) else NOT_UTF8
+
+
 def usable_images(paths: Iterable[Path], root: Path) -> tuple[list[Path], list[tuple[str, str]]]:
-    """Return the images among `paths` that can be decoded, and (path below `root`, reason) of all others."""
+    """Return the images among `paths` that can be used, and (readable path below `root`, reason) of all others."""
     paths = list(paths)
     with ThreadPoolExecutor() as pool:  # decoders work beside each other in threads
-        reasons = list(progress(pool.map(why_unusable, paths), "checking images", len(paths)))
-    left_out = [(path.relative_to(root).as_posix(), reason) for path, reason in zip(paths, reasons, strict=True) if reason]
-    return [path for path, reason in zip(paths, reasons, strict=True) if not reason], left_out
+        reasons = list(progress(pool.map(why_left_out, paths), "checking images", len(paths)))
+    left_out = [(path, reason) for path, reason in zip(paths, reasons, strict=True) if reason]
+    usable = [path for path, reason in zip(paths, reasons, strict=True) if not reason]
+    return usable, [(readable(path.relative_to(root).as_posix()), reason) for path, reason in left_out]
 
 
 def log_left_out(left_out: list[tuple[str, str]], what: str = "") -> list[tuple[str, str]]:

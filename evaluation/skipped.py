@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from emoset.images import ImageError
-from emoset.selection import STRAY, visible_files, why_unusable
+from emoset.selection import STRAY, readable, visible_files, why_left_out, why_unusable
 from evaluation.features import measurable
 from runtime.run_folder import log
 
@@ -35,7 +35,7 @@ def left_out_of_folder(row: str, root: Path, images: pd.DataFrame, emotions: tup
     folders = [child for child in root.iterdir() if child.name.lower() in emotions and child.is_dir()]
     files = {path for folder in folders for path in visible_files(folder)}
     others = [path for path in sorted(files - set(images["path"])) if why_unusable(path) != STRAY]
-    return _told(row, len(others), [(path.relative_to(root).as_posix(), _reason(path)) for path in others[:NAMED]])
+    return _told(row, len(others), [(readable(path.relative_to(root)), _reason(path)) for path in others[:NAMED]])
 
 
 def together(first: Skipped, second: Skipped) -> Skipped:
@@ -59,4 +59,4 @@ def _reason(path: Path) -> str:
         measurable(path)
     except ImageError as error:
         return error.reason
-    return "could not be read while it was measured"
+    return why_left_out(path) or "could not be read while it was measured"

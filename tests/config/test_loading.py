@@ -140,7 +140,7 @@ def test_an_error_in_a_file_is_one_line_with_file_and_key(overlay, text, message
         ("balance.temprature=1", "command line: balance.temprature: no such key; did you mean balance.temperature?"),
         ("--seed=-1", "command line: seed: -1 is not allowed; allowed: whole number, 0 to"),
         ("balance.max_repeats=[", "command line: balance.max_repeats: '[' is not allowed"),
-        ("run=/tmp/\udcff", "command line: run: '/tmp/\\udcff' is not allowed; allowed: path"),
+        ("run=/tmp/\udcff", "command line: run: '/tmp/\\udcff' is no name in UTF-8; rename it"),
         ("seed=2024-13-45", "command line: seed: '2024-13-45' is not allowed"),
         ("seed=4294967296", "command line: seed: 4294967296 is not allowed; allowed: whole number, 0 to 4294967295"),
         ("run=data/EmoSet/image/run", "data/EmoSet/image/run lies among the images of data.emoset; name a folder"),

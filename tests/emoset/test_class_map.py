@@ -1,5 +1,7 @@
 """Class maps and tables of votes: which images of another data set are asked about by which name, and what is told."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -45,6 +47,23 @@ def test_images_by_their_folder_and_what_maps_to_nothing(tmp_path):
         "anger/1.jpg": "anger",
     }
     assert found.left_out == {"boredom": 1, "neutral": 2}
+
+
+def test_what_has_no_name_or_is_a_linked_folder_is_left_out_and_named(tmp_path, caplog):
+    images(tmp_path, "joy/1.jpg", os.fsdecode(b"joy/caf\xe9.jpg"), "else/1.jpg")
+    (tmp_path / "joy" / "more").symlink_to(tmp_path / "else")
+    with caplog.at_level("INFO"):
+        found = read_classes(tmp_path, own_names(tmp_path, EKMAN))
+    assert list(found.images["image_id"]) == ["joy/1.jpg"]
+    assert r"joy/caf\xe9.jpg (its name is not UTF-8; rename it), joy/more (a linked folder, which is not" in caplog.text
+
+
+def test_classes_are_named_as_they_are_typed(tmp_path):
+    text = "name: X\ntaxonomy: config/taxonomies/ekman6.yaml\nclasses: {0: joy, 01: fear, no: anger, null: sadness, other: }"
+    (tmp_path / "map.yaml").write_text(text)
+    found = read_class_map(tmp_path / "map.yaml")
+    named = {name: found.emotion_of(name) for name in ("0", "01", "no", "null", "other", "1")}
+    assert named == {"0": "joy", "01": "fear", "no": "anger", "null": "sadness", "other": "", "1": None}
 
 
 def test_images_by_the_beginning_of_their_name(tmp_path):

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 from pathlib import Path
 
@@ -101,13 +102,16 @@ def test_no_image_ends_an_evaluation_and_what_is_left_out_is_told(quick, theirs,
 
 def test_only_images_are_skipped_ones(theirs):
     """What a desktop left behind, and a text that is not called an image, are none that a figure lacks."""
-    images = read_folder(theirs, EMOTIONS)
     for name in ("awe/Thumbs.db", "awe/notes.txt", "awe/.cache/0.png"):
         (theirs / name).parent.mkdir(exist_ok=True)
         (theirs / name).write_text("none")
+    (theirs / "awe/0.png").rename(theirs / "awe" / os.fsdecode(b"caf\xe9.png"))
+    images = read_folder(theirs, EMOTIONS)
     told = left_out_of_folder("theirs", theirs, images, EMOTIONS)["theirs"]
-    assert [name.partition(" ")[0] for name in told["images"]] == ["awe/empty.jpg", "awe/half.png", "awe/wide.png"]
-    assert told["n"] == 3
+    names = [r"awe/caf\xe9.png", "awe/empty.jpg", "awe/half.png", "awe/wide.png"]
+    assert sorted(name.partition(" ")[0] for name in told["images"]) == names
+    assert r"awe/caf\xe9.png (its name is not UTF-8; rename it)" in told["images"]
+    assert told["n"] == 4
 
 
 def test_a_row_of_too_few_usable_images_is_one_line(quick, theirs):

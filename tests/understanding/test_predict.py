@@ -92,6 +92,7 @@ def mixed(photos):
     (photos / "empty.png").write_bytes(b"")
     os.mkfifo(photos / "pipe.jpg")
     (photos / "circle").symlink_to(photos)
+    image.save(os.fsencode(photos) + b"/caf\xe9.jpg", "JPEG")
     return photos
 
 
@@ -103,6 +104,8 @@ UNUSABLE = [
     "long.png: 2000 x 8 pixels, more than 100 times as long as wide",
     "pipe.jpg: ",
     "pixels.png: cannot",
+    "circle: a linked folder, which is not followed",
+    r"caf\xe9.jpg: its name is not UTF-8; rename it",
 ]
 
 
@@ -128,8 +131,8 @@ def test_what_opens_is_predicted_and_the_rest_is_named(quick, mixed, vlm, capsys
     printed = capsys.readouterr().out
     for said in [*UNUSABLE, "gone.jpg: cannot be read: no such file"]:
         assert printed.count(said) == 1, said
-    assert not {".DS_Store", "Thumbs.db", "._a.jpg", "circle"} & set(printed.replace("/", " ").split())
-    assert "8 images predicted, 7 files left out" in printed
+    assert not {".DS_Store", "Thumbs.db", "._a.jpg"} & set(printed.replace("/", " ").split())
+    assert "8 images predicted, 9 files left out" in printed
 
 
 def test_predictions_are_written_as_they_come_and_a_killed_run_resumes(quick, photos, vlm, quick_answers, monkeypatch):
@@ -211,7 +214,7 @@ def test_with_check_nothing_is_loaded_or_written(quick, mixed, vlm, monkeypatch,
     predict.main(settings)
     printed = capsys.readouterr().out
     assert "All checks passed. The run would take:\n    images: 7\n" in printed
-    assert "5 files are left out: " in printed
+    assert "7 files are left out: " in printed
     assert not settings.run.exists()
 
 
