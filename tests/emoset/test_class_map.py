@@ -148,13 +148,44 @@ def test_votes_about_images_that_are_named_in_other_ways(tmp_path, monkeypatch):
     root, link = tmp_path / "images", tmp_path / "link"
     images(root, "joy/1.jpg", "joy/2.jpg", "joy/3.jpg")
     link.symlink_to(root)
-    names = ["./joy/1.jpg", f"{root}/joy/2.jpg", f"{link}/joy/3.jpg", "joy/../joy/1.jpg", "/data/else/4.jpg", "../5.jpg"]
+    names = ["./joy/1.jpg", f"{root}/joy/2.jpg", f"{link}/joy/3.jpg", "/data/else/4.jpg", "../5.jpg"]
     text = "image,joy,fear\n" + "".join(f"{name},1,0\n" for name in names)
     (tmp_path / "votes.csv").write_text(text, encoding="utf-8-sig")  # as spreadsheets write it
     found = read_votes(tmp_path / "votes.csv", link, own_names(link, EKMAN)).images
     assert list(found["image_id"]) == ["joy/1.jpg", "joy/2.jpg", "joy/3.jpg"]
     assert all(path.is_file() for path in found["path"])
     assert told == [("/data/else/4.jpg", "outside the folder"), ("../5.jpg", "outside the folder")]
+
+
+def test_separators_at_the_end_of_lines_and_lines_without_an_image_do_not_matter(tmp_path):
+    images(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "votes.csv").write_text("image,joy,fear,\n\na.jpg,3,1,\n,,,\nb.jpg,0,4,\n\n")
+    found = read_votes(tmp_path / "votes.csv", tmp_path, own_names(tmp_path, EKMAN))
+    assert found.images[["share_joy", "share_fear"]].to_numpy().tolist() == [[0.75, 0.25], [0, 1]]
+    assert found.unlisted == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("a.jpg,1,0\n\nb.jpg,1,0\n./a.jpg,0,1", r"lines 2 and 5: both are about a\.jpg; give each image one line, with the"),
+        ("a.jpg,1,0,\n\n\nb.jpg,?,1,", "line 5: joy: \\? is no number of votes; give 0 or more"),
+        ("a.jpg,1,0\n\nb.jpg,1", "line 4: fear: nothing is no number of votes; give 0 or more"),
+        ("a.jpg,1,0\n\nb.jpg,0,0,1", "line 4: has more than the 3 columns of the first line"),
+    ],
+)
+def test_a_wrong_line_of_votes_is_named_by_its_number(tmp_path, lines, told):
+    images(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "votes.csv").write_text(f"image,joy,fear\n{lines}\n")
+    with pytest.raises(UserError, match=rf"^evaluate\.votes: .*votes\.csv, {told}") as error:
+        read_votes(tmp_path / "votes.csv", tmp_path, own_names(tmp_path, EKMAN))
+    assert "\n" not in str(error.value)
+
+
+def test_a_column_of_votes_with_two_meanings_is_one_line(tmp_path):
+    (tmp_path / "votes.csv").write_text("image,joy,joy\na.jpg,1,0\n")
+    with pytest.raises(UserError, match="has two columns called 'joy'; rename or remove one"):
+        read_votes(tmp_path / "votes.csv", tmp_path, own_names(tmp_path, EKMAN))
 
 
 @pytest.mark.parametrize("text", ["", "\nimage,joy,fear\na.jpg,1,0\n", "image,joy,fear\n"])
