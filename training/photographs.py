@@ -30,11 +30,18 @@ def size_of(size: tuple[int, int], pixels: int, factor: int) -> tuple[int, int]:
 
     Its proportions stay, up to rounding to multiples of `factor`. Raises UserError where it is too long.
     """
-    if max(size) > LONGEST * min(size):
-        raise UserError(f"{size[0]} x {size[1]} pixels are more than {LONGEST} times as long as wide; cut the photograph")
+    if told := too_long(size):
+        raise UserError(told)
     scale = sqrt(pixels / (size[0] * size[1]))
     width, height = (max(1, round(edge * scale / factor)) * factor for edge in size)
     return width, height
+
+
+def too_long(size: tuple[int, int]) -> str:
+    """Return what an error says of a photograph of this (width, height); "" where it is not too long to be worked on."""
+    if max(size) <= LONGEST * min(size):
+        return ""
+    return f"{size[0]} x {size[1]} pixels are more than {LONGEST} times as long as wide; cut the photograph"
 
 
 def read_photographs(root: Path) -> dict[str, dict]:
@@ -46,10 +53,13 @@ def read_photographs(root: Path) -> dict[str, dict]:
     if not root.is_dir():
         raise UserError(f"generate.images_from: no folder {root}")
     paths, left_out = usable_images(visible_files(root), root)
-    log_left_out(left_out, f" of {root.name}")
-    if not paths:
+    found = {name: of_photograph(root, name) for name in (path.relative_to(root).as_posix() for path in paths)}
+    told = {name: too_long((each["width"], each["height"])) for name, each in found.items()}
+    log_left_out(left_out + [(name, why) for name, why in told.items() if why], f" of {root.name}")
+    photographs = {name: each for name, each in found.items() if not told[name]}
+    if not photographs:
         raise UserError(f"generate.images_from: no images in {root}")
-    return {name: of_photograph(root, name) for name in (path.relative_to(root).as_posix() for path in paths)}
+    return photographs
 
 
 def of_photograph(root: Path, name: str) -> dict:
@@ -59,11 +69,8 @@ def of_photograph(root: Path, name: str) -> dict:
 
 
 def worked_on(parameters: dict, pixels: int, factor: int) -> dict[str, int]:
-    """Return the width and height at which the photograph of an image's parameters is worked on. Raises as size_of does."""
-    try:
-        width, height = size_of((parameters["width"], parameters["height"]), pixels, factor)
-    except UserError as error:
-        raise UserError(f"{parameters['image']}: {error}") from None
+    """Return the width and height at which the photograph of an image's parameters is worked on."""
+    width, height = size_of((parameters["width"], parameters["height"]), pixels, factor)
     return {"width": width, "height": height}
 
 
