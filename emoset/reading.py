@@ -70,7 +70,7 @@ def read_emoset(data: Data, folder: Path, processes: int | None, check: bool = F
     processes: that read it; None: one for each core. check: write neither the cache nor problems.csv.
     Raises UserError for a folder that is not EmoSet, broken lists, an id in two splits, and more problems than allowed.
     """
-    _check_root(data.emoset)
+    check_root(data.emoset)
     vocabulary = read_vocabulary(data.emoset, data.taxonomy.emotions)
     # The first process reads, the others find it read.
     with nullcontext() if check else lock(data.cache / "index"), worker_pool(processes) as pool:
@@ -91,7 +91,8 @@ def read_emoset(data: Data, folder: Path, processes: int | None, check: bool = F
     return emoset
 
 
-def _check_root(root: Path) -> None:
+def check_root(root: Path) -> None:
+    """Raise UserError where `root` lacks what EmoSet has. It names the folder above or below that looks like EmoSet."""
     expected = ["info.json", *(f"{split}.json" for split in SPLITS), "image"]  # annotation/ may be missing
     missing = [name for name in expected if not (root / name).exists()]
     if not missing:

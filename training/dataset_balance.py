@@ -29,7 +29,7 @@ from emoset.balance import balance_recipe, balanced_set, read_balanced_set, writ
 from emoset.balance_report import attribute_shares, balance_table, plot_balance
 from emoset.images import is_whole
 from emoset.near_duplicates import near_duplicates
-from emoset.reading import EmoSet, read_emoset
+from emoset.reading import EmoSet, check_root, read_emoset
 from runtime.checking import check_outside, check_room, check_writable, in_words, stops_here
 from runtime.files import write_atomically
 from runtime.links import room_of_links, working_method
@@ -50,6 +50,7 @@ def main(settings: Settings) -> None:
         raise UserError("data.near_duplicates: imagehash is not installed; pip install imagehash, or leave it out")
     check_writable(data.cache, "data.cache")
     check_writable(data.attribute_root.parent, "data.attribute_root")
+    check_root(data.emoset)  # first, for a folder above it would overlap with the attribute root
     check_attribute_root(data.emoset, data.attribute_root)
 
     # 2. Read every annotation and image; what cannot be used is listed, not fatal.

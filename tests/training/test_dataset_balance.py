@@ -230,6 +230,13 @@ def test_a_foreign_folder_stays_as_it_is(drawn, balance, tmp_path):
     assert os.listdir(tmp_path / "attributes") == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("wrong", ["one too high", "one too low"])
+def test_the_folder_above_or_below_is_the_one_that_is_meant(balance_here, emoset_copy, wrong):
+    place = emoset_copy.parent if wrong == "one too high" else emoset_copy / "image"
+    with pytest.raises(UserError, match=rf"is not EmoSet: no .*; {emoset_copy} looks like EmoSet, did you mean that\?"):
+        balance_here(f"data.attribute_root={place}/attributes", emoset=place)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
