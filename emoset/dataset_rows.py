@@ -7,7 +7,6 @@ done, so a run that was killed resumes behind the last one, and reads no split a
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from emoset.selection import visible_files
 from runtime.files import file_states, lfs_pointer, write_atomically
 from runtime.run_folder import progress
 
+MOST_CLASSES = 1000  # a column of more values holds no classes, but captions or numbers
 NOT_STATED = "not stated by the data set"
 JOURNALS = "journals"  # a folder beside the images while they are written
 FINISHED = {"finished": True}  # the last line of a split's journal
@@ -44,17 +44,18 @@ class Rows:
         Raises UserError where there is none, or one without the two columns.
         """
         self.source, self.name = source, source.dataset
-        if folder and not _files(folder):
+        self._files = _files(folder) if folder else []
+        if folder and not self._files:
             raise UserError(f"source.dataset: {folder} holds no Parquet files; source.folder imports a folder of images")
-        for path in folder.rglob("*.parquet") if folder else ():
-            if told := lfs_pointer(path):
-                raise UserError(f"source.dataset: {path} is {told}")
+        datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # of a damaged file we tell in one line
+        self._count = _count(self._files, source.label_column)
         try:
             loaded = datasets.load_dataset(str(folder or self.name), streaming=True)
         except Exception as error:  # which errors a download ends with is up to the library that makes it
             reason = first_line(error)
             if folder:
-                raise UserError(f"source.dataset: {folder} cannot be read as a data set ({reason})") from None
+                why = f"{folder} cannot be read as a data set ({reason}); see that its Parquet files have the same columns"
+                raise UserError(f"source.dataset: {why}") from None
             raise UserError(
                 f"source.dataset: {self.name!r} is neither a folder of Parquet files nor a data set that can be read from "
                 f"the Hub ({reason})"
@@ -72,7 +73,6 @@ class Rows:
         self._names = label.names if isinstance(label, datasets.ClassLabel) else None
         self.classes = self._names or (_classes(folder, source.label_column) if folder else None)
         self.digest = _digest(folder) if folder else ""
-        self._files = _files(folder) if folder else []
 
     def of_class(self, emotions: tuple[str, ...]) -> dict[str, str]:
         """Return the emotion of each class that is known. Raises UserError as emotions_of does."""
@@ -82,10 +82,7 @@ class Rows:
         """Return how many rows there are, and about how many bytes their images take, or 0 where that is not known."""
         infos = [self._rows[name].info for name in self.splits]
         counts = [(info.splits or {}).get(name) for info, name in zip(infos, self.splits, strict=True)]
-        count = sum(split.num_examples for split in counts) if all(counts) else 0
-        if self._files:
-            with suppress(pyarrow.ArrowException, OSError):  # a damaged file is told of when it is read
-                count = sum(pyarrow.parquet.read_metadata(path).num_rows for path in self._files)
+        count = self._count or (sum(split.num_examples for split in counts) if all(counts) else 0)
         return count, sum(path.stat().st_size for path in self._files) or infos[0].dataset_size or 0
 
     def write(self, work: Path, emotions: tuple[str, ...]) -> tuple[list[Imported], list[tuple[str, str]]]:
@@ -140,16 +137,18 @@ class Rows:
     def _rest(self, rows: datasets.IterableDataset, done: int) -> Iterator[dict]:
         try:
             yield from rows.skip(done) if done else rows
+        except datasets.table.CastError:
+            raise UserError(f"source.dataset: the files of {self.name} differ in their columns; give all the same") from None
         except Exception as error:  # of the network, of its library, of a damaged file
-            raise UserError(
-                f"source.dataset: reading {self.name} broke off ({first_line(error)}); run the same command again to resume"
-            ) from None
+            damaged = next((path for path in self._files if not _is_sound(path)), None)
+            advice = f"replace or remove {damaged}" if damaged else "run the same command again to resume"
+            raise UserError(f"source.dataset: reading {self.name} broke off ({first_line(error)}); {advice}") from None
 
     def _class(self, label) -> str | None:
-        """Return the name of a row's class, or None where it has none, as -1 says too."""
+        """Return the name of a row's class, or None where it has none, as -1 and an empty text say too."""
         if label is None or (self._names and not 0 <= label < len(self._names)):
             return None
-        return self._names[label] if self._names else str(label).strip()
+        return self._names[label] if self._names else str(label).strip() or None
 
 
 def _write_image(work: Path, about: dict, stored: dict | bytes | None) -> dict:
@@ -215,6 +214,34 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in visible_files(folder) if path.suffix == ".parquet" and path.is_file()]
 
 
+def _count(files: list[Path], label_column: str) -> int:
+    """Return how many rows Parquet files have. Raises UserError for one that is damaged, or numbers classes otherwise."""
+    count, numbered = 0, {}
+    for path in files:
+        try:
+            with pyarrow.parquet.ParquetFile(path) as file:
+                label = datasets.Features.from_arrow_schema(file.schema_arrow).get(label_column)
+                count += file.metadata.num_rows
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            told = lfs_pointer(path) or f"damaged, or no Parquet file ({first_line(error)}); replace or remove it"
+            raise UserError(f"source.dataset: {path} is {told}") from None
+        if isinstance(label, datasets.ClassLabel):
+            numbered[tuple(label.names)] = path
+        if len(numbered) > 1:
+            both = " and ".join(map(str, numbered.values()))
+            raise UserError(f"source.label_column: {both} number their classes differently; import them apart")
+    return count
+
+
+def _is_sound(path: Path) -> bool:
+    """Tell whether a Parquet file can be read, by reading all of it."""
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            return all(batch.num_rows >= 0 for batch in file.iter_batches())
+    except (pyarrow.ArrowException, OSError):
+        return False
+
+
 def _classes(folder: Path, column: str) -> list[str]:
     """Return the names in the label column of all Parquet files of a folder, reading that column alone."""
     names = set()
@@ -222,9 +249,14 @@ def _classes(folder: Path, column: str) -> list[str]:
         try:
             for batch in pyarrow.dataset.dataset(path, format="parquet").to_batches(columns=[column]):
                 names.update(str(name).strip() for name in batch.column(0).unique().to_pylist() if name is not None)
+                if len(names) > MOST_CLASSES:
+                    raise UserError(
+                        f"source.label_column: the column {column!r} holds more than {MOST_CLASSES:,} different values; "
+                        "name the column of the classes"
+                    )
         except (pyarrow.ArrowException, OSError) as error:
             raise UserError(f"source.dataset: reading {path} failed ({first_line(error)}); replace or remove it") from None
-    return sorted(names)
+    return sorted(names - {""})
 
 
 def _digest(folder: Path) -> str:

@@ -1,6 +1,9 @@
 """What every imported data set has, wherever it came from: emotions for its classes, three splits, EmoSet's lists."""
 
 import csv
+import json
+import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +16,9 @@ from runtime.files import write_json
 
 SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 SPLIT_NAMES |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
+
+PLAIN = re.compile(r"\w[\w.-]*( [\w.-]+)*")  # a name that YAML needs no quotes for
+SHOWN = 40  # classes that an error names
 
 
 class Imported(NamedTuple):
@@ -46,14 +52,13 @@ def emotions_of(
         raise UserError(f"source.classes: {told}; leave one of them out")
     found = sorted(set(classes))
     known = {emotion: emotion for emotion in emotions} | {name.casefold(): emotion for name, emotion in mapping.items()}
-    listed = f"the source has the classes {', '.join(found)}"
+    listed = f"the source has the classes {_shown(found)}"
     names, wrong = {name.casefold() for name in found}, []
     if unknown := [name for name in found if name.casefold() not in known]:
-        example = f"source.classes='{{{unknown[0]}: {emotions[0]}}}'"
         wrong.append(
-            f"source.classes: {', '.join(unknown)} {'is not an emotion' if len(unknown) == 1 else 'are no emotions'} of "
+            f"source.classes: {_shown(unknown)} {'is not an emotion' if len(unknown) == 1 else 'are no emotions'} of "
             f"data.taxonomy ({', '.join(emotions)}), and not mapped to one; {listed}. Map each to an emotion, such as "
-            f'{example}, or to "" to leave it out'
+            f'{mapping_of(unknown[0], emotions[0])}, or to "" to leave it out'
         )
     absent = [name for name in mapping if name.casefold() not in names]
     if absent and all_known:
@@ -68,6 +73,12 @@ def emotions_of(
             "name the taxonomy of these data: data.taxonomy=file.yaml"
         )
     return of_class
+
+
+def mapping_of(name: str, emotion: str) -> str:
+    """Return the setting that maps a class to an emotion, quoted as YAML and a shell need it."""
+    key, value = (text if PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False) for text in (name, emotion))
+    return "source.classes=" + shlex.quote(f"{{{key}: {value}}}")
 
 
 def with_three_splits(
@@ -127,6 +138,10 @@ def numbers_of(splits: dict[str, list[Imported]], emotions: tuple[str, ...]) -> 
         by_emotion[image.emotion] += 1
     each = ", ".join(f"{len(members):,} {split}" for split, members in splits.items())
     return f"{len(images):,} images ({each}); {', '.join(f'{by_emotion[name]:,} {name}' for name in emotions)}"
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f", ... ({len(names):,} in all)" if len(names) > SHOWN else "")
 
 
 def _annotation(image: Imported) -> str:

@@ -16,6 +16,8 @@ from emoset.reading import read_emoset
 from runtime.built_folder import MARKER
 from runtime.recipe import read_recipe
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"6" * 64 + b"\nsize 1000\n"
+
 
 @pytest.fixture(autouse=True)
 def quiet():
@@ -61,11 +63,12 @@ def test_a_column_of_bytes_and_labels_that_are_missing(bring, tmp_path):
     content = rows(15, ["WEBP", "GIF", "BMP"])
     names = [EMOTIONS[number] for _, number in content]
     table = pd.DataFrame({"image": [stored for stored, _ in content], "label": names})
+    table.loc[3, "label"] = " "
     table.loc[0, "label"], table.loc[1, "image"], table.loc[2, "image"] = None, b"<html>", None
     table.to_parquet(tmp_path / "parquet/all.parquet")
     shown = bring(f"source.dataset={tmp_path}/parquet")
-    assert "3 images cannot be used and are left out (problems.csv): train, row 0 (no label), " in shown
-    assert "train, row 1 (not an image), train, row 2 (no image)" in shown
+    assert "4 images cannot be used and are left out (problems.csv): train, row 0 (no label), " in shown
+    assert "train, row 1 (not an image), train, row 2 (no image), train, row 3 (no label)" in shown
     found = {path.suffix for path in (tmp_path / "data/image").rglob("*.*")}
     assert found == {".webp", ".gif", ".bmp"}
 
@@ -225,11 +228,59 @@ def _without_dread(tmp_path):
     return path
 
 
-def test_a_damaged_file_ends_it_in_one_line_that_can_be_resumed(bring, tmp_path):
-    source = parquet(tmp_path / "parquet", {"train": rows(), "test": rows(6)})
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: bytes(1000), r"{path} is damaged, or no Parquet file \(.*\); replace or remove it$"),
+        (lambda content: POINTER, r"{path} is a Git LFS pointer to 1,000 bytes, not the file itself; get that with"),
+        (
+            lambda whole: whole[:40] + b"\xff" * 1960 + whole[2000:],
+            r"reading .* broke off \(.*\); replace or remove {path}$",
+        ),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(bring, tmp_path, damage, message):
+    source = parquet(tmp_path / "parquet", {"train": rows(60), "test": rows(60)})
     path = source / "test-00000-of-00001.parquet"
-    path.write_bytes(bytes(1000))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=rf"^source\.dataset: {message.format(path=path)}") as error:
+        bring(f"source.dataset={source}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_connection_that_breaks_off_can_be_resumed(bring, tmp_path, monkeypatch):
+    loaded = datasets.load_dataset(str(parquet(tmp_path / "parquet")), streaming=True)
+    monkeypatch.setattr(dataset_rows.DatasetCard, "load", lambda name: (_ for _ in ()).throw(ConnectionError))
+    monkeypatch.setattr(dataset_rows.datasets, "load_dataset", lambda name, streaming: loaded)
+    monkeypatch.setattr(datasets.IterableDataset, "__iter__", lambda self: (_ for _ in ()).throw(ConnectionError("gone")))
+    with pytest.raises(UserError, match=r"faces broke off \(gone\); run the same command again to resume$"):
+        bring("source.dataset=somebody/faces")
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (dict(label="emotion"), r"source\.dataset: the files of .* differ in their columns; give all the same"),
+        (
+            dict(names=("joy", "calm", "dread")),
+            r"source\.label_column: .*test-.* and .*train-.* number their classes differently",
+        ),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(bring, tmp_path, other, message):
+    source = parquet(tmp_path / "parquet")
+    (parquet(tmp_path / "other", {"test": rows()}, **other) / "test-00000-of-00001.parquet").rename(
+        source / "test-0.parquet"
+    )
+    with pytest.raises(UserError, match=message) as error:
+        bring(f"source.dataset={source}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_column_that_holds_no_classes_is_named(bring, tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset_rows, "MOST_CLASSES", 2)
+    source = parquet(tmp_path / "parquet", form="names")
     with pytest.raises(
-        UserError, match=r"source\.dataset: reading .* broke off \(.*\); run the same command again to resume"
+        UserError, match=r"source\.label_column: the column 'label' holds more than 2 different values; name"
     ):
         bring(f"source.dataset={source}")

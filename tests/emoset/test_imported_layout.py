@@ -1,10 +1,12 @@
 """Classes become emotions, and images get three splits."""
 
+import shlex
+
 import pytest
 from imported_data import EMOTIONS
 
 from config.errors import UserError
-from emoset.imported_layout import Imported, emotions_of, split_of, with_three_splits
+from emoset.imported_layout import Imported, emotions_of, mapping_of, split_of, with_three_splits
 from emoset.labels import SPLITS
 
 
@@ -61,10 +63,26 @@ def test_classes_that_are_no_emotions(classes, mapping, message):
         ("{neutral: }", {"neutral": ""}),
         ('{neutral: ""}', {"neutral": ""}),
         ("{no: joy}", {"no": "joy"}),
+        ("{null: joy, 01: calm, true: dread}", {"null": "joy", "01": "calm", "true": "dread"}),
     ],
 )
-def test_the_mapping_as_people_write_it(settings, typed, expected):
+def test_the_mapping_as_people_write_it(settings, tmp_path, typed, expected):
     assert settings(f"source.classes={typed}").source.classes == expected
+    (tmp_path / "mine.yaml").write_text(f"source: {{classes: {typed}}}")
+    assert settings(f"--config={tmp_path}/mine.yaml").source.classes == expected
+
+
+@pytest.mark.parametrize("name", ["joy, bliss", "a: b", "it's", '"so"', "{x}", "#1", "- no", "", "null", "0", "日本 é"])
+@pytest.mark.parametrize("emotion", ["calm", ""])
+def test_the_mapping_that_an_error_shows_can_be_typed(settings, name, emotion):
+    (typed,) = shlex.split(mapping_of(name, emotion))
+    assert settings(typed).source.classes == {name: emotion}
+
+
+def test_of_many_classes_an_error_names_the_first():
+    with pytest.raises(UserError, match=r"source\.classes: 000, .*, 039, \.\.\. \(900 in all\) are no emotions of") as error:
+        emotions_of([f"{number:03d}" for number in range(900)], {}, EMOTIONS)
+    assert len(str(error.value)) < 1000
 
 
 def test_a_mapping_with_a_class_twice_is_one_line(settings):
