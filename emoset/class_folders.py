@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from config.errors import UserError
-from emoset.imported_layout import Imported, split_of
-from emoset.selection import is_hidden, visible_files, why_unusable
+from emoset.imported_layout import Imported, mapping_of, split_of
+from emoset.selection import LEFT_BEHIND, is_hidden, readable, visible_files, why_unusable
 from runtime.links import link_files
 from runtime.run_folder import progress
 from runtime.workers import worker_pool
 
 LONGEST = 200  # bytes of an id, which becomes a file's name
+LONGEST_SUFFIX = 20  # bytes; longer ones are text behind a dot, and are left out of the file's name
 
 
 class ClassFolder(NamedTuple):
@@ -24,17 +25,14 @@ class ClassFolder(NamedTuple):
     files: list[str]
 
 
-def list_classes(root: Path) -> tuple[list[ClassFolder], list[str]]:
-    """Return the folders of classes below `root`, each in a split where `root` has split folders, and what is left out.
+def list_classes(root: Path) -> list[ClassFolder]:
+    """Return the folders of classes below `root`, each in a split where `root` has split folders.
 
     Raises UserError where there is no such folder, or no class in it, or a class without images.
     """
     if not root.is_dir():
         raise UserError(f"source.folder: no folder {root}")
-    children = _folders(root)
-    splits = {child: split for child in children if (split := split_of(child))}
-    if "train" not in splits.values():  # then a class may well be called test
-        splits = {"": "train"}
+    splits = _splits(root)
     names = list(splits.values())
     if twice := [split for split in names if names.count(split) > 1]:
         folders = ", ".join(child for child, split in splits.items() if split == twice[0])
@@ -45,16 +43,39 @@ def list_classes(root: Path) -> tuple[list[ClassFolder], list[str]]:
         for name in _folders(root / above)
     ]
     if not classes:
-        inside = sorted(os.listdir(root))
-        found = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "") or "nothing"
+        found = _first(sorted(os.listdir(root))) or "nothing"
         raise UserError(f"source.folder: {root} has no folders of classes, one subfolder of images for each; found {found}")
-    return classes, [] if "" in splits else [child for child in children if child not in splits]
+    if unreadable := [readable(each.name) for each in classes if readable(each.name) != each.name]:
+        raise UserError(f"source.folder: the name of the folder {unreadable[0]} is not UTF-8; rename it")
+    return classes
+
+
+def in_no_class(root: Path) -> str:
+    """Say how many files and folders below `root` are in no class, why, and which; an empty text where there are none."""
+    splits, loose, hidden, beside = _splits(root), [], [], []
+    for above in dict.fromkeys(["", *splits]):
+        for child in sorted((root / above).iterdir()):
+            name = readable(child.relative_to(root))
+            if child.name.lower() in LEFT_BEHIND:
+                continue
+            if not child.is_dir():
+                loose += [] if is_hidden(child.name) else [name]
+            elif child.name[0] in "_.":
+                hidden.append(name)
+            elif not above and "" not in splits and child.name not in splits:
+                beside.append(name)
+    told = {
+        "files in no class folder": loose,
+        "folders whose names begin with _ or .": hidden,
+        "folders beside those of the splits": beside,
+    }
+    return "; ".join(f"{len(names):,} {what} ({_first(names)})" for what, names in told.items() if names)
 
 
 def check_filled(classes: list[ClassFolder], of_class: dict[str, str]) -> None:
     """Raise UserError where a class that is taken has no images."""
     if empty := [each.name for each in classes if not each.files and of_class[each.name]]:
-        leave_out = f"source.classes='{{{empty[0]}: \"\"}}'"
+        leave_out = mapping_of(empty[0], "")
         raise UserError(f"source.folder: {empty[0]} has no images, such as a.jpg; remove it, or leave it out: {leave_out}")
 
 
@@ -84,7 +105,7 @@ def usable(
             problems.append((_text(path), reason))
             continue
         emotion, image_id = of_class[folder.name], _image_id(path, taken)
-        image = f"image/{emotion}/{image_id}{_text(os.path.splitext(path)[1].lower())}"
+        image = f"image/{emotion}/{image_id}{_suffix(path)}"
         images[Imported(image_id, emotion, folder.split, image, _text(path))] = path
     return images, problems
 
@@ -96,10 +117,20 @@ def link_images(root: Path, images: dict[Imported, str], work: Path, link: str) 
     return link_files([(str(root / path), str(work / image.image)) for image, path in images.items()], link)
 
 
+def _splits(root: Path) -> dict[str, str]:
+    """Return the split of each folder that holds folders of classes: {"": "train"} where `root` itself does."""
+    splits = {child: split for child in _folders(root) if (split := split_of(child))}
+    return splits if "train" in splits.values() else {"": "train"}  # else a class may well be called test
+
+
 def _folders(root: Path) -> list[str]:
     return sorted(
         child.name for child in root.iterdir() if child.name[0] != "_" and not is_hidden(child.name) and child.is_dir()
     )
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _image_id(path: str, taken: set[str]) -> str:
@@ -113,6 +144,11 @@ def _image_id(path: str, taken: set[str]) -> str:
         image_id = f"{plain}_{number}"
     taken.add(image_id.casefold())
     return image_id
+
+
+def _suffix(path: str) -> str:
+    suffix = _text(os.path.splitext(path)[1].lower())
+    return suffix if len(suffix.encode()) <= LONGEST_SUFFIX else ""
 
 
 def _text(path: str) -> str:

@@ -23,7 +23,7 @@ import pandas as pd
 from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
-from emoset.class_folders import check_filled, digest_of, link_images, list_classes, usable
+from emoset.class_folders import check_filled, digest_of, in_no_class, link_images, list_classes, usable
 from emoset.dataset_card import dataset_card
 from emoset.dataset_rows import JOURNALS, NOT_STATED, Rows
 from emoset.imported_layout import Imported, emotions_of, numbers_of, with_three_splits, write_layout
@@ -56,14 +56,14 @@ def import_folder(settings: Settings, target: Path, run_folder: Path) -> None:
     """Import `source.folder` to `target`."""
     data, root = settings.data, settings.source.folder.resolve()
     _check_apart(target, root, "source.folder")
-    classes, ignored = list_classes(root)
+    classes = list_classes(root)
     of_class = emotions_of((each.name for each in classes), settings.source.classes, data.taxonomy.emotions)
     check_filled(classes, of_class)
     recipe = recipe_of(settings, root.name, NOT_STATED, digest_of(root, classes), {"data.link": data.link})
     if is_up_to_date(target, recipe):
         return
-    if ignored:
-        log.info(f"left out: {', '.join(ignored)}, for {root.name} has a folder for each split")
+    if left_out := in_no_class(root):
+        log.info(f"left out of {root.name}: {left_out}")
     images, problems = usable(root, classes, of_class, settings.machine.processes)
     splits = shared_out(settings, list(images), problems, run_folder)
     sources = [str(root / path) for path in images.values()]

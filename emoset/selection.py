@@ -39,7 +39,7 @@ def visible_files(root: Path) -> list[Path]:
 
 def why_unusable(path: Path) -> str:
     """Return why an image cannot be used; an empty text where it can."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return LINKED
     try:
         check_image(path)

@@ -75,7 +75,7 @@ def test_split_folders_of_its_own(bring, tmp_path, splits, expected):
     (tmp_path / "photos/unlabelled").mkdir()
     shown = bring(f"source.folder={tmp_path}/photos")
     assert {split: len(rows) for split, rows in lists(tmp_path).items()} == expected
-    assert "left out: unlabelled, for photos has a folder for each split" in shown
+    assert "left out of photos: 1 folders beside those of the splits (unlabelled)" in shown
 
 
 def test_a_class_may_be_called_test(bring, tmp_path):
@@ -149,6 +149,32 @@ def test_names_that_would_be_one_id_stay_apart(bring, tmp_path, settings):
     assert max(map(len, emoset.index["image_id"])) < 100
 
 
+@pytest.mark.parametrize("split", ["", "train"])
+def test_what_is_in_no_class_is_counted_and_named(bring, tmp_path, split):
+    root = photos(tmp_path / "photos", splits=(split,))
+    for name in ("a.jpg", "b.jpg", ".DS_Store", "_old/1.jpg", ".cache/1.jpg", "__MACOSX/1.jpg"):
+        (root / split / name).parent.mkdir(exist_ok=True)
+        (root / split / name).write_bytes(encoded())
+    (root / split / "calm/more").symlink_to(root)
+    shown = bring(f"source.folder={root}")
+    above = f"{split}/" if split else ""
+    assert f"left out of photos: 2 files in no class folder ({above}a.jpg, {above}b.jpg); " in shown
+    assert f"; 2 folders whose names begin with _ or . ({above}.cache, {above}_old)\n" in shown
+    assert f"are left out (problems.csv): {above}calm/more (a linked folder, which is not followed" in shown
+    assert "32 images" in shown
+
+
+def test_a_name_may_end_in_a_dot_and_text(bring, tmp_path, settings):
+    root = photos(tmp_path / "photos")
+    text = "and a sentence that goes on and on. " * 6
+    (root / f"calm/photo.{text[:200]}").write_bytes(encoded())
+    (root / "calm" / os.fsdecode(b"x." + b"\xe9" * 100)).write_bytes(encoded())
+    bring(f"source.folder={root}")
+    emoset = read_emoset(settings().data, tmp_path, 1)
+    assert len(emoset.index) == 34
+    assert emoset.problems.empty
+
+
 @pytest.mark.parametrize("link", ["symbolic", "copy"])
 def test_other_links(bring, tmp_path, link, settings):
     photos(tmp_path / "photos")
@@ -198,6 +224,11 @@ def test_the_order_of_the_disk_changes_nothing(bring, tmp_path, monkeypatch):
             lambda root: photos(root, dict(calm=3, dread=3, joy=3), ("train", "val", "valid")),
             ["source.folder={}"],
             "more than one val split: val, valid",
+        ),
+        (
+            lambda root: photos(root).joinpath(os.fsdecode(b"caf\xe9")).mkdir(),
+            ["source.folder={}"],
+            r"source\.folder: the name of the folder caf\\xe9 is not UTF-8; rename it",
         ),
         (photos, [], r"source: set source\.folder to a folder of classes, or source\.dataset .* not both"),
         (photos, ["source.folder={}", "source.dataset=x"], "and not both"),
