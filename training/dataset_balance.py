@@ -95,8 +95,7 @@ def main(settings: Settings) -> None:
         recipe.finish(made_from)
     log.info(f"\n{title}\n{table.to_string(formatters=dict.fromkeys(table, '{:,}'.format))}\n")
     wrote = f"wrote {path.name}, {picture.name} in {folder.name}/ of the run folder"
-    is_same = unchanged and how == "up to date"
-    log.info("nothing has changed; everything is up to date" if is_same else wrote)
+    log.info("nothing has changed; everything is up to date" if unchanged and how == "up to date" else wrote)
 
 
 def room_for_links(emoset: EmoSet, data: Data) -> tuple[str, int]:
