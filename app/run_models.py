@@ -14,9 +14,9 @@ from emoset.split_lists import read_splits
 from evaluation.features import feature_cache
 from evaluation.judge import Judge, load_judge
 from evaluation.perceptual import Distance, load_lpips
-from runtime.files import read_json
 from runtime.processes import start_process
-from training.pipeline import GENERATOR, EmotionPipeline
+from training.generator_parts import GENERATOR, read_about
+from training.pipeline import EmotionPipeline
 from training.sampling import load_generator
 from understanding.asking import Asker, load_asker
 
@@ -93,7 +93,7 @@ class RunModels:
     @cached_property
     def contents(self) -> dict[str, dict[str, int]]:
         """How many training images of each emotion show each object or scene; empty where the generator knows none."""
-        return (read_json(self.run / "generator" / GENERATOR) or {}).get("contents") or {}
+        return (read_about(self.run / "generator" / GENERATOR).get("contents") or {}) if self.generates else {}
 
     @cached_property
     def examples(self) -> list[Path]:

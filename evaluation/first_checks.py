@@ -32,8 +32,8 @@ from runtime.processes import free_memory, start_process
 from runtime.run_folder import log
 from training.conditioning import tokenize
 from training.inference import check_emotions
-from training.pipeline import GENERATOR, EmotionPipeline
-from training.sampling import words_of
+from training.pipeline import GENERATOR
+from training.sampling import load_pipeline, words_of
 from understanding.kinds import check_kinds
 from understanding.model_check import check_extras, check_model
 
@@ -166,14 +166,9 @@ def _check_generator(settings: Settings, row: str, path: Path, found: dict) -> i
 
     found: the data, by name; where they are wrong themselves, no image is planned.
     """
-    try:
-        pipe = EmotionPipeline.from_pretrained(path)
-        if row == "ours" and not (path / GENERATOR).is_file():
-            load_base(settings.models.stable_diffusion, "models.stable_diffusion", torch.device("cpu"))
-    except (UserError, MemoryError):
-        raise
-    except Exception as error:  # libraries raise whatever they stumble over in a damaged folder
-        raise UserError(f"{path}: is no whole generator ({type(error).__name__}: {first_line(error)})") from None
+    pipe = load_pipeline(path)
+    if row == "ours" and not (path / GENERATOR).is_file():
+        load_base(settings.models.stable_diffusion, "models.stable_diffusion", torch.device("cpu"))
     check_emotions(pipe.emotion_space.emotions, settings.data.taxonomy.emotions, path)
     plans = planned(row, path, found["data"][0], settings).values() if "data" in found else []
     prompts = {words_of(parameters) for plan in plans for parameters in plan.values()}

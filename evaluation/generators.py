@@ -15,12 +15,11 @@ from evaluation import plans
 from evaluation.image_metrics import GROUPS
 from evaluation.photograph_curve import ROW, as_cut, cut_photographs, photograph_plan
 from evaluation.skipped import Skipped, left_out_of_folder
-from runtime.files import read_json
 from runtime.hub import load_model
 from runtime.processes import start_process
 from runtime.run_folder import log
 from training.contents import Contents, count_contents
-from training.generator_parts import GENERATOR, find_generator
+from training.generator_parts import GENERATOR, find_generator, read_about
 from training.photographs import pixels_of
 from training.sampling import load_generator, make_images, ready_to_sample, sampling_dtype
 
@@ -68,7 +67,7 @@ def images_of_methods(
         if row == "ours":
             images |= _from_photographs(pipe, about, real, folder, settings)
             file = path / GENERATOR
-            base = read_json(file)["base"] if file.is_file() else settings.models.stable_diffusion
+            base = read_about(file)["base"] if file.is_file() else settings.models.stable_diffusion
             pipe = load_base(base, str(file), device)
             about = {name: about[name] for name in ("scheduler", "resolution", "dtype", "base_hashes")}
             images |= _make(pipe, about, prompt_plans(train, settings), folder, settings.generate)

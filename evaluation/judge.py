@@ -18,7 +18,7 @@ from evaluation.networks import classifier, clip_network
 from runtime.files import read_json
 from runtime.hub import network_digest, resolve_model, sha256
 from runtime.tensors import read_state_dict
-from training.pipeline import GENERATOR
+from training.generator_parts import GENERATOR, read_about
 
 IMPORTED = "emotion_classifier.safetensors"
 
@@ -104,7 +104,7 @@ def check_judge(evaluate: Evaluate, clip: str, generator: Path) -> str | None:
     about = next((file for file in (generator / GENERATOR, generator / "model_index.json") if file.is_file()), None)
     if not about:  # another method's images
         return None
-    seen = read_json(about).get("trained_with")
+    seen = read_about(about).get("trained_with")
     if seen is None:
         return "its folder does not say what it was trained with, so the judge may be among that"
     own = judge_digests(name) if name else set()

@@ -14,10 +14,10 @@ from evaluation.metric_labels import cross_metrics, markdown_table, marked
 from evaluation.plans import CURVES
 from evaluation.skipped import skipped_of
 from runtime.figures import of_mean
-from runtime.files import read_json, write_atomically, write_json
+from runtime.files import write_atomically, write_json
 from runtime.hub import network_digest
 from runtime.run_folder import is_first_process, log
-from training.generator_parts import GENERATOR
+from training.generator_parts import GENERATOR, read_about
 from training.image_files import read_parameters
 from understanding.answering import answer_all
 from understanding.asking import load_asker
@@ -78,8 +78,8 @@ def circular(generator: Path | None, images: pd.DataFrame, model: str) -> list[s
 
     generator: its folder, or that of another method's images. images: column path.
     """
-    about = read_json(generator / GENERATOR) if generator else None
-    trained_with = (about or {}).get("trained_with", {})
+    file = generator / GENERATOR if generator else None
+    trained_with = (read_about(file).get("trained_with") or {}) if file and file.is_file() else {}
     score = (read_parameters(images["path"].iloc[0]) or {}).get("score", "")
     if network_digest(model) in trained_with.values() or score.startswith("understanding "):
         return ["the understanding model has trained the generator or chosen the images, so its agreement is circular"]

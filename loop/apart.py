@@ -6,9 +6,8 @@ from config.errors import UserError
 from config.settings import Settings
 from evaluation.judge import judge_digests, reads_clip
 from loop.scores import networks_in_use
-from runtime.files import read_json
 from runtime.hub import network_digest
-from training.pipeline import GENERATOR
+from training.generator_parts import GENERATOR, read_about
 
 
 def check_apart(settings: Settings, generator: Path) -> None:
@@ -34,6 +33,6 @@ def check_apart(settings: Settings, generator: Path) -> None:
 
 def seen_by(settings: Settings, generator: Path) -> dict[str, str]:
     """Return digests of all networks that a generator was trained by, or will be in the next rounds, by what they are."""
-    now, before = networks_in_use(settings), (read_json(generator / GENERATOR) or {}).get("trained_with", {})
+    now, before = networks_in_use(settings), read_about(generator / GENERATOR).get("trained_with") or {}
     others = {what: digest for what, digest in before.items() if now.get(what) != digest}
     return now | {f"{what}, before ({digest})" if what in now else what: digest for what, digest in others.items()}

@@ -14,15 +14,15 @@ from config.settings import Settings
 from config.understanding_settings import Rewards
 from evaluation.first_checks import check_clip, checks_of_networks
 from loop.scores import check_network, check_reward, gate_of
-from runtime.files import read_json
 from runtime.hub import hide_loading
 from runtime.processes import free_memory
 from runtime.run_folder import log
 from training.early_checks import one_thread
 from training.emotion_space import EmotionSpace
+from training.generator_parts import GENERATOR, read_about
 from training.inference import check_emotions
 from training.mapper import EmotionMapper
-from training.pipeline import GENERATOR
+from training.sampling import load_pipeline
 
 SHAPE = ("tokens", "hidden_layers", "hidden_size", "dropout")  # settings of the mapper that its own config holds too
 
@@ -33,8 +33,9 @@ def as_trained(settings: Settings, generator: Path) -> Settings:
     No gradients are accumulated: a batch of the loop is a whole update.
     Raises UserError where the generator belongs to another emotion space or knows other emotions than the settings say.
     """
-    about, own = read_json(generator / GENERATOR), EmotionMapper.load_config(generator / "mapper")
-    check_emotions(tuple(about["emotions"]), settings.data.taxonomy.emotions, generator)
+    about, own = read_about(generator / GENERATOR), EmotionMapper.load_config(generator / "mapper")
+    emotions = settings.data.taxonomy.emotions
+    check_emotions(tuple(about.get("emotions", emotions)), emotions, generator)
     given = {name: own[name] for name in SHAPE} | {"lora_rank": about.get("lora_rank", settings.mapper.lora_rank)}
     changed = {name: value for name, value in given.items() if value != getattr(settings.mapper, name)}
     if changed:
@@ -44,9 +45,13 @@ def as_trained(settings: Settings, generator: Path) -> Settings:
 
 
 def check_generator(folder: Path) -> None:
-    """Raise UserError where no generator is there."""
+    """Raise UserError where no generator is there, or one that is not whole: it is loaded."""
     if not (folder / GENERATOR).is_file():
         raise UserError(f"{folder}: no generator there; training/main.py makes it")
+    hide_loading(diffusers)
+    with one_thread():  # reading EmoSet forks later on
+        load_pipeline(folder)
+    free_memory()
 
 
 def check_exact(rewards: Rewards) -> None:
@@ -91,7 +96,7 @@ def check_space(generator: Path, space: EmotionSpace) -> None:
 
 
 def _check_training(settings: Settings, generator: Path, dimension: int) -> None:
-    about = read_json(generator / GENERATOR)
+    about = read_about(generator / GENERATOR)
     if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
         raise UserError("loop: cannot train under DeepSpeed; launch it with config/accelerate/multi_gpu.yaml")
     if not settings.caches.use:

@@ -32,7 +32,7 @@ from loop.reward_file import RewardFile
 from loop.rounds import rank_correlation
 from loop.scores import gate_of, load_network, load_reward, network_key, of_emotions, reward_key
 from runtime.figures import of_mean
-from runtime.files import read_json, write_json
+from runtime.files import write_json
 from runtime.hub import weights_digest
 from runtime.kept_batches import kept_batches
 from runtime.processes import start_process
@@ -40,7 +40,7 @@ from runtime.recipe import Recipe, digest
 from runtime.run_folder import is_first_process, log
 from runtime.seeds import derived_seed
 from training.choosing import Condition, candidate_seed
-from training.pipeline import GENERATOR
+from training.generator_parts import GENERATOR, read_about
 from training.sampling import load_generator, make_images, sample
 
 SHOWN = ("joint_accuracy", "emotion_accuracy", "content_accuracy", "semantic_clarity", "attribute_entropy", "kid", "reward")
@@ -61,7 +61,7 @@ class Measure:
         self.judge = load_judge(settings.loop.judge, settings.models.clip, train, emotions, self.cache, "loop.judge")
         self.comparison: Comparison
         self.comparison, _ = load_comparison(self.settings, viewers, train, reference, everything)
-        counted = read_json(start / GENERATOR)["contents"] or {}
+        counted = read_about(start / GENERATOR).get("contents") or {}
         self.reward = load_reward(settings, sorted({name for own in counted.values() for name in own}))
         self.gate = load_network(settings, gate_of(settings.loop.reward))
         self.tables: dict[str, pd.DataFrame] = {}

@@ -9,6 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from config.errors import UserError, first_line
 from runtime.hub import fingerprints, load_model
@@ -20,6 +21,19 @@ from training.mapper import EmotionMapper
 
 GENERATOR = "generator.json"
 WHOLE = "model_index.json"  # of a folder that save_pretrained wrote, which needs no other Stable Diffusion
+
+
+class About(BaseModel):
+    """What generator.json says, and model_index.json in part. What has a default may be missing."""
+
+    model_config = ConfigDict(strict=True)
+    base: str = ""
+    base_hashes: list[str] = []
+    resolution: int | None = None
+    emotions: list[str] = []
+    contents: dict[str, dict[str, int]] | None = None
+    lora_rank: int | None = None
+    trained_with: dict[str, str] | None = None
 
 
 def find_generator(name: str | Path, options: dict) -> tuple[Path, dict]:
@@ -40,12 +54,12 @@ def find_generator(name: str | Path, options: dict) -> tuple[Path, dict]:
                 f"{folder}: no generator there; train one with training/main.py, or add the --config of a run that has one"
             ) from None
     if (folder / GENERATOR).exists():
-        about = _read(folder / GENERATOR)
+        about = read_about(folder / GENERATOR)
         if missing := {"base", "base_hashes"} - about.keys():
             raise UserError(f"{folder / GENERATOR}: does not say {' or '.join(sorted(missing))}; train the generator again")
         return folder, about
     if (folder / WHOLE).exists():
-        about = _read(folder / WHOLE)
+        about = read_about(folder / WHOLE)
         if not {"mapper", "emotion_space"} <= about.keys():
             kind = about.get("_class_name", "pipeline")
             raise UserError(f"{folder}: is a {kind} and no generator; train one on it with training/main.py")
@@ -100,7 +114,7 @@ def load_parts(folder: Path, about: dict, unet: torch.nn.Module, width: int, **o
 
 def load_whole(load: Callable, folder: Path, options: dict) -> StableDiffusionPipeline:
     """Return the pipeline that save_pretrained wrote into `folder`, by `load`. Raises UserError as load_parts does."""
-    about = _read(folder / WHOLE)
+    about = read_about(folder / WHOLE)
     if "variant" in options:
         pipe = load(folder, **options)  # whose error names the variant
     else:
@@ -120,11 +134,18 @@ def load_whole(load: Callable, folder: Path, options: dict) -> StableDiffusionPi
     return pipe
 
 
-def _read(file: Path) -> dict:
+def read_about(file: Path) -> dict:
+    """Return the content of a generator's generator.json, or model_index.json.
+
+    Raises UserError where it cannot be read, or a part of it is of another type than training/main.py writes.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        About.model_validate(content)
+    except ValidationError as wrong:
+        place, what = ".".join(map(str, wrong.errors()[0]["loc"])), wrong.errors()[0]["msg"]
+        told = f" ({place}: {what})" if place else ""
+        raise UserError(f"{file}: is not what training/main.py wrote{told}; train the generator again") from None
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read ({first_line(error)}); train the generator again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: is not what training/main.py wrote; train the generator again")
     return content

@@ -4,7 +4,6 @@ A plan is a dict of each image's parameters by its path. They are written into t
 which the next run knows that the image is there and was made the same way.
 """
 
-import json
 from itertools import groupby
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from accelerate.utils import gather_object
 from diffusers import StableDiffusionPipeline, UniPCMultistepScheduler
 from PIL import Image
 
+from config.errors import UserError, first_line
 from config.generation_settings import CONTENT
 from config.section import ROOT
 from emoset.images import load_image
@@ -22,8 +22,9 @@ from runtime.hub import fingerprint, hide_loading
 from runtime.processes import shared_work, start_process
 from runtime.run_folder import log, progress
 from training.choosing import Score
+from training.generator_parts import GENERATOR, read_about
 from training.image_files import most_bytes, read_parameters, save_image
-from training.pipeline import GENERATOR, EmotionPipeline
+from training.pipeline import EmotionPipeline
 
 # One value of each in a batch.
 SHARED = ("strength", "spread", "steps", "guidance_scale", "resolution", "image_strength", "width", "height", "best_of")
@@ -46,16 +47,26 @@ def ready_to_sample(pipe: StableDiffusionPipeline, device: torch.device) -> Stab
     return pipe
 
 
+def load_pipeline(folder: Path, dtype: torch.dtype = torch.float32) -> EmotionPipeline:
+    """Return the pipeline of a generator's folder. Raises UserError where a part of it is missing or damaged."""
+    try:
+        return EmotionPipeline.from_pretrained(folder, dtype=dtype)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # libraries raise whatever they stumble over in a damaged folder
+        raise UserError(f"{folder}: is no whole generator ({type(error).__name__}: {first_line(error)})") from None
+
+
 def load_generator(folder: Path, device: torch.device) -> tuple[EmotionPipeline, dict]:
     """Return the pipeline, ready on the device, and the parameters that all its images share.
 
     The hash among them tells a generator from one that was trained later in the same place. Raises UserError as
-    from_pretrained does.
+    load_pipeline does.
     """
     hide_loading(diffusers)
-    pipe = ready_to_sample(EmotionPipeline.from_pretrained(folder, dtype=sampling_dtype(device)), device)
+    pipe = ready_to_sample(load_pipeline(folder, sampling_dtype(device)), device)
     file = folder / GENERATOR
-    about = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}  # none in what save_pretrained wrote
+    about = read_about(file) if file.exists() else {}  # none in what save_pretrained wrote
     parts = [pipe.mapper, pipe.emotion_space, pipe.unet, pipe.text_encoder, pipe.vae]
     return pipe, {
         "scheduler": type(pipe.scheduler).__name__,

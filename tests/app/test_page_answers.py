@@ -225,6 +225,13 @@ def test_no_run_names_the_command_that_makes_one(tmp_path):
         RunModels(tmp_path)
 
 
+def test_a_damaged_generator_is_one_line(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run", symlinks=True)
+    (copy / "generator" / "generator.json").write_text('{"contents": {"awe": 3}}')
+    with pytest.raises(UserError, match=r"generator\.json: is not what training/main\.py wrote \(contents\.awe: "):
+        RunModels(copy).contents  # noqa: B018
+
+
 @pytest.mark.parametrize(("half", "other"), [("generator", "understanding"), ("understanding", "generator")])
 def test_one_half_alone(run, tmp_path, half, other):
     copy = shutil.copytree(run, tmp_path / "run", symlinks=True)

@@ -1,5 +1,6 @@
 """What the loop refuses before it trains or makes anything, and what it takes over from the generator that it trains."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -97,6 +98,28 @@ def test_contents_cannot_be_rewarded_where_the_generator_knows_none(begin, loop_
     given = {"generate.emotions": "awe", "generate.images": 1, "generate.prompts": "<emotion>", "generate.mixes": "[]"}
     with pytest.raises(UserError, match=told):
         loop.inference.main(load(arguments(loop_settings | given, run=run, loop__content_weight=0.2)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda place: (place / "generator.json").write_text("{"), r"generator\.json: cannot be read"),
+        (lambda place: (place / "generator.json").write_text("[" * 10**5), r"generator\.json: cannot be read"),
+        (lambda place: about(place.parent, contents={"awe": 3}), r"what training/main\.py wrote \(contents\.awe: "),
+        (lambda place: about(place.parent, emotions="awe"), r"what training/main\.py wrote \(emotions: "),
+        (lambda place: about(place.parent, base=str(place / "gone")), r"generator\.json: base: .*gone' is neither"),
+        (lambda place: about(place.parent, lora_rank=4), r"generator: has no unet_lora/, and was trained with a LoRA"),
+        (lambda place: shutil.rmtree(place / "mapper"), r"generator: has no mapper/, so it is no whole generator"),
+        (lambda place: (place / "mapper/config.json").write_text("{"), r"generator: .*mapper' .*config\.json is damaged"),
+        (lambda place: next(place.glob("emotion_space/*.safetensors")).write_bytes(b""), r"emotion_space' .* is damaged"),
+    ],
+)
+def test_a_generator_that_is_not_whole_is_one_line_before_anything_else(begin, loop_run, damage, told):
+    run = loop_run()
+    damage(run / "generator")
+    with pytest.raises(UserError, match=told) as error:
+        begin(run, check="true")
+    assert "\n" not in str(error.value)
 
 
 def test_an_epoch_takes_other_real_rows_than_the_one_before(loop_settings):
