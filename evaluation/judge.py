@@ -120,6 +120,12 @@ def check_judge(evaluate: Evaluate, clip: str, generator: Path) -> str | None:
     return None
 
 
+def check_file(name: str, setting: str) -> None:
+    """Raise UserError where a judge is a file, and one without tensors."""
+    if (file := Path(resolve_model(name))).is_file():
+        read_state_dict(file, setting)
+
+
 def judge_digests(name: str) -> set[str]:
     """Return the digests by which a judge may be known among networks that training saw."""
     file = Path(resolve_model(name))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from config.errors import UserError
 from config.settings import Settings
-from evaluation.judge import judge_digests, reads_clip
+from evaluation.judge import check_file, judge_digests, reads_clip
 from loop.scores import networks_in_use
 from runtime.hub import network_digest
 from training.generator_parts import GENERATOR, read_about
@@ -25,6 +25,7 @@ def check_apart(settings: Settings, generator: Path) -> None:
             "loop.judge: name a classifier of the emotions that shares no weights with reward, gate and training; it "
             "alone can tell what the loop is worth"
         )
+    check_file(judge, "loop.judge")
     own = judge_digests(judge) | ({network_digest(settings.models.clip)} if reads_clip(judge) else set())
     for what, digest in seen_by(settings, generator).items():
         if digest in own:

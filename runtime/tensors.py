@@ -1,6 +1,5 @@
 """Files of tensors: safetensors of ours, and .pt files of others, of which nothing but tensors is loaded."""
 
-import pickle
 from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
@@ -70,8 +69,13 @@ def read_tensors(path: Path, kind: type, setting: str) -> Any:
         raise UserError(f"{setting}: {path.name} is {told}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
-        raise UserError(f"{setting}: {path.name} is no file of tensors ({first_line(error)})") from None
+    except OSError as error:
+        raise UserError(f"{setting}: {path.name} cannot be read: {error.strerror or first_line(error)}") from None
+    except Exception:  # torch raises whatever it stumbles over in a file of another kind, and its words are about pickles
+        raise UserError(
+            f"{setting}: {path.name} is no file of tensors (.pth) and no model's folder, or it is damaged or holds more "
+            "than tensors; name another"
+        ) from None
     if not isinstance(content, kind):
         raise UserError(f"{setting}: {path.name} holds a {type(content).__name__}, expected a {kind.__name__}")
     return content

@@ -257,6 +257,8 @@ def test_the_judge_is_refused_where_anything_has_seen_it(loop_settings, loop_run
     with pytest.raises(UserError, match=r"loop\.judge: name a classifier") as error:
         check_apart(settings(loop__judge="null"), run / "generator")
     assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"^loop\.judge: README\.md is no file of tensors .* and no model's folder, [^\n]*$"):
+        check_apart(settings(loop__judge=ROOT / "README.md"), run / "generator")
     copied = shutil.copytree(run / "training/emotion_space/encoder", tmp_path / "another name")
     with pytest.raises(UserError, match="shares its weights with the loop's gate"):
         check_apart(settings(loop__judge=copied), run / "generator")

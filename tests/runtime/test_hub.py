@@ -164,6 +164,15 @@ def test_a_pointer_in_the_place_of_tensors_is_told(tmp_path):
         read_tensors(tmp_path / "best.pth", dict, "it")
 
 
+@pytest.mark.parametrize("content", [b"# A text\n", b"", b"(l.", b"\x80\x02.", b"c\xff\n", b"PK\x03\x04", b"\x89PNG\r\n"])
+def test_a_file_of_another_kind_is_one_line_without_torchs_words(tmp_path, content):
+    (tmp_path / "README.md").write_bytes(content)
+    with pytest.raises(UserError, match=r"^it: README\.md is no file of tensors .* and no model's folder, [^\n]*another$"):
+        read_tensors(tmp_path / "README.md", dict, "it")
+    with pytest.raises(UserError, match=r"README\.md' is a file"):
+        load_model(CLIPModel, str(tmp_path / "README.md"), "it")
+
+
 def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch):
     asked = []
 
