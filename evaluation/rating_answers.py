@@ -19,21 +19,24 @@ from runtime.script import read_settings, run
 
 read_settings(__name__, __doc__, "rating")
 
-import json
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from nltk.metrics.agreement import AnnotationTask
+from pydantic import Field, ValidationError
 
 from config.errors import UserError
 from config.settings import Settings
 from evaluation.metric_labels import markdown_table
+from evaluation.run_files import Result
 from runtime.checking import stops_here
 from runtime.figures import Metric, Statistic, figure, figure_of, resamples
 from runtime.files import read_json, write_json
 from runtime.run_folder import log, open_run_folder
 
+CHOICES = ("left", "right", "same")  # of a pair
 METRICS = {
     "preference": Metric("Prefers the first", "", "share of the answers; no difference counts half", 1 / 2),
     "same": Metric("No difference", "", "share of the answers"),
@@ -44,6 +47,22 @@ METRICS = {
 }
 
 
+class Answer(Result):
+    """What a rater has answered to a trial, after how many milliseconds."""
+
+    trial: str
+    answer: str
+    ms: float
+
+
+class Sent(Result):
+    """The file that a page gives a rater to send."""
+
+    page: str = Field(pattern=r"^\w{1,64}$")
+    rater: str = Field(min_length=1)
+    answers: list[Answer]
+
+
 def main(settings: Settings) -> None:
     folder, rating = open_run_folder(settings, "rating"), settings.rating
     page, answers = read_answers(rating.answers)
@@ -52,10 +71,7 @@ def main(settings: Settings) -> None:
         raise UserError(
             f"rating.answers: are of the page {page}, and {folder} has no key-{page}.json; name its run: run=..."
         )
-    if unknown := set(answers["trial"]) - key["trials"].keys():
-        raise UserError(
-            f"rating.answers: answer the trial {min(unknown)}, which the page {page} has not; leave that file out"
-        )
+    check_answers(answers, key)
     kept, missed = without_careless(answers, key, rating.caught)
     raters = {"raters": f"{kept['rater'].nunique()}, and {len(missed)} who missed catch trials", "answers": f"{len(kept):,}"}
     if stops_here(settings, raters):
@@ -77,7 +93,7 @@ def main(settings: Settings) -> None:
 
 
 def read_answers(paths: list[Path]) -> tuple[str, pd.DataFrame]:
-    """Return the id of the page, and all answers: rater, trial, answer, ms.
+    """Return the id of the page, and all answers: rater, trial, answer, where (in words).
 
     Of several files of a rater the one with most answers counts. Raises UserError for a file that is none, and for files of
     different pages.
@@ -88,25 +104,57 @@ def read_answers(paths: list[Path]) -> tuple[str, pd.DataFrame]:
     by_rater: dict[str, list[dict]] = {}
     pages: dict[str, Path] = {}
     for file in files:
-        try:
-            content = json.loads(file.read_text(encoding="utf-8-sig"))
-            page, rater, answers = content["page"], content["rater"], content["answers"]
-            rows = [{"rater": rater, **{name: each[name] for name in ("trial", "answer", "ms")}} for each in answers]
-        except OSError as error:
-            raise UserError(f"rating.answers: {file} cannot be read: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"rating.answers: {file} is no file of answers that the page gives; leave it out") from None
-        pages.setdefault(page, file)
-        if rater in by_rater:
-            log.info(f"{rater} has sent several files; the one with most answers counts")
-        by_rater[rater] = max(by_rater.get(rater, []), rows, key=len)
+        sent = read_file(file)
+        rows = [
+            {"rater": sent.rater, "trial": each.trial, "answer": each.answer, "where": f"{file}, answer {number}"}
+            for number, each in enumerate(sent.answers, 1)
+        ]
+        pages.setdefault(sent.page, file)
+        if sent.rater in by_rater:
+            log.info(f"{sent.rater} has sent several files; the one with most answers counts")
+        by_rater[sent.rater] = max(by_rater.get(sent.rater, []), rows, key=len)
     if len(pages) > 1:
         raise UserError(
             f"rating.answers: {' and '.join(map(str, pages.values()))} are of different pages; read each by itself"
         )
     return next(iter(pages)), pd.DataFrame(
-        [row for rows in by_rater.values() for row in rows], columns=["rater", "trial", "answer", "ms"]
+        [row for rows in by_rater.values() for row in rows], columns=["rater", "trial", "answer", "where"]
     )
+
+
+def read_file(file: Path) -> Sent:
+    """Return what a rater has sent. Raises UserError for another file, and where a trial is answered twice."""
+    try:
+        sent = Sent.model_validate_json(file.read_bytes().removeprefix(BOM_UTF8))
+    except OSError as error:
+        raise UserError(f"rating.answers: {file} cannot be read: {error.strerror}") from None
+    except ValidationError as wrong:
+        error = wrong.errors()[0]
+        place = " ".join(str(part + 1) if isinstance(part, int) else part for part in error["loc"])
+        raise UserError(
+            f"rating.answers: {file} is no file of answers that the page gives ({place or 'JSON'}: {error['msg']}); leave "
+            "it out"
+        ) from None
+    first: dict[str, int] = {}
+    for number, each in enumerate(sent.answers, 1):
+        if (earlier := first.setdefault(each.trial, number)) != number:
+            raise UserError(
+                f"rating.answers: {file}, answer {number} is to the trial {each.trial!r}, as answer {earlier} is; remove one"
+            )
+    return sent
+
+
+def check_answers(answers: pd.DataFrame, key: dict) -> None:
+    """Raise UserError for an answer to a trial that the page does not have, and for one that the page does not offer."""
+    offered = CHOICES if key["kind"] == "pair" else key["emotions"]
+    for each in answers.itertuples():
+        if each.trial not in key["trials"]:
+            raise UserError(
+                f"rating.answers: {each.where} is to the trial {each.trial!r}, which the page {key['page']} does not have; "
+                "leave that file out"
+            )
+        if each.answer not in offered:
+            raise UserError(f"rating.answers: {each.where} is {each.answer!r}; the page offers {', '.join(offered)}")
 
 
 def without_careless(answers: pd.DataFrame, key: dict, least: float) -> tuple[pd.DataFrame, dict[str, float]]:

@@ -184,6 +184,31 @@ def test_alpha_is_krippendorff_s():
     ("change", "told"),
     [
         (lambda key: "{", "is no file of answers that the page gives"),
+        (lambda key: "[" * 10**5, "is no file of answers that the page gives"),
+        (
+            lambda key: json.dumps(given(key, "a", lambda trial: 1)),
+            r"page gives \(answers 1 answer: .* valid string\); leave",
+        ),
+        (
+            lambda key: json.dumps(given(key, 5, lambda trial: "left")),
+            r"page gives \(rater: .* valid string\); leave it out",
+        ),
+        (lambda key: json.dumps(given(key, "a", lambda trial: "left") | {"page": []}), r"page gives \(page: "),
+        (lambda key: json.dumps(given(key, "a", lambda trial: "left") | {"page": "../a"}), r"page gives \(page: "),
+        (
+            lambda key: json.dumps(given(key, "a", lambda trial: "banana" if trial["catch"] is None else "left")),
+            r"a\.json, answer \d+ is 'banana'; the page offers left, right, same$",
+        ),
+        (
+            lambda key: json.dumps((sent := given(key, "a", lambda trial: "left")) | {"answers": 2 * sent["answers"]}),
+            r"a\.json, answer 15 is to the trial '\w+', as answer 1 is; remove one$",
+        ),
+        (
+            lambda key: json.dumps(
+                (sent := given(key, "a", lambda trial: "left")) | {"answers": [sent["answers"][0] | {"trial": "x"}]}
+            ),
+            r"a\.json, answer 1 is to the trial 'x', which the page \w+ does not have; leave that file out$",
+        ),
         (lambda key: json.dumps(given(key, "a", lambda trial: "left") | {"page": "other"}), "of the page other, and"),
         (lambda key: json.dumps(given(key, "a", lambda trial: "same") | {"answers": []}), "no rater has answered and"),
         (lambda key: json.dumps(given(key, "a", lambda trial: "same")), "got enough catch trials right"),
