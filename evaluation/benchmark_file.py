@@ -15,10 +15,11 @@ from runtime.script import read_settings, run
 read_settings(__name__, __doc__, "data", "mining", "answers", "understanding", "evaluate")
 
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 
-from config.errors import UserError
+from config.errors import UserError, first_line
 from config.settings import Settings
 from evaluation import mvei, vecbench
 from evaluation.measure_understanding import batch_size_of, models_of
@@ -26,7 +27,7 @@ from evaluation.metric_labels import markdown_table
 from evaluation.report import write_report
 from evaluation.report_other_data import BENCHMARKS
 from runtime.checking import stops_here
-from runtime.files import write_atomically, write_json
+from runtime.files import file_digest, read_json, write_atomically, write_json
 from runtime.processes import free_memory
 from runtime.run_folder import is_first_process, log, open_run_folder
 from understanding.answering import answer_choices
@@ -46,8 +47,12 @@ def main(settings: Settings) -> None:
         raise UserError("evaluate.models: names no model, and the run folder holds none; name one: evaluate.models=...")
     benchmark, records = read_benchmark(evaluate.benchmark)
     questions = benchmark.questions(records, answers, seed)
+    if not questions:
+        raise UserError(f"evaluate.benchmark: {evaluate.benchmark} holds no questions; get it again")
     images = find_images(evaluate.folder, list(dict.fromkeys(each.image_id for each in questions)))
-    folder = open_run_folder(settings, f"{BENCHMARKS}/{benchmark.NAME.lower()}")
+    place, asked = settings.run / BENCHMARKS / benchmark.NAME.lower(), file_digest(evaluate.benchmark)
+    check_earlier(place / "figures.json", evaluate.benchmark, asked)
+    folder = open_run_folder(settings, f"{BENCHMARKS}/{place.name}")
     check_extras(settings.understanding)
     for label, name in models.items():
         check_model(settings.understanding, name, f"evaluate.models: {label}", not settings.check)
@@ -73,7 +78,7 @@ def main(settings: Settings) -> None:
 
     # 3. All of it.
     if is_first_process():
-        about = {"name": benchmark.NAME, "n": len(questions), "seed": seed, "models": models}
+        about = {"name": benchmark.NAME, "n": len(questions), "seed": seed, "models": models, "file": asked}
         write_json(folder / "figures.json", {"about": about, "figures": figures})
         log.info(f"the file for {benchmark.NAME}'s own scripts: {BENCHMARKS}/{folder.name}/<model>/{benchmark.FILE}")
         write_report(settings)
@@ -85,8 +90,11 @@ def read_benchmark(file: Path) -> tuple[ModuleType, list[dict]]:
         text = file.read_text(encoding="utf-8-sig")
         lines = [line for line in text.split("\n") if line.strip()]  # a text within may hold other ends of lines
         records = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in lines]
+        json.dumps(records, ensure_ascii=False).encode()  # raises for half of a character, which no file can hold
     except OSError as error:
         raise UserError(f"evaluate.benchmark: {file} cannot be read: {error.strerror}") from None
+    except UnicodeError as error:
+        raise UserError(f"evaluate.benchmark: {file} is no text in UTF-8: {first_line(error)}") from None
     except (ValueError, RecursionError):
         raise UserError(f"evaluate.benchmark: {file} is neither JSON nor a JSON object in each line") from None
     if not records or not all(isinstance(each, dict) for each in records):
@@ -95,12 +103,22 @@ def read_benchmark(file: Path) -> tuple[ModuleType, list[dict]]:
     if found is None:
         raise UserError(
             f"evaluate.benchmark: {file} is of neither VECBench (conversations, candidates, ground_truth and task in each "
-            f"line) nor MVEI (image_id and statement_list); its first record has {', '.join(records[0])}"
+            f"line) nor MVEI (image_id and statement_list); its first record has {', '.join(records[0]) or 'nothing'}"
         )
     for number, record in enumerate(records, 1):
         if lacking := found.what_lacks(record):
             raise UserError(f"evaluate.benchmark: {file}, record {number} lacks {lacking}; get the file again")
     return found, records
+
+
+def check_earlier(figures: Path, file: Path, asked: str) -> None:
+    """Raise UserError where figures of other questions than `file` are there, and would be lost. asked: its hash."""
+    earlier = (read_json(figures) or {}).get("about", {}).get("file", asked)
+    if earlier != asked:
+        raise UserError(
+            f"evaluate.benchmark: {figures.parent} holds figures of another file, and those of {file} would replace them; "
+            "name another run and its models, run=... evaluate.models=..."
+        )
 
 
 def find_images(root: Path, names: list[str]) -> dict[str, Path]:
@@ -109,7 +127,7 @@ def find_images(root: Path, names: list[str]) -> dict[str, Path]:
     Raises UserError where none is there. One that is missing has the path where it should be.
     """
     found = {name: _below(root, Path(name.removeprefix("file://"))) for name in names}
-    if not any(path.is_file() for path in found.values()):
+    if not any(map(os.path.isfile, found.values())):
         raise UserError(f"evaluate.folder: {root} holds none of the {len(names):,} images, such as {names[0]}")
     return found
 
@@ -117,7 +135,7 @@ def find_images(root: Path, names: list[str]) -> dict[str, Path]:
 def _below(root: Path, named: Path) -> Path:
     parts = [part for part in named.parts if part not in ("/", "..")]
     ends = [root.joinpath(*parts[first:]) for first in range(len(parts))]
-    return next((path for path in ends if path.is_file()), ends[0])
+    return next(filter(os.path.isfile, ends), ends[0] if ends else root)
 
 
 if __name__ == "__main__":

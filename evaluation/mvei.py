@@ -42,6 +42,11 @@ def what_lacks(record: dict) -> str:
         for name in ("statement", "label", "class")
         if not isinstance(each, dict) or not isinstance(each.get(name), str)
     ]
+    lacking = lacking or [
+        f"statement {number}'s label (correct or incorrect)"
+        for number, each in enumerate(record["statement_list"], 1)
+        if each["label"].lower() not in OPTIONS
+    ]
     return lacking[0] if lacking else ""
 
 

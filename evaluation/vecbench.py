@@ -50,7 +50,7 @@ def what_lacks(record: dict) -> str:
     """Return in words what a record lacks, such as "task"; "" where it lacks nothing."""
     if lacking := [name for name, kind in FIELDS.items() if not isinstance(record.get(name), kind)]:
         return ", ".join(lacking)
-    if not record["candidates"] or not all(isinstance(each, str) for each in record["candidates"]):
+    if not record["candidates"] or not all(isinstance(each, str) and each.strip() for each in record["candidates"]):
         return "names among its candidates"
     return "" if _image_of(record) else "an image in its conversations"
 

@@ -20,6 +20,7 @@ from evaluation import benchmark_file, mvei, vecbench
 from runtime import figures
 
 VLM = ROOT / "demo" / "models" / "vision_language"
+STATEMENT = {"statement": "Positive emotions.", "label": "correct", "class": "scene context"}
 
 
 @pytest.fixture
@@ -76,6 +77,24 @@ def test_vecbench_s_questions_are_answered_and_written_as_its_scripts_read_them(
     right = [vecbench.said_of(line["response"], line["candidates"]) == line["ground_truth"].lower() for line in written[:6]]
     assert scores["WebEmo-7"]["accuracy"]["value"] == pytest.approx(sum(right) / 6)
     assert "VECBench, Weighted F1 ↑: F1 of each" in (folder.parents[1] / "report" / "index.html").read_text()
+
+
+def test_figures_of_another_file_are_kept(answered, tmp_path):
+    def asked(text: str) -> str:
+        return json.dumps([{"image_id": "awe/0.jpg", "statement_list": [STATEMENT | {"statement": text}]}])
+
+    figures = answered(asked("Positive emotions.")) / "mvei" / "figures.json"
+    before = figures.read_bytes()
+    for more in ((), ("check=true",)):
+        with pytest.raises(UserError, match=r"mvei holds figures of another file, and those of .*questions would replace"):
+            answered(asked("Negative emotions."), *more)
+    assert figures.read_bytes() == before
+    answered(asked("Positive emotions."))
+    with pytest.raises(UserError, match=r"cannot be read: Is a directory"):
+        benchmark_file.read_benchmark(tmp_path)
+    (tmp_path / "latin").write_bytes(b"[\xe9]")
+    with pytest.raises(UserError, match=r"latin is no text in UTF-8: .*0xe9"):
+        benchmark_file.read_benchmark(tmp_path / "latin")
 
 
 def test_mvei_s_statements_are_judged(answered):
@@ -171,9 +190,6 @@ def test_mvei_s_figures_by_hand():
     }
 
 
-STATEMENT = {"statement": "Positive emotions.", "label": "correct", "class": "scene context"}
-
-
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
@@ -185,6 +201,8 @@ STATEMENT = {"statement": "Positive emotions.", "label": "correct", "class": "sc
         ({"conversations": [{"role": "user"}]}, "lacks an image in its conversations"),
         ({"candidates": []}, "lacks names among its candidates"),
         ({"task": 8, "ground_truth": None}, "lacks ground_truth, task"),
+        ({"statement_list": [STATEMENT | {"label": "banana"}]}, r"lacks statement 1's label \(correct or incorrect\)"),
+        ({"candidates": ["awe", " "]}, "lacks names among its candidates"),
     ],
 )
 def test_a_record_that_lacks_a_part_is_named_before_any_answer(tmp_path, wrong, told):
@@ -211,6 +229,15 @@ def test_a_text_may_hold_other_ends_of_lines(tmp_path):
         ("{", "neither JSON nor"),
         ('[{"image": "a.jpg"}]', "is of neither VECBench .* its first record has image"),
         ("[]", "holds no questions"),
+        ("", "holds no questions"),
+        ("3", "holds no questions"),
+        ("image,label\n0.jpg,awe", "neither JSON nor"),
+        ("[" * 10**5, "neither JSON nor"),
+        ("{}", "its first record has nothing"),
+        (json.dumps([{"image_id": "a.jpg", "statement_list": []}]), "holds no questions"),
+        (json.dumps([{"image_id": "", "statement_list": [STATEMENT]}]), "holds none of the 1 images"),
+        (json.dumps([{"image_id": "../" + "a" * 10**4, "statement_list": [STATEMENT]}]), "holds none of the 1 images"),
+        (json.dumps([{"image_id": "\ud83d", "statement_list": [STATEMENT]}]), "is no text in UTF-8: .*surrogates"),
         (json.dumps(record("a.jpg", "awe", ["awe"], "FI-8")), "holds none of the 1 images, such as a.jpg"),
     ],
 )
