@@ -185,7 +185,7 @@ def _check_files(place: Path, kind, called: str) -> None:
         raise UserError(f"{called} holds no tokenizer: no {' or '.join(sorted(vocabulary))}")
     own, config = getattr(kind, "config_class", None), place / "config.json"
     if own and not own.base_config_key and config.is_file():  # else the model would be made in its default size first
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             found = json.loads(config.read_bytes()).get("model_type", own.model_type)
             if found != own.model_type:
                 raise UserError(f"{called} is a model of the kind {found}, and {own.model_type} is needed")
@@ -209,7 +209,7 @@ def _damage(folder: Path) -> str:
                 safe_open(path, "pt").__enter__()
             elif path.suffix == ".json":
                 json.loads(path.read_bytes())
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
             return (
                 f"{path.relative_to(folder) if path != folder else path.name} is damaged ({first_line(error)}); get it again"
             )

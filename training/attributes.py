@@ -72,7 +72,7 @@ def read_attribute_list(path: Path, known: Collection[str]) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         names = json.loads(text) if text.lstrip().startswith(("[", "{")) else text.splitlines()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{setting} cannot be read as a text or a JSON list ({first_line(error)})") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{setting} is JSON, but no list of names")

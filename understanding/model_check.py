@@ -175,5 +175,5 @@ def base_of(folder: Path) -> str:
     """Return the base of the adapter in a folder, by name or folder. Raises UserError where none is named."""
     try:
         return str(json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{folder / ADAPTER}: cannot be read as that of an adapter ({first_line(error)})") from None

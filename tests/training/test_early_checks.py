@@ -274,6 +274,7 @@ def test_a_list_of_attributes(tmp_path):
         '{"tree": 1}': "is JSON, but no list of names",
         "[1, 2]": "is JSON, but no list of names",
         "[": "cannot be read as a text or a JSON list",
+        "[" * 10**5: "cannot be read as a text or a JSON list",
         "version https://git-lfs.github.com/spec/v1\nsize 12\n": "is a Git LFS pointer to 12 bytes",
     }.items():
         (tmp_path / "list").write_text(content)
