@@ -39,6 +39,7 @@ from evaluation.metrics_json import write_metrics
 from evaluation.model_cards import write_cards
 from evaluation.other_data import evaluate_other_data
 from evaluation.report import write_report
+from runtime.built_folder import alone_in
 from runtime.checking import stops_here
 from runtime.hub import model_digest, weights_digest
 from runtime.recipe import RECIPE, Recipe, read_recipe, settings_of
@@ -66,16 +67,17 @@ def main(settings: Settings) -> None:
     if stops_here(settings, check_evaluation(settings, models, generators, folder)):
         return
     recipe = made_of(settings, models, generators)
-    if is_first_process():
-        recipe.start(made_from)
-    generated = measure_generation(settings, folder) if generators else None
-    understood = measure_understanding(settings, folder) if models else None
-    crossed = measure_cross(settings, folder, list(models.values())[-1], generated) if models and generators else None
-    if is_first_process():
-        write_metrics(settings.run, settings.seed, generated, understood, crossed)
-        write_cards(settings.run, settings.data.taxonomy, generated, understood)
-        write_report(settings)
-        recipe.finish(made_from)
+    with alone_in(folder):
+        if is_first_process():
+            recipe.start(made_from)
+        generated = measure_generation(settings, folder) if generators else None
+        understood = measure_understanding(settings, folder) if models else None
+        crossed = measure_cross(settings, folder, list(models.values())[-1], generated) if models and generators else None
+        if is_first_process():
+            write_metrics(settings.run, settings.seed, generated, understood, crossed)
+            write_cards(settings.run, settings.data.taxonomy, generated, understood)
+            write_report(settings)
+            recipe.finish(made_from)
 
 
 def check_earlier(evaluate: Evaluate, made_from: Path) -> None:

@@ -23,6 +23,7 @@ from types import MappingProxyType
 
 from config.errors import UserError
 from config.settings import Settings
+from runtime.built_folder import alone_in
 from runtime.checking import stops_here
 from runtime.processes import start_process
 from runtime.run_folder import log, open_run_folder
@@ -69,17 +70,18 @@ def make_all(settings: Settings, stage: str, choosing: Mapping = NONE, load_scor
     # 3. The images that are not there yet.
     asked = [each["content"] for each in plan.values() if "content" in each]
     score = load_score(pipe.contents.names if pipe.contents else (), asked) if load_score else None
-    make_images(pipe, plan, folder, generate.batch_size, "images", photographs, score)
+    with alone_in(folder):
+        make_images(pipe, plan, folder, generate.batch_size, "images", photographs, score)
 
-    # 4. Show what there is.
-    if state.is_main_process:
-        write_manifest(folder, plan)
-        write_contact_sheets(folder, plan, photographs)
-        folders = sorted({folder / parameters["emotion"] for parameters in plan.values()})
-        others = sum(path.relative_to(folder).as_posix() not in plan for each in folders for path in each.glob("*.png"))
-        if others:
-            log.info(f"{others:,} images of earlier runs lie beside these; manifest.jsonl lists those of this run alone")
-        log.info(f"wrote {', '.join(each.name for each in folders)}, a sheet of each and manifest.jsonl in {stage}/")
+        # 4. Show what there is.
+        if state.is_main_process:
+            write_manifest(folder, plan)
+            write_contact_sheets(folder, plan, photographs)
+            folders = sorted({folder / parameters["emotion"] for parameters in plan.values()})
+            others = sum(path.relative_to(folder).as_posix() not in plan for each in folders for path in each.glob("*.png"))
+            if others:
+                log.info(f"{others:,} images of earlier runs lie beside these; manifest.jsonl lists those of this run alone")
+            log.info(f"wrote {', '.join(each.name for each in folders)}, a sheet of each and manifest.jsonl in {stage}/")
 
 
 def check_prompts(pipe: EmotionPipeline, plan: dict[str, dict]) -> None:

@@ -25,6 +25,7 @@ from evaluation.generators import contents_of
 from evaluation.measure_generation import equal_reference, measure_generation
 from evaluation.metric_labels import row_name
 from evaluation.plans import attribute_plan, emotion_plan, fusion_plan, prompt_plan, transfer_plan
+from runtime.built_folder import lock
 from runtime.recipe import RECIPE
 from training.contents import Contents
 from training.sampling import words_of
@@ -98,6 +99,12 @@ def test_the_log_ends_with_the_verdict_and_where_the_page_is(evaluated):
     assert re.search(rf"^- The judge sees the intended emotion in {now} \(.* in {was} of those that plain", said, re.M)
     assert "| Emo-A " not in said
     assert "| Emo-A " in (settings.run / "evaluation/log.txt").read_text()
+
+
+def test_a_second_process_is_refused(evaluated):
+    settings, _ = evaluated
+    with lock(settings.run / "evaluation"), pytest.raises(UserError, match="evaluation: another process is at work there"):
+        main(settings)
 
 
 def test_warnings_reach_the_page(evaluated):

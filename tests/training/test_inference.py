@@ -17,6 +17,7 @@ from PIL import Image
 from config.errors import UserError
 from config.loading import load
 from config.taxonomy import DEFAULT, read_taxonomy
+from runtime.built_folder import lock
 from runtime.script import read_settings, run
 from training import image_files
 from training.image_files import plan_images, read_parameters, write_contact_sheets
@@ -278,6 +279,17 @@ def test_a_prompt_that_is_too_long_ends_before_an_image_is_made(images, tmp_path
     with pytest.raises(UserError, match="would be cut off"):
         images(f"generate.prompts=[<emotion>, {'red ' * 100} <emotion>]")
     assert not pngs(tmp_path / "images")
+
+
+def test_a_second_process_leaves_what_the_first_is_writing(images, tmp_path):
+    half = tmp_path / "images" / "awe" / ".0.png"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    with lock(tmp_path / "images"), pytest.raises(UserError, match="images: another process is at work there; wait"):
+        images(*TWO_BY_THREE)
+    assert half.exists()
+    images(*TWO_BY_THREE)
+    assert not half.exists()
 
 
 @pytest.mark.parametrize("setting", ["prompts", "negative_prompt"])
