@@ -53,6 +53,9 @@ def test_it_scores_images_and_conditions(written):
         ("def score(images, conditions): return [1.0, float('nan')]", "not finite for 2 images"),
         ("def score(images, conditions): return None", r"mine.py: "),
         ("def score(images, conditions)", r"mine.py: SyntaxError"),
+        ("raise SystemExit(0)", r"mine.py, line 1: SystemExit: 0$"),
+        ("import sys\ndef score(images, conditions):\n    sys.exit()", r"mine.py, line 3: SystemExit$"),
+        ("def score(images, conditions):\n    raise ValueError('one\\ntwo')", r"mine.py, line 2: ValueError: one$"),
     ],
 )
 def test_a_file_that_gives_no_numbers_is_one_line(written, text, told):
@@ -60,6 +63,12 @@ def test_a_file_that_gives_no_numbers_is_one_line(written, text, told):
     with pytest.raises(UserError, match=told) as error:
         RewardFile(written(text))(images, [Condition("awe", "awe")] * 2)
     assert "\n" not in str(error.value)
+
+
+def test_the_end_that_a_cluster_asks_for_comes_through(written, monkeypatch):
+    monkeypatch.setattr("loop.reward_file.has_sigterm", lambda: True)
+    with pytest.raises(SystemExit):
+        RewardFile(written("raise SystemExit(143)"))
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
