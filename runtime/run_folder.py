@@ -153,7 +153,8 @@ def _describe(folder: Path, settings: Settings) -> logging.Handler:
             _write_seconds(folder, 0.0)
             write_atomically(config, lambda beside: beside.write_bytes(resolved))
         write_json(folder / "environment.json", _environment())
-    to_file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+    # A file's name may hold bytes that are no UTF-8.
+    to_file = logging.FileHandler(folder / "log.txt", encoding="utf-8", errors="backslashreplace")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     return to_file
 

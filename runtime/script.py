@@ -18,6 +18,7 @@ import sys
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from io import TextIOWrapper
 
 try:
     from config.errors import UserError
@@ -44,14 +45,22 @@ def read_settings(name: str, description: str, *reads: str) -> None:
         return
     for library in ("TRANSFORMERS", "DIFFUSERS"):  # read when they are imported
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    show_all_text()
     sys.excepthook = _one_line
     end_by_sigterm()
     _settings[:] = [load(sys.argv[1:], description, reads)]
     choose_threads()
 
 
+def show_all_text() -> None:
+    """Let a terminal that is not UTF-8 show letters that it lacks as backslashes; else it loses the line. stderr does so."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a notebook has another, and a launcher may have closed it
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def take_no_arguments(description: str) -> None:
     """Answer --help with the description of a script that takes no arguments; refuse any other."""
+    show_all_text()
     ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter).parse_args()
 
 

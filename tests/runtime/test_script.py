@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import weakref
@@ -213,6 +214,26 @@ def test_an_error_is_one_line(tmp_path, after, main, code, line):
     assert ended.returncode == code
     assert ended.stderr.strip().startswith(line)
     assert ended.stderr.strip().count("\n") == 0
+
+
+def test_a_terminal_without_these_letters_loses_no_line(tmp_path):
+    script = tmp_path / "script.py"
+    main = 'open_run_folder(settings, "stage"); log.info("λ → 1"); log.info("a\\udcff.jpg"); print("é")'
+    script.write_text(
+        FAULTY.format(after="from runtime.run_folder import log, open_run_folder", main=main), encoding="utf-8"
+    )
+    ascii_alone = os.environ | {"PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run([sys.executable, script, f"run={tmp_path}"], capture_output=True, text=True, env=ascii_alone)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines()[-3:] == [r"\u03bb \u2192 1", r"a\udcff.jpg", r"\xe9"]
+    assert [line[20:] for line in (tmp_path / "stage/log.txt").read_text("utf-8").splitlines()[-2:]] == [
+        "λ → 1",
+        r"a\udcff.jpg",
+    ]
+    asked = subprocess.run(
+        [sys.executable, "loop/main.py", "--help"], capture_output=True, text=True, env=ascii_alone, cwd=ROOT
+    )
+    assert asked.returncode == 0, asked.stderr
 
 
 def test_a_fault_of_ours_keeps_its_traceback(tmp_path):
