@@ -181,6 +181,9 @@ class Generate(Section):
         for prompt in self.prompts or []:
             if (times := prompt.count(PLACEHOLDER)) != 1:
                 yield f"generate.prompts: {prompt!r} says {PLACEHOLDER} {times} times; write it once, where the emotion goes"
+        for setting, text in [("negative_prompt", self.negative_prompt), *(("contents", each) for each in self.contents)]:
+            if said := [each for each in (PLACEHOLDER, CONTENT) if each in text]:
+                yield f"generate.{setting}: {text!r} says {said[0]}, which stands in generate.prompts alone; use plain words"
         if self.contents and self.prompts and not any(CONTENT in prompt for prompt in self.prompts):
             yield f"generate.contents: no prompt says {CONTENT}; write it where the content goes, or name no contents"
         if self.images_from and int(self.image_strength * self.steps) < 1:

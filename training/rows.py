@@ -40,8 +40,8 @@ def checked(prompt, emotion, content, negative_prompt, **others) -> list[list]:
             raise UserError(f"prompt {each!r}: has no {PLACEHOLDER}; write it where the emotion should stand")
     if without := [each for each, name in zip(prompts, contents, strict=True) if name and CONTENT not in each]:
         raise UserError(f"prompt {without[0]!r}: has no {CONTENT}; write it where the content should stand")
-    if any(PLACEHOLDER in each for each in negatives):
-        raise UserError(f"negative prompt: cannot say {PLACEHOLDER}; name what images should not show")
+    if any(PLACEHOLDER in each or CONTENT in each for each in negatives):
+        raise UserError(f"negative prompt: cannot say {PLACEHOLDER} or {CONTENT}; name what images should not show")
     return [prompts, emotions, contents, negatives, *rest]
 
 

@@ -136,6 +136,9 @@ def test_an_error_in_a_file_is_one_line_with_file_and_key(overlay, text, message
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
+        ("generate.negative_prompt=a <emotion>", "generate.negative_prompt: 'a <emotion>' says <emotion>, which stands in"),
+        ("generate.negative_prompt=<content>", "command line: generate.negative_prompt: '<content>' says <content>, which"),
+        ("generate.contents=tree,<emotion>", "command line: generate.contents: '<emotion>' says <emotion>, which stands in"),
         ("data.emoset=", "command line: data.emoset: null is not allowed; allowed: path"),
         ("balance.temprature=1", "command line: balance.temprature: no such key; did you mean balance.temperature?"),
         ("--seed=-1", "command line: seed: -1 is not allowed; allowed: whole number, 0 to"),
