@@ -1,12 +1,12 @@
-"""What the loop gains on the drawn world, by a judge that nothing was chosen or trained by: three seeds of everything.
+"""What the loop gains on the drawn world, by a judge that nothing was trained by: three seeds of everything.
 
     OMP_NUM_THREADS=1 python benchmarks/loop_quality.py --config config/demo.yaml
 
 Each seed draws an EmoSet of its own, trains both halves on its train split, and runs the loop, then loop/teach.py, then the
 loop once more that trains the LoRA too. The model that was taught chooses among the same images as the one before, as it
-would in the next rounds. Rows of a seed start from the same noise, which nothing was chosen on. Beside them
-stand curves of the untouched generator, which a gain must beat at equal attribute entropy: other strengths, spreads and
-numbers of steps.
+would in the next rounds. Rows of a seed start from the same noise, which nothing was chosen on; the demo's reward was chosen
+on val, by the same judge. Beside them stand curves of the untouched generator, which a gain must beat at equal attribute
+entropy: other strengths, spreads and numbers of steps.
 
 All of it is kept in `<run>-loop/<drawing>/`. If you stop it, the same command resumes. After each step the tables of all
 that there is are printed. What you set goes over its own sizes and the test split.
@@ -31,7 +31,7 @@ from runtime.files import write_json
 
 DRAWINGS = {0: 5000, 1: 5001, 2: 5002}  # the seed of the images, by that of the training and of the noise
 SIZES = ("loop.images=64", "loop.candidates=8", "loop.best_of=4", "loop.rounds=4", "loop.conditions=32", "loop.updates=32")
-SIZES += ("loop.held_out=32", "loop.teach_images=256", "loop.teach_updates=32")
+SIZES += ("loop.held_out=32", "loop.teach=false", "loop.teach_images=256", "loop.teach_updates=32")
 SHARED = ("balance", "generator", "training", "understanding", "mining")  # of the run folder that both loops begin with
 CURVES = {"strength 0.6": {"strength": 0.6}, "strength 1": {"strength": 1.0}, "spread 0.25": {"spread": 0.25}}
 FILES = {"mapper": "mapper/loop/metrics.json", "lora": "lora/loop/metrics.json", "curves": "curves/metrics.json"}

@@ -51,7 +51,7 @@ class Loop(Section):
     """Images of the untouched generator for each that is measured: the best of 2, of 4, ... of them are rows too."""
 
     teach: bool = False
-    """Teach the understanding model between two rounds. The next round takes the result if it is better on the val split."""
+    """Teach the rewarding understanding model between two rounds. The next one takes it if it is better on the val split."""
     teach_images: int = Field(512, ge=16, le=10**7)
     """Images that are made to teach the understanding model, before those that do not serve are left out."""
     teach_share: float = Field(0.3, gt=0, lt=1)
@@ -68,5 +68,7 @@ class Loop(Section):
             yield f"loop.candidates: {self.candidates} is no power of two; give 1, 2, 4, 8 or more"
         if self.reward not in ("understanding", "encoder") and not self.reward.endswith(".py"):
             yield f"loop.reward: {self.reward} is neither understanding nor encoder, nor a .py file with your own score"
-        if self.teach and self.reward.endswith(".py"):
-            yield f"loop.teach: with {self.reward} no round asks the model that is taught; set loop.teach=false"
+        if self.teach and self.reward != "understanding":
+            yield f"loop.teach: teaches the reward, which is {self.reward}; set it to false, or loop.reward=understanding"
+        if self.teach and self.rounds < 2:
+            yield "loop.teach: teaches between two rounds; give loop.rounds 2 or more"

@@ -15,12 +15,13 @@ from evaluation.plans import CURVES
 from evaluation.skipped import skipped_of
 from runtime.figures import of_mean
 from runtime.files import write_atomically, write_json
-from runtime.hub import network_digest
+from runtime.hub import network_digest, weights_digest
 from runtime.run_folder import is_first_process, log
 from training.generator_parts import GENERATOR, read_about
 from training.image_files import read_parameters
 from understanding.answering import answer_all
 from understanding.asking import load_asker
+from understanding.model_folder import stages_of
 from understanding.questions import multiple_choice
 from understanding.scoring import likelihood_columns, read_answers
 
@@ -74,7 +75,7 @@ def measure_cross(settings: Settings, folder: Path, model: str, generated: dict)
 
 
 def circular(generator: Path | None, images: pd.DataFrame, model: str) -> list[str]:
-    """Return a warning where a model has trained the generator of a row's images, or has chosen these among several.
+    """Return a warning where a model has trained the generator of a row's images or was taught by it, or has chosen these.
 
     generator: its folder, or that of another method's images. images: column path.
     """
@@ -83,6 +84,9 @@ def circular(generator: Path | None, images: pd.DataFrame, model: str) -> list[s
     score = (read_parameters(images["path"].iloc[0]) or {}).get("score", "")
     if network_digest(model) in trained_with.values() or score.startswith("understanding "):
         return ["the understanding model has trained the generator or chosen the images, so its agreement is circular"]
+    taught_by = weights_digest(str(generator / "mapper")) if file and file.is_file() else None
+    if taught_by and any(taught_by in stage for stage in stages_of(model)):
+        return ["the generator's images have taught the understanding model, so its agreement is circular"]
     return []
 
 

@@ -7,8 +7,8 @@ It starts from what training/main.py and understanding.py have made in the run f
 each of `loop.conditions` emotions on contents, scores them by the reward, and trains the generator on them by DiffusionNFT
 (loop/nft.py has the equations), beside real images. Samples that the gate, another network, disagrees about count for
 nothing. The rounds end early where the gate says that held-out images got worse. With loop.teach the generator's images
-teach the understanding model between two rounds (loop/teaching.py), and the next round's reward, or gate, is the better
-model. The control makes as many updates by the ordinary loss on real images alone.
+teach the understanding model between two rounds (loop/teaching.py), and the better model rewards the next one. The control
+makes as many updates by the ordinary loss on real images alone.
 
 `<run>/loop/` gets round_1/, ..., control/, generator/ (the best round's by the gate) and metrics.json: figures of the
 untouched generator, the best of several of its images, the control, and the result, by a judge whose weights neither reward,
@@ -39,6 +39,7 @@ READS = (
 read_settings(__name__, __doc__, *READS)
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from config.errors import tell_together
@@ -49,7 +50,7 @@ from loop.apart import check_apart
 from loop.loop_checks import as_trained, check_generator, check_loop, check_space
 from loop.measure import measure_loop
 from loop.rounds import Rounds, is_worse
-from loop.teaching import checks_of_teaching
+from loop.teaching import check_contents, check_start, checks_of_teaching
 from runtime.built_folder import MARKER, alone_in, building, is_built, remove_built
 from runtime.checking import stops_here
 from runtime.hub import weights_digest
@@ -71,13 +72,16 @@ def main(settings: Settings) -> None:
     checked = check_training(settings, rows)
     check_loop(settings, start, len(rows), checked.dimension)
     if loop.teach:
-        tell_together(*checks_of_teaching(settings, start))
+        places = [folder / f"teaching_{number}" for number in range(1, loop.rounds)]
+        tell_together(*checks_of_teaching(settings, start), partial(check_start, settings, places))
     images = loop.rounds * loop.conditions * loop.group + (loop.rounds + 1) * loop.held_out
     takes = {"images to train on and to stop by": f"{images:,}", "updates": f"{loop.rounds * loop.updates:,}"}
     if loop.teach:
-        times = max(0, loop.rounds - 1)
+        times = loop.rounds - 1
+        asked = f"{settings.mining.images:,}" if settings.mining.images else "all training images"
         takes["images to teach by"] = f"{times * loop.teach_images:,}"
         takes["updates of the understanding model"] = f"{times * loop.teach_updates:,}"
+        takes["images to ask it about"] = f"{times} x ({asked}, and twice the val split)"
     trained = loop.best_of + loop.control if loop.rounds else 0
     measured = max(loop.candidates, loop.best_of) + trained  # images for each of a row
     takes["images to measure"] = f"{len(settings.data.taxonomy) * loop.images * measured:,}"
@@ -85,6 +89,8 @@ def main(settings: Settings) -> None:
         return
     with alone_in(folder):
         emoset = read_emoset(settings.data, folder, settings.machine.processes) if loop.teach else None  # it forks
+        if emoset:
+            check_contents(settings, emoset)
         inputs = prepare(settings, settings.run / "training", rows, checked, trains_encoder=False)
         check_space(start, inputs.space)
 
@@ -125,7 +131,6 @@ def train_rounds(loop: Rounds) -> tuple[Path, int, list[dict]]:
         if loop.settings.loop.teach and number < loop.settings.loop.rounds:
             loop, gain = loop.taught(number, generator)
             history[-1] |= gain
-            best_gate = loop.held_out(best)  # the model that was taught may be the gate
     return best, best_number, history
 
 

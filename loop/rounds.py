@@ -155,20 +155,29 @@ class Rounds:
     def taught(self, number: int, generator: Path) -> tuple["Rounds", dict]:
         """Return the rounds that follow, with the understanding model that a generator's images taught, if it is better.
 
-        It is where it is right about more images of the val split. The dict says how much more.
+        It is if the interval of its gain on the val split lies above 0. The dict says what it gains.
         """
         settings, precision = self.settings, self.inputs.accelerator.mixed_precision
         of_val = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"split": "val"})})
-        models, found = teach(of_val, self.emoset, generator, self.folder / f"teaching_{number}", (TAUGHT,))
-        gain = found["paired"][f"{TAUGHT} - {BEFORE}"]["accuracy"]
-        log.info(f"the understanding model that round {number} taught, less the one before: {signed(gain)} on val")
-        loop, mapper = settings.loop, settings.mapper.model_copy(update={"mixed_precision": precision})
-        if gain["value"] > 0:
-            loop = loop.model_copy(update={"understanding": str(models[TAUGHT])})
+        torch.set_float32_matmul_precision("highest")  # as understanding.py computes; the accelerator sets its own again
+        taught = teach(of_val, self.emoset, generator, self.folder / f"teaching_{number}", (TAUGHT,), number)
         AcceleratorState._reset_state()  # transformers' trainer has made it anew, in its own precision
         inputs = replace(self.inputs, accelerator=start_accelerator(precision))
-        settings = settings.model_copy(update={"loop": loop, "mapper": mapper})
-        return replace(self, settings=settings, inputs=inputs), {"taught, gain on val": gain["value"]}
+        mapper = settings.mapper.model_copy(update={"mixed_precision": precision})
+        settings = settings.model_copy(update={"mapper": mapper})
+        if taught is None:
+            log.info("no generated image serves, so nothing was taught")
+            return replace(self, settings=settings, inputs=inputs), {"taught by": 0}
+        models, found = taught
+        gain = found["paired"][f"{TAUGHT} - {BEFORE}"]["accuracy"]
+        is_better = gain["low"] > 0
+        served, ends = found["about"]["served"], "it rewards the next round" if is_better else "the one before stays"
+        log.info(f"understanding, taught by {served:,} images of round {number}: {signed(gain)} on val; {ends}")
+        if is_better:
+            loop = settings.loop.model_copy(update={"understanding": str(models[TAUGHT])})
+            settings = settings.model_copy(update={"loop": loop})
+        told = {"taught by": served, "taught, gain on val": gain["value"], "taught, is better": is_better}
+        return replace(self, settings=settings, inputs=inputs), told
 
     def control_round(self, number: int, generator: Path) -> Path:
         """Return the generator after as many updates by the ordinary loss on real images alone."""

@@ -38,16 +38,13 @@ READS = (
 read_settings(__name__, __doc__, *READS)
 
 from functools import partial
-from pathlib import Path
 
 from config.errors import UserError, tell_together
-from config.loop_settings import Loop
 from config.settings import Settings
 from emoset.reading import read_emoset
 from evaluation.metric_labels import signed
 from evaluation.report import write_report
-from loop.scores import network_folder
-from loop.teaching import CONTROL, TAUGHT, checks_of_teaching, teach
+from loop.teaching import CONTROL, TAUGHT, check_contents, check_start, checks_of_teaching, teach
 from runtime.built_folder import alone_in
 from runtime.checking import stops_here
 from runtime.files import write_json
@@ -59,26 +56,24 @@ def main(settings: Settings) -> None:
     folder, loop = open_run_folder(settings, "loop"), settings.loop
     generator = folder / "generator" if (folder / "generator").is_dir() else settings.run / "generator"
     start_process()
-    tell_together(*checks_of_teaching(settings, generator), partial(check_start, settings.run, loop, folder))
+    written = [folder / way for way in (TAUGHT, CONTROL)]
+    tell_together(*checks_of_teaching(settings, generator), partial(check_start, settings, written))
     takes = {"images to make": f"{loop.teach_images:,}", "updates": f"2 x {loop.teach_updates:,}"}
     if stops_here(settings, takes):
         return
     with alone_in(folder):
         emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
-        _, found = teach(settings, emoset, generator, folder)
+        check_contents(settings, emoset)
+        taught = teach(settings, emoset, generator, folder)
+        if taught is None:
+            raise UserError("loop: no generated image serves; the gate agrees about none, or all are copies")
+        _, found = taught
         if is_first_process():
             write_json(folder / "teaching.json", found)
             for pair, own in found["paired"].items():
                 for part, each in own.items():
                     log.info(f"{pair}: {part} {signed(each)}")
             write_report(settings)
-
-
-def check_start(run: Path, loop: Loop, folder: Path) -> None:
-    """Raise UserError where the model to teach is one that this script would write over."""
-    model = network_folder(run, loop, "understanding").resolve()
-    if any(model.is_relative_to((folder / name).resolve()) for name in (TAUGHT, CONTROL)):
-        raise UserError(f"loop.understanding: {model} is what this script writes; copy it to another folder, and name that")
 
 
 if __name__ == "__main__":

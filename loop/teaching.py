@@ -23,7 +23,7 @@ from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
 from loop.loop_checks import check_exact, check_generator
 from loop.scores import check_network, load_network, network_folder, network_key
 from runtime.figures import balanced_share, figure_of, paired
-from runtime.hub import model_digest
+from runtime.hub import model_digest, weights_digest
 from runtime.processes import free_memory, start_process
 from runtime.recipe import digest
 from runtime.run_folder import log
@@ -33,8 +33,10 @@ from training.sampling import load_generator, make_images
 from understanding.grpo import plan, train_by_grpo
 from understanding.model import ADAPTER, check_whole
 from understanding.model_check import base_of
+from understanding.model_folder import stages_of
 from understanding.questions import draw_questions, needed_confusability, question_counts
 from understanding.stages import StageModel, TrainingData
+from understanding.trainers import start_training_process
 
 BEFORE, TAUGHT, CONTROL = "before", "taught", "teach_control"  # models: names of figures, and folders of the loop
 COUNTED = "loop.teach_updates, times grpo.questions_per_step"  # what the number of questions comes from
@@ -55,33 +57,41 @@ def checks_of_teaching(settings: Settings, generator: Path) -> list[Callable[[],
 
 
 def teach(
-    settings: Settings, emoset: EmoSet, generator: Path, folder: Path, ways: Sequence[str] = (TAUGHT, CONTROL)
-) -> tuple[dict[str, Path], dict]:
+    settings: Settings,
+    emoset: EmoSet,
+    generator: Path,
+    folder: Path,
+    ways: Sequence[str] = (TAUGHT, CONTROL),
+    turn: int = 0,
+) -> tuple[dict[str, Path], dict] | None:
     """Return the models, the one that learns among them, and what each is worth on the real images of evaluate.split.
 
-    generator: the folder of the one that makes the images. folder: gets the images and the models. ways: what is trained.
-    Raises UserError where no generated image serves.
+    None where no generated image serves. generator: the folder of the one that makes the images. folder: gets the images and
+    the models. ways: what is trained. turn: of several teachings, each of which takes other images and questions.
     """
+    start_training_process()
+    drawn = settings.model_copy(update={"seed": derived_seed(settings.seed, "teaching", turn) % 2**32}) if turn else settings
     index = emoset.index.assign(path=[settings.data.emoset / image for image in emoset.index["image"]])
     train = index[index["split"] == "train"].reset_index(drop=True)
     cache = feature_cache(settings.data, settings.evaluate, settings.machine.processes)
     model = network_folder(settings.run, settings.loop, "understanding")
 
     # 1. What is hard, by cell.
-    mined = equal_emotions(train, settings.mining.images, settings.seed).reset_index(drop=True)
+    mined = equal_emotions(train, settings.mining.images, drawn.seed).reset_index(drop=True)
     unlikely = 1 - likelihoods(settings, model, mined, cache, "mining")
     errors = cell_errors(attributes_of(mined, settings.data.kinds), unlikely)
 
     # 2. Images of it, and which of them serve.
-    made = make_hard(settings, generator, train, errors, folder / "teaching")
+    made = make_hard(drawn, generator, train, errors, folder / "teaching")
     serves = serving(settings, made, train, cache)
     log.info(f"{serves.sum():,} of {len(made):,} generated images serve")
     made = made[serves].reset_index(drop=True)
     if made.empty:
-        raise UserError("loop: no generated image serves; the gate agrees about none, or all are copies")
+        return None
 
     # 3. The model that learns from them, and the control.
-    models = {BEFORE: model} | learned(settings, emoset, train, made, model, folder, ways)
+    by = weights_digest(str(generator / "mapper"))
+    models = {BEFORE: model} | learned(drawn, emoset, train, made, model, folder, ways, by)
 
     # 4. What they are worth on real images.
     real = index[index["split"] == settings.evaluate.split].reset_index(drop=True)
@@ -92,6 +102,20 @@ def teach(
         "served": len(made),
     }
     return models, {"about": about} | compare(settings, models, real, errors, cache)
+
+
+def check_start(settings: Settings, places: Sequence[Path]) -> None:
+    """Raise UserError where the model to teach lies in one of the folders that are written over."""
+    model = network_folder(settings.run, settings.loop, "understanding").resolve()
+    if any(model.is_relative_to(place.resolve()) for place in places):
+        raise UserError(f"loop.understanding: {model} is what this script writes; copy it to another folder, and name that")
+
+
+def check_contents(settings: Settings, emoset: EmoSet) -> None:
+    """Raise UserError where some emotion's training images have no attribute that its generated images could show."""
+    train = emoset.index[emoset.index["split"] == "train"]
+    if not count_contents(train, settings.data.kinds, settings.data.taxonomy.emotions):
+        raise UserError("loop: the training images of some emotion have no attribute of data.kinds to aim at")
 
 
 def attributes_of(images: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
@@ -122,8 +146,6 @@ def make_hard(settings: Settings, generator: Path, train: pd.DataFrame, errors: 
     """Make images aimed at hard cells; return a table of them: image_id, emotion, content, path."""
     emotions, loop, generate = settings.data.taxonomy.emotions, settings.loop, settings.generate
     counts = count_contents(train, settings.data.kinds, emotions)
-    if not counts:
-        raise UserError("loop: the training images of some emotion have no attribute of data.kinds to aim at")
     pipe, about = load_generator(generator, start_process().device)
     contents, plan = draw_cells(Contents.of(counts, emotions), errors), {}
     for number in range(loop.teach_images):
@@ -140,6 +162,8 @@ def make_hard(settings: Settings, generator: Path, train: pd.DataFrame, errors: 
             "spread": generate.spread,
         } | about
     make_images(pipe, plan, folder, generate.batch_size, "images to teach by")
+    del pipe
+    free_memory()
     rows = [  # by its plan an image has another id, and is learned from again, where anything that it was made by changes
         (f"generated-{digest(each)}/{path}", Path(path).parent.name, each["content"], folder / path)
         for path, each in plan.items()
@@ -180,8 +204,12 @@ def learned(
     model: Path,
     folder: Path,
     ways: Sequence[str],
+    by: str,
 ) -> dict[str, Path]:
-    """Return the models that have learned from generated and real images, and from real ones alone; of these the `ways`."""
+    """Return the models that have learned from generated and real images, and from real ones alone; of these the `ways`.
+
+    by: a digest of the generator, for the model card.
+    """
     loop, grpo = settings.loop, settings.grpo
     changed = {"answers_two": "exact", "learning_rate_two": loop.teach_learning_rate, "evaluate_every": None}
     base = base_of(model) if (model / ADAPTER).is_file() else str(model)  # of the adapter that is trained
@@ -199,12 +227,15 @@ def learned(
     fewer = equal_emotions(train[columns], whole - len(made), settings.seed)
     sets = {TAUGHT: pd.concat([made[columns], fewer], ignore_index=True), CONTROL: real}
     matrix = needed_confusability(own.questions, own.rewards, settings.data.taxonomy, settings.run)
-    start, found = StageModel(model, model_digest(str(model))), {}
+    labels = {TAUGHT: f"Taught by {len(made):,} images of the generator {by} and {len(fewer):,} real ones"}
+    start, found = StageModel(model, model_digest(str(model)), stages_of(model)), {}
     for name in ways:
         images = sets[name]
         questions = draw_questions(images, own.data.taxonomy, own.questions, own.answers, matrix, settings.seed, COUNTED)
         data = TrainingData(emoset.fingerprint, dict(images[["image_id", "path"]].to_numpy()), matrix, [])
-        found[name] = Path(train_by_grpo(own, "step_two", folder / name, start, questions, data, loop.teach_updates).model)
+        own_label = labels.get(name, f"Trained on {len(images):,} real images")
+        trained = train_by_grpo(own, "step_two", folder / name, start, questions, data, loop.teach_updates, own_label)
+        found[name] = Path(trained.model)
         free_memory()
     return found
 

@@ -89,11 +89,12 @@ def train_by_grpo(
     questions: list[Question],
     data: TrainingData,
     limit: int | None,
+    label: str | None = None,
 ) -> StageModel:
     """Return the model that GRPO makes of `start` in `folder`/`name`/: in `limit` updates or, for None, one pass.
 
     What is there and unchanged is not trained again. Without an update the result is `start`.
-    name: step_one or step_two.
+    name: step_one or step_two. label: of the training in the model card; None takes that of the step.
     """
     if limit == 0:
         return start
@@ -108,7 +109,7 @@ def train_by_grpo(
     own |= {} if is_exact else {"grpo.entropy": grpo.entropy}
     recipe = stage_recipe(settings, name, own, start, questions, data)
     each = f"{grpo.group} {'thoughts' if is_exact else 'answers'}" if samples else "all their answers"
-    what = f"{LABELS[name]}: {steps:,} updates of {grpo.questions_per_step} questions x {each}"
+    what = f"{label or LABELS[name]}: {steps:,} updates of {grpo.questions_per_step} questions x {each}"
     training = partial(train, settings, name, start.model, questions, data, steps)
     if not samples:
         training = partial(train_exactly, settings, name, start.model, questions, data, steps, shared.accumulation)

@@ -9,10 +9,10 @@ from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
 from emoset.model_card import about_data
-from runtime.built_folder import building
+from runtime.built_folder import MARKER, building
 from runtime.hub import resolve_model
 from runtime.processes import start_process
-from runtime.recipe import Recipe
+from runtime.recipe import Recipe, read_recipe
 from runtime.run_folder import is_first_process
 from understanding import kinds
 from understanding.model import ADAPTER
@@ -60,6 +60,12 @@ WHAT = "understanding model"  # by which its folder is known
 def model_recipe(key: str, done: Sequence[str]) -> Recipe:
     """Return what a model's folder is built from. key: a hash of all that the model was made from. done: what was done."""
     return Recipe(WHAT, {}, {"training": key, "stages": list(done)})
+
+
+def stages_of(folder: str | Path) -> tuple[str, ...]:
+    """Return what was done to a model, a line for each stage, as its folder says; nothing for one that is not of ours."""
+    written = read_recipe(Path(folder) / MARKER)
+    return tuple(written["inputs"].get("stages", ())) if written else ()
 
 
 def write_model_folder(

@@ -12,8 +12,10 @@ from config.taxonomy import DEFAULT, read_taxonomy
 from evaluation import image_metrics, measure_cross
 from evaluation.columns import by_emotion, confusion
 from evaluation.metric_labels import cross_metrics, generation_metrics
-from runtime.hub import network_digest
+from runtime.built_folder import MARKER
+from runtime.hub import network_digest, weights_digest
 from training.image_files import save_image
+from understanding.model_folder import model_recipe
 from understanding.scoring import likelihood_columns
 
 EMOSET = read_taxonomy(DEFAULT)
@@ -60,6 +62,13 @@ def test_a_model_that_trained_the_generator_or_chose_its_images_agrees_in_a_circ
     assert warned({"the loop's reward": network_digest(str(model))}, {})
     assert warned({}, {"score": "understanding 12ab"})
     assert not warned({"the loop's reward": "12ab"}, {"score": "encoder 12ab"})
+    assert not warned({}, {})
+    (generator / "mapper").mkdir()
+    (generator / "mapper" / "config.json").write_text("{}")
+    taught = f"Taught by 3 images of the generator {weights_digest(str(generator / 'mapper'))} and 7 real ones"
+    model_recipe("key", ["Step I", taught]).finish(model / MARKER)
+    assert warned({}, {})
+    model_recipe("key", ["Step I", "Taught by 3 images of the generator 12ab and 7 real ones"]).finish(model / MARKER)
     assert not warned({}, {})
     assert not measure_cross.circular(None, images, str(model))
 

@@ -1,6 +1,7 @@
 """The rounds as a whole, in miniature: what they leave, resumed, by two processes, and whom the judge may not be."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -11,6 +12,7 @@ from mapper_runs import arguments, assert_close
 from safetensors.torch import load_file
 
 import loop.main
+import loop.rounds
 import loop.teaching
 import training.main
 from config.errors import UserError
@@ -19,8 +21,9 @@ from config.section import ROOT
 from loop.apart import check_apart
 from loop.loop_checks import as_trained
 from runtime.files import read_json, write_json
-from runtime.hub import network_digest
+from runtime.hub import network_digest, weights_digest
 from training import mapper_training
+from understanding.model_folder import stages_of
 
 WEIGHTS = "generator/mapper/diffusion_pytorch_model.safetensors"
 
@@ -82,7 +85,7 @@ def test_between_two_rounds_the_generators_images_teach_the_next_reward_where_th
     def told(settings, *given):
         splits.append(settings.evaluate.split)
         found = compare(settings, *given)
-        found["paired"]["taught - before"]["accuracy"]["value"] = gain
+        found["paired"]["taught - before"]["accuracy"]["low"] = gain
         return found
 
     monkeypatch.setattr("runtime.figures.RESAMPLES", 50)
@@ -92,7 +95,12 @@ def test_between_two_rounds_the_generators_images_teach_the_next_reward_where_th
     given = loop_settings | few | {"loop.control": "false", "evaluate.split": "test"}
     run_loop(given, whole)
     assert splits == ["val"]
-    assert "the understanding model that round 1 taught, less the one before" in capsys.readouterr().out
+    assert re.search(r"understanding, taught by \d+ images of round 1: .* on val; ", capsys.readouterr().out)
+    (line,) = stages_of(whole / "loop/teaching_1/taught/step_two/model")
+    by = weights_digest(str(whole / "loop/round_1/generator/mapper"))
+    assert re.fullmatch(
+        rf"Taught by \d+ images of the generator {by} and \d+ real ones: 4 updates of 8 questions x .*", line
+    )
     taught = network_digest(str(whole / "loop/teaching_1/taught/step_two/model"))
     before = network_digest(str(whole / "understanding/model"))
     first, second = (read_json(whole / f"loop/round_{n}/generator/generator.json")["trained_with"] for n in (1, 2))
@@ -202,6 +210,37 @@ def test_what_would_end_it_later_is_told_at_once(loop_settings, loop_run, tmp_pa
     starts = ("loop.batch_size: an update takes 8 images", "loop.reward: ", "evaluate.fid_network: ", "loop.judge: ")
     assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
     assert "null" not in lines[-1]
+
+
+def test_no_images_that_serve_leave_the_reward_as_it_is(loop_settings, loop_run, unmeasured, monkeypatch, capsys):
+    monkeypatch.setattr(loop.main, "is_worse", lambda now, best: False)
+    monkeypatch.setattr(loop.rounds, "teach", lambda *given: None)
+    run = loop_run()
+    run_loop(loop_settings, run, loop__control="false", loop__teach="true", loop__rounds=2, loop__teach_updates=100)
+    assert "no generated image serves, so nothing was taught" in capsys.readouterr().out
+    first, second = (read_json(run / f"loop/round_{n}/generator/generator.json")["trained_with"] for n in (1, 2))
+    assert first == second
+
+
+def test_it_does_not_teach_a_model_that_it_would_write_over(loop_settings, loop_run):
+    run = loop_run()
+    model = shutil.copytree(run / "understanding/model", run / "loop/teaching_1/taught/step_two/model")
+    teaches = {"loop__teach": "true", "loop__rounds": 2, "loop__understanding": model, "check": "true"}
+    with pytest.raises(UserError, match=r"^loop\.understanding: .* is what this script writes; copy it to another folder"):
+        run_loop(loop_settings, run, **teaches, loop__teach_updates=100)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"loop.reward": "encoder"}, "loop.teach: teaches the reward, which is encoder; set it to false, or loop.reward="),
+        ({"loop.reward": "mine.py"}, "loop.teach: teaches the reward, which is mine.py"),
+        ({"loop.rounds": 1}, "loop.teach: teaches between two rounds; give loop.rounds 2 or more"),
+    ],
+)
+def test_where_nothing_could_be_taught_it_is_refused(wrong, told):
+    with pytest.raises(UserError, match=re.escape(told)):
+        load(arguments({"loop.teach": "true"} | wrong))
 
 
 def test_its_checks_pass_and_say_what_it_takes(loop_settings, loop_run, capsys):

@@ -91,7 +91,7 @@ def test_what_is_taught_names_the_model_that_it_began_with(settings, base_and_ad
     train = index[index["split"] == "train"].reset_index(drop=True)
     made = equal_emotions(train, 32, 0).reset_index(drop=True)
     ways, start = ("taught", "teach_control"), base if is_whole else adapter
-    found = loop.teaching.learned(own, emoset, train, made, start, tmp_path / "loop", ways)
+    found = loop.teaching.learned(own, emoset, train, made, start, tmp_path / "loop", ways, "1a2b")
     assert list(found) == ["taught", "teach_control"]
     for model in found.values():
         assert Path(json.loads((model / "adapter_config.json").read_text())["base_model_name_or_path"]) == base

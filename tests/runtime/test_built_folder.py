@@ -35,7 +35,7 @@ def test_files_that_somebody_put_there_are_kept(tmp_path, caplog, moment):
     folder = tmp_path / "folder"
     with building(folder, OLD) as work:
         (work / "sub").mkdir()
-        (work / "sub" / "ours").write_text("old")
+        (work / "sub" / "ours\nof two lines").write_text("old")
     (folder / "sub" / "thesis.txt").write_text("years of work")
     (folder / "link").symlink_to(tmp_path / "elsewhere")
     (folder / ".DS_Store").write_text("")
