@@ -21,6 +21,7 @@ from config.settings import Settings
 from emoset.images import load_image
 from evaluation import plans
 from evaluation.columns import Comparison, by_emotion
+from evaluation.content_judge import CLIP, judges_of
 from evaluation.features import FeatureCache, Network, feature_cache, image_keys
 from evaluation.image_metrics import attributes_shown
 from evaluation.judge import load_judge
@@ -98,6 +99,16 @@ class Measure:
         table["gate"] = gate.numpy()
         self.tables[row], self.views[row] = table, self.see(table, row)
         self.judged[row] = self.judge(table, f"judging {row}")
+        if self.reward.content:
+            self._warn_of_clip(row)
+
+    def _warn_of_clip(self, row: str) -> None:
+        """Log which contents of a row CLIP judges, which the reward consists of too."""
+        seen = self.views[row]
+        judges = judges_of(seen.images["content"].to_numpy(), seen.object_labels, seen.scene_labels)
+        if words := sorted(word for word, judge in judges.items() if word and judge == CLIP):
+            told = ", ".join(words[:5]) + (", ..." if words[5:] else "")
+            log.info(f"warning: {row}: no classifier knows {told}, so CLIP judges them, which is in the reward too")
 
     def _felt(self, table: pd.DataFrame, row: str, conditions: list[Condition]) -> torch.Tensor:
         """Return the reward's part (n,) that is about the emotion."""

@@ -69,6 +69,7 @@ class EvaluationCallback(MetricsCallback):
         self.questions, self.images, self.processor = questions, images, processor
         self.understanding, self.answers, self.taxonomy = settings.understanding, settings.answers, settings.data.taxonomy
         self.every, self.batch_size = settings.grpo.evaluate_every, settings.grpo.evaluation_batch_size
+        self.at_start: dict[str, float] = {}  # figures; none where the training resumes
 
     def on_train_begin(self, args, state, control, **_) -> None:
         """Evaluate before the first step too."""
@@ -103,6 +104,12 @@ class EvaluationCallback(MetricsCallback):
         trainer.control.should_log = should_log  # which that has switched off, on this process alone
         shown = [f"{label} {found[name]:.3f}" for name, label in curves().items() if name in found]
         log.info(f"step {step:,}, val: {', '.join(shown)} (n = {len(table):,})")
+        if not step:
+            self.at_start = found
+        elif step == trainer.state.max_steps and self.at_start:
+            changes = {label: found[name] - self.at_start[name] for name, label in curves().items() if name in found}
+            told = ", ".join(f"{label} {change:+.3f}" for label, change in changes.items())
+            log.info(f"{self.folder.name}: what {step:,} updates changed on val: {told}")
         write_samples(self.folder / "samples" / f"step-{step:06d}.html", table.head(SAMPLES), self.images)
 
 

@@ -149,10 +149,12 @@ def way(settings: Settings, name: str) -> str:
     group, is_exact = settings.grpo.group, settings.grpo.answers_of(name) == "exact"
     if not is_exact:
         what = "thoughts and answers" if settings.answers.reasoning else "answers"
-        return f"GRPO (grpo.answers: sampled): an update compares what {group} sampled {what} to each question earn"
+        compared = f"an update compares what {group} sampled {what} to each question earn"
+        return f"GRPO as published (grpo.answers: sampled): {compared}"
     scored = f"the {settings.rewards.scoring} score of the probabilities of all answers that a question allows"
     if settings.answers.reasoning:
-        return f"GRPO of thoughts (grpo.answers: exact): an update compares {group} sampled thoughts by {scored} after each"
+        thoughts = f"an update compares {group} sampled thoughts by {scored} after each"
+        return f"GRPO of thoughts (grpo.answers: exact), for an answer need not be sampled: {thoughts}"
     return f"no sampling (grpo.answers: exact), since the answer alone is asked for: an update raises {scored}"
 
 

@@ -1,6 +1,7 @@
 """understanding.py as a whole, in miniature, and what it refuses before a model is loaded."""
 
 import json
+import re
 import shutil
 from itertools import pairwise
 
@@ -53,6 +54,7 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
     monkeypatch.setattr(understanding.grpo, "train", recorded)
     fine_tune(settings)
     folder = settings.run / "understanding"
+    assert re.search(r"step_one: what 2 updates changed on val: binary [+-]0\.\d{3}, binary AUROC", capsys.readouterr().out)
 
     # Each stage goes on from the one before it, and the result is the last.
     stages = [weights(folder / name / "model") for name in ("warm_up", "step_one", "step_two")]
