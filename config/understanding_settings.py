@@ -96,8 +96,6 @@ class Tuning(Section):
     """Updates over which the learning rate rises from zero."""
     max_gradient_norm: float = Field(1.0, gt=0, le=10**6)
     """Norm that the gradients of an update are scaled down to."""
-    adam_beta2: float = Field(0.999, ge=0, lt=1)
-    """Decay of AdamW's mean of squared gradients. Below 1 - 1 / updates it forgets how small the first gradients were."""
     gradient_checkpointing: bool = True
     """Save memory by computing activations twice."""
     log_every: int = Field(5, ge=1, le=10**6)

@@ -103,7 +103,6 @@ def common_arguments(tuning: Tuning, machine: Machine, dtype: str, seed: int) ->
     return dict(
         warmup_steps=tuning.warmup_steps,
         max_grad_norm=tuning.max_gradient_norm,
-        adam_beta2=tuning.adam_beta2,
         gradient_checkpointing=tuning.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},
         dataloader_num_workers=min(machine.loaders, processors()),

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_trainers import G, by_length, make_trainer, scored
-from transformers import Trainer
 
 import understanding.showing
 from config.errors import UserError
@@ -63,15 +62,6 @@ def test_an_advantage_is_what_an_answer_earns_above_its_group(quick, tmp_path, m
     rewards = torch.tensor(by_length([[{"content": text}] for text in said])).view(-1, G)
     assert rewards.std(1).min() > 1, "or a division would hardly show"
     assert torch.allclose(batch["advantages"].view(-1, G), rewards - rewards.mean(1, keepdim=True), atol=1e-5)
-
-
-def test_the_optimizer_is_that_of_the_settings(quick, tmp_path):
-    given = {"tuning": {"adam_beta2": 0.9}, "grpo": {"learning_rate": 0.01}}
-    arguments = training_arguments(quick(**given), "step_one", questions=400, steps=4, folder=tmp_path)
-    trainer = Trainer(torch.nn.Linear(2, 2), arguments)
-    trainer.create_optimizer()
-    assert type(trainer.optimizer).__name__ == "AdamW"
-    assert [(group["betas"], group["lr"]) for group in trainer.optimizer.param_groups] == [((0.9, 0.9), 0.01)] * 2
 
 
 @pytest.fixture
