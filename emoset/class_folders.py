@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from config.errors import UserError
 from emoset.imported_layout import Imported, mapping_of, split_of
-from emoset.selection import LEFT_BEHIND, is_hidden, readable, visible_files, why_unusable
+from emoset.selection import is_hidden, readable, visible_files, why_unusable
+from runtime.files import LEFT_BEHIND
 from runtime.links import link_files
 from runtime.run_folder import progress
 from runtime.workers import worker_pool

@@ -10,13 +10,13 @@ import pandas as pd
 
 from config.errors import UserError
 from emoset.images import EMPTY, NO_IMAGE, ImageError, check_image
+from runtime.files import LEFT_BEHIND
 from runtime.run_folder import log, progress
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 STRAY = "no image, and not called one"
 LINKED = "a linked folder, which is not followed; link its files, or copy them"
 NOT_UTF8 = "its name is not UTF-8; rename it"
-LEFT_BEHIND = {"thumbs.db", "desktop.ini", "__macosx"}  # by desktops, in folders of photos
 
 
 def is_hidden(name: str) -> bool:

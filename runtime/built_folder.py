@@ -9,14 +9,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from config.errors import UserError
-from runtime.files import DamagedError, read_json, settle
+from runtime.files import LEFT_BEHIND, DamagedError, read_json, settle
 from runtime.full_disk import naming
 from runtime.recipe import Recipe, read_recipe
 from runtime.run_folder import is_first_process, log
 
 MARKER = ".recipe.json"
 FILES = ".files"  # the paths of all files that were built, each ended by a zero byte
-JUNK = {".DS_Store", "Thumbs.db", "desktop.ini"}  # which a desktop leaves in the folders that it shows
 OLD_MARKER = ".built.json"  # of earlier versions of this project
 
 
@@ -105,7 +104,7 @@ def building(folder: Path, recipe: Recipe, resume: bool = False) -> Iterator[Pat
     try:
         with naming(folder, beside):
             yield beside
-            (beside / FILES).write_bytes(b"".join(os.fsencode(path) + b"\0" for path in _files(beside)))
+            (beside / FILES).write_bytes(b"".join(sorted(os.fsencode(path) + b"\0" for path in _files(beside))))
             settle(beside.rglob("*"), beside / MARKER)
         recipe.finish(beside / MARKER)
         if folder.exists():
@@ -140,7 +139,7 @@ def _discard(built: Path, folder: Path) -> None:
 
 def _keep_others(built: Path, folder: Path) -> None:
     known = {*(built / FILES).read_bytes().split(b"\0"), *map(os.fsencode, (FILES, MARKER, OLD_MARKER))}
-    others = [path for path in _files(built) if os.fsencode(path) not in known and path.name not in JUNK]
+    others = [path for path in _files(built) if os.fsencode(path) not in known and path.name.lower() not in LEFT_BEHIND]
     if not others:
         return
     kept, number = folder.with_name(f"{folder.name}.kept"), 1

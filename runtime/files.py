@@ -14,6 +14,7 @@ from config.errors import UserError
 from runtime.full_disk import naming
 
 DIGEST_SIZE = 16  # bytes of a file's hash
+LEFT_BEHIND = {".ds_store", "thumbs.db", "desktop.ini", "__macosx"}  # by desktops, in any case of letters
 
 
 class DamagedError(UserError, ValueError):
