@@ -6,6 +6,7 @@ from pathlib import Path
 
 import diffusers
 import torch
+import transformers
 from accelerate.utils import parse_flag_from_env
 
 from config.errors import UserError, tell_together
@@ -48,7 +49,7 @@ def check_generator(folder: Path) -> None:
     """Raise UserError where no generator is there, or one that is not whole: it is loaded."""
     if not (folder / GENERATOR).is_file():
         raise UserError(f"{folder}: no generator there; training/main.py makes it")
-    hide_loading(diffusers)
+    hide_loading(transformers, diffusers)
     with one_thread():  # reading EmoSet forks later on
         load_pipeline(folder)
     free_memory()
