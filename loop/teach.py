@@ -57,13 +57,13 @@ def main(settings: Settings) -> None:
     generator = folder / "generator" if (folder / "generator").is_dir() else settings.run / "generator"
     start_process()
     written = [folder / way for way in (TAUGHT, CONTROL)]
-    tell_together(*checks_of_teaching(settings, generator), partial(check_start, settings, written))
+    tell_together(*checks_of_teaching(settings, generator), partial(check_start, settings.run, loop, written))
     takes = {"images to make": f"{loop.teach_images:,}", "updates": f"2 x {loop.teach_updates:,}"}
     if stops_here(settings, takes):
         return
     with alone_in(folder):
         emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
-        check_contents(settings, emoset)
+        check_contents(settings.data, emoset)
         taught = teach(settings, emoset, generator, folder)
         if taught is None:
             raise UserError("loop: no generated image serves; the gate agrees about none, or all are copies")

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from config.data_settings import Data
 from config.errors import UserError
 from config.generation_settings import CONTENT_PROMPT
+from config.loop_settings import Loop
 from config.settings import Settings
 from config.understanding_settings import Questions
 from emoset.attribute_folders import memberships
@@ -104,17 +106,17 @@ def teach(
     return models, {"about": about} | compare(settings, models, real, errors, cache)
 
 
-def check_start(settings: Settings, places: Sequence[Path]) -> None:
+def check_start(run: Path, loop: Loop, places: Sequence[Path]) -> None:
     """Raise UserError where the model to teach lies in one of the folders that are written over."""
-    model = network_folder(settings.run, settings.loop, "understanding").resolve()
+    model = network_folder(run, loop, "understanding").resolve()
     if any(model.is_relative_to(place.resolve()) for place in places):
         raise UserError(f"loop.understanding: {model} is what this script writes; copy it to another folder, and name that")
 
 
-def check_contents(settings: Settings, emoset: EmoSet) -> None:
+def check_contents(data: Data, emoset: EmoSet) -> None:
     """Raise UserError where some emotion's training images have no attribute that its generated images could show."""
     train = emoset.index[emoset.index["split"] == "train"]
-    if not count_contents(train, settings.data.kinds, settings.data.taxonomy.emotions):
+    if not count_contents(train, data.kinds, data.taxonomy.emotions):
         raise UserError("loop: the training images of some emotion have no attribute of data.kinds to aim at")
 
 

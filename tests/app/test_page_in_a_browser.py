@@ -2,11 +2,13 @@
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from asked import FIRST, SECOND
+from diffusers import UniPCMultistepScheduler
 
 pytest.importorskip("gradio", reason="no gradio here; pip install -e .[app]")
 
@@ -94,7 +96,14 @@ MARKED = """[document.activeElement, document.activeElement.closest("label") ?? 
     .some(each => getComputedStyle(each).outlineStyle != "none")"""
 
 
-def test_stop_and_reload_end_the_work(person):
+def test_stop_and_reload_end_the_work(person, monkeypatch):
+    step = UniPCMultistepScheduler.step
+
+    def slowly(*given, **named):  # else all images may be made before the browser has pressed a button
+        time.sleep(0.02)
+        return step(*given, **named)
+
+    monkeypatch.setattr(UniPCMultistepScheduler, "step", slowly)
     tab = open_tab(person, "Generate")
     tab.get_by_role("slider", name="Number of images").fill("16")
     tab.get_by_role("button", name="More settings").click()

@@ -14,6 +14,7 @@ def test_a_result_holds_the_adapter_its_processor_and_a_card_and_no_pickles(quic
     settings = quick()
     write_model_folder(adapter, settings.understanding.model, tmp_path / "model", settings, "key", ["Step I: 7 updates"])
     assert {path.name for path in (tmp_path / "model").iterdir()} == {
+        ".files",
         ".recipe.json",
         "README.md",
         "adapter_config.json",
