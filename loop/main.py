@@ -73,7 +73,7 @@ def main(settings: Settings) -> None:
     check_loop(settings, start, len(rows), checked.dimension)
     if loop.teach:
         places = [folder / f"teaching_{number}" for number in range(1, loop.rounds)]
-        tell_together(*checks_of_teaching(settings, start), partial(check_start, settings.run, loop, places))
+        tell_together(*checks_of_teaching(settings), partial(check_start, settings.run, loop, places))
     images = loop.rounds * loop.conditions * loop.group + (loop.rounds + 1) * loop.held_out
     takes = {"images to train on and to stop by": f"{images:,}", "updates": f"{loop.rounds * loop.updates:,}"}
     if loop.teach:
@@ -88,8 +88,9 @@ def main(settings: Settings) -> None:
     if stops_here(settings, takes):
         return
     with alone_in(folder):
-        emoset = read_emoset(settings.data, folder, settings.machine.processes) if loop.teach else None  # it forks
-        if emoset:
+        emoset = None
+        if loop.teach:
+            emoset = read_emoset(settings.data, folder, settings.machine.processes)  # now, for it forks
             check_contents(settings.data, emoset)
         inputs = prepare(settings, settings.run / "training", rows, checked, trains_encoder=False)
         check_space(start, inputs.space)

@@ -44,6 +44,7 @@ from config.settings import Settings
 from emoset.reading import read_emoset
 from evaluation.metric_labels import signed
 from evaluation.report import write_report
+from loop.loop_checks import check_generator
 from loop.teaching import CONTROL, TAUGHT, check_contents, check_start, checks_of_teaching, teach
 from runtime.built_folder import alone_in
 from runtime.checking import stops_here
@@ -57,7 +58,9 @@ def main(settings: Settings) -> None:
     generator = folder / "generator" if (folder / "generator").is_dir() else settings.run / "generator"
     start_process()
     written = [folder / way for way in (TAUGHT, CONTROL)]
-    tell_together(*checks_of_teaching(settings, generator), partial(check_start, settings.run, loop, written))
+    tell_together(
+        partial(check_generator, generator), *checks_of_teaching(settings), partial(check_start, settings.run, loop, written)
+    )
     takes = {"images to make": f"{loop.teach_images:,}", "updates": f"2 x {loop.teach_updates:,}"}
     if stops_here(settings, takes):
         return

@@ -22,7 +22,7 @@ from evaluation.features import FeatureCache, Network, feature_cache, seen_by_al
 from evaluation.first_checks import check_clip
 from evaluation.networks import clip_network
 from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
-from loop.loop_checks import check_exact, check_generator
+from loop.loop_checks import check_exact
 from loop.scores import check_network, load_network, network_folder, network_key
 from runtime.figures import balanced_share, figure_of, paired
 from runtime.hub import model_digest, weights_digest
@@ -44,11 +44,10 @@ BEFORE, TAUGHT, CONTROL = "before", "taught", "teach_control"  # models: names o
 COUNTED = "loop.teach_updates, times grpo.questions_per_step"  # what the number of questions comes from
 
 
-def checks_of_teaching(settings: Settings, generator: Path) -> list[Callable[[], Any]]:
+def checks_of_teaching(settings: Settings) -> list[Callable[[], Any]]:
     """Return the checks of all that would end the teaching later on; each raises UserError."""
     asked = questions_to_teach_by(settings)
     return [
-        partial(check_generator, generator),
         partial(check_network, settings, "understanding"),
         partial(check_network, settings, "encoder"),
         partial(check_clip, settings.models.clip),
