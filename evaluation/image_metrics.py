@@ -9,7 +9,7 @@ from random import Random
 
 import numpy as np
 import torch
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -84,15 +84,36 @@ def kid_figure(real: Tensor, generated: Tensor, within_real: Tensor | None = Non
     low, high: 1.96 times the standard error of the jackknife that leaves out each image, real (N, D) and generated (n, D).
     within_real: kernel_sums(real), where they are known.
     """
+    return _jackknifed(*_kernel_distance(real, generated, within_real))
+
+
+def kid_difference(real: Tensor, first: Tensor, second: Tensor, within_real: Tensor | None = None) -> dict:
+    """Return how much more KID is of `first` (n, D) than of `second` (n, D), whose rows are pairs, as `paired` does.
+
+    All else as kid_figure has it. The jackknife leaves out both images of a pair, and each real image for both.
+    """
+    one, other = (_kernel_distance(real, made, within_real) for made in (first, second))
+    found = _jackknifed(*(here - there for here, there in zip(one, other, strict=True)))
+    error = (found["high"] - found["value"]) / NORMAL
+    p = 2 * ndtr(-abs(found["value"]) / error) if error else 1.0
+    return found | {"fixed": None, "broken": None, "p": float(p)}
+
+
+def _kernel_distance(real: Tensor, generated: Tensor, within_real: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return KID, and what it is without each generated image (n,), and without each real one (N,)."""
     m, n = len(generated), len(real)
     own, other = kernel_sums(generated), kernel_sums(real) if within_real is None else within_real
     across, back = sums_across(generated, real)
     inner, outer, between = own.sum() / (m * (m - 1)), other.sum() / (n * (n - 1)), across.sum() / (m * n)
     without_made = (own.sum() - 2 * own) / ((m - 1) * (m - 2)) + outer - 2 * (across.sum() - across) / ((m - 1) * n)
     without_real = inner + (other.sum() - 2 * other) / ((n - 1) * (n - 2)) - 2 * (across.sum() - back) / (m * (n - 1))
+    return inner + outer - 2 * between, without_made, without_real
+
+
+def _jackknifed(value: Tensor, without_made: Tensor, without_real: Tensor) -> dict:
+    """Return a figure of generated images from its value, and those without each of them (n,) or each real one (N,)."""
     width = NORMAL * np.hypot(*(_jackknife_error(each.numpy()) for each in (without_made, without_real)))
-    value = (inner + outer - 2 * between).item()
-    return figure(value, value - width, value + width, m)
+    return figure(value, value - width, value + width, len(without_made))
 
 
 def kernel_sums(features: Tensor) -> Tensor:

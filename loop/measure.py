@@ -19,11 +19,10 @@ from safetensors.torch import load_file, save
 from config.generation_settings import CONTENT, CONTENT_PROMPT, PLACEHOLDER
 from config.settings import Settings
 from emoset.images import load_image
-from evaluation import plans
+from evaluation import image_metrics, plans
 from evaluation.columns import Comparison, by_emotion
 from evaluation.content_judge import CLIP, judges_of
 from evaluation.features import FeatureCache, Network, feature_cache, image_keys
-from evaluation.image_metrics import attributes_shown
 from evaluation.judge import load_judge
 from evaluation.measure_generation import images_of_emoset, load_comparison
 from evaluation.metric_labels import signed
@@ -151,11 +150,21 @@ class Measure:
         """Return the figures of a row."""
         seen, judged, comparison = self.views[row], self.judged[row], self.comparison
         found = comparison.corrected(seen, judged)
-        shown = attributes_shown(seen.objects, seen.scenes)
+        shown = image_metrics.attributes_shown(seen.objects, seen.scenes)
         every = by_emotion(judged, shown, seen.emotions, comparison.taxonomy, comparison.seed)
         least = min((own["attribute_entropy"] for own in every.values()), key=lambda figure: figure["value"])
         reward = of_mean(self.tables[row]["reward"].to_numpy(), seen.emotions, comparison.seed)
         return found | {"least_attribute_entropy": least, "reward": reward}
+
+    def gains(self, rows: list[str], base: str) -> dict[str, dict[str, dict]]:
+        """Return what rows have more than the row `base`, image by image, by pair of rows; `base` need not be there."""
+        views = {row: self.views[row] for row in [*rows, base] if row in self.views}
+        found = self.comparison.gains(views, self.judged, base)
+        own = {row: seen.fid[np.argsort(seen.images["image_id"].to_numpy())] for row, seen in views.items()}
+        for row in [row for row in rows if f"{row} - {base}" in found]:
+            training, within = self.comparison.training.fid, self.comparison.within_training
+            found[f"{row} - {base}"]["kid"] = image_metrics.kid_difference(training, own[row], own[base], within)
+        return found
 
     def of_candidates(self, row: str) -> dict[str, float]:
         """Return how reward and gate rank the candidates of a condition, beside the judge, and what an oracle would get."""
@@ -203,9 +212,9 @@ def measure_loop(
     figures = {row: measure.figures(row) for row in measure.tables}
     paired = {}
     for base in ("control", "untouched"):
-        paired |= measure.comparison.gains(measure.views, measure.judged, base)
-    same_choice = {row: measure.views[row] for row in (together, chosen) if row in measure.views}
-    paired |= measure.comparison.gains(same_choice, measure.judged, chosen)  # what training adds to the choice
+        paired |= measure.gains(list(measure.views), base)
+    if together in measure.views:
+        paired |= measure.gains([together], chosen)  # what training adds to the choice
     about = {
         "judge": loop.judge,
         "reward": reward_key(settings),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 from evaluation import image_metrics
 from runtime.figures import of_mean, of_pairs
@@ -89,6 +90,18 @@ def test_kid_is_its_formula_and_its_interval_the_jackknife_of_all_images():
     fewer_made = np.array([kid(real, torch.cat([made[:row], made[row + 1 :]])) for row in range(7)])
     error = np.sqrt(8 / 9 * 9 * fewer_real.var() + 6 / 7 * 7 * fewer_made.var())
     assert found["high"] - found["value"] == pytest.approx(1.96 * error)
+
+    other = made + torch.randn(7, 3, generator=rng) / 2
+    apart = image_metrics.kid_difference(real, other, made)
+    assert (apart["value"], apart["n"]) == (pytest.approx(kid(real, other) - kid(real, made)), 7)
+    rows = [([*range(row), *range(row + 1, 9)], [*range(7)]) for row in range(9)]
+    rows += [([*range(9)], [*range(row), *range(row + 1, 7)]) for row in range(7)]
+    fewer = np.array([kid(real[own], other[pairs]) - kid(real[own], made[pairs]) for own, pairs in rows])
+    error = np.sqrt(8 * fewer[:9].var() + 6 * fewer[9:].var())
+    assert apart["high"] - apart["value"] == pytest.approx(1.96 * error)
+    assert apart["p"] == pytest.approx(2 * norm.sf(abs(apart["value"]) / error))
+    same = image_metrics.kid_difference(real, made, made)
+    assert (same["low"], same["high"], same["p"], same["fixed"]) == (0, 0, 1, None)
 
 
 def test_too_few_images_for_fid_give_a_warning():

@@ -52,6 +52,10 @@ def test_a_round_leaves_a_generator_a_control_and_what_a_judge_says(loop_setting
     }
     gain = found["paired"]["reward - control"]["joint_accuracy"]
     assert gain["n"] == 32
+    for pair, gains in found["paired"].items():
+        of_row, of_base = (found["figures"][row]["kid"]["value"] for row in pair.split(" - "))
+        assert gains["kid"]["value"] == pytest.approx(of_row - of_base)
+        assert gains["kid"]["low"] < gains["kid"]["value"] < gains["kid"]["high"]
     chosen = {pair for pair in found["paired"] if "best of" in pair.partition(" - ")[2]}
     assert chosen == {"reward, best of 2 - best of 2"}  # what training adds to the choice
     for row in found["figures"].values():
@@ -132,7 +136,7 @@ def test_a_generator_without_contents_is_compared_by_its_emotions(loop_settings,
     run_loop(loop_settings, run, mapper__content_share=0, loop__rounds=0)
     found = json.loads((run / "loop" / "metrics.json").read_text())
     assert set(found["paired"]) == {"best of 2 - untouched", "best of 2 by the gate - untouched"}
-    assert all(list(pair) == ["emotion_accuracy"] for pair in found["paired"].values())
+    assert all(list(pair) == ["emotion_accuracy", "kid"] for pair in found["paired"].values())
     assert {"rank correlation of the reward with emotion accuracy", "emotion accuracy of an oracle's best of 2"} <= set(
         found["candidates"]["untouched"]
     )
