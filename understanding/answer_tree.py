@@ -114,15 +114,19 @@ def log_probabilities(logits: Tensor, trees: Sequence[AnswerTree], first: int = 
     first: the node that the logits begin with; no answer's token is predicted before it.
     """
     logits = logits.float()
-    totals, found = logits.logsumexp(-1), []
+    edges, taken, owners, answers = [], [], [], 0
     for row, tree in enumerate(trees):
-        nodes, tokens = torch.tensor(tree.edges, device=logits.device).T
-        nodes = (nodes - first).clamp(min=0)  # no path takes an edge from before the first
-        edges = logits[row, nodes, tokens] - totals[row, nodes]
-        taken = edges[torch.tensor([edge for path in tree.paths for edge in path], device=logits.device)]
-        owners = torch.tensor([number for number, path in enumerate(tree.paths) for _ in path], device=logits.device)
-        found.append(torch.zeros(len(tree.paths), device=logits.device).index_add(0, owners, taken))
-    return found
+        for path in tree.paths:
+            taken += [len(edges) + edge for edge in path]
+            owners += [answers] * len(path)
+            answers += 1
+        edges += [(row, max(node - first, 0), token) for node, token in tree.edges]  # none before the first is taken
+    # Read at once: backwards, each reading fills a tensor as large as the logits.
+    rows, nodes, tokens = torch.tensor(edges, device=logits.device).T
+    log_p = logits[rows, nodes, tokens] - logits.logsumexp(-1)[rows, nodes]
+    owners, taken = (torch.tensor(each, device=logits.device) for each in (owners, taken))
+    found = torch.zeros(answers, device=logits.device).index_add(0, owners, log_p[taken])
+    return list(found.split([len(tree.paths) for tree in trees]))
 
 
 def greedy_path(

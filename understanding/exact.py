@@ -11,7 +11,7 @@ One forward pass of a row that shares image and prompt (answer_tree.py) gives al
 advantages and no noise of sampling.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -86,19 +86,20 @@ class ExactTrainer(WholeCheckpoints, Trainer):
         *args,
         objective: Objective,
         questions: list[Question],
+        order: list[int] | None = None,
         beta: float = 0.0,
         start: Sequence[Tensor | None] = (),
         keep_vision: bool = False,
         **kwargs,
     ):
-        """objective, questions: of the training. beta: weight of the KL divergence from the model at its start.
+        """objective, questions: of the training. order: the questions' numbers in the order of training; None: at random.
 
-        start: the log-probabilities of each question's answers by that model, where beta is not 0. keep_vision: what the
-        vision tower makes of an image, which is frozen.
+        beta: weight of the KL divergence from the model at its start. start: the log-probabilities of each question's
+        answers by that model, where beta is not 0. keep_vision: what the vision tower makes of an image, which is frozen.
         """
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False  # so that the loss is a mean over the batches of an update
-        self.objective, self.questions, self.beta, self.start = objective, questions, beta, start
+        self.objective, self.questions, self.order, self.beta, self.start = objective, questions, order, beta, start
         self._compared, self.seen = False, Tally()
         self.vision = KeptVision(self.model) if keep_vision else None
 
@@ -124,6 +125,9 @@ class ExactTrainer(WholeCheckpoints, Trainer):
             self.seen.add("kl", apart)
             loss = loss + self.beta * torch.stack(apart).mean()
         return loss
+
+    def _get_train_sampler(self, *args) -> Iterable[int]:
+        return self.order or super()._get_train_sampler(*args)
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
         """As Trainer's, with the mean score of each kind, and of the probability of all answers that are allowed."""
@@ -230,6 +234,10 @@ def train(
     newest = newest_checkpoint(arguments)
     watching = EvaluationCallback(folder, settings, data.val_questions, data.images, processor)
     taxonomy, weights = settings.data.taxonomy, kinds.weights(settings.questions, settings.rewards)
+    lengths = [
+        (len(kinds.kind_named(question.kind).allowed(question, taxonomy, settings.answers)), len(question.prompt))
+        for question in questions
+    ]
     trainer = ExactTrainer(
         model,
         arguments,
@@ -239,6 +247,7 @@ def train(
         callbacks=[watching],
         objective=Objective(taxonomy, settings.answers, settings.rewards, weights),
         questions=questions,
+        order=order_of(lengths, steps, grpo.questions_per_step, settings.seed),
         beta=grpo.beta,
         start=distributions,
         keep_vision=not (settings.understanding.train_vision or is_deepspeed_zero3_enabled()),
@@ -247,6 +256,20 @@ def train(
     keep_precise(trainer, settings.understanding)
     log_start(trainer, name, newest)
     run_updates(trainer, newest)
+
+
+def order_of(lengths: Sequence, updates: int, at_once: int, seed: int) -> list[int]:
+    """Return the numbers of the questions of all updates, one after the other, `at_once` in each.
+
+    Each pass over the questions takes them in a random order of its own. Within an update they are in the order of their
+    lengths. So its batches hold rows of like lengths, and little padding.
+    """
+    drawn: list[int] = []
+    while len(drawn) < updates * at_once:
+        drawn += torch.randperm(len(lengths), generator=torch.Generator().manual_seed(seed)).tolist()
+        seed += 1
+    chosen = [drawn[first : first + at_once] for first in range(0, updates * at_once, at_once)]
+    return [number for update in chosen for number in sorted(update, key=lengths.__getitem__)]
 
 
 def start_distributions(

@@ -20,6 +20,7 @@ from config.understanding_settings import Answers, Rewards
 from runtime.metrics import read_metrics
 from understanding.answer_tree import answer_tree, with_trees
 from understanding.chat import read_chat
+from understanding.exact import order_of
 from understanding.kept_vision import KeptVision
 from understanding.kinds import kind_named
 from understanding.model import conversation
@@ -170,6 +171,22 @@ def test_accumulation_is_a_larger_batch_and_kept_features_change_no_weight(weigh
     given, without = understanding.exact.ExactTrainer.__init__, {"keep_vision": False}
     monkeypatch.setattr(understanding.exact.ExactTrainer, "__init__", lambda *a, **k: given(*a, **k | without))
     assert_same(whole, weights("plain", grpo={"batch_size": 8, "learning_rate": 1.0}), 1e-4)
+
+
+def test_an_update_has_its_questions_in_the_order_of_their_lengths():
+    lengths = [(number % 3, number % 5) for number in range(10)]
+    order = order_of(lengths, updates=5, at_once=4, seed=7)
+    assert order_of(lengths, updates=5, at_once=4, seed=7) == order != order_of(lengths, updates=5, at_once=4, seed=8)
+    assert order_of(lengths, updates=2, at_once=4, seed=7) == order[:8]  # however many follow
+    for update in (order[first : first + 4] for first in range(0, 20, 4)):
+        assert [lengths[number] for number in update] == sorted(lengths[number] for number in update)
+    assert sorted(order) == sorted([*range(10)] * 2)  # two passes, the third update in both
+    passes = [
+        torch.randperm(10, generator=torch.Generator().manual_seed(seed)).tolist() for seed in (7, 8)
+    ]  # as Trainer would draw them
+    drawn = [*passes[0], *passes[1]]
+    for first in range(0, 20, 4):
+        assert sorted(order[first : first + 4]) == sorted(drawn[first : first + 4])
 
 
 def test_killed_it_ends_with_the_same_weights_and_logs_what_it_earns(weights, monkeypatch, tmp_path):
