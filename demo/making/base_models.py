@@ -1,6 +1,7 @@
 """Train the tiny models of the demo on drawn images: Stable Diffusion's parts, a whole CLIP, and three classifiers.
 
     python demo/making/base_models.py run=runs/base_models
+    torchrun --standalone --nproc-per-node 2 demo/making/base_models.py run=runs/base_models        # on two cores
 
 Everything learns from images of uniformly drawn content with captions of it (demo/making/captions.py); only the judge sees
 emotions. Run the same command again to resume. It takes two hours and three quarters on one core of 2.6 GHz. The result is
@@ -28,7 +29,8 @@ from demo.making import small_models as small
 from demo.making.fitting import fit
 from demo.making.small_models import draw_images
 from runtime.checking import in_words, stops_here
-from runtime.run_folder import open_run_folder
+from runtime.processes import start_process
+from runtime.run_folder import is_first_process, open_run_folder
 
 IMAGES = 60_000
 UPDATES = {
@@ -53,8 +55,9 @@ def main(settings: Settings) -> None:
     # The classifiers train too briefly for a moving average, and their batch norms' statistics are not those of one.
     fit_classifier = partial(fit_here, batch=64, rate=2e-3, averaged=False)
 
-    contents = draw_images(work / "contents", IMAGES, small.SIZE, seed, False, settings.machine.processes)
-    emotions = draw_images(work / "emotions", IMAGES, small.SIZE, seed, True, settings.machine.processes)
+    with start_process().main_process_first():
+        contents = draw_images(work / "contents", IMAGES, small.SIZE, seed, False, settings.machine.processes)
+        emotions = draw_images(work / "emotions", IMAGES, small.SIZE, seed, True, settings.machine.processes)
     narrow = partial(small.make_resnet, small.CONTENTS, (24, 48, 96, 128))
     backbone = fit_classifier("backbone", narrow, small.content_loss(contents), UPDATES["backbone"])
     tokenizer = small.make_tokenizer(seed)
@@ -76,6 +79,8 @@ def main(settings: Settings) -> None:
     judge = partial(small.make_resnet, list(EMOTIONS), wide)
     judge = fit_classifier("judge", judge, small.emotion_loss(emotions), UPDATES["judge"])
 
+    if not is_first_process():
+        return
     small.save_stable_diffusion(folder, vae, clip, unet, tokenizer)
     size = dict(height=small.SIZE, width=small.SIZE)
     processor = ViTImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3)

@@ -26,7 +26,8 @@ from demo.making.fitting import DEVICE, fit
 from demo.making.small_models import SIZE, draw_images
 from demo.making.vlm_answers import Answering, answer_loss
 from runtime.checking import in_words, stops_here
-from runtime.run_folder import log, open_run_folder
+from runtime.processes import start_process
+from runtime.run_folder import is_first_process, log, open_run_folder
 
 IMAGES = 60_000
 UPDATES = {"vision": 2000, "answers": 3400, "guesses": 1700}
@@ -42,8 +43,9 @@ def main(settings: Settings) -> None:
     work.mkdir(exist_ok=True)
     torch.manual_seed(seed)
 
-    contents = draw_images(work / "contents", IMAGES, SIZE, seed, False, settings.machine.processes)
-    emotions = draw_images(work / "emotions", IMAGES, SIZE, seed, True, settings.machine.processes)
+    with start_process().main_process_first():
+        contents = draw_images(work / "contents", IMAGES, SIZE, seed, False, settings.machine.processes)
+        emotions = draw_images(work / "emotions", IMAGES, SIZE, seed, True, settings.machine.processes)
     processor = small.make_processor(seed)
     model = small.make_vlm(processor.tokenizer)
     fit_here = partial(fit, work, images=IMAGES, seed=seed)
@@ -64,7 +66,8 @@ def main(settings: Settings) -> None:
     answering.model.model.language_model.requires_grad_(True)
     answering.probe.requires_grad_(True)
     model = fit_answers("guesses", answer_loss(*data, guesses=6), UPDATES["guesses"], 8, 5e-4).model
-    small.save_vlm(folder, model, processor)
+    if is_first_process():
+        small.save_vlm(folder, model, processor)
     log.info(f"{sum(weight.numel() for weight in model.parameters()):,} parameters in {folder}")
 
 

@@ -1,11 +1,15 @@
 """The training loop of the demo's models: it goes on from its checkpoint, and a full disk is said to be full."""
 
 import errno
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
 from small_disk import room
 
+from config.section import ROOT
 from demo.making import fitting
 
 
@@ -63,3 +67,17 @@ def test_its_first_weights_are_the_seeds_whatever_was_drawn_before(tmp_path):
     for weight, same, not_same in zip(first.parameters(), again.parameters(), other.parameters(), strict=True):
         assert torch.equal(weight, same)
         assert not torch.equal(weight, not_same)
+
+
+def test_two_processes_fit_what_one_does(python, tmp_path):
+    script = str(Path(__file__).with_name("two_processes_fit.py"))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for arguments in ([script, "alone"], [*launch, script, "together"]):
+        (tmp_path / arguments[-1]).mkdir()
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        ended = subprocess.run([python, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert not ended.returncode, ended.stderr[-3000:]
+    alone = torch.load(tmp_path / "alone/process 0 of 1.pt", weights_only=True)
+    for process in (0, 1):
+        weights = torch.load(tmp_path / f"together/process {process} of 2.pt", weights_only=True)
+        torch.testing.assert_close(weights, alone, rtol=1e-5, atol=1e-6)

@@ -109,7 +109,7 @@ def test_of_many_processes_the_first_speaks(stage, monkeypatch, capsys):
 
 
 def test_what_all_processes_meet_is_said_once(python, tmp_path):
-    launch = [python, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     given = [f"run={tmp_path}", f"data.emoset={tmp_path / 'nowhere'}"]
     ended = subprocess.run([*launch, "training/main.py", *given], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode
