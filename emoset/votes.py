@@ -110,6 +110,8 @@ def _read_table(file: Path) -> pd.DataFrame:
             head = text.readline()
             if not head.strip():
                 raise UserError(f"{needs}; begin it with a line such as image,joy,fear")
+            if not any(mark in head for mark in ",;\t| "):  # the sniffer would take a letter for one
+                raise UserError(f"{needs}; it begins with {head.strip()!r}, a single column")
             lines = csv.reader(chain([head], text), delimiter=csv.Sniffer().sniff(head).delimiter, strict=True)
             (_, names), *rows = [(lines.line_num, [cell.strip(QUOTES) for cell in row]) for row in lines]
     except FileNotFoundError:

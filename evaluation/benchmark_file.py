@@ -96,7 +96,7 @@ def read_benchmark(file: Path) -> tuple[ModuleType, list[dict]]:
     except UnicodeError as error:
         raise UserError(f"evaluate.benchmark: {file} is no text in UTF-8: {first_line(error)}") from None
     except (ValueError, RecursionError):
-        raise UserError(f"evaluate.benchmark: {file} is neither JSON nor a JSON object in each line") from None
+        raise UserError(f"evaluate.benchmark: {file} is neither a JSON list nor a JSON object in each line") from None
     if not records or not all(isinstance(each, dict) for each in records):
         raise UserError(f"evaluate.benchmark: {file} holds no questions; get it again")
     found = next((each for each in KNOWN if each.is_of(records)), None)

@@ -90,6 +90,9 @@ def check_evaluation(
     check_enough(given)
     if generators:
         _tell_gaps(settings.data.taxonomy.emotions, given, generators)
+    if models and evaluate.folder:
+        for text in unknown_folders(evaluate.folder, settings.data.taxonomy.emotions):
+            log.info(f"warning: evaluate.folder: {text}")
     return _takes(settings, models, generators, folder, found)
 
 

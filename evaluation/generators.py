@@ -82,7 +82,10 @@ def is_generator(folder: Path) -> bool:
 def check_enough(images: dict[str, pd.DataFrame]) -> None:
     """Raise UserError where a row has too few images for FID."""
     if few := [row for row, each in images.items() if len(each) < FEWEST]:
-        raise UserError(f"{', '.join(few)}: fewer than {FEWEST} images, which are too few for FID")
+        raise UserError(
+            f"{', '.join(few)}: fewer than {FEWEST} images, which are too few for FID; show more, or leave it out of"
+            " evaluate.generators"
+        )
 
 
 def load_base(name: str, setting: str, device: torch.device) -> StableDiffusionPipeline:

@@ -12,6 +12,7 @@ from config.taxonomy import Taxonomy
 from evaluation.metric_labels import difference, generation_metrics, number, pair_name, row_name, value
 from runtime.figures import Metric, figure
 from runtime.files import read_json
+from runtime.run_folder import log
 from understanding import scoring
 
 OWN = {"generation": "ours", "understanding": "after"}  # the rows that a run is about
@@ -35,6 +36,9 @@ def figures_of_runs(runs: Sequence[Path]) -> dict[str, dict]:
             )
     found = {"seeds": seeds, "paired": {}}
     for half, own in OWN.items():
+        without = [str(run) for run, each in zip(runs, read, strict=True) if not each[half]]
+        if without and len(without) < len(runs):
+            log.warning(f"runs: {', '.join(without)} {'has' if len(without) == 1 else 'have'} no {half}; it is left out")
         values = {row: _values(row, [run[half] for run in read]) for row in read[0][half]}
         found[half] = {row: {name: over_seeds(each) for name, each in own.items()} for row, own in values.items() if own}
         found["paired"][half] = {
@@ -79,7 +83,10 @@ def _metrics_of(run: Path) -> dict:
     path = run / "report" / "metrics.json"
     if not path.exists():
         raise UserError(f"runs: {path} is not there; run evaluation/evaluate.py with run={run}")
-    return read_json(path)
+    found = read_json(path)
+    if lacking := [name for name in ("seed", *OWN) if name not in found]:
+        raise UserError(f"runs: {path} lacks {', '.join(lacking)}; run evaluation/evaluate.py with run={run} again")
+    return found
 
 
 def _values(row: str, runs: Sequence[dict]) -> dict[str, np.ndarray]:

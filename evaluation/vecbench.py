@@ -17,6 +17,7 @@ import numpy as np
 
 from config.understanding_settings import Answers
 from runtime.figures import Metric, Statistic, figure_of, share
+from runtime.run_folder import log
 from understanding.kinds import multiple
 from understanding.question import OwnChoice
 from understanding.questions import instructed
@@ -57,6 +58,9 @@ def what_lacks(record: dict) -> str:
 
 def questions(records: list[dict], answers: Answers, seed: int) -> list[OwnChoice]:
     """Return a question about each record; its image_id is the image as the record names it."""
+    hopeless = [record for record in records if record["ground_truth"].lower() not in map(str.lower, record["candidates"])]
+    if hopeless:
+        log.warning(f"{len(hopeless):,} questions have a ground truth that is none of their candidates; no answer is right")
     rng, found = Random(f"{seed} VECBench"), []
     for record in records:
         options = tuple(rng.sample(record["candidates"], len(record["candidates"])))

@@ -58,7 +58,7 @@ from runtime.processes import start_process
 from runtime.recipe import Recipe
 from runtime.run_folder import log, open_run_folder
 from training.early_checks import check_training
-from training.main import prepare, read_rows
+from training.main import prepare, read_images, read_rows
 
 
 def main(settings: Settings) -> None:
@@ -85,6 +85,8 @@ def main(settings: Settings) -> None:
     trained = loop.best_of + loop.control if loop.rounds else 0
     measured = max(loop.candidates, loop.best_of) + trained  # images for each of a row
     takes["images to measure"] = f"{len(settings.data.taxonomy) * loop.images * measured:,}"
+    if settings.check:
+        read_images(settings, settings.run / "training")  # refuses a balanced set of other images, as the training will
     if stops_here(settings, takes):
         return
     with alone_in(folder):

@@ -102,8 +102,8 @@ def check_emotions(known: tuple[str, ...], emotions: tuple[str, ...], generator:
     """Raise UserError where a generator knows other emotions than the settings."""
     if known != emotions:
         raise UserError(
-            f"generate.generator: {generator.name} was trained on the emotions {', '.join(known)}, and data.taxonomy lists "
-            f"{', '.join(emotions)}; name the taxonomy that the generator was trained with"
+            f"data.taxonomy: {generator} was trained on the emotions {', '.join(known)}, and the taxonomy lists "
+            f"{', '.join(emotions)}; name the one that it was trained with"
         )
 
 

@@ -10,12 +10,15 @@ from collections.abc import Collection
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 LONGEST = 100  # characters of an answer: what is longer is an essay
 AROUND = string.whitespace + string.punctuation
-BOXED = re.compile(r"\\boxed\s*\{(?:\\text\s*\{)?([^{}]*)\}")
+TYPESET = str.maketrans("“”„«»＂‘’‚–—－。．，：；！？％（）", '"' * 6 + "'" * 3 + "-" * 3 + "..,:;!?%()")  # noqa: RUF001
+BOXED = re.compile(r"\\boxed\s*\{(?:\\(?:text|math)\w*\s*\{)?([^{}]*)\}")
 LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence)\W+)?(?:i(?:'d|\s+would)?\s+(?:think|believe|say|guess)\s+(?:that\s+)?)?"
                   r"(?:it(?:'s|\s+is)\s+)?(?:(?:(?:the|my)\s+)?(?:(?:final|correct|best|right)\s+)?"
                   r"(?:answer|option|choice|letter|score|emotion)\b\W*(?:is\b|would be\b)?\W*)*")  # fmt: skip
 REFUSED = re.compile(r"(?:\b(?:not|never|neither|cannot be)|n't|n\u2019t)\W*$")  # just before a box
-DENIED = re.compile(r"\b(?:not|never|neither|cannot|without|than|instead)(?:\W|$)|n't\b|n\u2019t\b")
+DENIED = re.compile(
+    r"\b(?:not|never|neither|cannot|without|than|instead|no(?!\W+(?:doubt|question)\b))(?:\W|$)|n't\b|n\u2019t\b"
+)
 
 
 def extract_answer(completion: str, reasoning: bool) -> str | None:
@@ -43,9 +46,19 @@ def bare(answer: str) -> str:
     >>> bare("**The answer is:** B.")
     'b'
     """
+    answer = as_typed(answer)
     inside = boxed(answer)
     text = plain(answer if inside is None else inside)
     return plain(LEAD.sub("", text))
+
+
+def as_typed(answer: str) -> str:
+    """Return an answer with the quotes, dashes and full stops of a keyboard in place of printed ones, and LaTeX's % as %.
+
+    >>> as_typed("“70\\%”")
+    '"70%"'
+    """
+    return answer.translate(TYPESET).replace("\\%", "%")
 
 
 def boxed(answer: str) -> str | None:

@@ -17,9 +17,8 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-
-import pandas as pd
 
 from config.errors import UserError
 from config.section import ROOT
@@ -36,7 +35,7 @@ from understanding.asking import Asker, load_asker
 from understanding.kinds import multiple
 from understanding.model_check import check_extras, check_model
 from understanding.question import Question
-from understanding.questions import multiple_choice
+from understanding.questions import question_about
 
 SHOWN = 20  # files that were left out, named in the log
 
@@ -71,12 +70,11 @@ def main(settings: Settings) -> None:
 def answer(settings: Settings, model: str, paths: list[Path], folder: Path) -> list[str]:
     """Write what the model says of the images into `folder`. Return those that it cannot be shown, each with the reason."""
     answers, taxonomy, batch_size = settings.answers, settings.data.taxonomy, settings.predict.batch_size
-    recipe = _recipe(settings, model, paths)
+    # The same question about each, so that what is said of an image does not depend on those beside it.
+    question = question_about(multiple, None, taxonomy, answers, settings.seed)
+    asked = [(replace(question, image_id=str(path)), path) for path in paths]
+    recipe = _recipe(settings, model, paths, question.prompt)
     asker = load_asker(settings.understanding, answers, taxonomy, model, "predict.model")
-
-    # A question about each. It needs a true emotion, which stands nowhere in its prompt; here nobody knows it.
-    unknown = pd.DataFrame({"image_id": [str(path) for path in paths], "emotion": ""})
-    asked = list(zip(multiple_choice(unknown, taxonomy, answers, settings.seed), paths, strict=True))
     file, made_from = folder / "predictions.jsonl", folder / RECIPE
     done = start_file(file, made_from, recipe)
     if done:
@@ -99,7 +97,8 @@ def answer(settings: Settings, model: str, paths: list[Path], folder: Path) -> l
                 lines.write(json.dumps(line) + "\n")
             likely = ", ".join(f"{name} {p:.2f}" for name, p in line["likelihoods"].items())
             said = " ".join(line["completion"].split())
-            log.info(f"{Path(line['image']).name}: {line['emotion'] or 'no emotion named'} ({likely})\n    {said}")
+            name = " ".join(Path(line["image"]).name.split())
+            log.info(f"{name}: {line['emotion'] or 'no emotion named'} ({likely})\n    {said}")
     recipe.finish(made_from)
     return broken
 
@@ -133,12 +132,12 @@ def start_file(file: Path, made_from: Path, recipe: Recipe) -> list[str]:
     return images
 
 
-def _recipe(settings: Settings, model: str, paths: list[Path]) -> Recipe:
+def _recipe(settings: Settings, model: str, paths: list[Path], prompt: str) -> Recipe:
     """Return what the predictions follow from."""
     read = {name.partition(".")[2] for name in MODEL}
     own = settings_of("understanding", settings.understanding, set(type(settings.understanding).model_fields) - read)
     own |= settings_of("answers", settings.answers) | {"seed": settings.seed}
-    inputs = {"model": model_digest(model), "emotions": settings.data.taxonomy.emotions}
+    inputs = {"model": model_digest(model), "emotions": settings.data.taxonomy.emotions, "question": digest([prompt])}
     images = [[as_given(path), *state] for path, state in zip(paths, file_states(paths), strict=True)]
     return Recipe("predictions", own, inputs | {"images": digest(images)})
 

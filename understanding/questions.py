@@ -34,6 +34,7 @@ def draw_questions(
     confusability: np.ndarray | None,
     seed: int,
     setting: str = "questions.count",
+    each: int = 1,
 ) -> list[Question]:
     """Draw `questions.count` questions about images (columns image_id, emotion), shared out over the kinds.
 
@@ -41,10 +42,14 @@ def draw_questions(
     of its phrasings.
     confusability: (K, K), row i, column j: how easily an image of emotion i is taken for j; None where
     `questions.confusable_share` is 0.
-    setting: which one the count comes from, for the error.
+    setting, each: which one the count comes from, and of what multiple, for the error.
     Raises UserError for an emotion without images, and where a kind gets fewer questions than it has cases.
     """
-    rng, emotions, counts = Random(f"{seed} questions"), taxonomy.emotions, question_counts(taxonomy, questions, setting)
+    rng, emotions, counts = (
+        Random(f"{seed} questions"),
+        taxonomy.emotions,
+        question_counts(taxonomy, questions, setting, each),
+    )
     missing = [emotion for emotion in emotions if not (images["emotion"] == emotion).any()]
     if missing:
         raise UserError(f"questions: no image of {', '.join(missing)}; they need images of every emotion")
@@ -60,10 +65,13 @@ def draw_questions(
     return drawn
 
 
-def question_counts(taxonomy: Taxonomy, questions: Questions, setting: str = "questions.count") -> dict[str, int]:
+def question_counts(
+    taxonomy: Taxonomy, questions: Questions, setting: str = "questions.count", each: int = 1
+) -> dict[str, int]:
     """Return how many questions of each kind that has a share `questions.count` gives: a multiple of its cases.
 
-    Raises UserError, naming `setting`, with all kinds that get fewer questions than they have cases.
+    Raises UserError, naming `setting`, with all kinds that get fewer questions than they have cases. each: of how many
+    questions the setting counts the multiples.
     """
     shares = {name: share for name, share in kinds.shares(questions).items() if share}
     cases = {name: _cases(kinds.kind_named(name), taxonomy) for name in shares}
@@ -72,12 +80,12 @@ def question_counts(taxonomy: Taxonomy, questions: Questions, setting: str = "qu
         for name, share in shares.items()
     }
     if few := [name for name, count in counts.items() if not count]:
-        enough = max(math.ceil(cases[name] * sum(shares.values()) / shares[name]) for name in few)
+        enough = max(math.ceil(cases[name] * sum(shares.values()) / shares[name] / each) for name in few)
+        count = f"{questions.count // each} x {each} questions" if each > 1 else questions.count
         short = ", ".join(f"{name} with fewer than {cases[name]}" for name in few)
         others = f", or set {' and '.join(f'questions.{name}=0' for name in few)}" if len(few) < len(shares) else ""
         raise UserError(
-            f"{setting}: {questions.count} leave {short}, an equal number for each emotion and phrasing; raise it to"
-            f" {enough}{others}"
+            f"{setting}: {count} leave {short}, an equal number for each emotion and phrasing; raise it to {enough}{others}"
         )
     return counts
 

@@ -188,7 +188,7 @@ def test_a_column_of_votes_with_two_meanings_is_one_line(tmp_path):
         read_votes(tmp_path / "votes.csv", tmp_path, own_names(tmp_path, EKMAN))
 
 
-@pytest.mark.parametrize("text", ["", "\nimage,joy,fear\na.jpg,1,0\n", "image,joy,fear\n"])
+@pytest.mark.parametrize("text", ["", "\nimage,joy,fear\na.jpg,1,0\n", "image,joy,fear\n", "image\na.jpg\n"])
 def test_a_table_of_votes_without_columns_or_lines_is_one_line(tmp_path, text):
     (tmp_path / "votes.csv").write_text(text)
     with pytest.raises(UserError, match=r"^evaluate\.votes: .*votes\.csv needs a column of images") as error:

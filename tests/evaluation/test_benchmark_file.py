@@ -16,6 +16,7 @@ from config.errors import UserError
 from config.loading import load
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
+from config.understanding_settings import Answers
 from evaluation import benchmark_file, mvei, vecbench
 from runtime import figures
 
@@ -77,6 +78,12 @@ def test_vecbench_s_questions_are_answered_and_written_as_its_scripts_read_them(
     right = [vecbench.said_of(line["response"], line["candidates"]) == line["ground_truth"].lower() for line in written[:6]]
     assert scores["WebEmo-7"]["accuracy"]["value"] == pytest.approx(sum(right) / 6)
     assert "VECBench, Weighted F1 ↑: F1 of each" in (folder.parents[1] / "report" / "index.html").read_text()
+
+
+def test_a_truth_that_no_candidate_is_gets_a_warning(caplog):
+    lines = [record("a.jpg", truth, ["Awe", "fear"], "FI-2") for truth in ("awe", "joy", " fear")]
+    vecbench.questions(lines, Answers(), 0)
+    assert "2 questions have a ground truth that is none of their candidates" in caplog.text
 
 
 def test_figures_of_another_file_are_kept(answered, tmp_path):
@@ -226,13 +233,13 @@ def test_a_text_may_hold_other_ends_of_lines(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{", "neither JSON nor"),
+        ("{", "neither a JSON list nor"),
         ('[{"image": "a.jpg"}]', "is of neither VECBench .* its first record has image"),
         ("[]", "holds no questions"),
         ("", "holds no questions"),
         ("3", "holds no questions"),
-        ("image,label\n0.jpg,awe", "neither JSON nor"),
-        ("[" * 10**5, "neither JSON nor"),
+        ("image,label\n0.jpg,awe", "neither a JSON list nor"),
+        ("[" * 10**5, "neither a JSON list nor"),
         ("{}", "its first record has nothing"),
         (json.dumps([{"image_id": "a.jpg", "statement_list": []}]), "holds no questions"),
         (json.dumps([{"image_id": "", "statement_list": [STATEMENT]}]), "holds none of the 1 images"),

@@ -45,6 +45,17 @@ def test_means_ranges_intervals_and_differences_of_the_same_seed(tmp_path):
     assert "no difference (-0.130 to 0.730)" in text
 
 
+def test_what_a_run_lacks_is_told(tmp_path, caplog):
+    runs = [a_run(tmp_path / name, seed, after=0.8, before=0.7) for seed, name in enumerate("abc")]
+    file = runs[0] / "report/metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"generation": {"ours": figures(fid=3.0)}}))
+    assert figures_of_runs(runs)["generation"] == {}
+    assert f"{runs[1]}, {runs[2]} have no generation; it is left out" in caplog.text
+    file.write_text('{"seed": 0}')
+    with pytest.raises(UserError, match=r"metrics\.json lacks generation, understanding; run evaluation/evaluate\.py"):
+        figures_of_runs(runs)
+
+
 def test_the_report_script_writes_it_and_refuses_what_says_nothing(tmp_path):
     runs = [a_run(tmp_path / str(seed), seed, after=0.8 + seed / 100, before=0.5) for seed in (0, 1)]
 
@@ -62,7 +73,7 @@ def test_the_report_script_writes_it_and_refuses_what_says_nothing(tmp_path):
     assert 'alt="Understanding. Binary, AUROC: before 0.500; after 0.805"' in page
     with pytest.raises(UserError, match="one run is no sample of seeds"):
         report.main(settings(runs[0]))
-    with pytest.raises(UserError, match=r"metrics\.json is not there; run evaluation/evaluate\.py with run="):
+    with pytest.raises(UserError, match=r"metrics\.json is not there; run evaluation/evaluate\.py"):
         report.main(settings(runs[0], tmp_path / "none"))
     with pytest.raises(UserError, match="have the same seed, 0"):
         report.main(settings(runs[0], a_run(tmp_path / "again", 0, after=0.9, before=0.5)))

@@ -10,6 +10,7 @@ from mapper_runs import arguments
 
 import loop.teach
 import loop.teaching
+from config.errors import UserError
 from config.loading import load
 from loop.cells import cell_errors, draw_cells, is_hard_cell, near_copies
 from training.contents import Contents
@@ -56,6 +57,14 @@ def test_the_updates_get_all_their_questions(updates, questions):
     asked = loop.teaching.questions_to_teach_by(settings)
     counts = question_counts(settings.data.taxonomy, asked)
     assert updates * questions <= sum(counts.values()) < (updates + 1) * questions + 200
+
+
+def test_too_few_updates_name_how_many_are_enough():
+    few = ["loop.teach_updates=1", "grpo.questions_per_step=32"]
+    with pytest.raises(UserError, match=r"^loop\.teach_updates: 1 x 32 questions leave binary .*; raise it to 6$") as error:
+        loop.teaching.questions_to_teach_by(load(few))
+    enough = int(str(error.value).rpartition(" ")[2])
+    loop.teaching.questions_to_teach_by(load([f"loop.teach_updates={enough}", few[1]]))
 
 
 def test_generated_images_teach_beside_a_control_and_a_killed_run_resumes(loop_settings, loop_run, monkeypatch, capsys):

@@ -52,6 +52,18 @@ def test_each_image_gets_an_answer_and_likelihoods(quick, photos, vlm, monkeypat
     assert "a.jpg: no emotion named (" in printed
 
 
+def test_what_is_said_of_an_image_does_not_depend_on_those_beside_it(quick, photos, vlm):
+    first, second = photos / "a.jpg", photos / "deeper/b.JPG"
+    said = {}
+    for name, given in {"both": (first, second), "turned": (second, first), "alone": (first,)}.items():
+        settings = quick(name, predict={"images": list(map(str, given)), "model": str(vlm), "batch_size": 1})
+        predict.main(settings)
+        lines = (settings.run / "predict/predictions.jsonl").read_text().splitlines()
+        said[name] = {Path(line["image"]).name: line["likelihoods"] for line in map(json.loads, lines)}
+    assert said["both"] == said["turned"]
+    assert said["alone"]["a.jpg"] == said["both"]["a.jpg"]
+
+
 def test_one_process_at_a_time_writes_predictions(quick, photos, vlm, monkeypatch):
     settings = quick(predict={"images": [str(photos)], "model": str(vlm)})
     with lock(settings.run / "predict"), pytest.raises(UserError, match="predict: another process is at work there"):

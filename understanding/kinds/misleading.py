@@ -20,7 +20,7 @@ from torch import Tensor
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, Statistic, share
-from understanding.answers import boxed
+from understanding.answers import as_typed, boxed
 from understanding.cases import half_true
 from understanding.proper_scores import of_number
 from understanding.question import Question
@@ -40,7 +40,7 @@ CURVES = {"misleading_auroc": "misleading AUROC", "misleading_expected_auroc": "
 ALWAYS = ("0", "50", "100")
 SURE = 95  # the most that a score of a true emotion is in supervised training
 TRIED = range(0, 101, 5)  # scores that a blind policy chooses from
-QUOTES, ENDS = "\"'`*_()[]{}:=", ".,;:!?\"'`*_)]}"  # what may stand around a number
+QUOTES, ENDS = "\"'`*_$()[]{}:=", ".,;:!?\"'`*_$)]}"  # what may stand around a number
 OF_HUNDRED = re.compile(
     r"(?<=\d)\s*\(?(?:%|percent\b|/\s*100\b|(?:out\s+)?of\s+100\b|on\s+a\s+scale\s+(?:of|from)\s+0\s+to\s+100\b)(?!\.\d)"
 )
@@ -93,6 +93,7 @@ def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Ans
 
     None for anything else: "-5", "1e3", "101", "70 or 80", "at least 70".
     """
+    answer = as_typed(answer)
     inside = boxed(answer)
     text = OF_HUNDRED.sub(" ", (answer if inside is None else inside).casefold())
     words = [word for word in text.split() if any(letter.isdigit() for letter in word)]
