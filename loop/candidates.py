@@ -41,8 +41,8 @@ class Candidates:
         return agreement(self.of("felt"), self.of("gate"))
 
     def weights(self) -> Tensor:
-        """Return the signed weights (N,) of the images."""
-        return signed_weights(advantages(self.of("reward")), self.agreed()).flatten()
+        """Return the signed weights (N,) of the images, in float32, as losses take them; a reward file gives float64."""
+        return signed_weights(advantages(self.of("reward")), self.agreed()).flatten().float()
 
 
 def conditions_of(pipe: EmotionPipeline, count: int, seed: int) -> list[Condition]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from config.errors import UserError, first_line
 from runtime.stopping import has_sigterm
-from training.choosing import Condition
+from training.choosing import Condition, copies, numbers_of
 
 FUNCTION = "score"
 
@@ -22,7 +22,8 @@ class RewardFile:
     """score(images, conditions) -> (n,) of a Python file, which need not be differentiable.
 
     images: n PIL images in RGB. conditions: what each was asked to show (training/choosing.py). It returns n numbers, as a
-    tensor, an array or a list; more is better. Raises UserError where the file is not there, fails, or has no such function.
+    tensor, an array or a list; more is better. It may import files beside it. Raises UserError where the file is not there,
+    fails, or has no such function.
     """
 
     def __init__(self, file: Path):
@@ -31,7 +32,7 @@ class RewardFile:
             raise UserError(f"loop.reward: {file}: no such file; give one with a function {FUNCTION}(images, conditions)")
         spec = importlib.util.spec_from_file_location(f"reward_file_{file.stem}", file)
         module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses look their module up
-        with self._failing():
+        with self._running():
             spec.loader.exec_module(module)
         if not callable(function := getattr(module, FUNCTION, None)):
             raise UserError(f"loop.reward: {file} has no function {FUNCTION}(images, conditions)")
@@ -39,17 +40,22 @@ class RewardFile:
 
     @torch.no_grad()
     def __call__(self, images: list[Image.Image], conditions: Sequence[Condition]) -> Tensor:
-        """Return (n,). Raises UserError where that is not what the file's function gives."""
-        with self._failing():
-            found = torch.as_tensor(self.function(images, conditions)).float().cpu()
-        if found.shape != (len(images),) or not found.isfinite().all():
-            told = f"{tuple(found.shape)}" if found.shape != (len(images),) else "numbers that are not finite"
-            raise UserError(f"loop.reward: {self.file} returned {told} for {len(images)} images; return a number for each")
+        """Return (n,) in float64. Raises UserError where that is not what the file's function gives."""
+        with self._running():
+            returned = self.function(*copies(images, conditions))
+        where = f"loop.reward: {self.file}"
+        found = numbers_of(returned, len(images), where)
+        if not found.isfinite().all():
+            raise UserError(f"{where}: returned a number that is not finite for {len(images)} images; return finite ones")
         return found
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Raise UserError, with the line of the file, for whatever it raises, and for exit(), which ends no command."""
+    def _running(self) -> Iterator[None]:
+        """Let the file import others beside it, as `python file.py` would.
+
+        Raise UserError, with the line of the file, for whatever it raises, and for exit(), which ends no command.
+        """
+        sys.path.insert(0, folder := str(self.file.resolve().parent))
         try:
             yield
         except (Exception, SystemExit) as error:
@@ -59,3 +65,6 @@ class RewardFile:
             where = f"{self.file}, line {lines[-1]}" if lines else f"{self.file}"
             told = f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
             raise UserError(f"loop.reward: {where}: {told}") from error
+        finally:
+            if folder in sys.path:  # unless the file has taken it out itself
+                sys.path.remove(folder)

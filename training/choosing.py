@@ -1,8 +1,11 @@
 """Choosing: of several images that are made for the same words and emotion, the one that a score likes best."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from numbers import Integral, Real
 
+import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion import StableDiffusionPipelineOutput
@@ -40,7 +43,7 @@ Score = Callable[[list[Image.Image], Sequence[Condition]], Tensor]  # n images a
 
 @dataclass
 class ChosenOutput(StableDiffusionPipelineOutput):
-    """The images that were chosen. scores: (n, N) of all candidates, of which `chosen` (n,) are the best."""
+    """The images that were chosen. scores: (n, N) in float64 of all candidates, of which `chosen` (n,) are the best."""
 
     scores: Tensor | None = None
     chosen: Tensor | None = None
@@ -48,7 +51,7 @@ class ChosenOutput(StableDiffusionPipelineOutput):
 
 def choose(
     pipe: StableDiffusionPipeline,
-    number: int,
+    number: int | None,
     score: Score | None,
     asked: tuple,
     photographs: Mapping,
@@ -62,8 +65,11 @@ def choose(
     than one. The first is the image that would be made without choosing.
     Raises UserError for a number or options with which nothing can be chosen.
     """
-    if number < 1 or score is None or asked[1] is None:
-        raise UserError(f"best_of={number}: to choose among images, give best_of from 1 on, a score and an emotion")
+    if number is None:
+        raise UserError("score: does nothing without best_of; give best_of, the number of images to choose from")
+    if not isinstance(number, Integral) or number < 1 or not callable(score) or asked[1] is None:
+        told = "to choose among images, give best_of as a whole number from 1 on, a function as score, and an emotion"
+        raise UserError(f"best_of={number}: {told}")
     if given := [name for name in NOT_WITH_CANDIDATES if options.get(name) not in (None, "pil")]:
         raise UserError(f"{', '.join(given)}: cannot be given with best_of; leave it out")
     *_, generator = asked
@@ -77,9 +83,7 @@ def choose(
     for turn in range(number):
         made = pipe(**rows, **others, **options, generator=_of_turn(generator, turn))
         flagged = made.nsfw_content_detected or [False] * len(prompts)
-        found = torch.as_tensor(score(made.images, conditions)).detach().float().cpu()
-        if found.shape != (len(prompts),) or found.isnan().any():
-            raise UserError(f"score: gave {tuple(found.shape)} for {len(prompts)} images; it must give a number for each")
+        found = numbers_of(score(*copies(made.images, conditions)), len(prompts), "score")
         scores.append(found.masked_fill(torch.tensor(flagged), -torch.inf))
         best = torch.stack(scores).argmax(0) == turn
         kept = [new if better else old for new, old, better in zip(made.images, kept, best.tolist(), strict=True)]
@@ -87,6 +91,35 @@ def choose(
     table = torch.stack(scores, 1)
     flags = flags if made.nsfw_content_detected else None
     return ChosenOutput(kept, flags, table, table.argmax(1)) if returns_dict else (kept, flags)
+
+
+def copies(images: list[Image.Image], conditions: Sequence[Condition]) -> tuple[list[Image.Image], list[Condition]]:
+    """Return copies for a function of the user's, which may change them: the images are kept, and others score them too."""
+    return [image.copy() for image in images], [deepcopy(each) for each in conditions]
+
+
+def numbers_of(found: object, count: int, where: str) -> Tensor:
+    """Return what a function of the user's gave for `count` images as (count,), in float64, which keeps near numbers apart.
+
+    found: a tensor, an array, a list or the like. Raises UserError, beginning with `where`, unless it has a number for each.
+    """
+    told = "None" if found is None else f"a value that does not consist of real numbers (type {type(found).__name__})"
+    if isinstance(found, Tensor):
+        found = found.tolist()  # from any device, in any precision
+    elif isinstance(found, list | tuple):
+        found = [each.tolist() if isinstance(each, Tensor) else each for each in found]
+    try:
+        numbers = np.asarray(found)
+        if numbers.dtype.kind in "biuf" or all(isinstance(each, Real) for each in numbers.flat):
+            numbers = numbers.astype(np.float64)
+            told = "NaN" if np.isnan(numbers).any() else ""
+            if numbers.shape != (count,):
+                told = f"numbers of shape {numbers.shape}"
+    except (ValueError, OverflowError):  # of lists of several lengths, and of whole numbers that are too large for a float
+        pass
+    if told:
+        raise UserError(f"{where}: returned {told} for {count} images; return a number for each image")
+    return torch.from_numpy(numbers)
 
 
 def candidate_seed(seed: int, turn: int) -> int:

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -13,7 +14,7 @@ from config.errors import UserError
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
 from loop.scores import gate_of, of_emotions
-from training.choosing import Condition
+from training.choosing import Condition, numbers_of
 from training.image_files import read_parameters
 from training.pipeline import EmotionPipeline
 from training.sampling import ready_to_sample
@@ -84,6 +85,10 @@ def test_of_photographs_each_gets_the_best_of_its_own_candidates(pipe):
     assert np.allclose(alone.scores[0], made[0].scores[0], atol=1)
 
 
+def returning(value):
+    return lambda images, conditions: value
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -91,12 +96,53 @@ def test_of_photographs_each_gets_the_best_of_its_own_candidates(pipe):
         ({"best_of": 2}, "best_of=2"),
         ({"best_of": 2, "score": len, "emotion": None, "prompt": "a tree"}, "an emotion"),
         ({"best_of": 2, "score": len, "output_type": "latent"}, "output_type: cannot be given with best_of"),
-        ({"best_of": 2, "score": lambda images, conditions: torch.zeros(3)}, "score: gave"),
+        ({"best_of": 2.5, "score": len}, "best_of=2.5: .* a whole number from 1 on"),
+        ({"best_of": 2, "score": 1.0}, "a function as score"),
+        ({"score": len}, "score: does nothing without best_of; give best_of"),
+        ({"best_of": 2, "score": returning(torch.zeros(3))}, r"^score: returned numbers of shape \(3,\) for 1 images;"),
+        ({"best_of": 2, "score": returning(None)}, "^score: returned None for 1 images; return a number for each image$"),
+        ({"best_of": 2, "score": returning([None])}, r"does not consist of real numbers \(type list\)"),
+        ({"best_of": 2, "score": returning("high")}, r"\(type str\)"),
+        ({"best_of": 2, "score": returning(["1"])}, r"\(type list\)"),
+        ({"best_of": 2, "score": returning(torch.tensor([1j]))}, r"\(type Tensor\)"),
+        ({"best_of": 2, "score": returning([[1.0], [1.0, 2.0]])}, r"\(type list\)"),
+        ({"best_of": 2, "score": returning([float("nan")])}, "returned NaN"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(pipe, given, told):
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=told) as error:
         pipe(**{"emotion": "awe"} | SHORT | given)
+    assert "\n" not in str(error.value)
+
+
+def test_a_score_may_change_what_it_gets(pipe):
+    def rough(images, conditions):
+        for image, condition in zip(images, conditions, strict=True):
+            image.thumbnail((4, 4))
+            condition.emotion.pop("anger")
+        count = len(images)
+        images.clear(), conditions.clear()
+        return [0.0] * count
+
+    asked = dict(emotion={"fear": 3, "anger": 1}, num_images_per_prompt=2, **SHORT)
+    made = pipe(**asked, generator=seeded(1, 2), best_of=2, score=rough).images
+    alone = pipe(**asked, generator=seeded(1, 2)).images
+    assert all(np.array_equal(image, other) for image, other in zip(made, alone, strict=True))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda values: values,
+        lambda values: torch.tensor(values, dtype=torch.float64, requires_grad=True),
+        lambda values: [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in values],
+        lambda values: np.array(values[::-1])[::-1],  # with a negative stride
+        lambda values: pd.Series(values, index=[5, 7, 9]),
+    ],
+)
+def test_near_and_large_numbers_stay_apart(made):
+    for values in ([1e6 + k * 1e-3 for k in range(3)], [1e300, 2e300, -3e300]):
+        assert numbers_of(made(values), 3, "score").tolist() == values
 
 
 def test_a_mix_is_scored_by_the_mean_over_its_emotions():

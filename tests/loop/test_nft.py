@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from loop.candidates import Candidates
 from loop.nft import NftModule, advantages, agreement, nft_loss, signed_weights
 
 
@@ -16,6 +17,13 @@ def test_advantages_are_by_group_and_in_standard_deviations_of_all():
 
 def test_equal_rewards_move_nothing():
     assert torch.equal(advantages(torch.full((2, 3), -1.0)), torch.zeros(2, 3))
+
+
+def test_near_rewards_of_a_file_have_weights_in_float32():
+    rewards = torch.tensor([1e6, 1e6 + 1e-3], dtype=torch.float64)
+    found = Candidates([], [], {"reward": rewards, "felt": rewards, "gate": torch.tensor([-2.0, -1.0])}, 2).weights()
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, torch.tensor([-0.5, 0.5]) / 2**0.5, atol=1e-4)
 
 
 def test_weights_are_clipped_gated_and_of_zero_mean():

@@ -1,6 +1,7 @@
 """A reward of the user's own: what its file gives, and what is said of a file that gives nothing."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -39,7 +40,25 @@ def written(tmp_path):
 def test_it_scores_images_and_conditions(written):
     images = [Image.new("RGB", (8, 8), (red, 0, 0)) for red in (10, 200)]
     found = RewardFile(written(RED))(images, [Condition("awe", "awe"), Condition("anger", "anger")])
-    assert torch.equal(found, torch.tensor([10.0, 1200.0]))
+    assert torch.equal(found, torch.tensor([10.0, 1200.0], dtype=torch.float64))
+
+
+def test_it_may_change_what_it_gets(written):
+    changing = "images[0].thumbnail((2, 2)), images.clear(), conditions.clear()"
+    text = f"def score(images, conditions):\n    {changing}\n    return [1.0]"
+    images, conditions = [Image.new("RGB", (8, 8))], [Condition("awe", "awe")]
+    assert RewardFile(written(text))(images, conditions).tolist() == [1.0]
+    assert (len(conditions), [image.size for image in images]) == (1, [(8, 8)])
+
+
+def test_it_may_import_files_beside_it(written):
+    file = written("import beside_one\ndef score(*given):\n    import beside_two\n    return [beside_two.VALUE]")
+    before = sys.path[:]
+    for name in ("beside_one", "beside_two"):
+        (file.parent / f"{name}.py").write_text("VALUE = 2.0", encoding="utf-8")
+    found = RewardFile(file)([Image.new("RGB", (8, 8))], [Condition("awe", "awe")])
+    assert found.tolist() == [2.0]
+    assert sys.path == before
 
 
 @pytest.mark.parametrize(
@@ -48,10 +67,13 @@ def test_it_scores_images_and_conditions(written):
         ("import nothing_of_this_name", r"mine.py, line 1: ModuleNotFoundError"),
         ("def scores(images, conditions): ...", r"mine.py has no function score\(images, conditions\)"),
         ("def score(images, conditions):\n    return images[9]", r"mine.py, line 2: IndexError"),
-        ("def score(images, conditions): return 1.0", r"returned \(\) for 2 images"),
-        ("def score(images, conditions): return [1.0]", r"returned \(1,\) for 2 images"),
-        ("def score(images, conditions): return [1.0, float('nan')]", "not finite for 2 images"),
-        ("def score(images, conditions): return None", r"mine.py: "),
+        ("def score(images, conditions): return 1.0", r"mine.py: returned numbers of shape \(\) for 2 images"),
+        ("def score(images, conditions): return [1.0]", r"numbers of shape \(1,\) for 2 images"),
+        ("def score(images, conditions): return [1.0, float('nan')]", "returned NaN for 2 images"),
+        ("def score(images, conditions): return [1.0, float('inf')]", "not finite for 2 images"),
+        ("def score(images, conditions): return [1.0, 1j]", r"consist of real numbers \(type list\)"),
+        ("def score(images, conditions): return 'high'", r"consist of real numbers \(type str\)"),
+        ("def score(images, conditions): return None", r"mine.py: returned None for 2 images; return a number for each"),
         ("def score(images, conditions)", r"mine.py: SyntaxError"),
         ("raise SystemExit(0)", r"mine.py, line 1: SystemExit: 0$"),
         ("import sys\ndef score(images, conditions):\n    sys.exit()", r"mine.py, line 3: SystemExit$"),
