@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from math import isfinite
+from numbers import Integral, Real
 
 from diffusers import StableDiffusionPipeline
 
@@ -35,3 +37,15 @@ def check_options(options: Mapping, with_emotion: bool, with_image: bool = False
             raise UserError(f"{name}: cannot be given with an emotion, which is put into the words of a prompt")
     if options.get("clip_skip") is not None:
         raise UserError("clip_skip: diffusers cannot skip layers of the CLIP of this transformers; leave it out")
+    steps = options.get("num_inference_steps")
+    if steps is not None and (not isinstance(steps, Integral) or steps < 1):
+        raise UserError(f"num_inference_steps: {steps!r}; give a whole number from 1 on")
+
+
+def check_own_options(with_image: bool, image_strength: float | None, strength: float | None, spread: float) -> None:
+    """Raise UserError for an image_strength that does nothing, and for an emotion's strength or spread if not finite."""
+    if image_strength is not None and not with_image:
+        raise UserError("image_strength: does nothing without an image; give image too, or leave image_strength out")
+    for name, value in {"emotion_strength": 1.0 if strength is None else strength, "emotion_spread": spread}.items():
+        if not isinstance(value, Real) or not isfinite(value):
+            raise UserError(f"{name}: {value!r}; give a finite number")

@@ -1,6 +1,6 @@
 """Photographs that images start from: image to image (SDEdit, Meng et al., ICLR 2022), by diffusers' own pipeline."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod, sqrt
 from pathlib import Path
 
@@ -10,13 +10,14 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image, ImageOps
 
 from config.errors import UserError
-from emoset.images import as_rgb, check_image
+from emoset.images import as_rgb, check_image, load_image
 from emoset.selection import log_left_out, usable_images, visible_files
 from runtime.hub import sha256
 
 LONGEST = 4  # times as long as wide: a longer photograph would be a few latents wide, and hardly shows a thing
 
-Photographs = Image.Image | np.ndarray | torch.Tensor | Sequence
+Photographs = Image.Image | str | Path | np.ndarray | torch.Tensor | Sequence
+STRENGTH = 0.6  # of a photograph, where none is given
 
 
 def pixels_of(pipe: StableDiffusionPipeline) -> int:
@@ -79,9 +80,9 @@ def fitted(
 ) -> list[Image.Image]:
     """Return photographs as RGB images of one size: that of size_of, or `width` x `height`, for which they are cut.
 
-    image: one or a list of PIL images, which may lie on their side by their EXIF; or of arrays (H, W, 3), tensors
-    (3, H, W), or a batch of either, in [0, 1] or of bytes. Raises UserError where they are of several sizes and none is
-    given, or half a size.
+    image: one or a list of PIL images, which may lie on their side by their EXIF; or of paths; or of arrays (H, W, 3),
+    tensors (3, H, W), or a batch of either, in [0, 1] or of bytes, or grey with one channel. Raises UserError where they
+    are of several sizes and none is given, or half a size.
     """
     images, factor = [as_rgb(each) for each in as_images(image)], pipe.vae_scale_factor
     if not images:
@@ -99,12 +100,13 @@ def fitted(
     return [ImageOps.fit(each, size, Image.Resampling.LANCZOS) for each in images]
 
 
-def image_to_image(pipe: StableDiffusionPipeline, strength: float, options: dict) -> Callable:
+def image_to_image(pipe: StableDiffusionPipeline, strength: float | None, options: dict) -> Callable:
     """Return diffusers' image-to-image call on the models of a pipeline.
 
     strength: the share of the noise that is added, above 0 and up to 1. Near 0 it keeps the photograph, and 1 forgets it.
-    Raises UserError for another strength, and if it leaves none of the steps that `options` ask for.
+    None: STRENGTH. Raises UserError for another strength, and if it leaves none of the steps that `options` ask for.
     """
+    strength = STRENGTH if strength is None else strength
     steps = len(options.get("timesteps") or options.get("sigmas") or []) or options.get("num_inference_steps", 50)
     if not 0 < strength <= 1 or int(strength * steps) < 1:
         raise UserError(
@@ -127,10 +129,17 @@ def as_images(image: Photographs) -> list[Image.Image]:
     """Return photographs, as `fitted` takes them, as a list of PIL images."""
     if isinstance(image, Image.Image):
         return [image]
-    if isinstance(image, torch.Tensor):
+    if isinstance(image, str | Path):
+        return [load_image(image)]
+    if isinstance(image, torch.Tensor) and image.ndim > 2:
         image = (image if image.dtype == torch.uint8 else image.float()).detach().cpu().movedim(-3, -1).numpy()
     if isinstance(image, np.ndarray):
         batch = image if image.ndim == 4 else image[None]
+        if batch.ndim not in (3, 4) or (batch.ndim == 4 and not 1 <= batch.shape[-1] <= 4):
+            raise UserError(f"image: an array of shape {image.shape}; give (height, width, 3), or 1 channel for grey")
         scaled = batch if batch.dtype == np.uint8 else (255 * batch).clip(0, 255).round().astype(np.uint8)
-        return [Image.fromarray(each) for each in scaled]
+        return [Image.fromarray(each[..., 0] if each.shape[2:] == (1,) else each) for each in scaled]
+    if isinstance(image, torch.Tensor) or not isinstance(image, Iterable):
+        told = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, torch.Tensor) else f"{image!r}"
+        raise UserError(f"image: {told} is no photograph; give a PIL image, a path, an array, a tensor (3, H, W), or a list")
     return [each for listed in image for each in as_images(listed)]

@@ -26,7 +26,7 @@ from training.generator_parts import GENERATOR as GENERATOR
 from training.generator_parts import check_safety, find_generator, load_on_base, load_whole
 from training.image_files import strength_of
 from training.mapper import EmotionMapper
-from training.parent_options import check_options, takes_parents_options
+from training.parent_options import check_options, check_own_options, takes_parents_options
 from training.photographs import Photographs, fitted, image_to_image
 from training.rows import of_plain, rows_of, starting_latents
 
@@ -145,8 +145,8 @@ class EmotionPipeline(StableDiffusionPipeline):
         emotion_noise: torch.Tensor | None = None,
         content: str | Sequence[str] | None = None,
         image: Photographs | None = None,
-        image_strength: float = 0.6,
-        best_of: int = 1,
+        image_strength: float | None = None,
+        best_of: int | None = None,
         score: Score | None = None,
         **options,
     ):
@@ -165,15 +165,16 @@ class EmotionPipeline(StableDiffusionPipeline):
         content: what <content> stands for. None draws it by `generator` from p(attribute | emotion), mixed for a mix.
         image: photographs to start from (fitted in training/photographs.py says which). They keep their proportions, at the
         model's own number of pixels; `height` and `width` cut them instead.
-        image_strength: how much of the photograph is replaced, above 0 to 1; diffusers calls it strength.
+        image_strength: how much of the photograph is replaced, above 0 to 1; diffusers calls it strength. None: 0.6.
         best_of, score: make so many candidates for each image and keep the one with the highest score(images, conditions)
         (training/choosing.py). The output then holds scores and chosen too.
         options: StableDiffusionPipeline's others. TypeError for one that it does not have, UserError for impossible values.
         """
         check_options(options, emotion is not None, image is not None)
+        check_own_options(image is not None, image_strength, emotion_strength, emotion_spread)
         asked = prompt, emotion, content, negative_prompt, num_images_per_prompt, generator
         acting = {"emotion_strength": emotion_strength, "emotion_spread": emotion_spread, "emotion_noise": emotion_noise}
-        if best_of != 1 or score is not None:
+        if best_of not in (None, 1) or score is not None:
             start = {} if image is None else {"image": image, "image_strength": image_strength}
             return choose(self, best_of, score, asked, start, options | acting)
         make, photographs = super().__call__, {}

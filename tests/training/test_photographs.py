@@ -97,6 +97,20 @@ def test_arrays_and_tensors_are_photographs_too(pipe):
         assert np.allclose(images(pipe, emotion="awe", image=each), made[0], atol=1e-5), "bytes are not scaled"
 
 
+def test_a_path_is_a_photograph_too(pipe, tmp_path):
+    photograph().save(tmp_path / "photo.png")
+    made = images(pipe, emotion="awe", image=photograph())
+    for given in (tmp_path / "photo.png", str(tmp_path / "photo.png"), [tmp_path / "photo.png"]):
+        assert np.array_equal(images(pipe, emotion="awe", image=given), made)
+
+
+def test_one_channel_is_grey(pipe):
+    grey = np.asarray(photograph().convert("L"))
+    made = images(pipe, emotion="awe", image=photograph().convert("L"))
+    for given in (grey, grey[..., None], grey[None, ..., None], torch.tensor(grey)[None], grey[..., None] / 255):
+        assert np.allclose(images(pipe, emotion="awe", image=given), made, atol=1e-5)
+
+
 @pytest.mark.parametrize("emotion", [None, "awe"])
 def test_in_a_batch_each_image_starts_from_its_own_photograph(pipe, emotion):
     asked = dict(prompt="a tree") if emotion is None else ON_A_TREE | dict(emotion_noise=None)
@@ -112,6 +126,11 @@ def test_in_a_batch_each_image_starts_from_its_own_photograph(pipe, emotion):
         (dict(image=photograph(), image_strength=0.0), r"image_strength: 0 of 4 steps; give a strength above 0"),
         (dict(image=photograph(), image_strength=0.2), r"image_strength: 0\.2 of 4 steps; .* leaves a step or more"),
         (dict(image=photograph(), image_strength=1.5), r"image_strength: 1\.5"),
+        (dict(image_strength=0.5), "image_strength: does nothing without an image"),
+        (dict(image="no photo.jpg"), "no photo.jpg: cannot be read: no such file"),
+        (dict(image=5), "image: 5 is no photograph; give a PIL image, a path"),
+        (dict(image=torch.zeros(8, 8)), r"a tensor of shape \(8, 8\) is no photograph"),
+        (dict(image=np.zeros((2, 8, 8))), r"an array of shape \(2, 8, 8\); give \(height, width, 3\)"),
         (dict(image=[]), "image: an empty list"),
         (dict(image=photograph(90, 20)), "90 x 20 pixels are more than 4 times as long as wide; cut the photograph"),
         (dict(image=[photograph(), photograph(64, 32)]), r"of one call would be of 32 x 32, 44 x 24 pixels; give height"),

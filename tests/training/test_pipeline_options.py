@@ -228,6 +228,10 @@ def test_what_is_cut_off_a_prompt_is_told(pipes, monkeypatch, options):
     [
         (dict(emotion=["awe", "fear"], generator=[torch.Generator()] * 3), "2 images asked for"),
         (dict(emotion="awe", num_images_per_prompt=0), "0 images asked for"),
+        (dict(emotion="awe", num_inference_steps=0), "num_inference_steps: 0; give a whole number from 1 on"),
+        (dict(prompt="a tree", num_inference_steps=2.5), "num_inference_steps: 2.5; give a whole number from 1 on"),
+        (dict(emotion="awe", emotion_strength=float("nan")), "emotion_strength: nan; give a finite number"),
+        (dict(emotion="awe", emotion_spread=float("inf")), "emotion_spread: inf; give a finite number"),
         (dict(prompt="a tree", emotion_noise=torch.zeros(1, 12)), "emotion_noise, content: are of no use"),
     ],
 )
