@@ -84,23 +84,23 @@ def kid_figure(real: Tensor, generated: Tensor, within_real: Tensor | None = Non
     low, high: 1.96 times the standard error of the jackknife that leaves out each image, real (N, D) and generated (n, D).
     within_real: kernel_sums(real), where they are known.
     """
-    return _jackknifed(*_kernel_distance(real, generated, within_real))
+    return _jackknifed(*kernel_distance(real, generated, within_real))
 
 
-def kid_difference(real: Tensor, first: Tensor, second: Tensor, within_real: Tensor | None = None) -> dict:
-    """Return how much more KID is of `first` (n, D) than of `second` (n, D), whose rows are pairs, as `paired` does.
+def kid_difference(first: tuple[Tensor, ...], second: tuple[Tensor, ...]) -> dict:
+    """Return by how much the KID of some images is more than that of others, in pairs, as runtime.figures.paired does.
 
-    All else as kid_figure has it. The jackknife leaves out both images of a pair, and each real image for both.
+    first, second: their kernel_distance, the images of both in the same order. The jackknife leaves out both images of a
+    pair, and each real image for both. p is of the normal distribution.
     """
-    one, other = (_kernel_distance(real, made, within_real) for made in (first, second))
-    found = _jackknifed(*(here - there for here, there in zip(one, other, strict=True)))
+    found = _jackknifed(*(here - there for here, there in zip(first, second, strict=True)))
     error = (found["high"] - found["value"]) / NORMAL
     p = 2 * ndtr(-abs(found["value"]) / error) if error else 1.0
     return found | {"fixed": None, "broken": None, "p": float(p)}
 
 
-def _kernel_distance(real: Tensor, generated: Tensor, within_real: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return KID, and what it is without each generated image (n,), and without each real one (N,)."""
+def kernel_distance(real: Tensor, generated: Tensor, within_real: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Return KID, what it is without each generated image (n,), and without each real one (N,); kid_figure has the rest."""
     m, n = len(generated), len(real)
     own, other = kernel_sums(generated), kernel_sums(real) if within_real is None else within_real
     across, back = sums_across(generated, real)

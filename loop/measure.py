@@ -67,6 +67,7 @@ class Measure:
         self.tables: dict[str, pd.DataFrame] = {}
         self.views: dict[str, Views] = {}
         self.judged: dict[str, np.ndarray] = {}
+        self.distances: dict[str, tuple[torch.Tensor, ...]] = {}  # of the rows that are compared
 
     def make(self, row: str, generator: Path, turns: int = 1, **changed) -> None:
         """Make `turns` candidates for every image of a row, and see them. changed: settings of generate."""
@@ -160,11 +161,17 @@ class Measure:
         """Return what rows have more than the row `base`, image by image, by pair of rows; `base` need not be there."""
         views = {row: self.views[row] for row in [*rows, base] if row in self.views}
         found = self.comparison.gains(views, self.judged, base)
-        own = {row: seen.fid[np.argsort(seen.images["image_id"].to_numpy())] for row, seen in views.items()}
         for row in [row for row in rows if f"{row} - {base}" in found]:
-            training, within = self.comparison.training.fid, self.comparison.within_training
-            found[f"{row} - {base}"]["kid"] = image_metrics.kid_difference(training, own[row], own[base], within)
+            found[f"{row} - {base}"]["kid"] = image_metrics.kid_difference(self._distance(row), self._distance(base))
         return found
+
+    def _distance(self, row: str) -> tuple[torch.Tensor, ...]:
+        """Return the distance of a row from real images, its own images in the order of their names, as in other rows."""
+        if row not in self.distances:
+            seen, real = self.views[row], self.comparison.training.fid
+            made = seen.fid[np.argsort(seen.images["image_id"].to_numpy())]
+            self.distances[row] = image_metrics.kernel_distance(real, made, self.comparison.within_training)
+        return self.distances[row]
 
     def of_candidates(self, row: str) -> dict[str, float]:
         """Return how reward and gate rank the candidates of a condition, beside the judge, and what an oracle would get."""

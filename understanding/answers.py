@@ -15,10 +15,8 @@ BOXED = re.compile(r"\\boxed\s*\{(?:\\(?:text|math)\w*\s*\{)?([^{}]*)\}")
 LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence)\W+)?(?:i(?:'d|\s+would)?\s+(?:think|believe|say|guess)\s+(?:that\s+)?)?"
                   r"(?:it(?:'s|\s+is)\s+)?(?:(?:(?:the|my)\s+)?(?:(?:final|correct|best|right)\s+)?"
                   r"(?:answer|option|choice|letter|score|emotion)\b\W*(?:is\b|would be\b)?\W*)*")  # fmt: skip
-REFUSED = re.compile(r"(?:\b(?:not|never|neither|cannot be)|n't|n\u2019t)\W*$")  # just before a box
-DENIED = re.compile(
-    r"\b(?:not|never|neither|cannot|without|than|instead|no(?!\W+(?:doubt|question)\b))(?:\W|$)|n't\b|n\u2019t\b"
-)
+REFUSED = re.compile(r"(?:\b(?:not|never|neither|cannot be)|n't)\W*$")  # just before a box
+DENIED = re.compile(r"\b(?:not|never|neither|cannot|without|than|instead)(?:\W|$)|\bno\s+(?!(?:doubt|question)\b)|n't\b")
 
 
 def extract_answer(completion: str, reasoning: bool) -> str | None:

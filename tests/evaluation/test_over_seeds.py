@@ -52,7 +52,7 @@ def test_what_a_run_lacks_is_told(tmp_path, caplog):
     assert figures_of_runs(runs)["generation"] == {}
     assert f"{runs[1]}, {runs[2]} have no generation; it is left out" in caplog.text
     file.write_text('{"seed": 0}')
-    with pytest.raises(UserError, match=r"metrics\.json lacks generation, understanding; run evaluation/evaluate\.py"):
+    with pytest.raises(UserError, match=r"metrics\.json lacks generation, understanding; run evaluation/evaluate\.py with"):
         figures_of_runs(runs)
 
 
@@ -73,7 +73,7 @@ def test_the_report_script_writes_it_and_refuses_what_says_nothing(tmp_path):
     assert 'alt="Understanding. Binary, AUROC: before 0.500; after 0.805"' in page
     with pytest.raises(UserError, match="one run is no sample of seeds"):
         report.main(settings(runs[0]))
-    with pytest.raises(UserError, match=r"metrics\.json is not there; run evaluation/evaluate\.py"):
+    with pytest.raises(UserError, match=r"metrics\.json is not there; run evaluation/evaluate\.py with"):
         report.main(settings(runs[0], tmp_path / "none"))
     with pytest.raises(UserError, match="have the same seed, 0"):
         report.main(settings(runs[0], a_run(tmp_path / "again", 0, after=0.9, before=0.5)))

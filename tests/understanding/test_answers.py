@@ -132,6 +132,7 @@ def test_binary_answers(answer, value):
         ("There is no awe.", None),
         ("no fear at all", None),
         ("No doubt, it is awe.", "awe"),
+        ("No, it is awe.", "awe"),
         ("\u201cAwe\u201d\u3002", "awe"),
         ("\\boxed{\\mathrm{awe}}", "awe"),
         ("joy", None),

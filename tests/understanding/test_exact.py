@@ -181,12 +181,24 @@ def test_an_update_has_its_questions_in_the_order_of_their_lengths():
     for update in (order[first : first + 4] for first in range(0, 20, 4)):
         assert [lengths[number] for number in update] == sorted(lengths[number] for number in update)
     assert sorted(order) == sorted([*range(10)] * 2)  # two passes, the third update in both
-    passes = [
-        torch.randperm(10, generator=torch.Generator().manual_seed(seed)).tolist() for seed in (7, 8)
-    ]  # as Trainer would draw them
+    passes = [torch.randperm(10, generator=torch.Generator().manual_seed(seed)).tolist() for seed in (7, 8)]
     drawn = [*passes[0], *passes[1]]
     for first in range(0, 20, 4):
         assert sorted(order[first : first + 4]) == sorted(drawn[first : first + 4])
+
+
+def test_a_training_takes_its_questions_in_that_order(weights, monkeypatch, tmp_path):
+    seen, orders, given = [], [], understanding.exact.ExactTrainer.compute_loss
+
+    def seeing(trainer, model, inputs, **options):
+        seen.append(list(inputs["questions"]))
+        return given(trainer, model, inputs, **options)
+
+    monkeypatch.setattr(understanding.exact.ExactTrainer, "compute_loss", seeing)
+    monkeypatch.setattr(understanding.exact, "order_of", lambda *asked: orders.append(order_of(*asked)) or orders[-1])
+    weights("ordered", grpo={"batch_size": 2})
+    assert [number for batch in seen for number in batch] == orders[0]
+    assert {len(batch) for batch in seen} == {2}
 
 
 def test_killed_it_ends_with_the_same_weights_and_logs_what_it_earns(weights, monkeypatch, tmp_path):
