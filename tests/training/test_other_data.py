@@ -88,7 +88,9 @@ def test_six_emotions_are_trained_on_and_drawn(six):
 
 
 def test_a_generator_of_other_emotions_is_refused(six):
-    with pytest.raises(UserError, match=r"generator was trained on the emotions anger, .* data\.taxonomy lists am") as error:
+    with pytest.raises(
+        UserError, match=r"^data\.taxonomy: .*generator was trained on the emotions anger, .* the taxonomy lists am"
+    ) as error:
         inference.main(load(arguments(six, **{"data.taxonomy": DEFAULT})))
     assert "\n" not in str(error.value)
 
