@@ -41,7 +41,6 @@ from understanding.stages import StageModel, TrainingData
 from understanding.trainers import start_training_process
 
 BEFORE, TAUGHT, CONTROL = "before", "taught", "teach_control"  # models: names of figures, and folders of the loop
-COUNTED = "loop.teach_updates"  # what the number of questions comes from
 
 
 def checks_of_teaching(settings: Settings) -> list[Callable[[], Any]]:
@@ -193,7 +192,7 @@ def questions_to_teach_by(settings: Settings) -> Questions:
     wanted, each = settings.loop.teach_updates * settings.grpo.questions_per_step, settings.grpo.questions_per_step
     for count in itertools.count(wanted, each):
         questions = settings.questions.model_copy(update={"count": count})
-        if sum(question_counts(settings.data.taxonomy, questions, COUNTED, each).values()) >= wanted:
+        if sum(question_counts(settings.data.taxonomy, questions, "loop.teach_updates", each).values()) >= wanted:
             return questions
 
 
@@ -232,8 +231,7 @@ def learned(
     start, found = StageModel(model, model_digest(str(model)), stages_of(model)), {}
     for name in ways:
         images = sets[name]
-        counted = COUNTED, own.grpo.questions_per_step
-        questions = draw_questions(images, own.data.taxonomy, own.questions, own.answers, matrix, settings.seed, *counted)
+        questions = draw_questions(images, own.data.taxonomy, own.questions, own.answers, matrix, settings.seed)
         data = TrainingData(emoset.fingerprint, dict(images[["image_id", "path"]].to_numpy()), matrix, [])
         own_label = labels.get(name, f"Trained on {len(images):,} real images")
         trained = train_by_grpo(own, "step_two", folder / name, start, questions, data, loop.teach_updates, own_label)

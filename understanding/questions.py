@@ -34,7 +34,6 @@ def draw_questions(
     confusability: np.ndarray | None,
     seed: int,
     setting: str = "questions.count",
-    each: int = 1,
 ) -> list[Question]:
     """Draw `questions.count` questions about images (columns image_id, emotion), shared out over the kinds.
 
@@ -42,14 +41,10 @@ def draw_questions(
     of its phrasings.
     confusability: (K, K), row i, column j: how easily an image of emotion i is taken for j; None where
     `questions.confusable_share` is 0.
-    setting, each: which one the count comes from, and of what multiple, for the error.
+    setting: which one the count comes from, for the error.
     Raises UserError for an emotion without images, and where a kind gets fewer questions than it has cases.
     """
-    rng, emotions, counts = (
-        Random(f"{seed} questions"),
-        taxonomy.emotions,
-        question_counts(taxonomy, questions, setting, each),
-    )
+    rng, emotions, counts = Random(f"{seed} questions"), taxonomy.emotions, question_counts(taxonomy, questions, setting)
     missing = [emotion for emotion in emotions if not (images["emotion"] == emotion).any()]
     if missing:
         raise UserError(f"questions: no image of {', '.join(missing)}; they need images of every emotion")
