@@ -70,7 +70,7 @@ def main(settings: Settings) -> None:
     # Things in places, a fifth of the images, are learned last: they come more often.
     both = [row for row, cues in enumerate(contents.cues) if cues.object and cues.scene]
     rows = torch.tensor([*range(IMAGES), *both * 4])
-    fit_unet = partial(fit, work, images=len(rows), seed=seed)
+    fit_unet = partial(fit, work, images=len(rows), seed=seed, rate_of_matrices=0.02)
     unet = fit_unet("unet", small.make_unet, lambda unet, drawn: denoising(unet, rows[drawn]), UPDATES["unet"], 64, 1.5e-3)
     # Those that measure come last: nothing above needs them.
     wide = (32, 64, 96, 128)

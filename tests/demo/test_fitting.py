@@ -84,3 +84,42 @@ def test_two_processes_fit_what_one_does(python, tmp_path):
     for weights in both:
         torch.testing.assert_close(weights["linear.weight"], alone["linear.weight"], rtol=1e-5, atol=1e-6)
     assert all(torch.equal(both[0][name], both[1][name]) for name in alone)  # also what a batch norm has counted
+
+
+def test_muon_turns_the_matrices_of_convolutions_too_and_goes_on_from_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 2)
+    images = torch.randn(16, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def network() -> torch.nn.Module:
+        parts = torch.nn.Conv2d(3, 12, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(48, 12)
+        return torch.nn.Sequential(*parts).to(memory_format=torch.channels_last)
+
+    def loss_of(module, rows):
+        batch = images[rows].to(fitting.DEVICE)
+        return (module(batch) - batch.flatten(1)[:, :12]).square().mean()
+
+    def fit(name: str, loss=loss_of, **changed) -> dict[str, torch.Tensor]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        options = dict(steps=4, batch=8, rate=1e-3, images=16, seed=0, averaged=False, rate_of_matrices=0.1)
+        return fitting.fit(tmp_path / name, "net", network, loss, **options | changed).state_dict()
+
+    def stopped(module, rows):
+        seen.append(rows)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return loss_of(module, rows)
+
+    start, once, seen = fit("start", steps=0), fit("once"), []
+    for name in ("0.weight", "3.weight"):
+        lengths = torch.linalg.svdvals((once[name] - start[name]).flatten(1))
+        assert lengths[0] < 4 * lengths[len(lengths) // 2], "steps are of like length in all directions"
+    assert not torch.equal(once["0.weight"], fit("plain", rate_of_matrices=None)["0.weight"])
+    with pytest.raises(KeyboardInterrupt):
+        fit("again", stopped)
+    again = fit("again")
+    assert all(torch.equal(once[name], again[name]) for name in once)
+
+
+def test_muon_wants_convolutions_whose_matrices_are_views_of_them():
+    with pytest.raises(RuntimeError, match="view"):
+        fitting.optimizers_of(torch.nn.Conv2d(3, 12, 3), 1e-3, 0.1)
