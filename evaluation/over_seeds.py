@@ -12,17 +12,19 @@ from config.taxonomy import Taxonomy
 from evaluation.metric_labels import difference, generation_metrics, number, pair_name, row_name, value
 from runtime.figures import Metric, figure
 from runtime.files import read_json
+from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import log
 from understanding import scoring
 
 OWN = {"generation": "ours", "understanding": "after"}  # the rows that a run is about
+WHAT_FIGURES_ARE_OF = ("evaluate.split", "evaluate.folder", "evaluate.judge")  # the same in runs that differ by their seed
 
 
 def figures_of_runs(runs: Sequence[Path]) -> dict[str, dict]:
     """Return the figures of runs by half, row and metric, and of each half `paired`: the run's own row less each other.
 
     Each is as over_seeds gives it. A row or a figure that some run lacks is left out. Raises UserError for a single run,
-    where a run has no report, and where two have the same seed.
+    where a run has no report, where two have the same seed, and where they measured other images or by other judges.
     """
     if len(runs) < 2:
         raise UserError("runs: one run is no sample of seeds; name two or more, separated by commas")
@@ -34,6 +36,7 @@ def figures_of_runs(runs: Sequence[Path]) -> dict[str, dict]:
             raise UserError(
                 f"runs: {' and '.join(same)} have the same seed, {seed}, so they say the same; name runs of others"
             )
+    _check_alike(runs)
     found = {"seeds": seeds, "paired": {}}
     for half, own in OWN.items():
         without = [str(run) for run, each in zip(runs, read, strict=True) if not each[half]]
@@ -87,6 +90,19 @@ def _metrics_of(run: Path) -> dict:
     if lacking := [name for name in ("seed", *OWN) if name not in found]:
         raise UserError(f"runs: {path} lacks {', '.join(lacking)}; run evaluation/evaluate.py with run={run} again")
     return found
+
+
+def _check_alike(runs: Sequence[Path]) -> None:
+    """Raise UserError where runs were evaluated on other images than the first, or by another judge."""
+    recipes = [read_recipe(run / "evaluation" / RECIPE) for run in runs]
+    first, *others = [recipe["settings"] if recipe else {} for recipe in recipes]
+    for run, settings in zip(runs[1:], others, strict=True):
+        for key in WHAT_FIGURES_ARE_OF:
+            if key in first and key in settings and first[key] != settings[key]:
+                raise UserError(
+                    f"runs: {runs[0]} was evaluated with {key}={first[key]}, and {run} with {key}={settings[key]}; name "
+                    "runs that differ by their seed alone"
+                )
 
 
 def _values(row: str, runs: Sequence[dict]) -> dict[str, np.ndarray]:

@@ -23,7 +23,6 @@ from collections.abc import Sequence
 
 from config.settings import Settings
 from loop.scores import check_reward, load_reward, reward_key
-from runtime.checking import stops_here
 from runtime.run_folder import log
 from training.choosing import Score
 from training.inference import make_all
@@ -37,9 +36,7 @@ def main(settings: Settings) -> None:
         return timed(load_reward(settings, contents, others), scoring)
 
     choosing = {"best_of": settings.loop.best_of, "score": reward_key(settings)}
-    make_all(settings, "loop/chosen", choosing, load_score)
-    if stops_here(settings, {"candidates of each image": f"{settings.loop.best_of}"}):
-        return
+    make_all(settings, "loop/chosen", choosing, load_score, {"candidates of each image": f"{settings.loop.best_of}"})
     if scoring:
         images, whole = sum(count for count, _ in scoring), time.monotonic() - began
         spent = sum(seconds for _, seconds in scoring)

@@ -42,11 +42,13 @@ def main(settings: Settings) -> None:
     make_all(settings, "images")
 
 
-def make_all(settings: Settings, stage: str, choosing: Mapping = NONE, load_score: LoadScore | None = None) -> None:
+def make_all(
+    settings: Settings, stage: str, choosing: Mapping = NONE, load_score: LoadScore | None = None, takes: Mapping = NONE
+) -> None:
     """Make the images of the settings in the folder `stage` of the run.
 
     choosing: parameters of every image, best_of and score, if the best of several is kept. load_score: returns the score, of
-    the contents that the generator knows and of those that are asked for.
+    the contents that the generator knows and of those that are asked for. takes: what a check tells besides, by what it is.
     """
     # 1. The generator.
     generate, emotions, photographs = settings.generate, settings.data.taxonomy.emotions, settings.generate.images_from
@@ -64,7 +66,7 @@ def make_all(settings: Settings, stage: str, choosing: Mapping = NONE, load_scor
         plan = {path: each | worked_on(each, pixels, pipe.vae_scale_factor) for path, each in plan.items()}
     plan = {path: parameters | about | choosing for path, parameters in plan.items()}
     check_places(folder, plan, about["resolution"] or pipe.unet.config.sample_size * pipe.vae_scale_factor)
-    if settings.check and stops_here(settings, would_take(pipe, plan, folder, generate.batch_size)):
+    if settings.check and stops_here(settings, would_take(pipe, plan, folder, generate.batch_size) | takes):
         return
 
     # 3. The images that are not there yet.

@@ -42,10 +42,10 @@ def check_options(options: Mapping, with_emotion: bool, with_image: bool = False
         raise UserError(f"num_inference_steps: {steps!r}; give a whole number from 1 on")
 
 
-def check_own_options(with_image: bool, image_strength: float | None, strength: float | None, spread: float) -> None:
+def check_own_options(with_image: bool, image_strength: float | None, strength: float | None, spread: float | None) -> None:
     """Raise UserError for an image_strength that does nothing, and for an emotion's strength or spread if not finite."""
     if image_strength is not None and not with_image:
         raise UserError("image_strength: does nothing without an image; give image too, or leave image_strength out")
-    for name, value in {"emotion_strength": 1.0 if strength is None else strength, "emotion_spread": spread}.items():
-        if not isinstance(value, Real) or not isfinite(value):
+    for name, value in {"emotion_strength": strength, "emotion_spread": spread}.items():
+        if value is not None and (not isinstance(value, Real) or not isfinite(value)):
             raise UserError(f"{name}: {value!r}; give a finite number")

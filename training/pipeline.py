@@ -138,7 +138,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         prompt: str | Sequence[str] | None = None,
         emotion: Emotion | Sequence[Emotion] | None = None,
         emotion_strength: float | None = None,
-        emotion_spread: float = 1.0,
+        emotion_spread: float | None = None,
         negative_prompt: str | Sequence[str] | None = None,
         num_images_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -159,7 +159,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         alone, 1 is plain guidance, more exaggerates. Other values than 0 and 1 cost half as much time again. None: 0.8, as
         generate.strength has it, and 1 for a prompt that is the emotion alone.
         emotion_spread: scales the scatter of emotion vectors around their mean, as BigGAN's truncation trick (Brock et al.
-        2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself.
+        2019) does: below 1 images are truer to their emotion and more alike; 1 is the Gaussian itself. None: 1.
         generator: one, or one for each image, which then does not depend on what else is made beside it.
         emotion_noise: (images, dimension) standard normal, for the emotion vectors. None draws it from `generator`.
         content: what <content> stands for. None draws it by `generator` from p(attribute | emotion), mixed for a mix.
@@ -183,12 +183,12 @@ class EmotionPipeline(StableDiffusionPipeline):
             make, photographs = image_to_image(self, image_strength, options), {"photographs": fitted(image, self, *sizes)}
         if emotion is not None:
             return self._with_emotion(make, asked, photographs, options, *acting.values())
-        if emotion_noise is not None or content is not None:
-            raise UserError("emotion_noise, content: are of no use without an emotion; leave them out")
+        if useless := [name for name, value in {"content": content, **acting}.items() if value is not None]:
+            raise UserError(f"{', '.join(useless)}: of no use without an emotion; give emotion too, or leave it out")
         plain = of_plain(prompt, negative_prompt, num_images_per_prompt, **photographs)
         return make(**plain, generator=generator, **options)
 
-    def _with_emotion(self, make, asked: tuple, photographs: dict, options: dict, strength, spread: float, noise):
+    def _with_emotion(self, make, asked: tuple, photographs: dict, options: dict, strength, spread, noise):
         """Return what `make`, diffusers' own pipeline, makes of the states of prompts with an emotion."""
         generator = asked[-1]
         prompts, _, emotions, negatives, *of_image = rows_of(*asked, self.contents, **photographs)
@@ -198,7 +198,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         elif options.get("latents") is None:  # before the emotion's: a prompt without one starts from the same latents
             size = options.get("height"), options.get("width")
             options["latents"] = starting_latents(self, images, generator, size)
-        vectors = self._emotion_vectors(emotions, spread, noise, generator)
+        vectors = self._emotion_vectors(emotions, 1.0 if spread is None else spread, noise, generator)
         weights, states = self._conditions(prompts, vectors, strength, scale)
         negative = torch.cat([self._states(negatives, scale)] * len(weights), dim=1)
         with ExitStack() as acting:

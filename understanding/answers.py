@@ -10,13 +10,19 @@ from collections.abc import Collection
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 LONGEST = 100  # characters of an answer: what is longer is an essay
 AROUND = string.whitespace + string.punctuation
-TYPESET = str.maketrans("“”„«»＂‘’‚–—－。．，：；！？％（）", '"' * 6 + "'" * 3 + "-" * 3 + "..,:;!?%()")  # noqa: RUF001
+TYPESET = str.maketrans("“”„«»‹›「」『』‘’‚–—。、…【】", '"' * 11 + "'" * 3 + "--.,.[]", "¡¿")  # noqa: RUF001
+TYPESET |= {letter + 0xFEE0: letter for letter in range(ord("!"), ord("~") + 1)}  # the full-width forms of ASCII
+PERCENT = re.compile(r"\\[dt]?frac\s*\{([0-9.]+)\}\s*\{100\}|\\%")
 BOXED = re.compile(r"\\boxed\s*\{(?:\\(?:text|math)\w*\s*\{)?([^{}]*)\}")
-LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence)\W+)?(?:i(?:'d|\s+would)?\s+(?:think|believe|say|guess)\s+(?:that\s+)?)?"
+LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence)\W+)?"
+                  r"(?:i(?:'d|\s+would)?\s+(?:think|believe|say|guess|choose|pick)\s+(?:that\s+)?)?"
                   r"(?:it(?:'s|\s+is)\s+)?(?:(?:(?:the|my)\s+)?(?:(?:final|correct|best|right)\s+)?"
                   r"(?:answer|option|choice|letter|score|emotion)\b\W*(?:is\b|would be\b)?\W*)*")  # fmt: skip
 REFUSED = re.compile(r"(?:\b(?:not|never|neither|cannot be)|n't)\W*$")  # just before a box
-DENIED = re.compile(r"\b(?:not|never|neither|cannot|without|than|instead)(?:\W|$)|\bno\s+(?!(?:doubt|question)\b)|n't\b")
+DENIED = re.compile(r"\b(?:not|never|neither|cannot|without|than|instead|hardly|lacks?|far from|anything but)(?:\W|$)"
+                    r"|\bno\s+(?!(?:doubt|question)\b)|n't\b")  # fmt: skip
+TAKEN_BACK = re.compile(r"\s*(?:(?:is|was|does|do|would|can|could|seems)(?:\s+be)?(?:n't|\s+(?:not|never|no|wrong|false)\b)"
+                        r"|\W+no\s*(?:[^\w\s]|$))")  # fmt: skip
 
 
 def extract_answer(completion: str, reasoning: bool) -> str | None:
@@ -51,12 +57,12 @@ def bare(answer: str) -> str:
 
 
 def as_typed(answer: str) -> str:
-    """Return an answer with the quotes, dashes and full stops of a keyboard in place of printed ones, and LaTeX's % as %.
+    """Return an answer with the quotes, dashes and letters of a keyboard in place of printed ones, LaTeX's per cent as %.
 
-    >>> as_typed("“70\\%”")
+    >>> as_typed("“70\\\\%”")
     '"70%"'
     """
-    return answer.translate(TYPESET).replace("\\%", "%")
+    return PERCENT.sub(r"\g<1>%", answer.translate(TYPESET))
 
 
 def boxed(answer: str) -> str | None:
@@ -77,12 +83,14 @@ def the_one(answer: str, words: Collection[str]) -> str | None:
 
     >>> the_one("The emotion is awe.", ["awe", "fear"])
     'awe'
-    >>> [the_one(answer, ["awe", "fear"]) for answer in ("awe or fear", "not awe", "awesome")]
-    [None, None, None]
+    >>> [the_one(answer, ["awe", "fear"]) for answer in ("awe or fear", "not awe", "Awe is wrong", "awesome")]
+    [None, None, None, None]
     """
     text = bare(answer)
     pattern = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
     found = list(re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text))
     if len({match[0] for match in found}) != 1 or DENIED.search(text[: found[0].start()]):
+        return None
+    if TAKEN_BACK.match(text, found[-1].end()):
         return None
     return found[0][0]

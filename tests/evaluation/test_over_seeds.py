@@ -10,6 +10,7 @@ from config.loading import load
 from config.taxonomy import DEFAULT, read_taxonomy
 from evaluation import report
 from evaluation.over_seeds import figures_of_runs, markdown
+from runtime.recipe import RECIPE, Recipe
 
 TAXONOMY = read_taxonomy(DEFAULT)
 
@@ -77,3 +78,13 @@ def test_the_report_script_writes_it_and_refuses_what_says_nothing(tmp_path):
         report.main(settings(runs[0], tmp_path / "none"))
     with pytest.raises(UserError, match="have the same seed, 0"):
         report.main(settings(runs[0], a_run(tmp_path / "again", 0, after=0.9, before=0.5)))
+
+
+def test_runs_that_were_evaluated_on_other_images_are_not_averaged(tmp_path):
+    runs = [a_run(tmp_path / name, seed, after=0.8, before=0.7) for seed, name in enumerate("abc")]
+    for seed, (run, split) in enumerate(zip(runs, ("val", "val", "test"), strict=True)):
+        (run / "evaluation").mkdir()
+        Recipe("evaluation", {"evaluate.split": split, "evaluate.answer_batch": seed}, {}).start(run / "evaluation" / RECIPE)
+    assert figures_of_runs(runs[:2])["seeds"] == [0, 1]
+    with pytest.raises(UserError, match=r"c with evaluate\.split=test; name runs that differ by their seed alone"):
+        figures_of_runs(runs)

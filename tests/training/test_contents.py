@@ -89,8 +89,9 @@ def test_the_pipeline_draws_a_content_or_takes_one(knowing, tmp_path):
     assert not np.array_equal(bare, images[1])
     with pytest.raises(UserError, match="has no <content>; write it where the content should stand"):
         pipe(prompt="<emotion>", emotion="awe", content="bag")
-    with pytest.raises(UserError, match="content: are of no use without an emotion"):
-        pipe(prompt="a bag", content="bag")
+    for useless in ({"content": "bag"}, {"emotion_strength": 0.5}, {"emotion_spread": 0.5}):
+        with pytest.raises(UserError, match=f"{next(iter(useless))}: of no use without an emotion"):
+            pipe(prompt="a bag", **useless)
 
     pipe.save_pretrained(tmp_path / "whole")
     assert EmotionPipeline.from_pretrained(tmp_path / "whole").contents.names == pipe.contents.names

@@ -14,7 +14,7 @@ from torch import Tensor
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, Statistic, balanced_share, share
-from understanding.answers import DENIED, bare, the_one
+from understanding.answers import bare
 from understanding.cases import half_true
 from understanding.proper_scores import of_choice
 from understanding.question import Question
@@ -32,8 +32,9 @@ PHRASINGS = (
 COLUMN = "said_yes"
 CURVES = {"binary_balanced_accuracy": "binary", "binary_auroc": "binary AUROC"}
 WORDS = {"yes": True, "no": False}
-# A sentence may follow, and of the same one words that do not change what yes or no says: "no idea" is no no.
-ALONE = re.compile(r"(?:yes|no)\s*(?:[^\w\s]|$)|no\s+(?:it|this|that|the)\b")
+# "No idea" is no no. What follows a yes may doubt it, and so it says nothing: "Yes, I don't think so".
+SAID = re.compile(r"(?<![\w-])(?:yes(?![\w-])|no(?=\s*(?:[^\w\s-]|-\s|$)|\s+(?:it|this|that|the)\b))")
+DOUBTED = re.compile(r"\b(?:not|never|cannot|hardly)\b|n't\b|\bno\s+(?!(?:doubt|question|mistake|other)\b)")
 ALWAYS = tuple(WORDS)
 
 
@@ -76,9 +77,11 @@ def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> st
 
 def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> bool | None:
     """Return True for yes, False for no, as "Yes it does." gives it, None for anything else: "yes and no", "no idea"."""
-    word, text = the_one(answer, WORDS), bare(answer)
-    is_plain = ALONE.match(text) or (word == "yes" and text.startswith("yes") and not DENIED.search(text))
-    return WORDS.get(word) if word and is_plain else None
+    text = bare(answer)
+    first, said = SAID.match(text), set(SAID.findall(text))
+    if not first or len(said) > 1 or (first[0] == "yes" and DOUBTED.search(text)):
+        return None
+    return WORDS[first[0]]
 
 
 def reward(

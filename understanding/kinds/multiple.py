@@ -105,7 +105,7 @@ def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Ans
     """
     if answers.by == "name":
         return the_one(answer, taxonomy.emotions)
-    letter, _, name = (plain(part) for part in re.sub(r"[):.,\s]+", " ", bare(answer)).partition(" "))
+    letter, _, name = (plain(part) for part in re.sub(r"[):.,\s-]+", " ", bare(answer)).partition(" "))
     place = LETTERS.casefold().find(letter) if len(letter) == 1 else -1
     if not 0 <= place < len(options) or name not in ("", options[place]):
         return None
