@@ -54,8 +54,8 @@ class Rewards(ByKind):
     """Give a wrong emotion up to a half, by how easily the true one is taken for it."""
     length: float = Field(0.0, ge=0, le=1000)
     """Weight of a penalty for completions longer than length_limit, up to 1 at twice as long. 0 gives none."""
-    length_limit: int = Field(256, ge=1, le=100000)
-    """Tokens of a completion that cost nothing."""
+    length_limit: int = Field(128, ge=1, le=100000)
+    """Tokens of a completion that cost nothing, fewer than answers.tokens."""
 
 
 class Understanding(Section):
@@ -189,6 +189,8 @@ class Mining(Section):
     def contradictions(self) -> Iterator[str]:
         if self.lowest >= self.highest:
             yield f"mining.lowest: {self.lowest} is not less than mining.highest, {self.highest}"
+        if self.easy_share and not self.lowest:
+            yield "mining.easy_share: with mining.lowest 0 no image is easier than a hard one; set it to 0 too"
 
 
 class Predict(Section):

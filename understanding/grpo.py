@@ -40,7 +40,7 @@ from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, r
 # What the weights do not depend on. What the two steps may have of their own, a step's recipe says apart.
 WATCHING = {"steps_one", "steps_two", "evaluate_every", "evaluated_questions", "evaluation_batch_size"}
 WATCHING |= {"answers", "answers_two", "learning_rate", "learning_rate_two", "entropy"}
-SAMPLING = {"group", "temperature", "share_prefix"}  # without which exact answers do
+SAMPLING = {"group", "temperature", "share_prefix"}  # without which exact answers alone do
 LABELS = {"step_one": "Step I, training images", "step_two": "Step II, hard images"}
 
 

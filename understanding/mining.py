@@ -159,7 +159,7 @@ def _recipe(settings: Settings, reference: str | Path, questions: list[Question]
 def errors_of(questions: list[Question], probabilities: list[list[float] | None], taxonomy: Taxonomy) -> pd.DataFrame:
     """Return what `mine` does, of the probabilities (K,) of the emotions for multiple-choice questions; None is left out.
 
-    Raises UserError where every one is None.
+    Raises UserError where every one is None, and where one is no number, as float16 gives it where it overflows.
     """
     emotions = list(taxonomy.emotions)
     rows = [
@@ -170,7 +170,13 @@ def errors_of(questions: list[Question], probabilities: list[list[float] | None]
     ]
     if not rows:
         raise UserError(f"none of {len(questions):,} images can be shown to the model")
-    return pd.DataFrame(rows)
+    errors = pd.DataFrame(rows)
+    if unknown := int(errors["error"].isna().sum()):
+        raise UserError(
+            f"understanding.dtype: the model's probabilities are no numbers (NaN) for {unknown:,} of {len(errors):,} images;"
+            " choose bfloat16 or float32"
+        )
+    return errors
 
 
 def _write_confusability(errors: pd.DataFrame, taxonomy: Taxonomy, path: Path) -> None:

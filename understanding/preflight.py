@@ -27,6 +27,7 @@ from understanding.mining import check_count
 from understanding.model import conversation
 from understanding.model_check import CheckedModel, check_extras, check_model, check_trainable
 from understanding.model_folder import WHAT
+from understanding.packing import sharing_obstacle
 from understanding.processor import load_processor
 from understanding.question import Question
 from understanding.questions import needed_confusability, question_counts
@@ -63,7 +64,10 @@ def check_start(settings: Settings) -> Needs:
     def model_fits() -> None:
         name = settings.understanding.model
         checked = check_model(settings.understanding, name, "understanding.model", not settings.check)
+        obstacle = sharing_obstacle(checked.skeleton) if "exact" in grpo.ways else None
         found.append(needs(settings, checked, check_trainable(settings.understanding, checked)))
+        if obstacle:
+            raise UserError(f"grpo.answers: exact needs rows that answers share, and {obstacle}; set grpo.answers=sampled")
 
     def counts_fit() -> None:
         plan(grpo, sum(question_counts(settings.data.taxonomy, settings.questions).values()), grpo.steps_one)
@@ -129,11 +133,17 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
         if updates[name]:
             log.info(f"{label}: {way(settings, name)}")
             warn_of_rate(settings.understanding, grpo, name)
-    log.info(f"a prompt: {prompt} tokens, {image} of them the image; an answer: up to {settings.answers.tokens}")
+    if settings.rewards.scoring == "reward" and "exact" in grpo.ways:
+        log.warning(
+            "rewards.scoring: reward is no proper score, and exact answers trained by it may all become the same one"
+        )
     each = grpo.questions_per_step * grpo.group
     sampled = sum(count * each for name, count in updates.items() if is_sampling(settings.answers, grpo, name))
+    most = f"; an answer: up to {settings.answers.tokens}" if sampled else ""
+    log.info(f"a prompt: {prompt} tokens, {image} of them the image{most}")
+    what = "sampled answers" if "sampled" in grpo.ways else "sampled thoughts"
     takes = {"updates": f"{settings.warmup.steps:,} of the warm-up, {shared.steps:,} of Step I, {two:,} of Step II"}
-    return takes | ({"sampled answers": f"{sampled:,}, {each:,} for each update"} if sampled else {})
+    return takes | ({what: f"{sampled:,}, {each:,} for each update"} if sampled else {})
 
 
 def warn_of_rate(understanding: Understanding, grpo: Grpo, name: str) -> None:
@@ -150,7 +160,7 @@ def way(settings: Settings, name: str) -> str:
     if not is_exact:
         what = "thoughts and answers" if settings.answers.reasoning else "answers"
         compared = f"an update compares what {group} sampled {what} to each question earn"
-        return f"GRPO as published (grpo.answers: sampled): {compared}"
+        return f"GRPO (grpo.answers: sampled): {compared}"
     scored = f"the {settings.rewards.scoring} score of the probabilities of all answers that a question allows"
     if settings.answers.reasoning:
         thoughts = f"an update compares {group} sampled thoughts by {scored} after each"

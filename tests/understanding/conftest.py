@@ -38,7 +38,7 @@ QUICK = {
         "evaluated_questions": 192,
         "evaluation_batch_size": 32,
     },
-    "mining": {"images": 64, "lowest": 0.0, "batch_size": 32},
+    "mining": {"images": 64, "lowest": 0.0, "easy_share": 0.0, "batch_size": 32},
     "understanding": {"model": str(VLM), "dtype": "float32", "lora_rank": 4, "lora_alpha": 8},
 }
 

@@ -307,6 +307,12 @@ def test_rounding_is_refused_in_full_precision_alone(quick, fine_tune, monkeypat
     [
         ({"rewards": {"graded": True}, "grpo": EXACT}, r"rewards\.graded: works with sampled answers only"),
         ({"rewards": {"length": 0.1}, "grpo": EXACT}, r"rewards\.length: works with sampled answers only"),
+        ({"grpo": EXACT | {"share_prefix": False}}, r"grpo\.share_prefix: exact answers share their prompt always"),
+        (
+            {"rewards": {"length": 0.1, "length_limit": 6}},
+            r"rewards\.length_limit: no answer is longer than answers\.tokens, 6",
+        ),
+        ({"mining": {"easy_share": 0.2}}, r"mining\.easy_share: with mining\.lowest 0 no image is easier"),
         ({"rewards": {"scoring": "log"}}, r"rewards\.scoring: log is a score of distributions"),
         ({"answers": {"score_step": 3}}, r"answers\.score_step: 3 does not divide 100; the next that does is 4"),
     ],

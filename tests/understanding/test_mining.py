@@ -9,7 +9,7 @@ import torch
 
 from config.errors import UserError
 from config.taxonomy import DEFAULT, read_taxonomy
-from config.understanding_settings import Mining
+from config.understanding_settings import Answers, Mining
 from emoset.confusability import read_confusability
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions, read_folder
@@ -204,3 +204,13 @@ def test_a_confusability_that_no_longer_holds_is_removed(quick, monkeypatch, cap
 def test_a_reference_that_training_makes_must_be_there(quick, changed, stage):
     with pytest.raises(UserError, match=rf"run/understanding/{stage}/model is not there; understanding\.py makes it"):
         mining.main(quick(**changed))
+
+
+def test_probabilities_that_are_no_numbers_end_mining_in_one_line():
+    images = pd.DataFrame({"image_id": ["a", "b", "c"], "emotion": ["awe", "fear", "awe"]})
+    questions = multiple_choice(images, TAXONOMY, Answers(reasoning=False), seed=0)
+    even = [1 / len(EMOTIONS)] * len(EMOTIONS)
+    found = mining.errors_of(questions, [even, None, even], TAXONOMY)
+    assert found["error"].tolist() == pytest.approx([7 / 8, 7 / 8])
+    with pytest.raises(UserError, match=r"understanding\.dtype: .* \(NaN\) for 1 of 2 images; choose bfloat16 or float32"):
+        mining.errors_of(questions, [even, None, [float("nan")] * len(EMOTIONS)], TAXONOMY)

@@ -27,7 +27,7 @@ def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, c
     assert f"{len(questions)} questions. An update has 8 of them, 2 times 4 (cpu). Step I has 4 updates" in said
     assert f"A pass over the questions has {len(questions) // 8}" in said
     for step in ("Step I, training images", "Step II, hard images"):
-        assert f"{step}: GRPO as published (grpo.answers: sampled): an update compares what 4 sampled answers to" in said
+        assert f"{step}: GRPO (grpo.answers: sampled): an update compares what 4 sampled answers to" in said
 
     processor = load_processor(str(vlm))
     text = processor.apply_chat_template(conversation(questions[0].prompt), add_generation_prompt=True, tokenize=False)
@@ -43,7 +43,7 @@ def test_each_step_says_which_way_it_takes(quick):
     exact, sampled = (way(settings, step) for step in ("step_one", "step_two"))
     assert exact.startswith("no sampling (grpo.answers: exact), since the answer alone is asked for: an update")
     assert exact.endswith("raises the quadratic score of the probabilities of all answers that a question allows")
-    assert sampled.startswith("GRPO as published (grpo.answers: sampled): an update compares what 4 sampled answers to each")
+    assert sampled.startswith("GRPO (grpo.answers: sampled): an update compares what 4 sampled answers to each")
     thoughts = settings.model_copy(update={"answers": settings.answers.model_copy(update={"reasoning": True})})
     assert way(thoughts, "step_one").startswith(
         "GRPO of thoughts (grpo.answers: exact), for an answer need not be sampled: an update compares 4 sampled thoughts"
