@@ -150,7 +150,7 @@ def _keep_others(built: Path, folder: Path) -> None:
         (kept / path).parent.mkdir(parents=True, exist_ok=True)
         (built / path).rename(kept / path)
     more = f" and {len(others) - 1:,} more" if others[1:] else ""
-    log.info(f"{folder.name}/ is made anew; {others[0]}{more} in it were yours, and are in {kept.name}/ now")
+    log.info(f"{folder.name}/ is built again; {others[0]}{more} in it were yours, and are in {kept.name}/ now")
 
 
 def _put_back(old: Path, folder: Path) -> None:

@@ -4,8 +4,8 @@
     python training/dataset_balance.py --config config/demo.yaml
 
 `<run>/balance/` gets balanced.parquet, a picture of it, and problems.csv with the images that are left out.
-`data.attribute_root` gets a folder of links to the images of each value of an attribute. Run it again, and only what has
-changed is made anew.
+`data.attribute_root` gets a folder of links to the images of each value of an attribute. Run it again, and only changed
+parts are made again.
 """
 
 from runtime.script import read_settings, run

@@ -29,7 +29,8 @@ def main(settings: Settings) -> None:
     folder = open_run_folder(settings, "merge").parent / "understanding"
     source = settings.predict.model or str(folder / "model")
     if settings.predict.model is None and not (folder / "model" / ADAPTER).is_file():
-        raise UserError(f"{source} holds no adapter; understanding.py makes one, or name one: predict.model=...")
+        found = "holds no adapter" if (folder / "model").is_dir() else "is not there"
+        raise UserError(f"{source} {found}; understanding.py makes one, or name one: predict.model=...")
     whole = settings.understanding.model_copy(update={"four_bit": False})  # 4 bits cannot be merged into
     check_extras(whole)
     about = check_model(whole, source, "predict.model", not settings.check)

@@ -47,11 +47,11 @@ ADAPTER_USE = """from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained("{base}"), "path/to/this/folder")
-processor = AutoProcessor.from_pretrained("path/to/this/folder")"""
+processor = AutoProcessor.from_pretrained("path/to/this/folder")  # needs torchvision"""
 WHOLE_USE = """from transformers import AutoModelForImageTextToText, AutoProcessor
 
 model = AutoModelForImageTextToText.from_pretrained("path/to/this/folder")
-processor = AutoProcessor.from_pretrained("path/to/this/folder")"""
+processor = AutoProcessor.from_pretrained("path/to/this/folder")  # needs torchvision"""
 
 
 WHAT = "understanding model"  # by which its folder is known

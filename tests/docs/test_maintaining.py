@@ -19,7 +19,7 @@ def test_the_citation_is_of_this_version_and_names_what_it_builds_on():
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
     assert citation["title"] == PROJECT["description"]
-    assert [each["title"].partition(":")[0] for each in citation["references"]] == ["EmoSet", "EmoGen"]
+    assert [each["title"].partition(":")[0] for each in citation["references"]] == ["Unified-Emotion", "EmoSet", "EmoGen"]
     assert all({"type", "title", "authors"} <= each.keys() for each in citation["references"])
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 

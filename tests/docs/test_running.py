@@ -41,6 +41,7 @@ NEEDS = {  # what is not here, by a part of the commands that need it
     "understanding.py --config config/understanding_published.yaml": "a model of 7 billion weights",
     "runs=runs/demo,": "runs of several seeds; tests/evaluation/test_over_seeds.py makes them",
     "grpo.entropy=0.01": "minutes of sampled answers",
+    "push_to_hub=": "a repository on the Hub; tests/training and tests/understanding have a stand-in",
     "path/to/EmoGen": "EmoGen's files",
     "data/emogen": "EmoGen's files",
     "path/to/published": "EmoSet's published metadata",
