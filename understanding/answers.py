@@ -19,8 +19,8 @@ LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence)\W+)?"
                   r"(?:it(?:'s|\s+is)\s+)?(?:(?:(?:the|my)\s+)?(?:(?:final|correct|best|right)\s+)?"
                   r"(?:answer|option|choice|letter|score|emotion)\b\W*(?:is\b|would be\b)?\W*)*")  # fmt: skip
 REFUSED = re.compile(r"(?:\b(?:not|never|neither|cannot be)|n't)\W*$")  # just before a box
-DENIED = re.compile(r"\b(?:not|never|neither|cannot|without|than|instead|hardly|lacks?|far from|anything but)(?:\W|$)"
-                    r"|\bno\s+(?!(?:doubt|question)\b)|n't\b")  # fmt: skip
+DENIED = re.compile(r"\b(?:not|never|neither|cannot|without|than|instead)(?:\W|$)"
+                    r"|\bno\s+(?!(?:doubt|question)\b)|n't\b|\b(?:hardly|lacks?|far from|anything but)\W*$")  # fmt: skip
 TAKEN_BACK = re.compile(r"\s*(?:(?:is|was|does|do|would|can|could|seems)(?:\s+be)?(?:n't|\s+(?:not|never|no|wrong|false)\b)"
                         r"|\W+no\s*(?:[^\w\s]|$))")  # fmt: skip
 

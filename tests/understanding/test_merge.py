@@ -49,7 +49,7 @@ def test_another_base_is_merged_anew(quick, adapter, vlm, tmp_path):
 
 
 def test_there_must_be_an_adapter(quick, vlm):
-    with pytest.raises(UserError, match=r"run/understanding/model holds no adapter; understanding\.py makes one"):
+    with pytest.raises(UserError, match=r"run/understanding/model is not there; understanding\.py makes one"):
         merge.main(quick())
     with pytest.raises(UserError, match=r"predict\.model: .* holds no adapter, there is nothing to merge"):
         merge.main(quick(predict={"model": str(vlm)}))

@@ -49,8 +49,8 @@ OF_HUNDRED = re.compile(
 )
 # No one score: a bound before the number, a denial, or either of them after it.
 BOUND = re.compile(
-    r"\b(?:more|less|over|under|above|below|least|most|between|up|from|min|max|minimum|maximum|not|cannot|neither)\b"
-    r"|n't\b|[<>≤≥]|[-+]\s*$"
+    r"\b(?:more|less|over|under|above|below|least|most|between|up|min|max|minimum|maximum|not|cannot|neither)\b"
+    r"|n't\b|[<>≤≥]|\bfrom\s*$|[-+]\s*$"
 )
 BOUND_AFTER = re.compile(
     r"\b(?:or|and)\s+(?:more|less|higher|lower|above|below|up)\b|\bat\s+(?:most|least)\b"
