@@ -85,7 +85,7 @@ class Settings(Section):
             yield from self._not_exact()
         if "sampled" in self.grpo.ways and self.rewards.scoring == "log":
             yield "rewards.scoring: log is a score of distributions; set grpo.answers=exact, or choose quadratic or reward"
-        if self.rewards.length and self.rewards.length_limit >= self.answers.tokens:
+        if "sampled" in self.grpo.ways and self.rewards.length and self.rewards.length_limit >= self.answers.tokens:
             yield (
                 f"rewards.length_limit: no answer is longer than answers.tokens, {self.answers.tokens}, so the penalty is"
                 " never due; set it to fewer"
@@ -100,4 +100,4 @@ class Settings(Section):
         if self.grpo.entropy and "sampled" not in self.grpo.ways:
             yield "grpo.entropy: works with sampled answers only; set it to 0, or set grpo.answers=sampled"
         if not self.grpo.share_prefix:
-            yield "grpo.share_prefix: exact answers share their prompt always; set it to true, or set grpo.answers=sampled"
+            yield "grpo.share_prefix: exact answers always share their prompt; set it to true, or set grpo.answers=sampled"

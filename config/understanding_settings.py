@@ -54,7 +54,7 @@ class Rewards(ByKind):
     """Give a wrong emotion up to a half, by how easily the true one is taken for it."""
     length: float = Field(0.0, ge=0, le=1000)
     """Weight of a penalty for completions longer than length_limit, up to 1 at twice as long. 0 gives none."""
-    length_limit: int = Field(128, ge=1, le=100000)
+    length_limit: int = Field(256, ge=1, le=100000)
     """Tokens of a completion that cost nothing, fewer than answers.tokens."""
 
 
@@ -66,7 +66,7 @@ class Understanding(Section):
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Precision of the frozen weights and of the forward pass. With LoRA the adapter stays float32."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    """Attention kernel. With flash_attention_2 the answers of a group cannot share their image and prompt."""
+    """Attention kernel. flash_attention_2 needs grpo.answers=sampled, and then the answers of a group share no prompt."""
     four_bit: bool = False
     """Load the frozen weights in 4 bits (bitsandbytes, a GPU): QLoRA."""
     max_pixels: int = Field(256 * 28 * 28, ge=1, le=10**8)
@@ -147,7 +147,7 @@ class Grpo(Section):
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     """Learning rate after the warm-up."""
     share_prefix: bool = True
-    """Let the answers of a group share their image and prompt: the same numbers, faster."""
+    """Let sampled answers of a group share their image and prompt: the same numbers, faster."""
     evaluate_every: int | None = Field(200, ge=1, le=10**6)
     """Updates between two evaluations on the val split. null makes none."""
     evaluated_questions: int = Field(600, ge=24, le=10**6)
@@ -190,7 +190,7 @@ class Mining(Section):
         if self.lowest >= self.highest:
             yield f"mining.lowest: {self.lowest} is not less than mining.highest, {self.highest}"
         if self.easy_share and not self.lowest:
-            yield "mining.easy_share: with mining.lowest 0 no image is easier than a hard one; set it to 0 too"
+            yield "mining.easy_share: with mining.lowest 0 no image is easier than a hard one; set mining.easy_share=0"
 
 
 class Predict(Section):

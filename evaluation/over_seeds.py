@@ -1,5 +1,6 @@
 """Several runs that differ by their seed: means, ranges and intervals over the seeds, and paired differences."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,14 +18,14 @@ from runtime.run_folder import log
 from understanding import scoring
 
 OWN = {"generation": "ours", "understanding": "after"}  # the rows that a run is about
-WHAT_FIGURES_ARE_OF = ("evaluate.split", "evaluate.folder", "evaluate.judge")  # the same in runs that differ by their seed
+WHAT_FIGURES_ARE_OF = ("evaluate.split", "evaluate.judge")  # the same in runs that differ by their seed
 
 
 def figures_of_runs(runs: Sequence[Path]) -> dict[str, dict]:
     """Return the figures of runs by half, row and metric, and of each half `paired`: the run's own row less each other.
 
     Each is as over_seeds gives it. A row or a figure that some run lacks is left out. Raises UserError for a single run,
-    where a run has no report, where two have the same seed, and where they measured other images or by other judges.
+    where a run has no report, where two have the same seed, and where they measured other splits or by other judges.
     """
     if len(runs) < 2:
         raise UserError("runs: one run is no sample of seeds; name two or more, separated by commas")
@@ -93,15 +94,17 @@ def _metrics_of(run: Path) -> dict:
 
 
 def _check_alike(runs: Sequence[Path]) -> None:
-    """Raise UserError where runs were evaluated on other images than the first, or by another judge."""
-    recipes = [read_recipe(run / "evaluation" / RECIPE) for run in runs]
-    first, *others = [recipe["settings"] if recipe else {} for recipe in recipes]
-    for run, settings in zip(runs[1:], others, strict=True):
+    """Raise UserError where runs were evaluated on another split than the first, or by another judge."""
+    recipes = {run: read_recipe(run / "evaluation" / RECIPE) for run in runs}
+    settings = {run: recipe["settings"] for run, recipe in recipes.items() if recipe}
+    first = next(iter(settings), None)
+    for run in settings:
         for key in WHAT_FIGURES_ARE_OF:
-            if key in first and key in settings and first[key] != settings[key]:
+            was, now = (json.dumps(settings[each].get(key)) for each in (first, run))
+            if was != now:
                 raise UserError(
-                    f"runs: {runs[0]} was evaluated with {key}={first[key]}, and {run} with {key}={settings[key]}; name "
-                    "runs that differ by their seed alone"
+                    f"runs: {first} was evaluated with {key}={was}, and {run} with {key}={now}; name runs that differ by"
+                    " their seed alone"
                 )
 
 

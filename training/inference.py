@@ -48,7 +48,7 @@ def make_all(
     """Make the images of the settings in the folder `stage` of the run.
 
     choosing: parameters of every image, best_of and score, if the best of several is kept. load_score: returns the score, of
-    the contents that the generator knows and of those that are asked for. takes: what a check tells besides, by what it is.
+    the contents that the generator knows and of those that are asked for. takes: more lines for check=true, by what each is.
     """
     # 1. The generator.
     generate, emotions, photographs = settings.generate, settings.data.taxonomy.emotions, settings.generate.images_from

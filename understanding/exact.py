@@ -36,7 +36,7 @@ from understanding.chat import Chat, read_chat
 from understanding.kept_vision import KeptVision
 from understanding.model import lora_config
 from understanding.objective import Objective, Tally, divergence
-from understanding.packing import LEAK, PER_TOKEN, sharing_obstacle
+from understanding.packing import LEAK, PER_TOKEN, check_sharing
 from understanding.question import Question
 from understanding.stages import TrainingData
 from understanding.trainers import (
@@ -140,8 +140,7 @@ class ExactTrainer(WholeCheckpoints, Trainer):
 
         The first question of each kind is tried: what an answer sees of others may not move one that is sure anyway.
         """
-        if obstacle := sharing_obstacle(self.model):
-            raise UserError(f"grpo.answers: exact needs rows that answers share, and {obstacle}; set grpo.answers=sampled")
+        check_sharing(self.model)
         first_of = {question.kind: number for number, question in reversed([*enumerate(self.questions)])}
         for number in sorted(first_of.values()):
             if wrong := self._fault_of_sharing(model, number):

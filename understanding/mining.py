@@ -159,7 +159,7 @@ def _recipe(settings: Settings, reference: str | Path, questions: list[Question]
 def errors_of(questions: list[Question], probabilities: list[list[float] | None], taxonomy: Taxonomy) -> pd.DataFrame:
     """Return what `mine` does, of the probabilities (K,) of the emotions for multiple-choice questions; None is left out.
 
-    Raises UserError where every one is None, and where one is no number, as float16 gives it where it overflows.
+    Raises UserError where every one is None, and where one is no number, as an overflow in float16 gives it.
     """
     emotions = list(taxonomy.emotions)
     rows = [
@@ -173,8 +173,8 @@ def errors_of(questions: list[Question], probabilities: list[list[float] | None]
     errors = pd.DataFrame(rows)
     if unknown := int(errors["error"].isna().sum()):
         raise UserError(
-            f"understanding.dtype: the model's probabilities are no numbers (NaN) for {unknown:,} of {len(errors):,} images;"
-            " choose bfloat16 or float32"
+            f"mining: the reference model's probabilities are no numbers (NaN) for {unknown:,} of {len(errors):,} images;"
+            " with understanding.dtype=float16 choose bfloat16, else train the model again at a lower learning rate"
         )
     return errors
 

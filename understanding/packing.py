@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
+from config.errors import UserError
+
 PER_TOKEN = {"mm_token_type_ids", "token_type_ids"}  # a processor's fields that have a value for each token
 LEAK = 0.01  # what an answer may change of another's log-probabilities; none of them where the mask is kept to
 
@@ -25,6 +27,12 @@ def sharing_obstacle(model: PreTrainedModel) -> str | None:
     if config._attn_implementation not in ("sdpa", "eager"):
         return f"the attention kernel {config._attn_implementation} takes no mask of blocks"
     return f"the model has layers of {', '.join(sorted(layers))}" if layers else None
+
+
+def check_sharing(model: PreTrainedModel) -> None:
+    """Raise UserError where the model is known not to run packed rows, without which no answers are exact."""
+    if obstacle := sharing_obstacle(model):
+        raise UserError(f"grpo.answers: exact needs rows that answers share, and {obstacle}; set grpo.answers=sampled")
 
 
 def mask_for(model: PreTrainedModel, visible: Tensor) -> Tensor:

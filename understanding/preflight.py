@@ -23,11 +23,12 @@ from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import is_first_process, log
 from understanding.chat import read_chat
 from understanding.grpo import LABELS, is_sampling, plan
+from understanding.kinds import weights
 from understanding.mining import check_count
 from understanding.model import conversation
 from understanding.model_check import CheckedModel, check_extras, check_model, check_trainable
 from understanding.model_folder import WHAT
-from understanding.packing import sharing_obstacle
+from understanding.packing import check_sharing
 from understanding.processor import load_processor
 from understanding.question import Question
 from understanding.questions import needed_confusability, question_counts
@@ -61,13 +62,17 @@ def check_start(settings: Settings) -> Needs:
         if not (warmup.steps or grpo.steps_one != 0 or grpo.steps_two != 0):
             raise UserError("nothing was trained: warmup.steps, grpo.steps_one and grpo.steps_two are all 0")
 
+    def anything_is_earned() -> None:
+        earned = weights(settings.questions, settings.rewards)
+        if grpo.ways and not any(earned.values()):
+            raise UserError(f"rewards: the weight of every kind that is asked is 0; set one of {', '.join(earned)} above 0")
+
     def model_fits() -> None:
         name = settings.understanding.model
         checked = check_model(settings.understanding, name, "understanding.model", not settings.check)
-        obstacle = sharing_obstacle(checked.skeleton) if "exact" in grpo.ways else None
+        if "exact" in grpo.ways:
+            check_sharing(checked.skeleton)
         found.append(needs(settings, checked, check_trainable(settings.understanding, checked)))
-        if obstacle:
-            raise UserError(f"grpo.answers: exact needs rows that answers share, and {obstacle}; set grpo.answers=sampled")
 
     def counts_fit() -> None:
         plan(grpo, sum(question_counts(settings.data.taxonomy, settings.questions).values()), grpo.steps_one)
@@ -79,6 +84,7 @@ def check_start(settings: Settings) -> Needs:
 
     tell_together(
         anything_is_trained,
+        anything_is_earned,
         counts_fit,
         evaluations_fit,
         lambda: grpo.steps_two == 0 or check_count(settings.mining, settings.data.taxonomy),

@@ -30,13 +30,14 @@ def fit(
     averaged: bool = True,
     rate_of_matrices: float | None = None,
 ) -> torch.nn.Module:
-    """Minimise `loss_of(module, rows)` with AdamW, warm-up and cosine decay; return the moving average of the weights.
+    """Minimise `loss_of(module, rows)` with warm-up and cosine decay; return the moving average of the weights.
 
     make: gives the module, its first weights drawn by `seed` alone, whatever was trained before.
     rows: the numbers of `batch` of `images` images, drawn anew for each step. Every CHECKPOINT_EVERY steps a checkpoint goes
-    to `work`, from which the same call goes on. averaged: False returns the weights themselves. rate_of_matrices: Muon has
-    the matrices, at that rate (optimizers_of). Several processes share each batch, and what compares its rows, such as a
-    batch norm, sees a process's share alone. Raises UserError for a batch that they cannot share equally.
+    to `work`, from which the same call goes on. averaged: False returns the weights themselves. AdamW trains them at `rate`
+    or, where rate_of_matrices is given, Muon at that one the matrices among them (optimizers_of). Several processes share
+    each batch, and what compares its rows, such as a batch norm, sees a process's share alone. Raises UserError for a batch
+    that they cannot share equally, and for a checkpoint of another version.
     """
     state = start_process()
     place, count = state.process_index, state.num_processes
@@ -52,6 +53,8 @@ def fit(
     saved = work / f"{name}-{steps}.pt"
     if saved.exists():
         done = torch.load(saved, weights_only=True, map_location=next(module.parameters()).device)
+        if "optimizers" not in done:
+            raise UserError(f"{saved}: was written by an earlier version of this project; remove it, or name another run")
         module.load_state_dict(done["module"])
         average.load_state_dict(done["average"])
         for optimizer, its_state in zip(optimizers, done["optimizers"], strict=True):

@@ -86,5 +86,5 @@ def test_runs_that_were_evaluated_on_other_images_are_not_averaged(tmp_path):
         (run / "evaluation").mkdir()
         Recipe("evaluation", {"evaluate.split": split, "evaluate.answer_batch": seed}, {}).start(run / "evaluation" / RECIPE)
     assert figures_of_runs(runs[:2])["seeds"] == [0, 1]
-    with pytest.raises(UserError, match=r"c with evaluate\.split=test; name runs that differ by their seed alone"):
+    with pytest.raises(UserError, match=r'c with evaluate\.split="test"; name runs that differ by their seed alone'):
         figures_of_runs(runs)

@@ -307,7 +307,7 @@ def test_rounding_is_refused_in_full_precision_alone(quick, fine_tune, monkeypat
     [
         ({"rewards": {"graded": True}, "grpo": EXACT}, r"rewards\.graded: works with sampled answers only"),
         ({"rewards": {"length": 0.1}, "grpo": EXACT}, r"rewards\.length: works with sampled answers only"),
-        ({"grpo": EXACT | {"share_prefix": False}}, r"grpo\.share_prefix: exact answers share their prompt always"),
+        ({"grpo": EXACT | {"share_prefix": False}}, r"grpo\.share_prefix: exact answers always share their prompt"),
         (
             {"rewards": {"length": 0.1, "length_limit": 6}},
             r"rewards\.length_limit: no answer is longer than answers\.tokens, 6",

@@ -226,8 +226,6 @@ def test_a_share_or_a_weight_of_an_unknown_kind_is_refused():
         check_kinds(Questions(), Rewards(colour=1.0))
     with pytest.raises(UserError, match="the share of every kind is 0"):
         check_kinds(ALONE, Rewards())
-    with pytest.raises(UserError, match="the weight of every kind that is asked is 0; set one of binary above 0"):
-        check_kinds(Questions(multiple=0.0, misleading=0.0), Rewards(binary=0.0))
 
 
 @pytest.mark.parametrize("taxonomy", [EMOSET, EKMAN])

@@ -215,6 +215,25 @@ def test_what_a_training_takes(quick, vlm):
     assert found.disk == 3 * (4 * weights + 8 * trained) + 2 * 4 * weights
 
 
+def test_exact_answers_of_a_model_that_cannot_share_rows_are_refused_before_data_are_read(quick, vlm, tmp_path):
+    model = shutil.copytree(vlm, tmp_path / "sliding")
+    config = json.loads((model / "config.json").read_text())
+    config["text_config"]["layer_types"][0] = "sliding_attention"
+    (model / "config.json").write_text(json.dumps(config))
+    exact, sampled = (quick(understanding={"model": str(model)}, grpo={"answers": way}) for way in ("exact", "sampled"))
+    check_start(sampled)
+    with pytest.raises(UserError, match=r"the model has layers of sliding_attention; set grpo\.answers=sampled"):
+        check_start(exact)
+
+
+def test_rewards_that_are_all_0_are_refused(quick):
+    none = {"binary": 0, "multiple": 0, "misleading": 0}
+    with pytest.raises(
+        UserError, match="the weight of every kind that is asked is 0; set one of binary, multiple, misleading"
+    ):
+        check_start(quick(rewards=none))
+
+
 def test_a_disk_without_room_is_told_before_data_are_read(quick, monkeypatch):
     class Usage:
         free = 1000

@@ -61,7 +61,7 @@ def kind_named(name: str) -> ModuleType:
 
 
 def check_kinds(questions: Questions, rewards: Rewards) -> None:
-    """Raise UserError for a share or a weight of a kind that is not in KINDS, and where all of either are 0.
+    """Raise UserError for a share or a weight of a kind that is not in KINDS, and where every share is 0.
 
     Raises AttributeError for a kind that lacks one of NAMES.
     """
@@ -75,8 +75,6 @@ def check_kinds(questions: Questions, rewards: Rewards) -> None:
                 raise UserError(f"{section}.{name}: no such kind of question; there are {', '.join(known)}")
     if not any(shares(questions).values()):
         raise UserError(f"questions: the share of every kind is 0; set one of {', '.join(known)} above 0")
-    if not any((asked := weights(questions, rewards)).values()):
-        raise UserError(f"rewards: the weight of every kind that is asked is 0; set one of {', '.join(asked)} above 0")
 
 
 def shares(questions: Questions) -> dict[str, float]:

@@ -32,9 +32,14 @@ PHRASINGS = (
 COLUMN = "said_yes"
 CURVES = {"binary_balanced_accuracy": "binary", "binary_auroc": "binary AUROC"}
 WORDS = {"yes": True, "no": False}
-# "No idea" is no no. What follows a yes may doubt it, and so it says nothing: "Yes, I don't think so".
+# "No idea" is no no. What follows a yes may take it back, and so it says nothing: "Yes, I don't think so".
 SAID = re.compile(r"(?<![\w-])(?:yes(?![\w-])|no(?=\s*(?:[^\w\s-]|-\s|$)|\s+(?:it|this|that|the)\b))")
-DOUBTED = re.compile(r"\b(?:not|never|cannot|hardly)\b|n't\b|\bno\s+(?!(?:doubt|question|mistake|other)\b)")
+TAKEN_BACK = re.compile(
+    r"yes\b(?:[^.;(]*\b(?:(?:it|this|that|image)\s+(?:is|does)(?:n't|\s+not)\b"
+    r"|there(?:'s|\s+is)\s+no\s+(?!(?:doubt|question|mistake|other)\b))"
+    r"|.*\b(?:not\s+really|(?:don't|do\s+not)\s+think\s+so)\b)",
+    re.DOTALL,
+)
 ALWAYS = tuple(WORDS)
 
 
@@ -79,7 +84,7 @@ def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Ans
     """Return True for yes, False for no, as "Yes it does." gives it, None for anything else: "yes and no", "no idea"."""
     text = bare(answer)
     first, said = SAID.match(text), set(SAID.findall(text))
-    if not first or len(said) > 1 or (first[0] == "yes" and DOUBTED.search(text)):
+    if not first or len(said) > 1 or TAKEN_BACK.match(text):
         return None
     return WORDS[first[0]]
 

@@ -41,7 +41,7 @@ ALWAYS = ("0", "50", "100")
 SURE = 95  # the most that a score of a true emotion is in supervised training
 TRIED = range(0, 101, 5)  # scores that a blind policy chooses from
 QUOTES, ENDS = "\"'$\\()[]{}~≈", ".,;!?\"'$\\)]}"  # what may stand around a number
-APART = str.maketrans("*_`:=", " " * 5)  # and between it and other words
+APART = re.compile(r"[-=]+>|→|(?<!\d)[*_`:=]|[*_`:=](?!\d)")  # and between it and other words
 SCALE = r"(?:from\s+)?0\s*(?:-|to)\s*100\b"
 OF_HUNDRED = re.compile(
     r"(?<=\d)\s*(?:points?\s+)?\(?(?:%|percent\b|/\s*100\b|(?:out\s+)?of\s+100\b"
@@ -49,12 +49,13 @@ OF_HUNDRED = re.compile(
 )
 # No one score: a bound before the number, a denial, or either of them after it.
 BOUND = re.compile(
-    r"\b(?:more|less|over|under|above|below|least|most|between|up|min|max|minimum|maximum|not|cannot|neither)\b"
-    r"|n't\b|[<>≤≥]|\bfrom\s*$|[-+]\s*$"
+    r"\b(?:more|less|over|under|above|below|least|most|between|up|min|max|minimum|maximum|not)\b|n't\b"
+    r"|(?:\b(?:from|neither|cannot be)|[-+<>≤≥])\s*$"
 )
 BOUND_AFTER = re.compile(
-    r"\b(?:or|and)\s+(?:more|less|higher|lower|above|below|up)\b|\bat\s+(?:most|least)\b"
-    r"|\b(?:sure|certain|confident|likely)\b.*(?:\bnot\b|n't\b)"
+    r"\W*(?:points?\s+)?(?:(?:or|and)\s+(?:more|less|higher|lower|above|below|up)\b(?!\s+likely)|at\s+(?:most|least)\b(?!\s+in))"
+    r"|.*\b(?:sure|certain|confident|likely)\s+(?:that\s+)?(?:it|this)(?:\s+image)?\s+(?:is|does)(?:n't|\s+not)\b",
+    re.DOTALL,
 )
 NUMBER = re.compile(r"(?:[0-9]{1,3}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})")
 
@@ -106,14 +107,14 @@ def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Ans
     """
     answer = as_typed(answer)
     inside = boxed(answer)
-    text = OF_HUNDRED.sub(" ", (answer if inside is None else inside).casefold().translate(APART))
+    text = OF_HUNDRED.sub(" ", APART.sub(" ", (answer if inside is None else inside).casefold()))
     words = [word for word in text.split() if any(letter.isdigit() for letter in word)]
     said = {word.strip(QUOTES).rstrip(ENDS) for word in words}  # "70/100 (70 %)" says one number twice
     number = NUMBER.fullmatch(said.pop()) if len(said) == 1 else None
     if not number:
         return None
     before, _, after = text.partition(words[0])
-    if BOUND.search(before) or BOUND_AFTER.search(after):
+    if BOUND.search(before) or BOUND_AFTER.match(after):
         return None
     return float(number[0]) if float(number[0]) <= 100 else None
 
