@@ -78,7 +78,7 @@ def test_all_weights_of_an_adapters_base_are_not_taught(settings, base_and_adapt
 def test_rewards_of_sampled_answers_are_refused_for_it_takes_exact_ones(settings):
     sampled = {"grpo__answers": "sampled", "rewards__scoring": "reward", "check": "true"}
     with pytest.raises(UserError) as error:
-        loop.teach.main(settings(**sampled, rewards__graded="true", rewards__length=0.1))
+        loop.teach.main(settings(**sampled, rewards__graded="true", rewards__length=0.1, rewards__length_limit=4))
     assert [line.partition(":")[0] for line in str(error.value).splitlines()] == ["rewards.graded", "rewards.length"]
 
 
