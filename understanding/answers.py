@@ -10,10 +10,9 @@ from collections.abc import Collection
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 LONGEST = 100  # characters of an answer: what is longer is an essay
 AROUND = string.whitespace + string.punctuation
-TYPESET = str.maketrans("“”„«»‹›「」『』‘’‚–—。、【】", '"' * 11 + "'" * 3 + "--.,[]", "¡¿")  # noqa: RUF001
-TYPESET |= {ord("…"): "..."} | {
-    letter + 0xFEE0: letter for letter in range(ord("!"), ord("~") + 1)
-}  # the full-width forms of ASCII
+FULL_WIDTH = {letter + 0xFEE0: letter for letter in range(ord("!"), ord("~") + 1)}  # as Chinese texts write ASCII
+TYPESET = FULL_WIDTH | {ord("…"): "..."}
+TYPESET |= str.maketrans("“”„«»‹›「」『』‘’‚–—。、【】", '"' * 11 + "'" * 3 + "--.,[]", "¡¿")  # noqa: RUF001
 PERCENT = re.compile(r"\\[dt]?frac\s*\{([0-9.]+)\}\s*\{100\}|\\%")
 BOXED = re.compile(r"\\boxed\s*\{(?:\\(?:text|math)\w*\s*\{)?([^{}]*)\}")
 LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence)\W+)?"
