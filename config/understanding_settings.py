@@ -29,7 +29,7 @@ class Answers(Section):
     reasoning: bool = True
     """Ask for <think>...</think><answer>...</answer>. false asks for the answer alone."""
     tokens: int = Field(256, ge=1, le=32768)
-    """Most tokens of an answer, its reasoning included."""
+    """Most tokens of an answer, its reasoning included: as many as the longest right answer takes, or more."""
     score_step: int = Field(5, ge=1, le=50)
     """Steps of the scores from 0 to 100 that misleading questions allow. 1 allows every whole number."""
 

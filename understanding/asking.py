@@ -1,7 +1,7 @@
 """Asking a vision-language model: answers as it generates them, and how likely it finds each emotion."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from runtime.run_folder import log
 from understanding import kinds
 from understanding.answer_tree import greedy_path, log_probabilities, with_trees
 from understanding.answers import extract_answer
-from understanding.chat import continued, read_chat
+from understanding.chat import check_length, continued, read_chat
 from understanding.image_rows import TOGETHER, Asked, ImageRow, image_rows
 from understanding.model import bounded, conversation, load_whole
 from understanding.packing import PER_TOKEN, sharing_obstacle
@@ -72,6 +72,7 @@ class Asker:
         pixels = self._pixels = understanding.max_pixels
         self._load = lru_cache(maxsize=256)(lambda path: show(path, pixels, processor))  # of no model: it must go
         self._choices = lru_cache(maxsize=4096)(self.chat.choices)
+        self._check_length = lru_cache(maxsize=4096)(partial(check_length, self.chat, answers=answers))
         self._together = 0 if sharing_obstacle(model) else TOGETHER if self.chat.shows_images_first() else 1
         # Float32 weights are run in less too: under autocast, where they are trained whole.
         self._agree = AGREE[not (understanding.dtype == "float32" and model.dtype == torch.float32)]
@@ -96,6 +97,7 @@ class Asker:
         self, questions: Sequence[Question], images: Sequence[Path | Image.Image], count: int = 1, temperature: float = 0.0
     ) -> list[list[str]]:
         """Return `count` completions to each question; greedy ones where the temperature is 0."""
+        self._check_lengths(questions)
         inputs = self._inputs(questions, images)
         sampling = {"do_sample": False} if not temperature else {"do_sample": True, "temperature": temperature}
         with torch.no_grad():
@@ -135,12 +137,18 @@ class Asker:
         if self.form.reasoning:
             completions = [completion for (completion,) in self.answers(questions, images)]
             return completions, self.likelihoods(questions, images, completions)
+        self._check_lengths(questions)
         found, completions = self._scored(questions, images, [""] * len(questions))
         rest = [place for place, completion in enumerate(completions) if completion is None]
         asked = self.answers(*([each[place] for place in rest] for each in (questions, images))) if rest else []
         for place, (completion,) in zip(rest, asked, strict=True):
             completions[place] = completion
         return completions, found
+
+    def _check_lengths(self, questions: Sequence[Question]) -> None:
+        """Raise UserError where an answer that one of the questions allows is longer than those that are generated."""
+        for question in questions:
+            self._check_length(self.chat.prompt(conversation(question.prompt)), self.allowed(question))
 
     def _scored(
         self, questions: Sequence[Question], images: Sequence[Path | Image.Image], completions: Sequence[str]

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from config.errors import UserError, first_line
+from config.understanding_settings import Answers
 from understanding.answer_tree import common_prefix_length
 from understanding.answers import TAGS
 from understanding.model import conversation
@@ -155,6 +156,18 @@ def read_chat(processor: ProcessorMixin, setting: str = "understanding.model") -
     if end not in tokenizer.all_special_ids:
         tokenizer.add_special_tokens({"extra_special_tokens": [name]}, replace_extra_special_tokens=False)
     return Chat(processor, lead, after[: after.index(name) + len(name)], end)
+
+
+def check_length(chat: Chat, prompt: str, allowed: Sequence[str], answers: Answers) -> None:
+    """Raise UserError where an answer that is allowed after a prompt is longer than answers.tokens, without any thought."""
+    whole = [f"<think></think><answer>{answer}</answer>" if answers.reasoning else answer for answer in allowed]
+    lengths = {text: len(chat.emitted(chat.end_of(prompt), chat.lead + text)) for text in whole}
+    longest = max(lengths, key=lengths.__getitem__)
+    if lengths[longest] > answers.tokens:
+        further = ", and more for the thought" if answers.reasoning else ""
+        raise UserError(
+            f"answers.tokens: {answers.tokens} cut off {longest}, which takes {lengths[longest]}; set that many{further}"
+        )
 
 
 def continued(prompts: Tensor, mask: Tensor, answers: Sequence[list[int]]) -> tuple[Tensor, Tensor, int]:

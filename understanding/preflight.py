@@ -21,9 +21,9 @@ from runtime.checking import check_room, check_writable, in_words
 from runtime.hub import check_repository, resolve_model
 from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import is_first_process, log
-from understanding.chat import read_chat
+from understanding.chat import check_length, read_chat
 from understanding.grpo import LABELS, is_sampling, plan
-from understanding.kinds import weights
+from understanding.kinds import kind_named, weights
 from understanding.mining import check_count
 from understanding.model import conversation
 from understanding.model_check import CheckedModel, check_extras, check_model, check_trainable
@@ -126,7 +126,7 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
     shared = plan(grpo, len(questions), grpo.steps_one)
     if shared.processes != state.num_processes:
         raise UserError(f"{shared.processes} processes were launched, but they found {state.num_processes}")
-    prompt, image = prompt_tokens(settings.understanding, questions, images)
+    prompt, image = prompt_tokens(settings, questions, images)
     share = f"{shared.accumulation} times {grpo.batch_size}"
     share += f" on each of {shared.processes} processes" if shared.processes > 1 else ""
     log.info(
@@ -174,10 +174,17 @@ def way(settings: Settings, name: str) -> str:
     return f"no sampling (grpo.answers: exact), since the answer alone is asked for: an update raises {scored}"
 
 
-def prompt_tokens(understanding: Understanding, questions: list[Question], images: dict[str, Path]) -> tuple[int, int]:
-    """Return how many tokens the prompt of the first question has, and how many of them the image takes."""
+def prompt_tokens(settings: Settings, questions: list[Question], images: dict[str, Path]) -> tuple[int, int]:
+    """Return how many tokens the prompt of the first question has, and how many of them the image takes.
+
+    Raises UserError where the processor cannot read a prompt, or answers.tokens are too few for an answer to any question.
+    """
+    understanding, answers, taxonomy = settings.understanding, settings.answers, settings.data.taxonomy
     processor = load_processor(resolve_model(understanding.model))
     chat = read_chat(processor)
+    for question in {question.kind: question for question in questions}.values():
+        allowed = kind_named(question.kind).allowed(question, taxonomy, answers)
+        check_length(chat, chat.prompt(conversation(question.prompt)), allowed, answers)
     number, image = substitute(questions, images, understanding.max_pixels, processor)(0)
     text = chat.prompt(conversation(questions[number].prompt))
     try:

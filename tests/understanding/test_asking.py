@@ -9,6 +9,7 @@ import torch
 from tiny_trainers import intern, llava, processor_of, qwen3
 from tiny_trainers import questions as tiny_questions
 
+from config.errors import UserError
 from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.reading import read_emoset
 from understanding.answer_tree import pack_trees
@@ -39,6 +40,16 @@ def asked(quick, tmp_path):
         return asker_of(settings, settings.understanding.model), questions, paths
 
     return ask
+
+
+def test_a_model_is_not_asked_for_answers_that_would_be_cut_off(asked):
+    asker, questions, paths = asked(answers={"reasoning": True, "tokens": 4})
+    shown = [paths[question.image_id] for question in questions[:2]]
+    for ask in (asker.answers, asker.answers_with_likelihoods):
+        with pytest.raises(
+            UserError, match=r"answers.tokens: 4 cut off <think></think><answer>amusement</answer>, which takes 5"
+        ):
+            ask(questions[:2], shown)
 
 
 @pytest.mark.parametrize("reasoning", [False, True])

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from config.errors import UserError
 from config.loading import load
 from config.section import ROOT
 from emoset.images import load_image
@@ -36,6 +37,26 @@ def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, c
     shown = int((ids == processor.image_token_id).sum())
     assert shown > 1
     assert f"a prompt: {len(ids)} tokens, {shown} of them the image; an answer: up to 6" in said
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        ({"tokens": 2}, "answers.tokens: 2 cut off 100, which takes 3; set that many$"),
+        (
+            {"tokens": 6, "reasoning": True},
+            "6 cut off <think></think><answer>100</answer>, which takes 7; set that many, and more for the thought$",
+        ),
+    ],
+)
+def test_answers_that_no_right_one_fits_into_are_refused(quick, tmp_path, answers, reason):
+    settings = quick(answers=answers)
+    index = read_emoset(settings.data, tmp_path, 2).index
+    images = index[index["split"] == "train"]
+    questions = draw_questions(images, settings.data.taxonomy, settings.questions, settings.answers, None, 0)
+    paths = {image_id: settings.data.emoset / path for image_id, path in index[["image_id", "image"]].to_numpy()}
+    with pytest.raises(UserError, match=reason):
+        check_and_announce(settings, questions, paths)
 
 
 def test_each_step_says_which_way_it_takes(quick):
