@@ -184,7 +184,7 @@ class EmotionPipeline(StableDiffusionPipeline):
         if emotion is not None:
             return self._with_emotion(make, asked, photographs, options, *acting.values())
         if useless := [name for name, value in {"content": content, **acting}.items() if value is not None]:
-            raise UserError(f"{', '.join(useless)}: does nothing without an emotion; give emotion too, or leave it out")
+            raise UserError(f"{', '.join(useless)}: no effect without an emotion; give emotion too")
         plain = of_plain(prompt, negative_prompt, num_images_per_prompt, **photographs)
         return make(**plain, generator=generator, **options)
 

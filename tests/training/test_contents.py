@@ -90,7 +90,7 @@ def test_the_pipeline_draws_a_content_or_takes_one(knowing, tmp_path):
     with pytest.raises(UserError, match="has no <content>; write it where the content should stand"):
         pipe(prompt="<emotion>", emotion="awe", content="bag")
     for useless in ({"content": "bag"}, {"emotion_strength": 0.5}, {"emotion_spread": 0.5}):
-        with pytest.raises(UserError, match=f"{next(iter(useless))}: does nothing without an emotion"):
+        with pytest.raises(UserError, match=f"{next(iter(useless))}: no effect without an emotion"):
             pipe(prompt="a bag", **useless)
 
     pipe.save_pretrained(tmp_path / "whole")
