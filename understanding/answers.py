@@ -4,26 +4,41 @@ The kind of question reads what an answer says (understanding/kinds/). An answer
 """
 
 import re
-import string
 from collections.abc import Collection
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 LONGEST = 100  # characters of an answer: what is longer is an essay
-AROUND = string.whitespace + string.punctuation
 FULL_WIDTH = {letter + 0xFEE0: letter for letter in range(ord("!"), ord("~") + 1)}  # as Chinese texts write ASCII
 TYPESET = FULL_WIDTH | {ord("…"): "..."}
 TYPESET |= str.maketrans("“”„«»‹›「」『』‘’‚–—。、【】", '"' * 11 + "'" * 3 + "--.,[]", "¡¿")  # noqa: RUF001
 PERCENT = re.compile(r"\\[dt]?frac\s*\{([0-9.]+)\}\s*\{100\}|\\%")
-BOXED = re.compile(r"\\boxed\s*\{(?:\\(?:text|math)\w*\s*\{)?([^{}]*)\}")
-LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence)\W+)?"
-                  r"(?:i(?:'d|\s+would)?\s+(?:think|believe|say|guess|choose|pick)\s+(?:that\s+)?)?"
-                  r"(?:it(?:'s|\s+is)\s+)?(?:(?:(?:the|my)\s+)?(?:(?:final|correct|best|right)\s+)?"
-                  r"(?:answer|option|choice|letter|score|emotion)\b\W*(?:is\b|would be\b)?\W*)*")  # fmt: skip
+MARKED = re.compile(r"\\(?:text|math|bold)[a-z]*\s*\{([^{}]*)\}|</?(?:b|i|em|strong)>")  # LaTeX and HTML around words
+BOXED = re.compile(r"\\boxed\s*\{([^{}]*)\}")
+LEAD = re.compile(r"^(?:(?:so|thus|therefore|hence|based on the image)\W+)?"
+                  r"(?:i(?:'d|\s+would)?\s+(?:think|believe|say|guess|choose|pick|select|go\s+with|answer)\s+(?:that\s+)?"
+                  r"|(?:choose|pick|select)\s+)?"
+                  r"(?:(?:it|this)(?:'s|\s+(?:is|must\s+be))\W+)?(?:(?:(?:the|my)\s+)?(?:(?:final|correct|best|right)\b\W*)?"
+                  r"(?:answer|ans|option|choice|letter|score|rating|verdict|response|emotion|correct|答案)(?:\b|(?=是|为|:))\W*"
+                  r"(?:is\b|would be\b|是|为)?\W*)*")  # fmt: skip
 REFUSED = re.compile(r"(?:\b(?:not|never|neither|cannot be)|n't)\W*$")  # just before a box
-DENIED = re.compile(r"\b(?:not|never|neither|cannot|without|than|instead)(?:\W|$)"
-                    r"|\bno\s+(?!(?:doubt|question)\b)|n't\b|\b(?:hardly|lacks?|far from|anything but)\W*$")  # fmt: skip
-TAKEN_BACK = re.compile(r"\s*(?:(?:is|was|does|do|would|can|could|seems)(?:\s+be)?(?:n't|\s+(?:not|never|no|wrong|false)\b)"
-                        r"|\W+no\s*(?:[^\w\s]|$))")  # fmt: skip
+# These deny nothing, and neither does a "no" that a comma follows.
+CERTAIN = re.compile(
+    r"\bno\s+(?:doubt|question|mistake|reason\s+to\s+doubt|(?:other|better)\s+\w+)\b"
+    r"|\bwithout\s+(?:a\s+|any\s+)?doubt\b|\bnot\s+(?:only|just|merely)\b|\bnone\s+other\s+than\b|\bnothing\s+but\b"
+    r"|\bmore\s+than\s+any\w*(?:\s+else)?\b|\b(?:cannot|can't)\s+(?:help\s+but|be\s+denied)\b"
+)
+DENIED = re.compile(
+    r"\b(?:not|never|neither|nor|none|nobody|no-?\s?one|cannot|without|than|instead|except|unlikely|doubt(?:s|ful)?)(?:\W|$)"
+    r"|\bno\s|n't\b|\b(?:hardly|lacks?|far from|anything but|(?:any|every)\s?\w* but|wrong)\W*(?:any\W+)?$"
+    r"|\b(?:lack|absence|opposite|free|devoid) of\W+(?:any\W+|all\W+)?$"
+)
+AUXILIARY = "is|was|does|did|do|has|had|would|will|can|could|should|shall|may|might|must|seems?|appears?"
+TAKEN_BACK = re.compile(
+    rf"\s+(?:\w+n't\b|cannot\b|(?:{AUXILIARY})\s+(?:(?:to\s+)?be\s+)?"
+    r"(?:not|never|no|hardly|(?:the\s+)?wrong|incorrect|false|unlikely|absent|missing|lacking|out|ruled\s+out)\b)"
+    r"|\W+(?:not?|not\s+(?:at\s+all|really|quite))\s*(?:[^\w\s]|$)|.*\bbut\s+not?\s*(?:[^\w\s]|$)",
+    re.DOTALL,
+)
 
 
 def extract_answer(completion: str, reasoning: bool) -> str | None:
@@ -58,12 +73,12 @@ def bare(answer: str) -> str:
 
 
 def as_typed(answer: str) -> str:
-    """Return an answer with the quotes, dashes and letters of a keyboard in place of printed ones, LaTeX's per cent as %.
+    """Return an answer with a keyboard's quotes, dashes and letters in place of printed ones, and no LaTeX around words.
 
-    >>> as_typed("“70\\\\%”")
+    >>> as_typed("“\\\\text{70\\\\%}”")
     '"70%"'
     """
-    return PERCENT.sub(r"\g<1>%", answer.translate(TYPESET))
+    return MARKED.sub(lambda marked: marked[1] or "", PERCENT.sub(r"\g<1>%", answer.translate(TYPESET)))
 
 
 def boxed(answer: str) -> str | None:
@@ -75,8 +90,9 @@ def boxed(answer: str) -> str | None:
 
 
 def plain(answer: str) -> str:
-    """Return an answer in lower case, without the space and punctuation around it."""
-    return answer.strip(AROUND).casefold()
+    """Return an answer in lower case, without the space, punctuation and symbols around it."""
+    kept = [place for place, letter in enumerate(answer) if letter.isalnum()]
+    return answer[kept[0] : kept[-1] + 1].casefold() if kept else ""
 
 
 def the_one(answer: str, words: Collection[str]) -> str | None:
@@ -87,11 +103,12 @@ def the_one(answer: str, words: Collection[str]) -> str | None:
     >>> [the_one(answer, ["awe", "fear"]) for answer in ("awe or fear", "not awe", "Awe is wrong", "awesome")]
     [None, None, None, None]
     """
-    text = bare(answer)
+    text = CERTAIN.sub(" ", bare(answer))
     pattern = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
     found = list(re.finditer(rf"(?<![\w-])(?:{pattern})(?![\w-])", text))
-    if len({match[0] for match in found}) != 1 or DENIED.search(text[: found[0].start()]):
+    if len({match[0] for match in found}) != 1:
         return None
-    if TAKEN_BACK.match(text, found[-1].end()):
+    sentence = re.split(r"[.!;]\s", text[: found[0].start()])[-1]
+    if DENIED.search(sentence) or TAKEN_BACK.match(text, found[-1].end()):
         return None
     return found[0][0]

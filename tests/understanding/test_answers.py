@@ -1,5 +1,7 @@
 """The parser: strict about the format, generous about the rest, and never an exception."""
 
+import csv
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -327,6 +329,23 @@ def test_emotions_by_letter(answer, emotion):
 )
 def test_scores(answer, score):
     assert misleading.read(answer, (), TAXONOMY, Answers()) == score
+
+
+def said_answers() -> list[tuple[str, str, str]]:
+    """Return (question, what it says, answer) of what models write beyond the cases above; "" where it says nothing."""
+    with (Path(__file__).parent / "said.csv").open(encoding="utf-8", newline="") as file:
+        return [tuple(row.values()) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(("question", "says", "answer"), said_answers())
+def test_what_models_write_around_an_answer(question, says, answer):
+    if question == "binary":
+        assert binary.read(answer, (), TAXONOMY, Answers()) is {"yes": True, "no": False, "": None}[says]
+    elif question == "score":
+        assert misleading.read(answer, (), TAXONOMY, Answers()) == (float(says) if says else None)
+    else:
+        options = tuple(reversed(EMOTIONS))
+        assert multiple.read(answer, options, TAXONOMY, Answers(by=question)) == (says or None)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers, Questions, Rewards
 from runtime.figures import Metric, Statistic, balanced_share, share
-from understanding.answers import bare
+from understanding.answers import CERTAIN, bare
 from understanding.cases import half_true
 from understanding.proper_scores import of_choice
 from understanding.question import Question
@@ -32,14 +32,17 @@ PHRASINGS = (
 COLUMN = "said_yes"
 CURVES = {"binary_balanced_accuracy": "binary", "binary_auroc": "binary AUROC"}
 WORDS = {"yes": True, "no": False}
-# "No idea" is no no. What follows a yes may take it back, and so it says nothing: "Yes, I don't think so".
-SAID = re.compile(r"(?<![\w-])(?:yes(?![\w-])|no(?=\s*(?:[^\w\s-]|-\s|$)|\s+(?:it|this|that|the)\b))")
-TAKEN_BACK = re.compile(
-    r"yes\b(?:[^.;(]*\b(?:(?:it|this|that|image)\s+(?:is|does)(?:n't|\s+not)\b"
-    r"|there(?:'s|\s+is)\s+no\s+(?!(?:doubt|question|mistake|other)\b))"
-    r"|.*\b(?:not\s+really|(?:don't|do\s+not)\s+think\s+so)\b)",
-    re.DOTALL,
+LEAD = re.compile(
+    r"(?:(?:(?:very|most)\s+)?(?:definitely|certainly|absolutely|clearly|surely|of course|likely|probably)\W+)?"
 )
+# "No idea" is no no.
+SAID = re.compile(
+    r"(?<![\w-])(?:yes(?![\w-])|no(?=\s*(?:[^\w\s-]|-\s|$)"
+    r"|\s+(?:it|this|that|the|they|i|most|viewers|because|since|as|not|\d+)\b))"
+)
+# What follows a yes may take it back, up to the first comma or "and", and so it says nothing: "Yes, I don't think so".
+CLAUSE = re.compile(r"yes[^\w.;(]*(.*?)(?:[.;,(!]|\b(?:and|but|because|since|as|although|though|which)\b|$)", re.DOTALL)
+TAKEN_BACK = re.compile(r"\b(?:not|no|never|cannot|hardly|wrong|incorrect|false)\b|n't\b")
 ALWAYS = tuple(WORDS)
 
 
@@ -82,11 +85,13 @@ def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> st
 
 def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Answers) -> bool | None:
     """Return True for yes, False for no, as "Yes it does." gives it, None for anything else: "yes and no", "no idea"."""
-    text = bare(answer)
+    text = CERTAIN.sub(" ", bare(answer))
+    text = text[LEAD.match(text).end() :]
     first, said = SAID.match(text), set(SAID.findall(text))
-    if not first or len(said) > 1 or TAKEN_BACK.match(text):
+    if not first or len(said) > 1:
         return None
-    return WORDS[first[0]]
+    clause = CLAUSE.match(text)
+    return None if clause and TAKEN_BACK.search(clause[1]) else WORDS[first[0]]
 
 
 def reward(

@@ -41,19 +41,23 @@ ALWAYS = ("0", "50", "100")
 SURE = 95  # the most that a score of a true emotion is in supervised training
 TRIED = range(0, 101, 5)  # scores that a blind policy chooses from
 QUOTES, ENDS = "\"'$\\()[]{}~≈", ".,;!?\"'$\\)]}"  # what may stand around a number
-APART = re.compile(r"[-=]+>|→|(?<!\d)[*_`:=]|[*_`:=](?!\d)")  # and between it and other words
-SCALE = r"(?:from\s+)?0\s*(?:-|to)\s*100\b"
+APART = re.compile(r"(?<!\d)[*_`]|[*_`](?!\d)")  # what may stand between it and other words
+PAUSE = re.compile(r"[-=]+>|→|(?<![\d<>])[:=]|(?<![<>])[:=](?!\d)|(?<=\w)\s+-\s")
+SCALE = r"(?:between|from)?\s*\b0\s*(?:-|to|and)\s*100\b"
 OF_HUNDRED = re.compile(
-    r"(?<=\d)\s*(?:points?\s+)?\(?(?:%|percent\b|/\s*100\b|(?:out\s+)?of\s+100\b"
-    rf"|on\s+a\s+scale\s+(?:of\s+)?{SCALE})(?!\.\d)|\({SCALE}\)"
+    r"(?<=\d)\s*(?:points?\s+)?\(?(?:%|percent\b|分|/\s*100(?:\.0+)?\b|(?:out\s+)?of\s+100\b)(?!\.\d)"
+    rf"|(?:\bon\s+a\s+scale\s+(?:of\s+)?)?{SCALE}(?!\.\d)|\bout\s+of\s+100\b"
 )
-# No one score: a bound before the number, a denial, or either of them after it.
+# No one score: a bound before the number, a denial just before it, or either of them after it.
 BOUND = re.compile(
-    r"\b(?:more|less|over|under|above|below|least|most|between|up|min|max|minimum|maximum|not)\b|n't\b"
-    r"|(?:\b(?:from|neither|cannot be)|[-+<>≤≥])\s*$"
+    r"\b(?:more|less|over|under|above|below|least|most|between|up|min|max|minimum|maximum)\b"
+    r"|(?:\b(?:greater|higher|lower|fewer)\s+than|\b(?:beyond|exceed\w*|from)|[-+<>≤≥]=?)\s*$"
 )
+DENIED = re.compile(r"\b(?:not|neither|cannot)\b[^,.;(]*$|n't\b[^,.;(]*$")
 BOUND_AFTER = re.compile(
-    r"\W*(?:points?\s+)?(?:(?:or|and)\s+(?:more|less|higher|lower|above|below|up)\b(?!\s+likely)|at\s+(?:most|least)\b(?!\s+in))"
+    r"\W*(?:points?\s+)?(?:(?:or|and|if\s+not)\s+(?:more|less|greater|higher|lower|above|below|upwards?|up)\b(?!\s+likely)"
+    r"|(?:max|min)(?:imum)?\b|upwards?\b|plus\b|at\s+(?:most|least)\b(?!\s+in))"
+    r"|\s*(?!not\s+at\s+all)(?:(?:sure|certain|confident|likely|that|it|this|image|is|does)\s*)*(?:'s\s+|\b)(?:not|no)\b|n't\b"
     r"|.*\b(?:sure|certain|confident|likely)\s+(?:that\s+)?(?:it|this)(?:\s+image)?\s+(?:is|does)(?:n't|\s+not)\b",
     re.DOTALL,
 )
@@ -107,14 +111,17 @@ def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Ans
     """
     answer = as_typed(answer)
     inside = boxed(answer)
-    text = OF_HUNDRED.sub(" ", APART.sub(" ", (answer if inside is None else inside).casefold()))
+    text = APART.sub(" ", (answer if inside is None else inside).casefold())
+    text = PAUSE.sub(" , ", OF_HUNDRED.sub(" ", text))
     words = [word for word in text.split() if any(letter.isdigit() for letter in word)]
     said = {word.strip(QUOTES).rstrip(ENDS) for word in words}  # "70/100 (70 %)" says one number twice
     number = NUMBER.fullmatch(said.pop()) if len(said) == 1 else None
     if not number:
         return None
-    before, _, after = text.partition(words[0])
-    if BOUND.search(before) or BOUND_AFTER.match(after):
+    before, after = text[: text.index(words[0])], text[text.index(words[0]) :]
+    opened, _, after = after.partition(number[0])
+    before += opened
+    if BOUND.search(before) or DENIED.search(before) or BOUND_AFTER.match(after):
         return None
     return float(number[0]) if float(number[0]) <= 100 else None
 

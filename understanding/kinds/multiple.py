@@ -35,6 +35,10 @@ COLUMN = "said_emotion"
 CURVES = {"multiple_accuracy": "multiple choice", "multiple_forced_accuracy": "forced choice"}
 ALWAYS = ()
 LETTERS = string.ascii_uppercase
+BETWEEN = r"[\s):.,=>→-]+"  # a letter and its name
+IS_RIGHT = r"(?:\s+is(?:\s+the)?(?:\s+(?:correct|right|best|final))?(?:\s+(?:one|answer|option|choice|letter))?)"
+LETTER = re.compile(rf"(?P<letter>[a-z])(?:{IS_RIGHT}|{BETWEEN}(?:the\s+emotion\s+)?(?P<name>\w.*))?", re.DOTALL)
+LETTER_LAST = re.compile(r"(?P<name>\w[^():,]*?)\s*(?:\(|[:,]\s)\s*(?:option\s+)?(?P<letter>[a-z])", re.DOTALL)
 NUMBERS = "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
 NUMBERS = dict(enumerate([*NUMBERS.split(), "nineteen", "twenty"], start=2))
 
@@ -101,13 +105,14 @@ def read(answer: str, options: tuple[str, ...], taxonomy: Taxonomy, answers: Ans
     """Return the one emotion that an answer names, or gives the letter of, or None.
 
     options: the emotions in the order of their letters. By name, "The emotion is awe." is read. By letter, "B", "(b)", "The
-    answer is B." and, where they agree, "B: awe" are.
+    answer is B." and, where they agree, "B: awe" and "awe (B)" are.
     """
     if answers.by == "name":
         return the_one(answer, taxonomy.emotions)
-    letter, _, name = (plain(part) for part in re.sub(r"[):.,\s-]+", " ", bare(answer)).partition(" "))
-    place = LETTERS.casefold().find(letter) if len(letter) == 1 else -1
-    if not 0 <= place < len(options) or name not in ("", options[place]):
+    text = bare(answer)
+    found = LETTER.fullmatch(text) or LETTER_LAST.fullmatch(text)
+    place = LETTERS.casefold().find(found["letter"]) if found else -1
+    if not 0 <= place < len(options) or plain(found["name"] or "") not in ("", options[place]):
         return None
     return options[place]
 
