@@ -1,4 +1,4 @@
-# make demo   installs, draws a small EmoSet, trains a generator and an understanding model on it, measures both, shows a report
+# make demo   installs, draws a small EmoSet, trains a generator and an understanding model on it, measures both, writes a report
 # make loop   lets each half of what make demo made improve the other, and measures it
 # make app    installs, and serves a page in a browser on what make demo made; RUN=folder names another run
 # make test   installs and runs the tests

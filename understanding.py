@@ -1,13 +1,14 @@
 """Fine-tune a vision-language model to tell emotions, by GRPO: Step I on training images, Step II on the hard among them.
 
     python understanding.py --config config/demo.yaml                                  # one process
-    accelerate launch --config_file config/accelerate/multi_gpu.yaml understanding.py data.emoset=path/to/EmoSet
+    accelerate launch --config_file config/accelerate/single_gpu.yaml understanding.py data.emoset=path/to/EmoSet
     accelerate launch --use_deepspeed --zero_stage 2 understanding.py
 
 Every question is of one of the kinds in understanding/kinds/. With grpo.answers=exact an update scores all answers that a
 question allows. It samples no answers; with reasoning it samples thoughts. A stage is skipped where its result is there and
-unchanged. If you kill a run, the same command resumes it and ends with the same weights. All of it goes to
-`<run>/understanding/`, and the result to its folder `model/`: an adapter, or whole weights, and its processor.
+unchanged. If you kill a run, the same command resumes it and ends with the same weights. Trainings go to
+`<run>/understanding/`, what mining finds to `<run>/mining/`. The result is `<run>/understanding/model/`: an adapter, or
+whole weights, and its processor.
 """
 
 from runtime.script import read_settings, run

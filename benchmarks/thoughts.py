@@ -42,8 +42,9 @@ def main(settings: Settings) -> None:
         idle = train(home, "thoughts, start", [*own, "check=true", f"grpo.steps_one={UPDATES}"])
         exact = train(home, "thoughts, exact", [*own, "grpo.answers=exact", f"grpo.steps_one={UPDATES}"])
         sampled = [*own, "grpo.answers=sampled"]
-        few = train(home, "thoughts, sampled, few", [*sampled, f"grpo.steps_one={UPDATES // 4}"])
-        updates = round(UPDATES / 4 * (exact - idle) / (few - idle))
+        some = UPDATES // 4
+        few = train(home, "thoughts, sampled, few", [*sampled, f"grpo.steps_one={some}"])
+        updates = round(some * (exact - idle) / (few - idle))
         took = train(home, "thoughts, sampled", [*sampled, f"grpo.steps_one={updates}"])
         models = {"taught to think": str(start)} | {
             way: str(home / f"thoughts, {way}" / "understanding" / "model") for way in ("sampled", "exact")

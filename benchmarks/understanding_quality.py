@@ -28,6 +28,7 @@ import pandas as pd
 from config.errors import UserError
 from config.section import ROOT
 from config.settings import Settings
+from evaluation.measure_understanding import ALONE
 from runtime.files import write_json
 
 SEEDS = (0, 1, 2)  # of the trainings
@@ -127,11 +128,12 @@ def measured(home: Path, shared: list[str], models: dict[str, str]) -> dict[str,
     """Return the METRICS on the test images, by their titles: of each model, and of what else the evaluation measures."""
     named = f"evaluate.models={json.dumps(list(models.values()))}"
     script("evaluation/evaluate.py", "evaluate.images=null", *shared, f"run={home}", named, "evaluate.split=test")
-    found = json.loads((home / "evaluation" / "understanding.json").read_text(encoding="utf-8"))["figures"]
-    names = [*models, *list(found)[len(models) :]]
+    found = json.loads((home / "evaluation" / "understanding.json").read_text(encoding="utf-8"))
+    names = dict(zip(found["about"]["models"], models, strict=True))
+    names |= {f"{label}{ALONE}": f"{name}, without thoughts" for label, name in names.items()}
     return {
-        name: {title: figures[key]["value"] for title, key in METRICS.items() if key in figures}
-        for name, figures in zip(names, found.values(), strict=True)
+        names.get(row, row): {title: figures[key]["value"] for title, key in METRICS.items() if key in figures}
+        for row, figures in found["figures"].items()
     }
 
 

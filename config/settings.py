@@ -99,5 +99,5 @@ class Settings(Section):
             yield "rewards.length: works with sampled answers only; set it to 0, or set grpo.answers=sampled"
         if self.grpo.entropy and "sampled" not in self.grpo.ways:
             yield "grpo.entropy: works with sampled answers only; set it to 0, or set grpo.answers=sampled"
-        if not self.grpo.share_prefix:
+        if not self.grpo.share_prefix and "sampled" not in self.grpo.ways:
             yield "grpo.share_prefix: exact answers always share their prompt; set it to true, or set grpo.answers=sampled"

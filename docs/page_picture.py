@@ -2,7 +2,7 @@
 
     python docs/page_picture.py runs/demo docs/images/app.png
 
-It needs `pip install playwright` beside the page's own packages.
+It needs `pip install -e .[app]` and Chromium.
 """
 
 import io

@@ -98,7 +98,10 @@ def check_root(root: Path) -> None:
     if not missing:
         return
     if not root.is_dir():
-        raise UserError(f"data.emoset: no folder {root}; set it to EmoSet's folder, or draw a small one: demo/draw.py")
+        raise UserError(
+            f"data.emoset: no folder {root}; set it to the folder that holds info.json. The demo's drawings are made by:"
+            " python demo/draw.py --config config/demo.yaml"
+        )
     inside = sorted(child.name for child in root.iterdir())
     near = [folder for folder in (root.parent, *map(root.joinpath, inside)) if (folder / "info.json").is_file()]
     hint = f"; {near[0]} looks like EmoSet, did you mean that?" if near else ""

@@ -1,8 +1,8 @@
 """Train the emotion-conditioned generator by EmoGen's method (Yang et al., CVPR 2024): caches, emotion space, mapper.
 
     python training/main.py --config config/demo.yaml                                # one process
-    accelerate launch training/main.py data.emoset=path/to/EmoSet                    # as accelerate is configured
-    accelerate launch --config_file config/accelerate/multi_gpu.yaml training/main.py
+    accelerate launch --mixed_precision bf16 training/main.py data.emoset=path/to/EmoSet
+    accelerate launch --config_file config/accelerate/multi_gpu.yaml training/main.py       # eight GPUs
     accelerate launch --use_deepspeed --zero_stage 2 training/main.py
 
 It reads the balanced set that training/dataset_balance.py drew. A stage whose result is up to date is skipped. If you stop

@@ -64,6 +64,11 @@ class Growth:
 
     def add(self, tokens: Sequence[int], after: Sequence[int] = ()) -> list[int]:
         """Return the numbers of the edges that tokens take after a path, or after the prompt; a path of the tree's own."""
+        self.paths.append(self.grow(tokens, after)[len(after) :])
+        return self.paths[-1]
+
+    def grow(self, tokens: Sequence[int], after: Sequence[int] = ()) -> list[int]:
+        """Return the numbers of the edges from the prompt to the last of tokens that come after a path."""
         path = [*after]
         for token in tokens:
             edge = (self._end(path), token)
@@ -71,8 +76,7 @@ class Growth:
                 self._numbers[edge] = len(self.edges)
                 self.edges.append(edge)
             path.append(self._numbers[edge])
-        self.paths.append(path[len(after) :])
-        return self.paths[-1]
+        return path
 
     def _end(self, path: list[int]) -> int:
         """Return the node of the last token of a path, which from now on something follows."""

@@ -60,6 +60,11 @@ def extract_answer(completion: str, reasoning: bool) -> str | None:
     return answer if whole and 0 < len(answer) <= LONGEST else None
 
 
+def in_format(answer: str, reasoning: bool, thought: str = "") -> str:
+    """Return a completion that gives an answer in the right format."""
+    return f"<think>{thought}</think><answer>{answer}</answer>" if reasoning else answer
+
+
 def bare(answer: str) -> str:
     """Return an answer in lower case, without what models write around it: \\boxed{}, "the answer is", space, punctuation.
 

@@ -20,7 +20,7 @@ from runtime.recipe import digest
 from runtime.run_folder import log
 from understanding import kinds
 from understanding.answer_tree import greedy_path, log_probabilities, with_trees
-from understanding.answers import extract_answer
+from understanding.answers import extract_answer, in_format
 from understanding.chat import check_length, continued, read_chat
 from understanding.image_rows import TOGETHER, Asked, ImageRow, image_rows
 from understanding.model import bounded, conversation, load_whole
@@ -72,7 +72,7 @@ class Asker:
         pixels = self._pixels = understanding.max_pixels
         self._load = lru_cache(maxsize=256)(lambda path: show(path, pixels, processor))  # of no model: it must go
         self._choices = lru_cache(maxsize=4096)(self.chat.choices)
-        self._check_length = lru_cache(maxsize=4096)(partial(check_length, self.chat, answers=answers))
+        self._check_length = lru_cache(maxsize=4096)(partial(check_length, self.chat, tokens=answers.tokens))
         self._together = 0 if sharing_obstacle(model) else TOGETHER if self.chat.shows_images_first() else 1
         # Float32 weights are run in less too: under autocast, where they are trained whole.
         self._agree = AGREE[not (understanding.dtype == "float32" and model.dtype == torch.float32)]
@@ -148,7 +148,8 @@ class Asker:
     def _check_lengths(self, questions: Sequence[Question]) -> None:
         """Raise UserError where an answer that one of the questions allows is longer than those that are generated."""
         for question in questions:
-            self._check_length(self.chat.prompt(conversation(question.prompt)), self.allowed(question))
+            right = tuple(in_format(answer, self.form.reasoning) for answer in self.allowed(question))
+            self._check_length(self.chat.prompt(conversation(question.prompt)), right)
 
     def _scored(
         self, questions: Sequence[Question], images: Sequence[Path | Image.Image], completions: Sequence[str]

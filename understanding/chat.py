@@ -12,7 +12,6 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from config.errors import UserError, first_line
-from config.understanding_settings import Answers
 from understanding.answer_tree import common_prefix_length
 from understanding.answers import TAGS
 from understanding.model import conversation
@@ -158,16 +157,12 @@ def read_chat(processor: ProcessorMixin, setting: str = "understanding.model") -
     return Chat(processor, lead, after[: after.index(name) + len(name)], end)
 
 
-def check_length(chat: Chat, prompt: str, allowed: Sequence[str], answers: Answers) -> None:
-    """Raise UserError where an answer that is allowed after a prompt is longer than answers.tokens, without any thought."""
-    whole = [f"<think></think><answer>{answer}</answer>" if answers.reasoning else answer for answer in allowed]
-    lengths = {text: len(chat.emitted(chat.end_of(prompt), chat.lead + text)) for text in whole}
+def check_length(chat: Chat, prompt: str, completions: Sequence[str], tokens: int) -> None:
+    """Raise UserError where one of the completions after a prompt takes more than so many tokens: answers.tokens."""
+    lengths = {text: len(chat.emitted(chat.end_of(prompt), chat.lead + text)) for text in completions}
     longest = max(lengths, key=lengths.__getitem__)
-    if lengths[longest] > answers.tokens:
-        further = ", and more for the thought" if answers.reasoning else ""
-        raise UserError(
-            f"answers.tokens: {answers.tokens} cut off {longest}, which takes {lengths[longest]}; set that many{further}"
-        )
+    if lengths[longest] > tokens:
+        raise UserError(f"answers.tokens: {tokens} cut off {longest}, which takes {lengths[longest]}; set that many or more")
 
 
 def continued(prompts: Tensor, mask: Tensor, answers: Sequence[list[int]]) -> tuple[Tensor, Tensor, int]:

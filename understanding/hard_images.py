@@ -10,8 +10,12 @@ from runtime.run_folder import log
 
 
 def ranks(errors: pd.DataFrame) -> pd.Series:
-    """Return the share of the images of its emotion that an image's error is at least as large as, above 0 and up to 1."""
-    return errors.groupby("emotion")["error"].rank(method="first", pct=True)
+    """Return the share of the images of its emotion that an image's error is at least as large as, above 0 and up to 1.
+
+    Of images with equal errors no two have the same rank. Their order is drawn, the same each time.
+    """
+    shuffled = errors.sample(frac=1, random_state=0)
+    return shuffled.groupby("emotion")["error"].rank(method="first", pct=True).reindex(errors.index)
 
 
 def is_hard(errors: pd.DataFrame, mining: Mining) -> pd.Series:

@@ -34,16 +34,16 @@ class KeptVision:
         if new:
             fields = {name: each for name, each in inputs.items() if name in self.names}
             taken = take_rows(fields, [1] * len(images), [rows[image] for image in new])
-            self.made = self.backbone.get_image_features(**taken, return_dict=True)
-            deeper = self.made.get("deepstack_features") or []
-            for place, image in enumerate(new):
-                self._keep(image, (self.made.pooler_output[place], [layer[place] for layer in deeper]))
+            made = self.backbone.get_image_features(**taken, return_dict=True)
+            self.output, deeper = type(made), made.get("deepstack_features") or []
+            for place, image in enumerate(new):  # copies: a part of the batch's features would keep all of them
+                self._keep(image, (made.pooler_output[place].clone(), [layer[place].clone() for layer in deeper]))
         features = [self.kept[image] for image in images]
         for image in rows:
             self.kept.move_to_end(image)
         while self.bytes > self.most:
             self.bytes -= _size(self.kept.popitem(last=False)[1])
-        outputs = type(self.made)(pooler_output=tuple(first for first, _ in features))
+        outputs = self.output(pooler_output=tuple(first for first, _ in features))
         if features[0][1]:
             outputs["deepstack_features"] = [tuple(layer) for layer in zip(*(deeper for _, deeper in features), strict=True)]
         return {name: each for name, each in inputs.items() if name != "pixel_values"} | {

@@ -20,14 +20,13 @@ from understanding.processor import load_processor
 from understanding.rewards import reward_weights
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", ADAPTER)  # of a checkpoint
-BY = {"exact": "scoring all answers at once", "sampled": "GRPO"}
 CARD = """---
 {licence}base_model: {base}
 tags: [emotion, vision-language, grpo, affective-computing]
 ---
 # A vision-language model that tells the emotion of an image
 
-`{base}`, fine-tuned on {data} by {by} with questions of the kinds {kinds}.
+`{base}`, fine-tuned on {data} with questions of the kinds {kinds}, as told under Training.
 
 ```python
 {use}
@@ -35,7 +34,6 @@ tags: [emotion, vision-language, grpo, affective-computing]
 
 ## Training
 - {what}
-- Rewards: {rewards}; scores are rewarded by `{scoring}`.
 - Answers: {format}, by {answer_by}; seed {seed}.
 {done}
 
@@ -100,20 +98,22 @@ def _name_base(path: Path, base: str) -> None:
 
 
 def _model_card(settings: Settings, done: Sequence[str]) -> str:
-    options, rewards = settings.understanding, settings.rewards
+    options, earned = settings.understanding, []
+    if settings.grpo.ways:
+        weights = reward_weights(settings.questions, settings.rewards).items()
+        earned = [
+            f"Rewards: {', '.join(f'{name} x {weight:g}' for name, weight in weights)}, by `{settings.rewards.scoring}`."
+        ]
     adapter = f"LoRA of rank {options.lora_rank} on {', '.join(options.lora_targets)}"
     vision = "the vision tower trained too" if options.train_vision else "the vision tower frozen"
     return CARD.format(
         **about_data(settings.data.emoset, settings.data.taxonomy),
         base=options.model,
-        by=" and ".join(BY[way] for way in sorted(settings.grpo.ways)),
         kinds=", ".join(name for name, share in kinds.shares(settings.questions).items() if share),
         use=(ADAPTER_USE if options.lora_rank else WHOLE_USE).format(base=options.model),
         what=f"{adapter if options.lora_rank else 'All weights'}, {vision}.",
-        rewards=", ".join(f"{name} x {weight:g}" for name, weight in reward_weights(settings.questions, rewards).items()),
-        scoring=rewards.scoring,
         format="`<think>…</think><answer>…</answer>`" if settings.answers.reasoning else "the answer alone",
         answer_by=settings.answers.by,
         seed=settings.seed,
-        done="\n".join(f"- {line}" for line in done),
+        done="\n".join(f"- {line}" for line in [*done, *earned]),
     )

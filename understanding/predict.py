@@ -45,7 +45,7 @@ def main(settings: Settings) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("understanding/predict.py: runs as one process; start it with python, without accelerate launch")
     if not predict.images:
-        raise UserError("predict.images: names no image; predict.images=photo.jpg")
+        raise UserError("predict.images: is empty; name images or folders, such as predict.images=photo.jpg,holiday/")
     model = predict.model or str(settings.run / "understanding" / "model")
     if not predict.model and not Path(model).is_dir():
         raise UserError(f"{model} is not there; understanding.py makes it, or name one: predict.model=...")

@@ -6,7 +6,7 @@
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -21,6 +21,7 @@ from runtime.checking import check_room, check_writable, in_words
 from runtime.hub import check_repository, resolve_model
 from runtime.recipe import RECIPE, read_recipe
 from runtime.run_folder import is_first_process, log
+from understanding.answers import in_format
 from understanding.chat import check_length, read_chat
 from understanding.grpo import LABELS, is_sampling, plan
 from understanding.kinds import kind_named, weights
@@ -35,6 +36,7 @@ from understanding.questions import needed_confusability, question_counts
 from understanding.shared_prefix import UNSAID
 from understanding.showing import substitute
 from understanding.trainers import start_training_process
+from understanding.warmup import right_answer
 
 ADAM = 8  # bytes that AdamW keeps of a trained weight
 WHOLE_RATE = 1e-6  # of GRPO on all weights: TRL's default, and that of Shao et al. 2024
@@ -144,10 +146,12 @@ def check_and_announce(settings: Settings, questions: list[Question], images: di
             "rewards.scoring: reward is no proper score, and exact answers trained by it may all become the same one"
         )
     each = grpo.questions_per_step * grpo.group
-    sampled = sum(count * each for name, count in updates.items() if is_sampling(settings.answers, grpo, name))
+    sampling = [name for name, count in updates.items() if count and is_sampling(settings.answers, grpo, name)]
+    sampled = sum(updates[name] * each for name in sampling)
     most = f"; an answer: up to {settings.answers.tokens}" if sampled else ""
     log.info(f"a prompt: {prompt} tokens, {image} of them the image{most}")
-    what = "sampled answers" if "sampled" in grpo.ways else "sampled thoughts"
+    said = {"answers" if grpo.answers_of(name) == "sampled" else "thoughts" for name in sampling}
+    what = f"sampled {' and '.join(sorted(said, reverse=True))}"
     takes = {"updates": f"{settings.warmup.steps:,} of the warm-up, {shared.steps:,} of Step I, {two:,} of Step II"}
     return takes | ({what: f"{sampled:,}, {each:,} for each update"} if sampled else {})
 
@@ -184,7 +188,11 @@ def prompt_tokens(settings: Settings, questions: list[Question], images: dict[st
     chat = read_chat(processor)
     for question in {question.kind: question for question in questions}.values():
         allowed = kind_named(question.kind).allowed(question, taxonomy, answers)
-        check_length(chat, chat.prompt(conversation(question.prompt)), allowed, answers)
+        prompt = chat.prompt(conversation(question.prompt))
+        check_length(chat, prompt, [in_format(answer, answers.reasoning) for answer in allowed], answers.tokens)
+        if settings.warmup.steps:
+            asked = (replace(question, emotion=emotion) for emotion in taxonomy.emotions)
+            check_length(chat, prompt, [right_answer(each, taxonomy, answers) for each in asked], answers.tokens)
     number, image = substitute(questions, images, understanding.max_pixels, processor)(0)
     text = chat.prompt(conversation(questions[number].prompt))
     try:

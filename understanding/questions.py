@@ -134,7 +134,9 @@ def needed_confusability(questions: Questions, rewards: Rewards, taxonomy: Taxon
 
     Raises UserError where it is needed and not there.
     """
-    if not questions.confusable_share and not rewards.graded:
+    shares = kinds.shares(questions)
+    names_one = any("{asked}" in kind.PHRASINGS[0] for kind in kinds.KINDS if shares[kind.NAME])
+    if not (questions.confusable_share and names_one) and not rewards.graded:
         return None
     path = questions.confusability or run / "training" / "emotion_space" / "confusability.json"
     if not path.exists():

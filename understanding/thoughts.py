@@ -1,15 +1,17 @@
 """GRPO of thoughts, with the answer integrated out: a thought earns the score of all answers that may follow it.
 
-TRL samples G completions to each question. Of each counts the thought, up to where the allowed answers part. What is sampled
-after that is one of many, so it is not looked at: all answers are scored, in one forward pass of a row that holds the prompt
-once, the G thoughts, and after each the tree of all answers. With V, what they are worth after a thought (objective.py),
+TRL samples G completions to each question. Of each counts the thought, up to the token that ends the tag <answer>. What is
+sampled after that is one of many, so it is not looked at: all answers are scored, in one forward pass of a row that holds
+the prompt once, the G thoughts, and after each the tree of all answers. With V, what they are worth after a thought
+(objective.py),
 
     loss = - mean of [(R - mean R of the question's other thoughts) · ln π(thought) + V],        R = V, no gradient
 
 whose gradient is that of -E[V]: of the answers exactly, of the thought by REINFORCE with a leave-one-out baseline (Kool et
-al. 2019). Two thoughts hardly ever earn the same, so that hardly any group teaches nothing. A thought after which no answer
-can come earns the worst V. With `grpo.beta`, V has it times KL(q ‖ q_start) of the answers less, and R besides it times
-ln π(thought) / π_start(thought). Both together are the divergence of what is said.
+al. 2019). So V may depend on no token that ln π(thought) does not count: where the answers part does not depend on what was
+sampled after the thought. Two thoughts hardly ever earn the same, so that hardly any group teaches nothing. A thought after
+which no answer can come earns the worst V. With `grpo.beta`, V has it times KL(q ‖ q_start) of the answers less, and R
+besides it times ln π(thought) / π_start(thought). Both together are the divergence of what is said.
 """
 
 import math
@@ -40,13 +42,15 @@ NOT_INPUTS |= {"num_items_in_batch", "num_images"}
 
 @dataclass(frozen=True)
 class Thought:
-    """A sampled completion, up to where the answers to its question part.
+    """A sampled completion, up to the token that ends the tag of its answer.
 
-    tokens: as they were sampled. answers: the tokens of each allowed answer, in their order, that may come after them; none
-    where the completion opens no answer in the right format, whose tokens are then all of it.
+    tokens: as they were sampled. before: the same up to the tag, and what all allowed answers are tokenised to begin with,
+    the tag included. answers: the tokens of each, in their order, that may come after `before`; none where the completion
+    opens no answer in the right format, whose tokens are then all of it.
     """
 
     tokens: list[int]
+    before: list[int]
     answers: list[list[int]]
 
 
@@ -74,17 +78,20 @@ class ThoughtReader:
         completion = list(completion)
         whole = self._text(completion)
         text, opened, _ = whole.partition(OPENED)
+        unreadable = Thought(completion, completion, [])
         if not opened or extract_answer(f"{text}{opened}any{CLOSED}", reasoning=True) is None:
-            return Thought(completion, [])
+            return unreadable
         # The last token from which the first tag is whole; it may hold the end of what is before the tag, too.
-        tags, places = whole.count(OPENED), reversed(range(len(completion)))
-        first = next(place for place in places if self._text(completion[place:]).count(OPENED) == tags)
+        tags, places = whole.count(OPENED), range(len(completion))
+        first = next(place for place in reversed(places) if self._text(completion[place:]).count(OPENED) == tags)
+        last = next(place for place in places[first:] if OPENED in self._text(completion[first : place + 1]))
         if self._special & set(completion[:first]):
-            return Thought(completion, [])
+            return unreadable
         opening = self._text(completion[first:]).partition(OPENED)[0] + OPENED
         answers = self._answers(self._text(completion[:first])[-CONTEXT:], opening, allowed)
-        alike = common_prefix_length([completion[first:], *answers])
-        return Thought(completion[: first + alike], [answer[alike:] for answer in answers])
+        alike = common_prefix_length(answers)
+        before = completion[:first] + answers[0][:alike]
+        return Thought(completion[: last + 1], before, [answer[alike:] for answer in answers])
 
     def _text(self, tokens: list[int]) -> str:
         return self.chat.processor.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
@@ -97,7 +104,8 @@ def thought_tree(thoughts: Sequence[Thought]) -> AnswerTree:
     """Return the tree of a question's thoughts and the answers after each; paths: of each a thought, then its answers."""
     growth = Growth()
     for thought in thoughts:
-        path = growth.add(thought.tokens)
+        growth.add(thought.tokens)
+        path = growth.grow(thought.before)
         for answer in thought.answers:
             growth.add(answer, path)
     return growth.tree()

@@ -13,6 +13,7 @@ from config.taxonomy import Taxonomy
 from config.understanding_settings import Answers
 from runtime.recipe import settings_of
 from understanding import kinds
+from understanding.answers import in_format
 from understanding.callbacks import MetricsCallback
 from understanding.chat import Chat, continued, read_chat
 from understanding.packing import PER_TOKEN
@@ -79,8 +80,7 @@ def train_on_answers(
 def right_answer(question: Question, taxonomy: Taxonomy, answers: Answers) -> str:
     """Return a completion that earns the most, or nearly so, in the form that the question asks for."""
     answer = kinds.kind_named(question.kind).right_answer(question, taxonomy, answers)
-    thought = f"This image evokes {question.emotion}."
-    return f"<think>{thought}</think><answer>{answer}</answer>" if answers.reasoning else answer
+    return in_format(answer, answers.reasoning, f"This image evokes {question.emotion}.")
 
 
 def answered(chat: Chat, rows: list[dict]) -> dict[str, Tensor]:

@@ -42,7 +42,8 @@ def commands() -> list[tuple[str, str]]:
 
 
 def on_processors(command: str) -> str:
-    """Return a command that DeepSpeed runs on GPUs as two processes run it without any."""
+    """Return a command for GPUs as processors run it: DeepSpeed's on two processes, and all in float32."""
+    command = command.replace("--mixed_precision bf16", "--mixed_precision no")
     return command.replace("--use_deepspeed", "--use_deepspeed --num_processes 2 --num_machines 1 --mixed_precision no")
 
 

@@ -1,6 +1,7 @@
 """Questions that tell nothing: balance, determinism, and who gets asked about what."""
 
 from collections import Counter, defaultdict
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,9 @@ import pytest
 
 from config.errors import UserError
 from config.taxonomy import DEFAULT, read_taxonomy
-from config.understanding_settings import Answers, Questions
+from config.understanding_settings import Answers, Questions, Rewards
 from understanding.kinds import kind_named
-from understanding.questions import draw_questions, multiple_choice
+from understanding.questions import draw_questions, multiple_choice, needed_confusability
 
 TAXONOMY = read_taxonomy(DEFAULT)
 EMOTIONS = TAXONOMY.emotions
@@ -120,6 +121,16 @@ def test_kinds_can_be_left_out():
     questions = drawn(IMAGES, Questions(count=640, multiple=0, misleading=0), CONFUSABILITY, seed=0)
     assert {question.kind for question in questions} == {"binary"}
     assert len(questions) == 640
+
+
+def test_confusability_is_asked_for_by_questions_that_name_an_emotion(tmp_path):
+    needed = partial(needed_confusability, taxonomy=TAXONOMY, run=tmp_path)
+    alone = Questions(binary=0, misleading=0)
+    assert needed(alone, Rewards()) is None
+    assert needed(Questions(confusable_share=0), Rewards()) is None
+    for asked, rewards in ((Questions(multiple=0), Rewards()), (alone, Rewards(graded=True))):
+        with pytest.raises(UserError, match=r"confusability\.json is not there"):
+            needed(asked, rewards)
 
 
 def test_too_few_questions_and_missing_emotions_are_refused():

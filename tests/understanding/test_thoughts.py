@@ -50,24 +50,24 @@ def test_a_thought_and_each_answer_after_it_are_the_whole_text_as_it_is_emitted(
     for said in (allowed[0], allowed[-1], "what nobody allows"):
         thought = ThoughtReader(chat)(completion(chat, f"{start}{said}</answer>"), allowed)
         wholes = [completion(chat, f"{start}{answer}</answer>") for answer in allowed]
-        assert [thought.tokens + answer for answer in thought.answers] == wholes
-        assert len({answer[0] for answer in thought.answers}) > 1 or said == "what nobody allows", "cut as late as can be"
+        assert [thought.before + answer for answer in thought.answers] == wholes
+        assert len({answer[0] for answer in thought.answers}) > 1, "cut as late as can be"
 
 
 def test_what_came_after_the_tag_in_a_sample_does_not_matter(chat):
     texts = ("fear</answer>", "", "fea", "I do not know", "awe</answer> and more", "<answer>")
     found = [ThoughtReader(chat)(completion(chat, f"<think>wood</think> <answer>{text}"), EMOTIONS) for text in texts]
-    whole = [[each.tokens + answer for answer in each.answers] for each in found]
-    assert all(each == whole[0] for each in whole)
+    assert all((each.before, each.answers) == (found[0].before, found[0].answers) for each in found)
 
 
 def test_thoughts_are_the_tokens_that_were_sampled(chat):
-    """Letter by letter, as no tokenizer writes it: neither the thought nor the tag is tokenised again."""
+    """Letter by letter, as no tokenizer writes it: the thought is not tokenised again."""
     sampled = [token for letter in "<think>a dark wood</think><answer>" for token in chat.tokens(letter)]
     thought = ThoughtReader(chat)(sampled + completion(chat, "fear</answer>"), EMOTIONS)
-    assert sampled[: len(thought.tokens)] == thought.tokens
-    assert len(thought.tokens) >= len(sampled) - len("<answer>")
-    texts = [chat.processor.tokenizer.decode(thought.tokens + answer) for answer in thought.answers]
+    assert thought.tokens == sampled
+    dark = len(sampled) - sum(len(chat.tokens(letter)) for letter in "<answer>")
+    assert thought.before[:dark] == sampled[:dark]
+    texts = [chat.processor.tokenizer.decode(thought.before + answer) for answer in thought.answers]
     assert texts == [f"<think>a dark wood</think><answer>{emotion}</answer>{chat.closing}" for emotion in EMOTIONS]
 
 
@@ -79,7 +79,52 @@ UNREADABLE += ("<think>a<answer>b</answer></think><answer>awe", "<think><|im_end
 @pytest.mark.parametrize("text", UNREADABLE)
 def test_a_completion_without_its_tags_in_order_is_all_thought_and_no_answer(chat, text):
     sampled = completion(chat, text)
-    assert ThoughtReader(chat)(sampled, EMOTIONS) == Thought(sampled, [])
+    assert ThoughtReader(chat)(sampled, EMOTIONS) == Thought(sampled, sampled, [])
+
+
+AFTER = (
+    "<answer>yes</answer>",
+    "<answer>fear</answer>",
+    "<answer>70",
+    "<answer>\n70",
+    "<answer>.",
+    "<answer:",
+    "<answ",
+    "!",
+)
+
+
+@pytest.mark.parametrize("allowed", [("yes", "no"), EMOTIONS, SCORES])
+def test_what_a_thought_earns_depends_on_no_token_that_its_probability_does_not_count(chat, allowed):
+    """However a tag and what follows it are tokenised, the mean of R · ∇ ln π(thought) is the gradient of the mean of R."""
+    start = chat.tokens("<think>wood</think>")
+    letters = [token for letter in "<answer>yes" for token in chat.tokens(letter)]
+    sampled = [start + chat.tokens(text) for text in AFTER] + [start + letters]
+    sampled = [[*tokens, chat.end] for tokens in sampled]
+    random, branches = torch.Generator().manual_seed(0), {}
+    for tokens in sampled:
+        for place, token in enumerate(tokens):
+            branches.setdefault(tuple(tokens[:place]), []).append(token)
+    branches = {before: list(dict.fromkeys(after)) for before, after in branches.items()}
+    logits = {
+        before: torch.randn(len(after), generator=random).double().requires_grad_() for before, after in branches.items()
+    }
+
+    def log_p(tokens: list[int]) -> torch.Tensor:
+        steps = [(tuple(tokens[:place]), token) for place, token in enumerate(tokens)]
+        return sum(logits[before].log_softmax(0)[branches[before].index(token)] for before, token in steps)
+
+    thoughts = [ThoughtReader(chat)(tokens, allowed) for tokens in sampled]
+    readable = [thought for thought in thoughts if thought.answers]
+    assert 4 < len(readable) < len(thoughts)
+    found = {tuple(thought.before): torch.randn((), generator=random).double() for thought in readable}
+    earned = [found[tuple(each.before)] if each.answers else torch.tensor(-1.0).double() for each in thoughts]
+    pairs = [*zip(sampled, thoughts, earned, strict=True)]
+    loss = sum(log_p(tokens).exp().detach() * reward * log_p(thought.tokens) for tokens, thought, reward in pairs)
+    mean = sum(log_p(tokens).exp() * reward for tokens, _, reward in pairs)
+    weights = [each for each in logits.values() if len(each) > 1]
+    for by_thoughts, exact in zip(*(torch.autograd.grad(each, weights) for each in (loss, mean)), strict=True):
+        torch.testing.assert_close(by_thoughts, exact, rtol=1e-9, atol=1e-12)
 
 
 def asked(kind: str) -> Question:
@@ -109,7 +154,7 @@ def test_probabilities_are_those_of_rows_of_their_own(trainer):
             expected = []
             for thought in group:
                 expected.append(alone(model, chat, prompts[row], [], thought.tokens))
-                expected += [alone(model, chat, prompts[row], thought.tokens, answer) for answer in thought.answers]
+                expected += [alone(model, chat, prompts[row], thought.before, answer) for answer in thought.answers]
             torch.testing.assert_close(own, torch.tensor(expected), atol=1e-4, rtol=1e-5)
 
 
