@@ -4,7 +4,7 @@
      "values": [[0, 0.5, ...], ...]}
 
 values[i][j] is how easily an image of emotion i is taken for emotion j, among the ways in which it is mistaken: the
-diagonal is 0 and a row sums to 1.
+diagonal is 0 and a row sums to 1. An emotion that is never mistaken has an even row.
 """
 
 from pathlib import Path
@@ -70,5 +70,7 @@ def read_confusability(path: Path, emotions: tuple[str, ...]) -> np.ndarray:
 
 
 def _normalised(matrix: np.ndarray) -> np.ndarray:
-    matrix = matrix * (1 - np.eye(len(matrix)))
+    others = 1 - np.eye(len(matrix))
+    matrix = matrix * others
+    matrix = np.where(matrix.any(1, keepdims=True), matrix, others)  # of an emotion never mistaken, all are as likely
     return matrix / matrix.sum(1, keepdims=True)

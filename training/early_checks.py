@@ -5,6 +5,7 @@ they are compared, the numbers are read. That takes seconds. What follows takes 
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,13 +118,15 @@ def check_stable_diffusion(name: str, resolution: int) -> dict[str, Any]:
 
 
 def check_splits(index: pd.DataFrame, emotions: Sequence[str], processes: int) -> None:
-    """Raise UserError where the splits have too few images to train the emotion encoder, and a Gaussian for each emotion."""
+    """Raise UserError where the splits have too few images for the emotion encoder, its Gaussians and its confusability."""
     for split in ("train", "val"):
         if (images := int((index["split"] == split).sum())) < processes:
             raise UserError(f"data.emoset: {images} images in the {split} split; the emotion encoder needs more")
-    counts = index.loc[index["split"] == "train", "emotion"].value_counts()
-    if few := [emotion for emotion in emotions if counts.get(emotion, 0) < 2]:
+    train, val = (Counter(index.loc[index["split"] == split, "emotion"]) for split in ("train", "val"))
+    if few := [emotion for emotion in emotions if train[emotion] < 2]:
         raise UserError(f"train split: fewer than two images of {', '.join(few)}; a Gaussian needs more: check data.emoset")
+    if missing := [emotion for emotion in emotions if not val[emotion]]:
+        raise UserError(f"val split: no image of {', '.join(missing)}; confusability.json needs each: check data.emoset")
 
 
 @contextmanager

@@ -32,6 +32,12 @@ def test_a_classifiers_mistakes_make_the_matrix(tmp_path):
     assert json.loads((tmp_path / "confusability.json").read_text())["source"] == "emotion_space"
 
 
+def test_an_emotion_that_is_never_mistaken_has_an_even_row():
+    probabilities = np.full((8, 8), 1 / 8)
+    probabilities[0] = np.eye(8)[0]
+    assert np.allclose(confusability(probabilities, np.arange(8), EMOTIONS), EVEN)
+
+
 def test_an_emotion_without_images_is_named():
     with pytest.raises(UserError, match="no image of awe, sadness"):
         confusability(np.full((6, 8), 1 / 8), np.array([0, 2, 3, 4, 5, 6]), EMOTIONS)

@@ -217,10 +217,13 @@ def test_a_mistake_is_told_before_anything_is_computed(settings, models, tmp_pat
 
 
 def test_splits_with_too_few_images_are_named():
-    index = pd.DataFrame({"split": ["train"] * 5 + ["val"], "emotion": ["awe", "awe", "fear", "fear", "anger", "awe"]})
+    emotions = ["awe", "awe", "fear", "fear", "anger", "awe", "fear"]
+    index = pd.DataFrame({"split": ["train"] * 5 + ["val"] * 2, "emotion": emotions})
     check_splits(index, ("awe", "fear"), 1)
-    with pytest.raises(UserError, match=r"1 images in the val split; the emotion encoder needs more"):
-        check_splits(index, ("awe", "fear"), 2)
+    with pytest.raises(UserError, match=r"2 images in the val split; the emotion encoder needs more"):
+        check_splits(index, ("awe", "fear"), 3)
+    with pytest.raises(UserError, match=r"val split: no image of fear; confusability\.json needs each: check data\.emoset"):
+        check_splits(index[:-1], ("awe", "fear"), 1)
     with pytest.raises(UserError, match=r"train split: fewer than two images of anger, joy; a Gaussian needs more"):
         check_splits(index, ("awe", "anger", "joy"), 1)
 
