@@ -50,6 +50,9 @@ class Balance(Section):
     images_per_emotion: int | None = Field(None, ge=1, le=10**7)
     """Draws of each emotion in the tempered policy. null: as many as the largest emotion has, if max_repeats allows it."""
 
+    def unread(self) -> set[str]:
+        return {"temperature", "max_repeats", "images_per_emotion"} if self.policy == "emogen" else set()
+
 
 class Machine(Section):
     """How the scripts use the machine they run on. Nothing here changes a result."""

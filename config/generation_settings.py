@@ -67,6 +67,10 @@ class EmotionSpace(Section):
     shrinkage: float = Field(0.1, ge=0, le=1)
     """Share of the diagonal in a full covariance matrix. 1 is the diagonal alone."""
 
+    def unread(self) -> set[str]:
+        names = {"shrinkage"} if self.covariance == "diagonal" else set()
+        return names if self.contrastive_weight else names | {"contrastive_temperature"}
+
 
 class Mapper(Section):
     """The mapper from an emotion vector to the embeddings of the placeholder's tokens, and how it is trained."""
@@ -139,6 +143,9 @@ class Mapper(Section):
     """Most checkpoints that are kept. Older ones are removed."""
     push_to_hub: ModelName | None = None
     """Repository on the Hub that the generator is uploaded to. null uploads nothing."""
+
+    def unread(self) -> set[str]:
+        return {"dropout"} if self.hidden_layers < 2 else set()
 
 
 class Generate(Section):

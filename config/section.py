@@ -63,6 +63,10 @@ class Section(BaseModel):
         """Yield what values that are each allowed contradict, a line each that begins with a setting's key."""
         yield from ()
 
+    def unread(self) -> set[str]:
+        """Return the names of settings that nothing reads, as the others are set."""
+        return set()
+
     @model_validator(mode="after")
     def _contradicts_nothing(self):
         if lines := list(self.contradictions()):

@@ -112,8 +112,13 @@ def read_recipe(path: Path) -> dict | None:
 
 
 def settings_of(name: str, section: Section, leave_out: set[str] | None = None) -> dict[str, Any]:
-    """Return the settings of a section by dotted key, without those that change no result."""
-    return {f"{name}.{key}": value for key, value in section.model_dump(mode="json", exclude=leave_out).items()}
+    """Return the settings of a section by dotted key, without those that change no result.
+
+    Those that nothing reads (Section.unread) stand there with their defaults, whatever their values are.
+    """
+    defaults = {key: type(section).model_fields[key].default for key in section.unread()}
+    values = section.model_copy(update=defaults).model_dump(mode="json", exclude=leave_out)
+    return {f"{name}.{key}": value for key, value in values.items()}
 
 
 def digest(content: Any) -> str:

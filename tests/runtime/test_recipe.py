@@ -92,3 +92,23 @@ def test_settings_have_the_names_of_the_config():
     assert settings["balance.temperature"] == 0.5
     assert "balance.splits" not in settings
     assert json.loads(json.dumps(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("unread", "read_with"),
+    [
+        ("balance.temperature=0.3", "balance.policy=tempered"),
+        ("balance.max_repeats=2", "balance.policy=tempered"),
+        ("balance.images_per_emotion=9", "balance.policy=tempered"),
+        ("emotion_space.shrinkage=0.5", "emotion_space.covariance=full"),
+        ("emotion_space.contrastive_temperature=1.0", "emotion_space.contrastive_weight=1.0"),
+        ("mapper.dropout=0.3", "mapper.hidden_layers=2"),
+    ],
+)
+def test_a_setting_that_nothing_reads_changes_no_recipe(unread, read_with):
+    def settings(*arguments):
+        section = unread.partition(".")[0]
+        return settings_of(section, getattr(load(["balance.policy=emogen", *arguments]), section))
+
+    assert settings(unread) == settings()
+    assert settings(unread, read_with) != settings(read_with)
