@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from PIL import ExifTags, Image
 from PIL.Image import Transpose
 
@@ -90,7 +91,10 @@ def as_rgb(image: Image.Image) -> Image.Image:
         for name in ORIENTED & image.info.keys():
             del image.info[name]  # else the next who looks would turn it again
     if image.mode.startswith("I"):
-        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        grey = image.convert("I")
+        image = grey.point(lambda value: value * (1 / 256)).convert("L")
+        if (clear := image.info.pop("transparency", None)) is not None:  # of 16 bits, as the pixels were
+            image.putalpha(Image.fromarray(np.where(np.asarray(grey) == clear, 0, 255).astype(np.uint8)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

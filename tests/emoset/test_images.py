@@ -69,6 +69,12 @@ def test_transparency_lies_over_white(tmp_path):
     assert load_image(tmp_path / "a.png").getpixel((0, 0)) == (255, 255, 255)
 
 
+def test_a_transparent_grey_is_one_of_16_bits(tmp_path):
+    pixels = np.array([[180 * 256, 180 * 256 + 7, 180]], np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "a.png", transparency=180 * 256)
+    assert [load_image(tmp_path / "a.png").getpixel((x, 0))[0] for x in range(3)] == [255, 180, 0]
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation(two_halves, tmp_path, orientation):
     exif = Image.Exif()
