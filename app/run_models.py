@@ -8,6 +8,7 @@ from config.errors import UserError
 from config.loading import load
 from config.settings import Settings
 from config.taxonomy import Taxonomy
+from emoset.annotation import inside
 from emoset.images import is_whole
 from emoset.reading import read_emoset
 from emoset.split_lists import read_splits
@@ -100,10 +101,10 @@ class RunModels:
         """A whole image of each emotion: of the val split, or, where the data set is gone, of those the run has made."""
         found: dict[str, Path] = {}
         with suppress(UserError):
-            for _, emotion, split, image, _ in read_splits(self.settings.data.emoset)[0]:
-                path = self.settings.data.emoset / image
-                if split == "val" and emotion not in found and is_whole(path):
-                    found[emotion] = path
+            for _, emotion, split, image, _ in read_splits(root := self.settings.data.emoset)[0]:
+                with suppress(ValueError):  # a path that leads out of the data set is no example
+                    if split == "val" and emotion not in found and is_whole(path := Path(inside(root, image))):
+                        found[emotion] = path
         for emotion in self.taxonomy.emotions:
             made = sorted((self.run / "images" / emotion).glob("*.png")) if emotion not in found else []
             if whole := next(filter(is_whole, made), None):
