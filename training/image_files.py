@@ -31,6 +31,7 @@ from runtime.seeds import derived_seed
 from training.contents import Contents
 
 CHUNK = "emotion_images"
+LONGEST = 150  # characters of a mix's name: a file's name has at most 255 bytes, and more stands before and behind it
 SHEET_COLUMNS, SHEET_ROWS = 8, 32  # of a contact sheet, the rows being prompts
 
 
@@ -89,12 +90,16 @@ def from_photographs(plan: dict[str, dict], photographs: Mapping[str, dict], gen
 
     Without generate.seeds an image's seed follows from that of `plan` and the photograph's path.
     """
-    stems, started = _photograph_stems(photographs), {}
+    stems, started, taken = _photograph_stems(photographs), {}, set()
     for path, each in plan.items():
         number = f"{each['number']:05d}.png"
+        start = path.removesuffix(number)
         for name, photograph in photographs.items():
             seed = each["seed"] if generate.seeds else derived_seed(each["seed"], name)
-            place = f"{path.removesuffix(number)}{stems[name]}{number}"
+            place = f"{start}{stems[name]}{number}"
+            if place.lower() in taken:  # "a <emotion>" from tree-x.jpg, and "a <emotion> tree" from x.jpg
+                place = f"{start}{stems[name]}{_digest(start + name)}-{number}"
+            taken.add(place.lower())
             started[place] = each | photograph | {"image_strength": generate.image_strength, "seed": seed}
     return started
 
@@ -192,12 +197,13 @@ def _readable(path: Path) -> Image.Image | None:
 
 
 def _named(mix: dict[str, float], emotions: Sequence[str]) -> tuple[str, dict[str, float]]:
-    """Return the name of a mix and its weights, which sum to 1, to the four digits of the name."""
+    """Return the name of a mix and its weights, which sum to 1, to four digits. A long name ends in a hash of all of it."""
     total = sum(mix.values())
     weights = {emotion: float(f"{mix[emotion] / total:.4g}") for emotion in emotions if emotion in mix}
     if len(weights) == 1:
         return next(iter(weights)), weights
-    return "+".join(f"{emotion}-{weight:g}" for emotion, weight in weights.items()), weights
+    name = "+".join(f"{emotion}-{weight:g}" for emotion, weight in weights.items())
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{_digest(name)}", weights
 
 
 def _file_stem(prompt: str) -> str:
@@ -210,7 +216,7 @@ def _file_stem(prompt: str) -> str:
     slug = prompt.lower().replace(PLACEHOLDER, " EMOTION ").replace(CONTENT, " CONTENT ")
     slug = re.sub(r"\W+", "-", slug).strip("-")[:60]
     if slug.replace("-", " ").replace("EMOTION", PLACEHOLDER).replace("CONTENT", CONTENT) != prompt:
-        slug += "-" + blake2b(prompt.encode(), digest_size=3).hexdigest()
+        slug += f"-{_digest(prompt)}"
     return f"{slug}-"
 
 
@@ -220,5 +226,9 @@ def _photograph_stems(names: Iterable[str]) -> dict[str, str]:
     slugs = {name: re.sub(r"\W+", "-", stem).strip("-")[:60] for name, stem in stems.items()}
     times = Counter(slug.lower() for slug in slugs.values())
     plain = {name for name, slug in slugs.items() if slug == stems[name] and times[slug.lower()] == 1}
-    digests = {name: blake2b(name.encode(), digest_size=3).hexdigest() for name in slugs}
-    return {name: f"{slug}-" if name in plain else f"{slug}-{digests[name]}-" for name, slug in slugs.items()}
+    return {name: f"{slug}-" if name in plain else f"{slug}-{_digest(name)}-" for name, slug in slugs.items()}
+
+
+def _digest(text: str) -> str:
+    """Return a few letters that tell names apart whose legible parts are the same."""
+    return blake2b(text.encode(), digest_size=3).hexdigest()

@@ -20,7 +20,7 @@ from config.taxonomy import DEFAULT, read_taxonomy
 from runtime.built_folder import lock
 from runtime.script import read_settings, run
 from training import image_files
-from training.image_files import plan_images, read_parameters, write_contact_sheets
+from training.image_files import from_photographs, named_mixes, plan_images, read_parameters, write_contact_sheets
 from training.inference import main
 
 EMOTIONS = read_taxonomy(DEFAULT).emotions
@@ -442,6 +442,23 @@ def test_images_from_photographs(images, photographs, tmp_path):
     again = pngs(folder)
     assert not np.array_equal(again["awe/beach-00000.png"], made["awe/beach-00000.png"])
     assert_equal({"b": again["awe/b-00000.png"]}, {"b": made["awe/b-00000.png"]})
+
+
+def test_each_photograph_with_each_prompt_has_a_file_of_its_own():
+    photographs = {"tree-x.jpg": {"image": "tree-x.jpg"}, "X.jpg": {"image": "X.jpg"}}
+    asked = load(["generate.prompts=[a <emotion>, a <emotion> tree]", "generate.emotions=awe", "generate.images=2"])
+    started = from_photographs(plan_images(asked.generate, EMOTIONS, 0, None), photographs, asked.generate)
+    assert len({path.lower() for path in started}) == len({each["seed"] for each in started.values()}) == 2 * 2 * 2
+    assert "awe/a-EMOTION-tree-x-00000.png" in started
+
+
+def test_a_mix_of_many_emotions_has_a_name_that_a_file_can_have():
+    emotions = [f"emotion_number_{number}" for number in range(14)]
+    mixes = [dict.fromkeys(emotions, 1.0), dict.fromkeys(emotions, 1.0) | {emotions[-1]: 2.0}]
+    generate = load([]).generate.model_copy(update={"emotions": [], "mixes": mixes})
+    names = named_mixes(generate, emotions)
+    assert [len(weights) for weights in names.values()] == [14, 14]
+    assert all(len(name) < 200 for name in names)
 
 
 def test_what_a_folder_of_photographs_lacks_is_told(images, photographs, tmp_path):
