@@ -26,6 +26,7 @@ from transformers import (
 from demo.drawn.render import render
 from demo.drawn.world import CUES, EMOTIONS, Cues, draw_cues
 from demo.making.captions import all_texts, caption, draw_content
+from runtime.files import write_json
 from runtime.run_folder import progress
 from runtime.workers import worker_pool
 
@@ -68,7 +69,7 @@ def draw_images(path: Path, count: int, size: int, seed: int, emotional: bool, p
                 array[number] = image
                 rows.append([asdict(cues), emotion])
         array.flush()
-        listed.write_text(json.dumps(rows))
+        write_json(listed, rows)
     rows = json.loads(listed.read_text())
     return Images(torch.from_numpy(np.load(pixels)), [Cues(**cues) for cues, _ in rows], [emotion for _, emotion in rows])
 

@@ -1,6 +1,7 @@
 """The tiny models know content and no emotions, and are small enough to be committed."""
 
 import json
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -80,6 +81,20 @@ def test_the_committed_autoencoder_repeats_drawings():
     _, decibels, hue = reconstructions(vae, [render(draw_content(rng), 64, rng) for _ in range(48)])
     assert decibels > 26
     assert hue < 8  # degrees
+
+
+def test_drawings_whose_list_was_cut_off_are_drawn_again(tmp_path, monkeypatch):
+    from demo.making.small_models import draw_images
+
+    def killed(path, text, **options):
+        path.write_bytes(text[:9].encode())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        draw_images(tmp_path / "few", 2, 32, 0, True, processes=1)
+    monkeypatch.undo()
+    assert draw_images(tmp_path / "few", 2, 32, 0, True, processes=1).emotions == list(EMOTIONS[:2])
 
 
 @pytest.mark.parametrize(("folder", "labels"), [("judge", list(EMOTIONS)), ("content", None), ("backbone", None)])
