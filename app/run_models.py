@@ -100,8 +100,9 @@ class RunModels:
     def examples(self) -> list[Path]:
         """A whole image of each emotion: of the val split, or, where the data set is gone, of those the run has made."""
         found: dict[str, Path] = {}
+        root = self.settings.data.emoset
         with suppress(UserError):
-            for _, emotion, split, image, _ in read_splits(root := self.settings.data.emoset)[0]:
+            for _, emotion, split, image, _ in read_splits(root)[0]:
                 with suppress(ValueError):  # a path that leads out of the data set is no example
                     if split == "val" and emotion not in found and is_whole(path := Path(inside(root, image))):
                         found[emotion] = path
