@@ -262,7 +262,9 @@ def test_it_learns(weights, tmp_path):
 
 
 def test_a_model_whose_answers_cannot_share_a_row_is_refused(quick, fine_tune, tmp_path):
-    settings = quick(grpo=EXACT, understanding={"model": str(write_family(gemma, tmp_path / "gemma"))})
+    settings = quick(
+        answers={"tokens": 12}, grpo=EXACT, understanding={"model": str(write_family(gemma, tmp_path / "gemma"))}
+    )
     with pytest.raises(
         UserError, match=r"grpo\.answers: exact needs rows that answers share, and .*; set grpo.answers=sampled"
     ):

@@ -20,7 +20,7 @@ def test_a_family_trains_resumes_and_predicts(quick, fine_tune, monkeypatch, tmp
     settings = quick(
         understanding={"model": str(model)},
         questions={"count": 64, "binary": 0.0, "misleading": 0.0},
-        answers={"tokens": 3},
+        answers={"tokens": 12},
         warmup={"steps": 1, "batch_size": 2},
         tuning={"checkpoint_every": 1},
         grpo={

@@ -283,7 +283,9 @@ def test_killed_it_ends_with_the_same_weights_and_logs_what_thoughts_earn(weight
 
 def test_a_model_whose_answers_cannot_share_a_row_is_refused(quick, fine_tune, tmp_path):
     model = {"model": str(write_family(gemma, tmp_path / "gemma"))}
-    settings = quick(answers={"reasoning": True}, grpo={"answers": "exact", "steps_two": 0}, understanding=model)
+    settings = quick(
+        answers={"reasoning": True, "tokens": 60}, grpo={"answers": "exact", "steps_two": 0}, understanding=model
+    )
     with pytest.raises(UserError, match=r"grpo\.answers: exact needs rows that .*; set grpo.answers=sampled"):
         fine_tune(settings)
 

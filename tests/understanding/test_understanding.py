@@ -131,7 +131,7 @@ def test_another_architecture_other_emotions_and_valence_go_through_all_stages(q
     llava_processor().save_pretrained(tmp_path / "llava")
     steps = {"steps_one": 1, "steps_two": 1, "evaluate_every": 2}
     chosen = {"warmup": {"steps": 1, "batch_size": 2}, "mining": {"images": 16, "lowest": 0.0, "highest": 1.0}}
-    chosen |= {"answers": {"tokens": 2}, "understanding": {"model": str(tmp_path / "llava")}}
+    chosen |= {"answers": {"tokens": 12}, "understanding": {"model": str(tmp_path / "llava")}}
     settings = quick(grpo=steps, data=six, questions={"valence": 1.0}, **chosen)
     fine_tune(settings)
     lines = (settings.run / "understanding" / "step_one" / "metrics.jsonl").read_text()
