@@ -5,11 +5,11 @@ They are in tests/golden/evaluation.json.
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 from made_run import flat
+from recorded import recorded
 
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
@@ -18,7 +18,6 @@ from understanding.asking import Asker
 
 MODELS = ROOT / "demo" / "models"
 EMOTIONS = read_taxonomy(DEFAULT).emotions
-GOLDEN = Path(__file__).parent.parent / "golden" / "evaluation.json"
 SAID = ("yes", "no", "awe", "fear", "70", "5", "hm", "sadness", "anger", "100", "contentment", "disgust", "0")
 
 
@@ -60,11 +59,19 @@ def test_figures(quick, drawn, tmp_path, monkeypatch):
         for part in ("generation", "understanding", "cross")
     }
     found = flat(found)
-    if not GOLDEN.exists():
-        GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
-    golden = json.loads(GOLDEN.read_text())
-    assert found.keys() >= golden.keys()
-    assert {name: found[name] for name in golden} == pytest.approx(golden, rel=1e-4, abs=1e-6)
+    golden = recorded("evaluation.json", found)
+    assert found.keys() == golden.keys()
+    assert found == pytest.approx(golden, rel=1e-4, abs=1e-6)
+
+
+def test_a_trace_that_is_missing_fails_and_says_how_it_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr("recorded.GOLDEN", tmp_path)
+    monkeypatch.delenv("WRITE_GOLDEN", raising=False)
+    with pytest.raises(pytest.fail.Exception, match=r"no trace .*a\.json; run this test with WRITE_GOLDEN=1"):
+        recorded("a.json", [1])
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("WRITE_GOLDEN", "1")
+    assert recorded("a.json", [1]) == recorded("a.json", [1]) == [1]
 
 
 def hash_of(question) -> int:

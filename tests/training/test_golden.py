@@ -1,13 +1,10 @@
 """The mapper's first losses, as the code before the redesign computed them (tests/golden/mapper.json)."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from mapper_runs import metrics
+from recorded import recorded
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "mapper.json"
 TERMS = ("loss", "diffusion", "attribute", "emotion", "alpha", "learning_rate")
 
 
@@ -17,9 +14,7 @@ def test_the_mappers_first_losses(run):
     folder = run("golden", **{"mapper.max_train_steps": 3})
     torch.set_num_threads(threads)
     losses = [{name: line[name] for name in TERMS} for line in metrics(folder)]
-    if not GOLDEN.exists():
-        GOLDEN.write_text(json.dumps(losses, indent=1) + "\n")
-    golden = json.loads(GOLDEN.read_text())
+    golden = recorded("mapper.json", losses)
     assert len(losses) == len(golden) == 3
     for line, expected in zip(losses, golden, strict=True):
         assert line == pytest.approx(expected, rel=5e-3)  # the encoder's training magnifies how a processor rounds

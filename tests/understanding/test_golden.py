@@ -3,28 +3,20 @@ them (tests/golden/grpo.json)."""
 
 import json
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from recorded import recorded
 
 import understanding.grpo
 from emoset.reading import read_emoset
 from understanding.questions import draw_questions, evaluation_questions
 
-GOLDEN = Path(__file__).parent.parent / "golden"
 SAID = ("yes", "no", "awe", "fear", "70", "5", "hm", "sadness", "anger", "100", "contentment", "disgust", "0")
 NAMES = ("loss", "grad_norm", "reward", "kl", "entropy", "frac_reward_zero_std", "completions/mean_length")
 NAMES += tuple(f"rewards/{name}/mean" for name in ("binary", "multiple", "misleading", "format"))
-
-
-def recorded(name: str, found):
-    path = GOLDEN / name
-    if not path.exists():
-        path.write_text(json.dumps(found, indent=1) + "\n")
-    return json.loads(path.read_text())
 
 
 def test_grpos_first_updates(quick, fine_tune, monkeypatch):
