@@ -38,12 +38,17 @@ ALONE = "_alone"  # ends the names of rows that answer without a thought, of mod
 
 
 def models_of(settings: Settings) -> dict[str, str]:
-    """Return the models by their labels: those that the config names, else before and after; {}: no result is there."""
-    if named := dict.fromkeys(settings.evaluate.models):
-        words = {name: [part for part in Path(name).parts if part != "/"] for name in named}
-        longest = max(map(len, words.values()))
-        labelled = ({"-".join(words[name][-parts:]): name for name in named} for parts in range(3, longest + 3))
-        return next(labels for labels in labelled if len(labels) == len(named))
+    """Return the models by their labels: those that the config names, else before and after; {}: no result is there.
+
+    Raises UserError where two models would have the same label.
+    """
+    if named := {Path(name): name for name in settings.evaluate.models}:  # a/b, a/b/ and ./a/b are one model
+        words = {path: [part for part in path.parts if part != "/"] for path in named}
+        for parts in range(3, max(map(len, words.values())) + 3):
+            labels = {"-".join(words[path][-parts:]): name for path, name in named.items()}
+            if len(labels) == len(named):
+                return labels
+        raise UserError(f"evaluate.models: two rows would have one name, of {', '.join(named.values())}; rename one folder")
     result = settings.run / "understanding" / "model"
     if not result.is_dir():
         return {}

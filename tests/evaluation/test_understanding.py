@@ -155,6 +155,16 @@ def test_models_are_called_by_the_ends_of_their_paths():
     ]
 
 
+@pytest.mark.parametrize("named", ["runs/a/model,runs/a/model/", "x,./x"])
+def test_a_model_in_two_spellings_is_measured_once(named):
+    assert len(models_of(load([f"evaluate.models={named}"]))) == 1
+
+
+def test_two_models_of_one_label_are_one_line():
+    with pytest.raises(UserError, match=r"^evaluate\.models: two rows would have one name, of a/b, a-b; rename one folder$"):
+        models_of(load(["evaluate.models=a/b,a-b"]))
+
+
 def test_a_model_that_is_not_there_is_one_line(measured):
     with pytest.raises(UserError, match=r"evaluate\.models: .*'/nowhere' is neither a folder") as error:
         measured("evaluate.models=/nowhere", "evaluate.images=8")
