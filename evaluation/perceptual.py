@@ -36,11 +36,15 @@ def load_lpips(name: str) -> tuple[str, Distance]:
     if name == "alex":
         try:
             import lpips
+            from torchvision.models import AlexNet_Weights
         except (ModuleNotFoundError, RuntimeError) as missing:
             raise UserError(
                 f"{setting}: alex needs lpips and torchvision ({missing}): pip install lpips==0.1.4, or name a ResNet"
             ) from None
+        # torchvision unpickles whatever it finds; what this has fetched, or found, holds nothing but tensors.
+        url = AlexNet_Weights.IMAGENET1K_V1.url
         try:
+            torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
             network = lpips.LPIPS(net="alex", verbose=False).to(device)
         except Exception as error:  # offline; or a file that is cut off
             raise UserError(

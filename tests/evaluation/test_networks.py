@@ -168,7 +168,11 @@ def test_lpips_of_the_package_gets_its_range_but_in_the_published_column_half_of
             assert first.shape == second.shape == (len(first), 3, 32, 32)
             return 10 * first.mean((1, 2, 3), keepdim=True) + second.mean((1, 2, 3), keepdim=True)
 
+    fetched, weights = [], SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url="url"))
     monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Alex))
+    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "torchvision.models", SimpleNamespace(AlexNet_Weights=weights))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **options: fetched.append((url, options)))
     monkeypatch.setattr(perceptual, "load_lpips", perceptual.load_lpips.__wrapped__)
     paths = [tmp_path / f"{shade}.png" for shade in (0, 255)]
     for path in paths:
@@ -177,6 +181,7 @@ def test_lpips_of_the_package_gets_its_range_but_in_the_published_column_half_of
     lpips = perceptual.Lpips("alex", 32, feature_cache(quick().data, quick().evaluate))
     assert lpips.distances(images, pairs).tolist() == [-9, 9, 11]
     assert lpips.distances(images, pairs, published=True).tolist() == [1, 10, 11]
+    assert fetched == [("url", {"map_location": "cpu", "check_hash": True, "weights_only": True})], "no pickle"
 
 
 def test_each_network_is_loaded_once_and_a_second_measurement_asks_none_and_says_the_same(
