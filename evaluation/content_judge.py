@@ -1,5 +1,6 @@
 """Whether an image shows the content that its prompt names, by the classifier that knows the word, or else by CLIP."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ class ContentJudge:
         A label that an image's classifier finds likeliest must be the content, of all objects or of all scenes. CLIP must
         find "a photo of a {content}" nearest to the image, of the vocabulary.
         """
-        contents = seen.images["content"].to_numpy()
+        contents = [attribute_name(name) for name in seen.images["content"]]
         judges = judges_of(contents, seen.object_labels, seen.scene_labels)
         objects, scenes = spelled(seen.object_labels), spelled(seen.scene_labels)
         nearest = (normalize(seen.clip, dim=1) @ self.texts.T).argmax(1).tolist()
@@ -41,18 +42,20 @@ class ContentJudge:
 
 
 def load_content_judge(train: pd.DataFrame, kinds: list[str], contents: list[str], clip: str) -> ContentJudge:
-    """Return the judge whose vocabulary are the attributes of training images and the named contents.
+    """Return the judge whose vocabulary are the attributes of training images and the named contents, in any spelling.
 
     clip: as models.clip names it.
     """
-    words = tuple(sorted({*memberships(train, kinds)["attribute"], *contents})) or ("",)  # which is no image's content
+    words = {*memberships(train, kinds)["attribute"], *map(attribute_name, contents)}
+    words = tuple(sorted(words)) or ("",)  # which is no image's content
     return ContentJudge(words, clip_texts(clip, [f"a photo of a {word}" for word in words]))
 
 
-def judges_of(contents: np.ndarray, object_labels: tuple[str, ...], scene_labels: tuple[str, ...]) -> dict[str, str]:
-    """Return by content who judges it: the classifier of objects or of scenes that has such a label, or else CLIP."""
+def judges_of(contents: Iterable[str], object_labels: tuple[str, ...], scene_labels: tuple[str, ...]) -> dict[str, str]:
+    """Return by content, in its one spelling, who judges it: the classifier of objects or of scenes that has it, or CLIP."""
     objects, scenes = (set().union(*spelled(labels)) for labels in (object_labels, scene_labels))
-    return {name: OBJECTS if name in objects else SCENES if name in scenes else CLIP for name in set(contents)}
+    names = map(attribute_name, contents)
+    return {name: OBJECTS if name in objects else SCENES if name in scenes else CLIP for name in names}
 
 
 def first_contents(index: pd.DataFrame, kinds: list[str]) -> pd.Series:

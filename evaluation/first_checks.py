@@ -17,6 +17,7 @@ from config.errors import UserError, first_line, tell_together
 from config.evaluation_settings import Evaluate
 from config.settings import Settings
 from config.understanding_settings import Understanding
+from emoset.labels import attribute_name
 from emoset.selection import read_folder
 from evaluation import networks
 from evaluation.completeness import gaps, unknown_folders
@@ -114,7 +115,7 @@ def _data_of_generation(settings: Settings, folder: Path) -> tuple[pd.DataFrame,
 
 def _check_contents(evaluate: Evaluate) -> None:
     for content in evaluate.contents:
-        if not content.strip() or "/" in content or content.startswith("."):
+        if not attribute_name(content) or "/" in content or content.startswith("."):
             raise UserError(f"evaluate.contents: {content!r} cannot name a folder of images; name a thing, such as bag")
 
 

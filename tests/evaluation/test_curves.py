@@ -8,7 +8,7 @@ from hand_made import one_hot, values
 
 from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.labels import KINDS
-from evaluation import strength_and_weight
+from evaluation import content_judge, strength_and_weight
 from evaluation.content_judge import ContentJudge, first_contents, judges_of
 from evaluation.photograph_curve import photograph_curve
 from evaluation.plans import STRENGTHS, WEIGHTS
@@ -54,6 +54,17 @@ def test_a_content_is_told_by_whoever_knows_the_word():
     images = pd.DataFrame({"content": wanted})
     shown = judge.shown(Views(images, clip, objects, scenes, clip, *labels))
     assert shown.tolist() == [True, False, True, False, True, False, False]
+
+
+def test_a_content_is_told_in_any_spelling(monkeypatch):
+    monkeypatch.setattr(content_judge, "clip_texts", lambda clip, texts: torch.eye(len(texts)))
+    index = pd.DataFrame([(["old boot"], None, None, None)], columns=list(KINDS))
+    judge = content_judge.load_content_judge(index, ["object"], ["Old_boot", "Cup", "alarm_clock"], "")
+    assert judge.vocabulary == ("alarm clock", "cup", "old boot")
+    images, one = pd.DataFrame({"content": ["alarm_clock", "Cup"]}), np.ones((2, 1))
+    seen = Views(images, torch.tensor([[0.0, 0, 1], [0, 1, 0]]), one, one, torch.ones(2, 1), ("Alarm clock",), ("street",))
+    assert judges_of(images["content"], seen.object_labels, ()) == {"alarm clock": "object classifier", "cup": "CLIP"}
+    assert judge.shown(seen).tolist() == [True, True]
 
 
 def test_a_real_image_shows_its_first_attribute():
