@@ -262,9 +262,13 @@ def write_generation(
 
 
 def copy_first(images: pd.DataFrame, folder: Path, resolution: int) -> None:
-    """Copy the first images of each emotion into `folder`, cut to the size of generated ones."""
+    """Copy the first images of each emotion into `folder`, cut to the size of generated ones; remove all others there."""
+    copies = set()
     for emotion, own in images.groupby("emotion"):
         (folder / emotion).mkdir(parents=True, exist_ok=True)
         shown = filter(None, map(image_or_none, own["path"]))  # one may be gone by now
         for number, image in enumerate(islice(shown, SHOWN)):
-            ImageOps.fit(image, (resolution, resolution)).save(folder / emotion / f"{number:05d}.png")
+            copies.add(path := folder / emotion / f"{number:05d}.png")
+            write_atomically(path, ImageOps.fit(image, (resolution, resolution)).save)
+    for old in {*folder.glob("*/*.png")} - copies:
+        old.unlink()

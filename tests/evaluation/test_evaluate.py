@@ -22,7 +22,7 @@ from config.taxonomy import DEFAULT, read_taxonomy
 from emoset.labels import KINDS
 from evaluation.evaluate import check_earlier, made_of, main
 from evaluation.generators import contents_of
-from evaluation.measure_generation import equal_reference, measure_generation
+from evaluation.measure_generation import copy_first, equal_reference, measure_generation
 from evaluation.metric_labels import row_name
 from evaluation.plans import attribute_plan, emotion_plan, fusion_plan, prompt_plan, transfer_plan
 from runtime.built_folder import lock
@@ -288,6 +288,26 @@ def test_too_few_real_images_end_the_run_before_any_are_made(quick, emoset_copy)
     with pytest.raises(UserError, match=r"^real: fewer than 12 images"):
         main(settings)
     assert not (settings.run / "evaluation/images").exists()
+
+
+def test_copies_of_the_first_images_are_whole_and_the_only_ones(tmp_path, monkeypatch):
+    images = pd.DataFrame([("awe", tmp_path / f"{number}.png") for number in range(3)], columns=["emotion", "path"])
+    for path in images["path"]:
+        Image.new("RGB", (40, 32), "red").save(path)
+    copies = tmp_path / "real"
+    copy_first(pd.concat([images, images.assign(emotion="fear")]), copies, 16)
+    copy_first(images.iloc[:2], copies, 16)
+    assert sorted(copies.rglob("*.png")) == [copies / "awe/00000.png", copies / "awe/00001.png"]
+    assert Image.open(copies / "awe/00000.png").size == (16, 16)
+
+    def killed(image, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        copy_first(images, copies, 8)
+    assert Image.open(copies / "awe/00000.png").size == (16, 16)
 
 
 @pytest.mark.parametrize("absent", [0, 1])
