@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 from torch.nn.functional import normalize
 
+from config.errors import UserError
 from evaluation.features import FeatureCache, seen_by_all
-from evaluation.judge import fit_probe, scaled
+from evaluation.judge import check_probe, fit_probe, scaled
 from evaluation.networks import clip_network, clip_texts
 from runtime.figures import Statistic, paired
+from runtime.run_folder import log
 from understanding.kinds import multiple
 from understanding.scoring import choice_statistics, likelihood_columns
 
@@ -37,6 +39,17 @@ def clip_answers(
     if train is not None:
         found[PROBE] = about.assign(said=fit_probe(clip, train, cache).predict(scaled(features)))
     return found
+
+
+def probe_images(index: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the training split of a data set's index; None, and the log says why, where no probe can be fitted to it."""
+    train = index[index["split"] == "train"].reset_index(drop=True)
+    try:
+        check_probe(train)
+    except UserError as reason:
+        log.info(f"no linear probe: {reason}")
+        return None
+    return train
 
 
 def choices(table: pd.DataFrame) -> dict[str, Statistic]:

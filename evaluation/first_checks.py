@@ -23,7 +23,7 @@ from evaluation import networks
 from evaluation.completeness import gaps, unknown_folders
 from evaluation.features import BLANK, feature_cache, width_of
 from evaluation.generators import check_enough, from_photographs, is_generator, load_base, planned, prompt_plans
-from evaluation.judge import check_judge, load_judge
+from evaluation.judge import check_judge, check_probe, load_judge
 from evaluation.measure_generation import images_of_emoset
 from evaluation.measure_understanding import images_of, questions_of
 from evaluation.perceptual import load_lpips
@@ -109,6 +109,7 @@ def _data_of_generation(settings: Settings, folder: Path) -> tuple[pd.DataFrame,
     if train.empty or real.empty:
         split = "train" if train.empty else settings.evaluate.split
         raise UserError(f"data.emoset: {settings.data.emoset} has no usable image in the split {split}; see problems.csv")
+    check_probe(train)
     check_enough({"real": real})
     return train, real
 

@@ -53,7 +53,7 @@ def load_judge(
     """Return the judge that `setting` names; `train`, images with their emotions, is what a probe alone is fitted to.
 
     EmoGen's is a linear layer on CLIP's image features as projected, not of unit length. clip: as models.clip names it.
-    Raises UserError where the name is no classifier of the K emotions, or its CLIP is not models.clip.
+    Raises UserError where the name is no classifier of the K emotions, its CLIP is not models.clip, or `train` too little.
     """
     if name is None:
         return _probe(clip_network(clip), train, emotions, cache)
@@ -83,10 +83,21 @@ def fit_probe(clip: Network, train: pd.DataFrame, cache: FeatureCache) -> Logist
     """Return a linear probe of CLIP's image features (Radford et al. 2021), fitted to the emotions of `train`.
 
     The strength of its regularisation is scikit-learn's, on features of unit length times ten: nothing was tuned.
+    Raises UserError as check_probe does.
     """
+    check_probe(train)
     features = cache.features_of(clip, train, "CLIP of training images")
     seen = seen_by_all(features)
     return probe_of(features[seen], train["emotion"][seen])
+
+
+def check_probe(train: pd.DataFrame) -> None:
+    """Raise UserError where training images (column emotion) are of fewer than two emotions, which no probe tells apart."""
+    if len(emotions := sorted(set(train["emotion"]))) < 2:
+        raise UserError(
+            f"data.emoset: the split train has usable images of {''.join(emotions) or 'no emotion'}, and a linear probe"
+            " needs two emotions; see problems.csv"
+        )
 
 
 def probe_of(features: torch.Tensor, emotions: Sequence[str]) -> LogisticRegression:

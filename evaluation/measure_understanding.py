@@ -18,7 +18,7 @@ from emoset.reading import read_emoset
 from emoset.selection import equal_emotions, read_folder
 from evaluation.answers_by_emotion import accuracy_by_emotion, confusions
 from evaluation.answers_by_question import by_phrasing, by_place
-from evaluation.baselines import PROBE, choices, clip_answers, differences_from
+from evaluation.baselines import PROBE, choices, clip_answers, differences_from, probe_images
 from evaluation.completeness import by_warning, gaps, mark, unknown_folders
 from evaluation.features import feature_cache
 from evaluation.metric_labels import markdown_table, marked, pair_name, told
@@ -206,14 +206,15 @@ def write_answers(folder: Path, row: str, answers: pd.DataFrame, taxonomy: Taxon
 def images_of(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame | None, dict]:
     """Return the images of the questions, the training split (columns image_id, emotion, path), and what was left out.
 
-    The training split is None where evaluate.folder gives the images and there is no data set.
+    The training split is None where no probe can be fitted to it, as where evaluate.folder gives the images and there is no
+    data set. Raises UserError where there is no image to ask about.
     """
     evaluate, emotions, left_out = settings.evaluate, settings.data.taxonomy.emotions, {}
     try:
         emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
         index, left_out = emoset.index, left_out_of_data(emoset.problems)
         index["path"] = [settings.data.emoset / image for image in index["image"]]
-        train = index[index["split"] == "train"]
+        train = probe_images(index)
     except UserError as reason:
         if not evaluate.folder:
             raise
@@ -224,4 +225,8 @@ def images_of(settings: Settings, folder: Path) -> tuple[pd.DataFrame, pd.DataFr
         left_out = left_out_of_folder("evaluate.folder", evaluate.folder, images, emotions)
     else:
         images = index[index["split"] == evaluate.split]
+        if images.empty:
+            raise UserError(
+                f"data.emoset: {settings.data.emoset} has no usable image in the split {evaluate.split}; see problems.csv"
+            )
     return equal_emotions(images.reset_index(drop=True), evaluate.images, settings.seed), train, left_out

@@ -21,7 +21,7 @@ from emoset.class_map import ClassMap, own_names, read_class_map, read_classes
 from emoset.reading import read_emoset
 from emoset.selection import equal_emotions
 from emoset.votes import read_votes
-from evaluation.baselines import choices, clip_answers
+from evaluation.baselines import choices, clip_answers, probe_images
 from evaluation.completeness import by_warning, mark
 from evaluation.features import feature_cache
 from evaluation.measure_understanding import batch_size_of, gains_of, write_answers
@@ -173,17 +173,16 @@ def metrics_of(taxonomy: Taxonomy) -> dict[str, Metric]:
 
 
 def training_images(settings: Settings, taxonomy: Taxonomy, folder: Path) -> pd.DataFrame | None:
-    """Return the training split of the run's own data, for CLIP's probe; None where it has other names, or is not there."""
+    """Return the training split of the run's own data, for CLIP's probe; None where it has other names or is too little."""
     if taxonomy.emotions != settings.data.taxonomy.emotions:
         log.info("no linear probe, for the data set has other names than the training split")
         return None
     try:
-        emoset = read_emoset(settings.data, folder, settings.machine.processes, settings.check)
+        index = read_emoset(settings.data, folder, settings.machine.processes, settings.check).index
     except UserError as reason:
         log.info(f"no linear probe, for there is no training split: {reason}")
         return None
-    train = emoset.index[emoset.index["split"] == "train"].reset_index(drop=True)
-    return train.assign(path=[settings.data.emoset / image for image in train["image"]])
+    return probe_images(index.assign(path=[settings.data.emoset / image for image in index["image"]]))
 
 
 def warnings_of(images: pd.DataFrame, taxonomy: Taxonomy) -> list[str]:

@@ -1,5 +1,6 @@
 """What evaluation/evaluate.py refuses before anything is computed, all at once, and what check=true tells."""
 
+import json
 import re
 import shutil
 
@@ -9,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from config.errors import UserError
 from config.section import ROOT
 from evaluation.evaluate import main
+from evaluation.measure_understanding import images_of
+from evaluation.other_data import training_images
 
 MODELS = ROOT / "demo" / "models"
 
@@ -84,6 +87,30 @@ def test_an_empty_split_is_told(quick, emoset_copy):
     settings = settings.model_copy(update={"data": settings.data.model_copy(update={"emoset": emoset_copy})})
     with pytest.raises(UserError, match="has no usable image in the split val"):
         main(settings)
+
+
+def test_an_empty_split_is_told_where_models_alone_are_measured(quick, emoset_copy):
+    (emoset_copy / "val.json").write_text("[]")
+    settings = quick(models=[str(MODELS / "vision_language")], baselines=False)
+    changed = {"data": settings.data.model_copy(update={"emoset": emoset_copy}), "check": True}
+    changed["generate"] = settings.generate.model_copy(update={"generator": None})
+    with pytest.raises(UserError, match=r"^data\.emoset: .* has no usable image in the split val; see problems\.csv$"):
+        main(settings.model_copy(update=changed))
+
+
+@pytest.mark.parametrize("emotions", [["awe"], []])
+def test_a_training_split_that_no_probe_can_be_fitted_to(quick, emoset_copy, tmp_path, capsys, emotions):
+    """Generators are refused, whose second judge is a probe; models are measured without one."""
+    entries = json.loads((emoset_copy / "train.json").read_text())
+    (emoset_copy / "train.json").write_text(json.dumps([each for each in entries if each[0] in emotions]))
+    settings = quick()
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"emoset": emoset_copy})})
+    assert images_of(settings, tmp_path)[1] is None
+    assert training_images(settings, settings.data.taxonomy, tmp_path) is None
+    reason = f"the split train has usable images of {''.join(emotions) or 'no emotion'}, and a linear probe needs two"
+    assert capsys.readouterr().out.count(f"no linear probe: data.emoset: {reason} emotions") == 2
+    with pytest.raises(UserError, match=reason if emotions else "no usable image in the split train"):
+        main(settings.model_copy(update={"check": True}))
 
 
 def test_a_generator_of_other_emotions_is_refused(quick, write_generator, tmp_path):

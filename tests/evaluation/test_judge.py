@@ -140,6 +140,13 @@ def test_a_classifier_of_something_else_is_no_judge(quick, train):
         load_judge(quick(judge=str(ROOT / "demo/models/content")), train)
 
 
+def test_a_probe_of_one_emotion_is_one_line(quick, train):
+    with pytest.raises(
+        UserError, match=r"^data\.emoset: the split train has usable images of fear, and a linear probe needs"
+    ):
+        load_judge(quick(judge=None), train[train["emotion"] == "fear"])
+
+
 def test_a_probe_gives_an_emotion_without_training_images_no_probability(quick, train):
     said = load_judge(quick(judge=None), train[train["emotion"] != "fear"])(train, "")
     assert said.shape == (len(train), len(EMOTIONS))
