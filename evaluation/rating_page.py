@@ -17,6 +17,7 @@ from runtime.script import read_settings, run
 
 read_settings(__name__, __doc__, "rating", "data", "machine", "models.clip", "evaluate")
 
+import os
 from pathlib import Path
 from random import Random
 
@@ -66,19 +67,18 @@ def main(settings: Settings) -> None:
 def images_of_rows(rating: Rating, run: Path, emotions: tuple[str, ...], seed: int) -> pd.DataFrame:
     """Return `rating.images` images of each row and emotion: row, emotion, number, path, indexed by image_id.
 
-    The images of a row are its first that all rows have, in their order. Raises UserError where a row has too few.
+    Images of an emotion that have the same number have the same path below their rows, where all are rows of the run, and
+    else the same place in the order of their folders. Raises UserError where a row has too few.
     """
-    tables = []
-    for row in rating.rows:
-        root = next((place for place in (run / "evaluation" / "images" / row, from_root(Path(row))) if place.is_dir()), None)
-        if root is None:
-            raise UserError(
-                f"rating.rows: {row} is neither a row of {run / 'evaluation/images'} nor a folder; run"
-                " evaluation/evaluate.py first, or name a folder of images"
-            )
-        table = read_folder(root, emotions, "rating.rows").assign(row=row)
-        tables.append(table.assign(number=table.groupby("emotion").cumcount()))
-    images = pd.concat(tables)
+    tables = {row: run / "evaluation" / f"judged-{row}.parquet" for row in rating.rows}
+    found = {
+        row: _measured(row, table, emotions) if table.is_file() else _given(row, run, emotions)
+        for row, table in tables.items()
+    }
+    images = pd.concat([each.assign(row=row) for row, each in found.items()])
+    if all(table.is_file() for table in tables.values()):
+        images = images[images.groupby("image_id")["row"].transform("size") == len(found)]
+    images = images.assign(number=images.groupby(["row", "emotion"]).cumcount())
     fewest = (
         images.groupby(["row", "emotion"]).size().reindex(pd.MultiIndex.from_product([rating.rows, emotions]), fill_value=0)
     )
@@ -93,6 +93,25 @@ def images_of_rows(rating: Rating, run: Path, emotions: tuple[str, ...], seed: i
     chosen = Random(f"{seed} rated").sample(range(int(fewest.min())), rating.images)
     images = images[images["number"].isin(chosen)]
     return images.assign(image_id=images["row"] + "/" + images["image_id"]).set_index("image_id")
+
+
+def _measured(row: str, table: Path, emotions: tuple[str, ...]) -> pd.DataFrame:
+    """Return the images of a row that are in the evaluation's `table` of it: not those of an earlier, larger evaluation."""
+    images = read_folder(table.parent / "images" / row, emotions, "rating.rows")
+    listed = pd.read_parquet(table, columns=["image_id"])["image_id"]
+    is_made = listed.str.startswith(f"{row}/").all()  # else the folder holds copies alone, under names of their own
+    return images[(f"{row}/" + images["image_id"]).isin(listed)] if is_made else images
+
+
+def _given(row: str, run: Path, emotions: tuple[str, ...]) -> pd.DataFrame:
+    """Return the images of a folder, whose path counts from the working folder or else from the project's."""
+    root = next((place for place in (Path(os.path.expanduser(row)), from_root(Path(row))) if place.is_dir()), None)
+    if root is None:
+        raise UserError(
+            f"rating.rows: {row} is neither a row of {run / 'evaluation'} nor a folder; run evaluation/evaluate.py first, or"
+            " name a folder of images"
+        )
+    return read_folder(root, emotions, "rating.rows")
 
 
 def draw_trials(rating: Rating, images: pd.DataFrame, emotions: tuple[str, ...], seed: int) -> list[dict]:

@@ -5,7 +5,9 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from config.errors import UserError
 from config.loading import load
@@ -77,6 +79,44 @@ def test_the_page_shows_pairs_and_names_no_method(page):
     assert key["judged"].keys() == {image for each in real for image in each["images"]}
     assert page()[3] == key, "by the seed"
     assert list(page("seed=1")[3]["trials"]) != list(key["trials"])
+
+
+def write_images(root, count: int) -> None:
+    for emotion in EMOTIONS:
+        (root / emotion).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (8, 8)).save(root / emotion / f"{number:05d}.png")
+
+
+def test_rows_of_the_run_show_what_was_measured_in_pairs_of_one_number(tmp_path):
+    """The fourth images are those of an earlier, larger evaluation. Of `real` the folder holds copies."""
+    evaluated, first = tmp_path / "evaluation", EMOTIONS[0]
+    for row, count in {"ours": 4, "prompt_only": 4, "real": 2}.items():
+        write_images(evaluated / "images" / row, count)
+        of_row = [f"{row}/{emotion}/{number:05d}.png" for emotion in EMOTIONS for number in range(3)]
+        pd.DataFrame({"image_id": ["12"] if row == "real" else of_row}).to_parquet(evaluated / f"judged-{row}.parquet")
+    (evaluated / "images/ours" / first / "00000.png").unlink()
+
+    def numbers_of(*changed: str) -> dict[str, list[str]]:
+        images = rating_page.images_of_rows(load([*changed]).rating, tmp_path, EMOTIONS, 0)
+        names = [[path.stem for path in own["path"]] for _, own in images.groupby("row")]
+        assert names[0] == names[1]
+        return images.groupby("emotion")["path"].agg(lambda paths: sorted({path.stem for path in paths})).to_dict()
+
+    assert numbers_of("rating.images=2")[first] == ["00001", "00002"]
+    assert "00003" not in str(numbers_of("rating.images=2"))
+    assert numbers_of("rating.rows=ours,real", "rating.images=1")[first] == ["00001"]
+    with pytest.raises(UserError, match=rf"^rating\.images: ours has 2 images of {first}, and 3 are asked for"):
+        numbers_of("rating.images=3")
+
+
+def test_a_folder_counts_from_where_one_stands(tmp_path, monkeypatch):
+    write_images(tmp_path / "album", 1)
+    rating = load(["rating.kind=emotion", "rating.rows=album", "rating.images=1"]).rating
+    with pytest.raises(UserError, match=r"^rating\.rows: album is neither a row of .*evaluation nor a folder; run"):
+        rating_page.images_of_rows(rating, tmp_path, EMOTIONS, 0)
+    monkeypatch.chdir(tmp_path)
+    assert len(rating_page.images_of_rows(rating, tmp_path, EMOTIONS, 0)) == len(EMOTIONS)
 
 
 def test_preferences_by_hand(page, tmp_path):
