@@ -4,6 +4,7 @@ Data come first, for reading them forks; then each network sees a blank image, a
 answers questions is only looked at: its weights are large, and are known by their names and shapes.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -131,8 +132,8 @@ def checks_of_networks(settings: Settings, judge: str = "evaluate.judge") -> lis
     """
     evaluate, emotions = settings.evaluate, settings.data.taxonomy.emotions
     seen = {
-        "object_classifier": lambda name: width_of(networks.classifier(name, "evaluate.object_classifier")),
-        "scene_classifier": lambda name: width_of(networks.classifier(name, "evaluate.scene_classifier")),
+        "object_classifier": partial(_see_by_classifier, "evaluate.object_classifier"),
+        "scene_classifier": partial(_see_by_classifier, "evaluate.scene_classifier"),
         "fid_network": lambda name: width_of(networks.fid_network(name, published=False)),
         "lpips_network": _lpips_of_blanks,
     }
@@ -159,6 +160,17 @@ def _try(setting: str, name: str, see: Callable[[], Any]) -> None:
         raise UserError(
             f"{setting}: {name} sees no image, so it is of another kind than is needed; name another ({reason})"
         ) from None
+
+
+def _see_by_classifier(setting: str, name: str) -> None:
+    """Let a classifier see an image, and log where its classes have no names but those that transformers gives them."""
+    network = networks.classifier(name, setting)
+    width_of(network)
+    if all(re.fullmatch(r"LABEL_\d+", label) for label in network.names):
+        log.info(
+            f"warning: {setting}: {name} does not name its classes, so it judges no content, and CLIP judges what the other"
+            " classifier does not know; for a judge, name a model whose config.json names its classes (id2label)"
+        )
 
 
 def _lpips_of_blanks(name: str) -> None:

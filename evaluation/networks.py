@@ -60,7 +60,8 @@ def classifier(name: str, setting: str) -> Network:
     """Return a classifier's logits, its `names` being those of its labels.
 
     name: of a model, or of a file of torchvision's ResNet-50, as Places365's: its images are then resized and cropped as
-    torchvision's are. Raises UserError where there is none, or it tells fewer than two classes apart.
+    torchvision's are, and its labels are LABEL_0 and so on, for the file names no class. Raises UserError where there is
+    none, or it tells fewer than two classes apart.
     """
     if name.endswith(FILES) and not any((place / name).is_file() for place in (Path(), ROOT)):
         raise UserError(f"{setting}: no file {name}; download it (docs/metrics.md tells from where), or name a classifier")

@@ -7,9 +7,10 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from config.errors import UserError
+from config.errors import UserError, tell_together
 from config.section import ROOT
 from evaluation.evaluate import main
+from evaluation.first_checks import checks_of_networks
 from evaluation.measure_understanding import images_of
 from evaluation.other_data import training_images
 
@@ -96,6 +97,19 @@ def test_an_empty_split_is_told_where_models_alone_are_measured(quick, emoset_co
     changed["generate"] = settings.generate.model_copy(update={"generator": None})
     with pytest.raises(UserError, match=r"^data\.emoset: .* has no usable image in the split val; see problems\.csv$"):
         main(settings.model_copy(update=changed))
+
+
+def test_a_classifier_whose_classes_have_no_names_is_warned_of_once(quick, capsys, tmp_path):
+    content = shutil.copytree(MODELS / "content", tmp_path / "content")
+    config = json.loads((content / "config.json").read_text())
+    nameless = {str(number): f"LABEL_{number}" for number in range(len(config["id2label"]))}
+    (content / "config.json").write_text(json.dumps(config | {"id2label": nameless, "label2id": {}}))
+    tell_together(*checks_of_networks(quick(scene_classifier=str(content))))
+    said = capsys.readouterr().out
+    assert (
+        said.count(f"warning: evaluate.scene_classifier: {content} does not name its classes, so it judges no content") == 1
+    )
+    assert "evaluate.object_classifier" not in said
 
 
 @pytest.mark.parametrize("emotions", [["awe"], []])
