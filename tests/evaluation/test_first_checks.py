@@ -13,6 +13,7 @@ from evaluation.evaluate import main
 from evaluation.first_checks import checks_of_networks
 from evaluation.measure_understanding import images_of
 from evaluation.other_data import training_images
+from runtime.run_folder import log
 
 MODELS = ROOT / "demo" / "models"
 
@@ -99,30 +100,31 @@ def test_an_empty_split_is_told_where_models_alone_are_measured(quick, emoset_co
         main(settings.model_copy(update=changed))
 
 
-def test_a_classifier_whose_classes_have_no_names_is_warned_of_once(quick, capsys, tmp_path):
+def test_a_classifier_whose_classes_have_no_names_is_warned_of_once(quick, monkeypatch, tmp_path):
     content = shutil.copytree(MODELS / "content", tmp_path / "content")
     config = json.loads((content / "config.json").read_text())
     nameless = {str(number): f"LABEL_{number}" for number in range(len(config["id2label"]))}
     (content / "config.json").write_text(json.dumps(config | {"id2label": nameless, "label2id": {}}))
+    said = []
+    monkeypatch.setattr(log, "info", said.append)
     tell_together(*checks_of_networks(quick(scene_classifier=str(content))))
-    said = capsys.readouterr().out
-    assert (
-        said.count(f"warning: evaluate.scene_classifier: {content} does not name its classes, so it judges no content") == 1
-    )
-    assert "evaluate.object_classifier" not in said
+    (warning,) = said
+    assert warning.startswith(f"warning: evaluate.scene_classifier: {content} does not name its classes, so it judges no")
 
 
 @pytest.mark.parametrize("emotions", [["awe"], []])
-def test_a_training_split_that_no_probe_can_be_fitted_to(quick, emoset_copy, tmp_path, capsys, emotions):
+def test_a_training_split_that_no_probe_can_be_fitted_to(quick, emoset_copy, tmp_path, monkeypatch, emotions):
     """Generators are refused, whose second judge is a probe; models are measured without one."""
     entries = json.loads((emoset_copy / "train.json").read_text())
     (emoset_copy / "train.json").write_text(json.dumps([each for each in entries if each[0] in emotions]))
     settings = quick()
     settings = settings.model_copy(update={"data": settings.data.model_copy(update={"emoset": emoset_copy})})
+    said = []
+    monkeypatch.setattr(log, "info", said.append)
     assert images_of(settings, tmp_path)[1] is None
     assert training_images(settings, settings.data.taxonomy, tmp_path) is None
     reason = f"the split train has usable images of {''.join(emotions) or 'no emotion'}, and a linear probe needs two"
-    assert capsys.readouterr().out.count(f"no linear probe: data.emoset: {reason} emotions") == 2
+    assert said == 2 * [f"no linear probe: data.emoset: {reason} emotions; see problems.csv"]
     with pytest.raises(UserError, match=reason if emotions else "no usable image in the split train"):
         main(settings.model_copy(update={"check": True}))
 
