@@ -113,7 +113,7 @@ def test_rows_of_the_run_show_what_was_measured_in_pairs_of_one_number(tmp_path)
 def test_a_folder_counts_from_where_one_stands(tmp_path, monkeypatch):
     write_images(tmp_path / "album", 1)
     rating = load(["rating.kind=emotion", "rating.rows=album", "rating.images=1"]).rating
-    with pytest.raises(UserError, match=r"^rating\.rows: album is neither a row of .*evaluation nor a folder; run"):
+    with pytest.raises(UserError, match=r"^rating\.rows: album is neither a row of .* nor a folder; run"):
         rating_page.images_of_rows(rating, tmp_path, EMOTIONS, 0)
     monkeypatch.chdir(tmp_path)
     assert len(rating_page.images_of_rows(rating, tmp_path, EMOTIONS, 0)) == len(EMOTIONS)
