@@ -2,7 +2,7 @@
 
     python training/main.py --config config/demo.yaml                                # one process
     accelerate launch --mixed_precision bf16 training/main.py data.emoset=path/to/EmoSet
-    accelerate launch --config_file config/accelerate/multi_gpu.yaml training/main.py       # eight GPUs
+    accelerate launch --config_file config/accelerate/multi_gpu.yaml training/main.py       # several GPUs
     accelerate launch --use_deepspeed --zero_stage 2 training/main.py
 
 It reads the balanced set that training/dataset_balance.py drew. A stage whose result is up to date is skipped. If you stop
