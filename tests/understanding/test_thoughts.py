@@ -123,7 +123,9 @@ def test_what_a_thought_earns_depends_on_no_token_that_its_probability_does_not_
     loss = sum(log_p(tokens).exp().detach() * reward * log_p(thought.tokens) for tokens, thought, reward in pairs)
     mean = sum(log_p(tokens).exp() * reward for tokens, _, reward in pairs)
     weights = [each for each in logits.values() if len(each) > 1]
-    for by_thoughts, exact in zip(*(torch.autograd.grad(each, weights) for each in (loss, mean)), strict=True):
+    for by_thoughts, exact in zip(
+        *(torch.autograd.grad(each, weights, materialize_grads=True) for each in (loss, mean)), strict=True
+    ):
         torch.testing.assert_close(by_thoughts, exact, rtol=1e-9, atol=1e-12)
 
 
