@@ -66,7 +66,7 @@ def test_warm_up_two_steps_and_mining_then_nothing_anew_then_other_settings(quic
     # Step II asks about hard images of the training split, of every emotion.
     errors = pd.read_parquet(settings.run / "mining" / "errors.parquet").set_index("image_id")["error"]
     assert asked["step_two"] <= set(errors.index) <= {row[1] for row in json.loads((drawn / "train.json").read_text())}
-    assert 0.75 <= (errors[sorted(asked["step_two"])] > 0.5).mean() < 1, "and some others"
+    assert 0.6 <= (errors[sorted(asked["step_two"])] > 0.5).mean() < 1, "and some others"
 
     for name in ("config.yaml", "environment.json", "seconds.json", "log.txt"):
         assert (settings.run / "mining" / name).is_file()
