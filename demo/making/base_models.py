@@ -39,7 +39,7 @@ UPDATES = {
     "judge": 1600,
     "autoencoder": 6000,
     "clip": 1000,
-    "unet": 7_000,
+    "unet": 10_000,
 }
 
 
