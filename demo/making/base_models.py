@@ -4,8 +4,8 @@
     torchrun --standalone --nproc-per-node 2 demo/making/base_models.py run=runs/base_models        # on two cores
 
 Everything learns from images of uniformly drawn content with captions of it (demo/making/captions.py); only the judge sees
-emotions. Run the same command again to resume. On 2 cores it takes about two hours. The result is `<run>/models/`. It draws
-less well than demo/models/, whose U-Net learned for longer: demo/models/README.md has both.
+emotions. Run the same command again to resume. On 2 cores it takes two and a quarter hours. The result is `<run>/models/`.
+It draws single things less well than demo/models/, whose U-Net learned for longer: demo/models/README.md has both.
 
     stable_diffusion/  StableDiffusionPipeline: CLIP text tower, KL autoencoder, U-Net (predicts velocity), tokenizer
     clip/              the CLIP with both towers and projections
