@@ -32,7 +32,7 @@ def answer_all(
     All processes call it together.
     Columns: those of a Question but its prompt, completion and, with `forced`, what the kinds keep of the distribution over
     all answers that a question allows, such as p_<emotion> (NaN in rows of other kinds). Images that cannot be shown have no
-    rows, and the log names them. Raises UserError where none can.
+    rows, and the log names them. Raises UserError where none can, or answers.tokens are too few for what a question allows.
     images: the file of every image id. blind: show a grey image instead.
     Answers are kept in `folder`/answers/, a Parquet file for every `batch_size` questions, so a killed run resumes.
     """
@@ -41,6 +41,7 @@ def answer_all(
         shown = [GREY if blind else images[question.image_id] for question in batch]
         return list(_answered(asker, batch, shown, forced))
 
+    asker.check_lengths(questions)
     how = {"blind": blind, "likelihoods of all answers": forced}
     order = by_image(questions)
     ordered = [questions[place] for place in order]
@@ -105,6 +106,7 @@ def answer_choices(
         rows = [known.get(each, (None, None)) for each in batch]
         return [{"completion": text, "probabilities": row} for text, row in rows]
 
+    asker.check_lengths(questions)
     order = by_image(questions)
     parts = _kept(asker, [questions[place] for place in order], images, folder / "choices", batch_size, make, {})
     rows = [row for part in parts for row in zip(part["completion"], part["probabilities"], strict=True)]

@@ -97,7 +97,6 @@ class Asker:
         self, questions: Sequence[Question], images: Sequence[Path | Image.Image], count: int = 1, temperature: float = 0.0
     ) -> list[list[str]]:
         """Return `count` completions to each question; greedy ones where the temperature is 0."""
-        self._check_lengths(questions)
         inputs = self._inputs(questions, images)
         sampling = {"do_sample": False} if not temperature else {"do_sample": True, "temperature": temperature}
         with torch.no_grad():
@@ -137,7 +136,6 @@ class Asker:
         if self.form.reasoning:
             completions = [completion for (completion,) in self.answers(questions, images)]
             return completions, self.likelihoods(questions, images, completions)
-        self._check_lengths(questions)
         found, completions = self._scored(questions, images, [""] * len(questions))
         rest = [place for place, completion in enumerate(completions) if completion is None]
         asked = self.answers(*([each[place] for place in rest] for each in (questions, images))) if rest else []
@@ -145,7 +143,7 @@ class Asker:
             completions[place] = completion
         return completions, found
 
-    def _check_lengths(self, questions: Sequence[Question]) -> None:
+    def check_lengths(self, questions: Sequence[Question]) -> None:
         """Raise UserError where an answer that one of the questions allows is longer than those that are generated."""
         for question in questions:
             right = tuple(in_format(answer, self.form.reasoning) for answer in self.allowed(question))

@@ -75,6 +75,7 @@ def answer(settings: Settings, model: str, paths: list[Path], folder: Path) -> l
     asked = [(replace(question, image_id=str(path)), path) for path in paths]
     recipe = _recipe(settings, model, paths, question.prompt)
     asker = load_asker(settings.understanding, answers, taxonomy, model, "predict.model")
+    asker.check_lengths([question])
     file, made_from = folder / "predictions.jsonl", folder / RECIPE
     done = start_file(file, made_from, recipe)
     if done:

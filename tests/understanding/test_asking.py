@@ -42,14 +42,12 @@ def asked(quick, tmp_path):
     return ask
 
 
-def test_a_model_is_not_asked_for_answers_that_would_be_cut_off(asked):
+def test_a_model_is_not_asked_for_answers_that_would_be_cut_off(asked, tmp_path):
     asker, questions, paths = asked(answers={"reasoning": True, "tokens": 4})
-    shown = [paths[question.image_id] for question in questions[:2]]
-    for ask in (asker.answers, asker.answers_with_likelihoods):
-        with pytest.raises(
-            UserError, match=r"answers.tokens: 4 cut off <think></think><answer>amusement</answer>, which takes 5"
-        ):
-            ask(questions[:2], shown)
+    with pytest.raises(
+        UserError, match=r"answers.tokens: 4 cut off <think></think><answer>amusement</answer>, which takes 5; set that many"
+    ):
+        answer_all(asker, questions, paths, tmp_path, 8)
 
 
 @pytest.mark.parametrize("reasoning", [False, True])
