@@ -199,7 +199,7 @@ def test_an_image_that_goes_after_it_was_found_is_named(quick, photos, vlm, quic
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([], "predict.images: names no image"),
+        ([], "predict.images: is empty"),
         (["empty"], "predict.images: .*/empty has no images"),
         (["nowhere.jpg"], "nowhere.jpg: cannot be read: no such file"),
         (["broken.jpg"], "broken.jpg: cannot be"),
