@@ -101,9 +101,8 @@ def _model_card(settings: Settings, done: Sequence[str]) -> str:
     options, earned = settings.understanding, []
     if settings.grpo.ways:
         weights = reward_weights(settings.questions, settings.rewards).items()
-        earned = [
-            f"Rewards: {', '.join(f'{name} x {weight:g}' for name, weight in weights)}, by `{settings.rewards.scoring}`."
-        ]
+        listed = ", ".join(f"{name} x {weight:g}" for name, weight in weights)
+        earned = [f"Rewards: {listed}; scores are rewarded by `{settings.rewards.scoring}`."]
     adapter = f"LoRA of rank {options.lora_rank} on {', '.join(options.lora_targets)}"
     vision = "the vision tower trained too" if options.train_vision else "the vision tower frozen"
     return CARD.format(

@@ -31,7 +31,7 @@ def test_a_result_holds_the_adapter_its_processor_and_a_card_and_no_pickles(quic
     card = (tmp_path / "model" / "README.md").read_text()
     assert "- Step I: 7 updates" in card
     assert "binary x 1, multiple x 1, misleading x 1, format x 0.2; scores are rewarded by `quadratic`" in card
-    assert "fine-tuned on EmoSet by GRPO" in card
+    assert "fine-tuned on EmoSet with questions of the kinds binary, multiple, misleading, as told" in card
     assert "\nlicense_name: emoset-terms\nlicense_link: https://vcc.tech/EmoSet\nbase_model: " in card
 
 
