@@ -187,7 +187,7 @@ def test_lists_of_a_part_can_be_used(emoset_copy, read):
 
 
 def test_no_folder(read, tmp_path):
-    with pytest.raises(UserError, match=r"data\.emoset: no folder .*nowhere; set it to EmoSet's folder"):
+    with pytest.raises(UserError, match=r"data\.emoset: no folder .*nowhere; set it to the folder that"):
         read(tmp_path / "nowhere")
 
 

@@ -240,7 +240,7 @@ def test_the_folder_above_or_below_is_the_one_that_is_meant(balance_here, emoset
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["data.emoset=nowhere"], "error: data.emoset: no folder .*nowhere; set it to EmoSet's folder"),
+        (["data.emoset=nowhere"], "error: data.emoset: no folder .*nowhere; set it to the folder that"),
         (["balance.temprature=1"], "error: command line: balance.temprature: no such key; did you mean balance.temperature"),
         (["balance.images_per_emotion=99999"], "error: balance.images_per_emotion: 99999 is too many: .*"),
         (["run={file}"], "error: .*file.*"),
