@@ -54,7 +54,7 @@ def quick_in(drawn, generator):
             "data": {"emoset": str(drawn), "cache": str(place / f"{name}-cache")},
             "models": {"clip": str(MODELS / "clip"), "resolution": 32},
             "generate": {"generator": str(generator), "steps": 2, "batch_size": 16},
-            "answers": {"reasoning": False, "tokens": 4},
+            "answers": {"reasoning": False, "tokens": 6},
             "understanding": {"model": str(MODELS / "vision_language"), "dtype": "float32"},
             "evaluate": {
                 "generated": 4,

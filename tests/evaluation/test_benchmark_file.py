@@ -114,7 +114,7 @@ def test_mvei_s_statements_are_judged(answered):
         }
         for name, text, label in statements
     ]
-    folder = answered(json.dumps(content), "answers.reasoning=true") / "mvei"
+    folder = answered(json.dumps(content), "answers.reasoning=true", "answers.tokens=12") / "mvei"
     (file,) = folder.glob("*/MVEI_predict.json")
     written = json.loads(file.read_text())
     assert [each["image_id"] for each in written] == [each["image_id"] for each in content]

@@ -232,7 +232,7 @@ def test_what_is_cut_off_a_prompt_is_told(pipes, monkeypatch, options):
         (dict(prompt="a tree", num_inference_steps=2.5), "num_inference_steps: 2.5; give a whole number from 1 on"),
         (dict(emotion="awe", emotion_strength=float("nan")), "emotion_strength: nan; give a finite number"),
         (dict(emotion="awe", emotion_spread=float("inf")), "emotion_spread: inf; give a finite number"),
-        (dict(prompt="a tree", emotion_noise=torch.zeros(1, 12)), "emotion_noise: does nothing"),
+        (dict(prompt="a tree", emotion_noise=torch.zeros(1, 12)), "emotion_noise: no effect"),
     ],
 )
 def test_what_does_not_go_together_is_told(pipes, options, message):

@@ -40,21 +40,23 @@ def test_what_a_step_amounts_to_is_said_before_it_starts(quick, vlm, tmp_path, c
 
 
 @pytest.mark.parametrize(
-    ("answers", "reason"),
+    ("answers", "steps", "reason"),
     [
-        ({"tokens": 2}, "answers.tokens: 2 cut off 100, which takes 3; set that many or more$"),
+        ({"tokens": 2}, 0, "answers.tokens: 2 cut off 100, which takes 3; set that many or more$"),
         (
             {"tokens": 6, "reasoning": True},
+            0,
             "6 cut off <think></think><answer>100</answer>, which takes 7; set that many or more$",
         ),
         (
             {"tokens": 8, "reasoning": True},
+            1,
             "8 cut off <think>This image evokes .*</think><answer>.*</answer>, which takes .*; set that many or more$",
         ),
     ],
 )
-def test_answers_that_no_right_one_fits_into_are_refused(quick, tmp_path, answers, reason):
-    settings = quick(answers=answers, warmup={"steps": 1})
+def test_answers_that_no_right_one_fits_into_are_refused(quick, tmp_path, answers, steps, reason):
+    settings = quick(answers=answers, warmup={"steps": steps})
     index = read_emoset(settings.data, tmp_path, 2).index
     images = index[index["split"] == "train"]
     questions = draw_questions(images, settings.data.taxonomy, settings.questions, settings.answers, None, 0)
