@@ -1,12 +1,14 @@
 """How fast a whole GRPO step is, and what memory it takes, at the size of Qwen2.5-VL-3B in bf16 on one GPU.
 
     python benchmarks/grpo_full_size.py
+    python benchmarks/grpo_full_size.py miniature       # the same with a tiny model, on any machine, to try the script
 
 As benchmarks/grpo_step.py, with a model of full size and random weights, so that nothing is downloaded: the LoRA, the
 gradient checkpointing and the groups of config.yaml, images of 448 pixels (256 tokens), prompts of 350 tokens. First by the
 length of answers; then by the questions of a forward pass, until the GPU's memory does not suffice: of TRL's trainer 32
-at most, for its steps take minutes then. Beside them stand updates by exact answers (benchmarks/exact_step.py), which sample
-nothing.
+at most, for its steps take minutes then. In "plain" rows TRL's own trainer takes the steps. In "shared" rows the answers to
+a question share its image and prompt, in "compiled" rows grpo.compile_decoding does its part too. In "exact" rows nothing is
+sampled (benchmarks/exact_step.py).
 
 With gradient checkpointing, transformers and TRL run the frozen vision tower backwards. Ours keeps gradients out of it
 (`spare_frozen`), as understanding.py does, TRL's trainer here does not: a part of the speed-up, and of the memory, is that.
@@ -33,46 +35,57 @@ TEXT |= {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_s
 VISION = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 2048}
 VISION |= {"fullatt_block_indexes": [7, 15, 23, 31], "window_size": 112}
 PROMPT, PIXELS = 350, 448
-ANSWERS, QUESTIONS = (8, 32), 8
+ANSWERS, QUESTIONS = (8, 128, 32), 8
 PASSES, PLAIN_MOST, ANSWER = (2, 32, 64, 128, 256), 32, 32  # questions of a forward pass, and tokens of an answer
+WAYS = ("plain", "shared", "compiled", "exact")
 ROUNDS = 2
 OPTIONS = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}, "bf16": True}
-DEVICE = "cuda"
-COLUMNS = ["sampling s", "scoring s", "update s", "step s", "questions/s", "peak GB"]
+OPTIONS |= {"use_cpu": not torch.cuda.is_available()}
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+COLUMNS = ["sampling s", "ms a token", "scoring s", "update s", "step s", "questions/s", "peak GB"]
+MINIATURE = sys.argv[1:] == ["miniature"]
+if MINIATURE:
+    TEXT |= {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 272}
+    TEXT |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+    TEXT["rope_parameters"] = TEXT["rope_parameters"] | {"mrope_section": [2, 3, 3]}
+    VISION |= {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "out_hidden_size": 64}
+    VISION |= {"fullatt_block_indexes": [1]}
+    PROMPT, PIXELS, ANSWERS, QUESTIONS, PASSES, ANSWER, ROUNDS = 100, 112, (4, 8), 2, (2, 3), 4, 1
 
 
 def main() -> None:
-    if not torch.cuda.is_available():
-        sys.exit("error: no GPU here, and models of full size need one; benchmarks/grpo_step.py measures small ones")
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, groups of {GROUP}, prompts of {PROMPT} tokens")
+    if DEVICE == "cpu" and not MINIATURE:
+        sys.exit("error: no GPU here, and models of full size need one; give the word miniature to try the script")
+    name = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU, in miniature, where nothing is compiled"
+    print(f"{name}, torch {torch.__version__}, groups of {GROUP}, prompts of {PROMPT} tokens")
     cases = [(QUESTIONS, answer) for answer in ANSWERS]
     cases += [(questions, ANSWER) for questions in PASSES]
     rows, ended = {}, set()
     for questions, answer in cases:
-        for name in ("plain", "shared", "exact"):
-            label = (
-                f"{questions} questions, answers of {answer}, {name}" if name != "exact" else f"{questions} questions, exact"
-            )
-            if name in ended or label in rows or (name == "plain" and questions > PLAIN_MOST):
+        for way in WAYS:
+            label = f"{questions} questions, {way if way == 'exact' else f'answers of {answer}, {way}'}"
+            if way in ended or label in rows or (way == "plain" and questions > PLAIN_MOST):
                 continue
             try:
-                rows[label] = measured(name == "shared", answer, questions) if name != "exact" else measured_exact(questions)
+                rows[label] = measured_exact(questions) if way == "exact" else measured(way, answer, questions)
             except torch.OutOfMemoryError:
-                rows[label], ended = [np.nan] * len(COLUMNS), ended | {name}
+                rows[label], ended = [np.nan] * len(COLUMNS), ended | {way}
             free()
             print(label, *(f"{value:.2f}" for value in rows[label]), flush=True)
     print(f"\nmedian of {ROUNDS} steps; without figures: more than the GPU's memory")
     print(pd.DataFrame(rows, COLUMNS).T.to_markdown(floatfmt=".2f"))
 
 
-def measured(share: bool, answer: int, questions: int) -> list[float]:
-    """Return the COLUMNS of a row: medians of steps, after one to warm up."""
-    step = Step(share, PROMPT, answer, questions, PIXELS, make_full, lora_config(Understanding()), **OPTIONS)
+def measured(way: str, answer: int, questions: int) -> list[float]:
+    """Return the COLUMNS of a row: medians of steps, after one to warm up, and to compile."""
+    options = OPTIONS | {"compile_decoding": way == "compiled"}
+    step = Step(way != "plain", PROMPT, answer, questions, PIXELS, make_full, lora_config(Understanding()), **options)
     step()
     steps = [with_peak(step) for _ in range(ROUNDS)]
-    assert step.trainer.shares_prefix == share, "the model was found unable to share"
-    seconds = [*np.median([each for each, _ in steps], 0), np.median([sum(each) for each, _ in steps])]
-    return [*seconds, questions / seconds[-1], max(peak for _, peak in steps) / 1e3]
+    assert step.trainer.shares_prefix == (way != "plain"), "the model was found unable to share"
+    sampling, *others = np.median([each for each, _ in steps], 0)
+    whole = np.median([sum(each) for each, _ in steps])
+    return [sampling, 1e3 * sampling / answer, *others, whole, questions / whole, max(peak for _, peak in steps) / 1e3]
 
 
 def measured_exact(questions: int) -> list[float]:
@@ -80,12 +93,12 @@ def measured_exact(questions: int) -> list[float]:
     step = ExactStep(PROMPT, questions, PIXELS, make_full, lora_config(Understanding()), **OPTIONS)
     step()
     steps = [with_peak(step) for _ in range(ROUNDS)]
-    seconds = [0.0, *np.median([each for each, _ in steps], 0), np.median([sum(each) for each, _ in steps])]
-    return [*seconds, questions / seconds[-1], max(peak for _, peak in steps) / 1e3]
+    parts, whole = np.median([each for each, _ in steps], 0), np.median([sum(each) for each, _ in steps])
+    return [0.0, 0.0, *parts, whole, questions / whole, max(peak for _, peak in steps) / 1e3]
 
 
 def make_full(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
-    """Return a model of random weights in bf16, made on the GPU."""
+    """Return a model of random weights in bf16, made where it runs."""
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device(DEVICE):
@@ -101,5 +114,6 @@ def free() -> None:
 
 
 if __name__ == "__main__":
-    take_no_arguments(__doc__)
+    if not MINIATURE:
+        take_no_arguments(__doc__)
     main()

@@ -108,6 +108,7 @@ class Step:
         pixels: int = PIXELS,
         model: Callable | None = None,
         adapter: LoraConfig = LORA,
+        compile_decoding: bool = False,
         **options,
     ):
         torch.manual_seed(0)
@@ -135,6 +136,7 @@ class Step:
             processing_class=processor,
             peft_config=adapter,
             share_prefix=share,
+            compile_decoding=compile_decoding,
         )
         if self.trainer.args.gradient_checkpointing:  # as train() does
             self.trainer.model.gradient_checkpointing_enable(self.trainer.args.gradient_checkpointing_kwargs)

@@ -83,6 +83,8 @@ class Settings(Section):
                 yield f"{key}: {', '.join(unknown)} {are} not allowed; data.taxonomy lists {', '.join(known)}"
         if "exact" in self.grpo.ways:
             yield from self._not_exact()
+        if self.grpo.compile_decoding and not self.grpo.share_prefix:
+            yield "grpo.compile_decoding: works with grpo.share_prefix=true only; set one of them otherwise"
         if "sampled" in self.grpo.ways and self.rewards.scoring == "log":
             yield "rewards.scoring: log is a score of distributions; set grpo.answers=exact, or choose quadratic or reward"
         if "sampled" in self.grpo.ways and self.rewards.length and self.rewards.length_limit >= self.answers.tokens:

@@ -148,6 +148,8 @@ class Grpo(Section):
     """Learning rate after the warm-up."""
     share_prefix: bool = True
     """Let sampled answers of a group share their image and prompt: the same numbers, faster."""
+    compile_decoding: bool = False
+    """On a GPU, compile the step that samples the next token. No speed-up has been measured yet."""
     evaluate_every: int | None = Field(200, ge=1, le=10**6)
     """Updates between two evaluations on the val split. null makes none."""
     evaluated_questions: int = Field(600, ge=24, le=10**6)

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import GRPOConfig
 
 from config.errors import UserError
 from config.settings import Settings
 from config.understanding_settings import Answers, Grpo
 from runtime.recipe import settings_of
+from runtime.run_folder import log
 from understanding.callbacks import EvaluationCallback
 from understanding.chat import read_chat
 from understanding.dead_groups import ExactDeadGroups
@@ -39,7 +42,7 @@ from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, r
 
 # What the weights do not depend on. What the two steps may have of their own, a step's recipe says apart.
 WATCHING = {"steps_one", "steps_two", "evaluate_every", "evaluated_questions", "evaluation_batch_size"}
-WATCHING |= {"answers", "answers_two", "learning_rate", "learning_rate_two", "entropy"}
+WATCHING |= {"answers", "answers_two", "learning_rate", "learning_rate_two", "entropy", "compile_decoding"}
 SAMPLING = {"group", "temperature", "share_prefix"}  # without which exact answers alone do
 LABELS = {"step_one": "Step I, training images", "step_two": "Step II, hard images"}
 
@@ -143,6 +146,7 @@ def train(
         processing_class=processor,
         train_dataset=question_data(questions, data.images, settings.understanding.max_pixels, processor=processor),
         callbacks=[watching],
+        compile_decoding=settings.grpo.compile_decoding and can_compile(),
         **new_adapter(settings.understanding, model),
     )
     if settings.grpo.answers_of(name) == "exact":
@@ -156,6 +160,16 @@ def train(
     keep_precise(trainer, settings.understanding)
     log_start(trainer, name, newest)
     run_updates(trainer, newest)
+
+
+def can_compile() -> bool:
+    """Tell whether decoding can be compiled here; the log says why not."""
+    reason = "there is no GPU here" if not torch.cuda.is_available() else ""
+    if is_deepspeed_zero3_enabled():
+        reason = "ZeRO-3 gathers the weights of each layer as it comes to it"
+    if reason:
+        log.warning(f"grpo.compile_decoding: decoding is not compiled, because {reason}")
+    return not reason
 
 
 def training_arguments(settings: Settings, name: str, questions: int, steps: int, folder: Path) -> GRPOConfig:

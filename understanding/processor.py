@@ -1,8 +1,9 @@
-"""The processor of a vision-language model, loaded with torchvision or without."""
+"""The processor of a vision-language model, loaded with torchvision or without, and one that has run before."""
 
 from contextlib import suppress
 from inspect import Parameter, signature
 from types import SimpleNamespace
+from typing import Any
 
 import transformers
 from transformers import PROCESSOR_MAPPING, AutoConfig, AutoProcessor, ProcessorMixin
@@ -62,3 +63,16 @@ def without_video(processor: type[ProcessorMixin], saved: dict | None = None) ->
         methods["_get_arguments_from_pretrained"] = classmethod(lambda *args, **kwargs: [*parts_of(*args, **kwargs), None])
         methods["video_processor"] = SimpleNamespace(num_frames=None, fps=None)
     return type(processor.__name__, (processor,), methods)
+
+
+class Processed:
+    """A processor, except that calling it returns what it has made of these prompts before."""
+
+    def __init__(self, processor: ProcessorMixin, fields: dict[str, Any]):
+        self.processor, self.fields = processor, fields
+
+    def __call__(self, **_: Any) -> dict[str, Any]:
+        return dict(self.fields)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.processor, name)

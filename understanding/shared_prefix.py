@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import ProcessorMixin
 from trl import GRPOTrainer
 from trl.extras.profiling import profiling_context
 from trl.models import unwrap_model_for_generation
@@ -35,6 +34,8 @@ from understanding.packing import (
     take,
     take_rows,
 )
+from understanding.processor import Processed
+from understanding.static_prefix import COMPILED, StaticPrefix
 
 UNSAID = {"batch_num_images"}  # fields that TRL does not hand on, and without which a model takes a row to have one image
 
@@ -47,13 +48,15 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
     in `GRPOTrainer`, and the log says so once: attention kernels that take no mask of blocks, layers with a window or a
     recurrent state, tools, and whatever fails the comparison of both ways that is made on the first question.
 
-    share_prefix: False makes it `GRPOTrainer`. The other arguments are `GRPOTrainer`'s.
+    share_prefix: False makes it `GRPOTrainer`. compile_decoding: compile the step that samples the next token, where the
+    answers share their prompt; transformers does so on a GPU alone. The other arguments are `GRPOTrainer`'s.
     Raises ValueError where a batch of one process would split a group.
     """
 
-    def __init__(self, *args: Any, share_prefix: bool = True, **kwargs: Any):
+    def __init__(self, *args: Any, share_prefix: bool = True, compile_decoding: bool = False, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.shares_prefix, self._compared = share_prefix, False
+        self._static: StaticPrefix | None = None
         if not share_prefix:
             return
         if obstacle := self._obstacle():
@@ -66,6 +69,9 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
             if (rows := getattr(self.args, name)) % group:
                 nearest = max(group, round(rows / group) * group)
                 raise ValueError(f"{name}: {rows} answers split a group of {group}; the nearest that does not is {nearest}")
+        if compile_decoding:
+            self._static = StaticPrefix(self.model)
+            self.generation_config.disable_compile, self.generation_config.compile_config = False, COMPILED
 
     # Batches: whole groups in, whole groups out.
 
@@ -107,7 +113,7 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
                 return super()._tokenize_prompts(prompts)
         repeated = [question for question in range(len(ids)) for _ in range(self._group)]
         fields = take_rows({name: inputs[name] for name in fields}, counts, repeated)
-        self.processing_class = _Processed(self.processing_class, fields)
+        self.processing_class = Processed(self.processing_class, fields)
         return [ids[i] for i in repeated], images and [images[i] for i in repeated], fields
 
     def _tensors(self, ids: list[list[int]], fields: dict) -> dict[str, Tensor]:
@@ -163,7 +169,10 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
         prefix |= {name: inputs[name][:, :-1] for name in ("input_ids", "attention_mask")}
         with self.accelerator.autocast():  # which prepares the whole model's forward, not the backbone's
             cache = backbone(model)(**prefix, position_ids=positions[..., :-1], use_cache=True).past_key_values
-        cache.batch_repeat_interleave(group)
+        if self._static:
+            cache = self._static(cache, group, inputs["input_ids"].size(1) + self.max_completion_length)
+        else:
+            cache.batch_repeat_interleave(group)
         return {
             "input_ids": inputs["input_ids"].repeat_interleave(group, 0),
             "attention_mask": inputs["attention_mask"].repeat_interleave(group, 0),
@@ -277,19 +286,6 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
         if worst > (1e-3 if is_exact else 0.1):
             return f"log-probabilities differ by {worst:.2g}{problem}"
         return f"an answer changes another's log-probabilities by {seen:.2g}" if seen > LEAK else None
-
-
-class _Processed:
-    """The processor, except that calling it returns what it has made of these prompts before."""
-
-    def __init__(self, processor: ProcessorMixin, fields: dict[str, Any]):
-        self.processor, self.fields = processor, fields
-
-    def __call__(self, **_: Any) -> dict[str, Any]:
-        return dict(self.fields)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.processor, name)
 
 
 def _counts(images: list | None, rows: int) -> list[int]:

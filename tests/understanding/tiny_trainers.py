@@ -214,7 +214,15 @@ def by_length(completions, **_) -> list[float]:
     return [float(len(each[0]["content"].encode()) * 7 % 11) for each in completions]
 
 
-def make_trainer(folder, share: bool, architecture=qwen2_5, lora: bool = False, kernel: str = "sdpa", **options):
+def make_trainer(
+    folder,
+    share: bool,
+    architecture=qwen2_5,
+    lora: bool = False,
+    kernel: str = "sdpa",
+    compile_decoding: bool = False,
+    **options,
+):
     """Return a trainer of a seeded tiny model; the same weights for the same architecture."""
     torch.manual_seed(0)
     model = architecture()
@@ -246,6 +254,7 @@ def make_trainer(folder, share: bool, architecture=qwen2_5, lora: bool = False, 
         processing_class=processor_of(model),
         peft_config=adapter,
         share_prefix=share,
+        compile_decoding=compile_decoding,
     )
     made.model.train()
     return made
