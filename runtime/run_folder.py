@@ -24,6 +24,8 @@ from runtime.machine import DRIVER
 
 PACKAGES = ("accelerate", "datasets", "deepspeed", "diffusers", "numpy", "pandas", "peft", "pillow", "pyarrow", "pydantic")
 PACKAGES += ("safetensors", "scikit-learn", "torch", "torchmetrics", "transformers", "trl")
+# A progress bar where there is no terminal: a line every 20 seconds, ended, so that it shows when it is written.
+LINES = {"mininterval": 20, "maxinterval": 20, "delay": 20, "bar_format": "{l_bar}{bar}{r_bar}\n"}
 log = logging.getLogger("emotion")
 _opened: list[Path] = []  # the folders whose seconds this process counts
 
@@ -114,18 +116,8 @@ def progress(items: Iterable | None, description: str, total: int, initial: int 
     """
     from tqdm import tqdm  # which the tests of a script's start do without
 
-    terminal = sys.stderr.isatty()
-    return tqdm(
-        items,
-        description,
-        total,
-        initial=initial,
-        unit=unit,
-        leave=False,
-        disable=not total,
-        mininterval=0.1 if terminal else 20,
-        delay=0 if terminal else 20,
-    )
+    lines = {} if sys.stderr.isatty() else LINES
+    return tqdm(items, description, total, initial=initial, unit=unit, leave=False, disable=not total, **lines)
 
 
 def _make_folder(folder: Path) -> Path:
