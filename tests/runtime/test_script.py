@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from config.errors import UserError
 from config.loading import load
 from config.section import ROOT
-from runtime.run_folder import inner_stage, log, open_run_folder
+from runtime.run_folder import LINES, inner_stage, log, open_run_folder, progress
 from runtime.script import read_settings, run
 
 
@@ -159,6 +159,20 @@ def test_a_stage_within_another_leaves_what_its_own_script_would(tmp_path, monke
     assert "after it" not in (tmp_path / "inner" / "log.txt").read_text()
     for stage in ("outer", "inner"):
         assert (tmp_path / stage / "log.txt").read_text().count("in inner") == 2
+
+
+def test_progress_without_a_terminal_is_whole_lines(monkeypatch, capsys):
+    for wait in ("mininterval", "maxinterval", "delay"):
+        monkeypatch.setitem(LINES, wait, 0)
+    bar = progress(None, "mapper", 3)
+    for done in (1, 2, 3):
+        bar.update()
+        said = capsys.readouterr().err
+        assert said.startswith("\rmapper: ")
+        assert said.rstrip(" ").endswith("]\n")  # spaces would clear a longer line
+        assert f"{done}/3" in said
+    bar.close()
+    assert not capsys.readouterr().err.strip()
 
 
 def test_the_environment_names_the_gpus(tmp_path, monkeypatch):
