@@ -3,10 +3,10 @@
     python demo/run.py
     python demo/run.py seed=1 run=runs/demo-1 data.emoset=data/drawn-1/EmoSet data.attribute_root=data/drawn-1/attributes
 
-All six commands get the settings that you give, and paths count from the project's folder. A second thread helps
-models as small as these less than a second process. So each process has one, unless OMP_NUM_THREADS says otherwise, and two processes run side by side:
-first the two trainings, for the understanding model needs nothing of the generator's but its emotion space, and then two
-that share out the evaluation. One process gives the same figures.
+All six commands get the settings that you give, and paths count from the project's folder. A second thread helps models as
+small as these less than a second process does. So each process has one, unless OMP_NUM_THREADS says otherwise, and two run
+side by side: first the two trainings, for the understanding model needs nothing of the generator's but its emotion space,
+and then two that share out the evaluation. One process gives the same figures.
 
 The time left follows from how long the stages so far took, against how long they usually take. If a stage fails, the demo
 ends what runs beside it, and then itself, with the exit code of the one that failed. Run it again and only changed stages
