@@ -21,7 +21,7 @@ install: $(INSTALLED)
 
 # The mark is made last: an interrupted installation starts again.
 $(INSTALLED): requirements.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "error: no interpreter '$(PYTHON)'; name one with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c '' || { echo "error: '$(PYTHON)' is no interpreter that runs; name one with make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: $$($(PYTHON) --version 2>&1) is too old; this project needs 3.11 or newer: make PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
