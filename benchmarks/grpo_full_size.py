@@ -8,7 +8,7 @@ gradient checkpointing and the groups of config.yaml, images of 448 pixels (256 
 length of answers; then by the questions of a forward pass, until the GPU's memory does not suffice: of TRL's trainer 32
 at most, for its steps take minutes then. In "plain" rows TRL's own trainer takes the steps. In "shared" rows the answers to
 a question share its image and prompt, in "compiled" rows grpo.compile_decoding does its part too. In "exact" rows nothing is
-sampled (benchmarks/exact_step.py).
+sampled (benchmarks/exact_step.py). "ms a token" leaves out the prompt, which TRL's trainer does not run by itself.
 
 With gradient checkpointing, transformers and TRL run the frozen vision tower backwards. Ours keeps gradients out of it
 (`spare_frozen`), as understanding.py does, TRL's trainer here does not: a part of the speed-up, and of the memory, is that.
@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from exact_step import ExactStep
 from grpo_step import GROUP, Step, make_model, with_peak
+from torch._dynamo.utils import counters
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
 from config.understanding_settings import Understanding
@@ -37,7 +38,8 @@ VISION |= {"fullatt_block_indexes": [7, 15, 23, 31], "window_size": 112}
 PROMPT, PIXELS = 350, 448
 ANSWERS, QUESTIONS = (8, 128, 32), 8
 PASSES, PLAIN_MOST, ANSWER = (2, 32, 64, 128, 256), 32, 32  # questions of a forward pass, and tokens of an answer
-WAYS = ("plain", "shared", "compiled", "exact")
+WAYS = ("plain", "shared", "exact", "compiled")
+COMPILED = (8, 64)  # questions of a forward pass: each number is compiled anew, for a minute or more
 ROUNDS = 2
 OPTIONS = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}, "bf16": True}
 OPTIONS |= {"use_cpu": not torch.cuda.is_available()}
@@ -50,7 +52,7 @@ if MINIATURE:
     TEXT["rope_parameters"] = TEXT["rope_parameters"] | {"mrope_section": [2, 3, 3]}
     VISION |= {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "out_hidden_size": 64}
     VISION |= {"fullatt_block_indexes": [1]}
-    PROMPT, PIXELS, ANSWERS, QUESTIONS, PASSES, ANSWER, ROUNDS = 100, 112, (4, 8), 2, (2, 3), 4, 1
+    PROMPT, PIXELS, ANSWERS, QUESTIONS, PASSES, ANSWER, ROUNDS, COMPILED = 100, 112, (4, 8), 2, (2, 3), 4, 1, (2,)
 
 
 def main() -> None:
@@ -66,13 +68,15 @@ def main() -> None:
             label = f"{questions} questions, {way if way == 'exact' else f'answers of {answer}, {way}'}"
             if way in ended or label in rows or (way == "plain" and questions > PLAIN_MOST):
                 continue
+            if way == "compiled" and questions not in COMPILED:
+                continue
             try:
                 rows[label] = measured_exact(questions) if way == "exact" else measured(way, answer, questions)
             except torch.OutOfMemoryError:
                 rows[label], ended = [np.nan] * len(COLUMNS), ended | {way}
             free()
             print(label, *(f"{value:.2f}" for value in rows[label]), flush=True)
-    print(f"\nmedian of {ROUNDS} steps; without figures: more than the GPU's memory")
+    print(f"\nmedian of {ROUNDS} steps; without any figure: more than the GPU's memory")
     print(pd.DataFrame(rows, COLUMNS).T.to_markdown(floatfmt=".2f"))
 
 
@@ -81,11 +85,19 @@ def measured(way: str, answer: int, questions: int) -> list[float]:
     options = OPTIONS | {"compile_decoding": way == "compiled"}
     step = Step(way != "plain", PROMPT, answer, questions, PIXELS, make_full, lora_config(Understanding()), **options)
     step()
-    steps = [with_peak(step) for _ in range(ROUNDS)]
+    steps, tokens = [], []
+    for _ in range(ROUNDS):
+        steps.append(with_peak(step))
+        prompt = step.seconds.get("_continued", np.nan)
+        tokens.append(1e3 * (step.seconds["_generate_single_turn"] - prompt) / answer)
     assert step.trainer.shares_prefix == (way != "plain"), "the model was found unable to share"
+    if way == "compiled" and DEVICE == "cuda":
+        assert counters["stats"]["unique_graphs"] == 1, counters
+        assert not counters["graph_break"], counters
+        assert not counters["inductor"]["cudagraph_skips"], counters
     sampling, *others = np.median([each for each, _ in steps], 0)
     whole = np.median([sum(each) for each, _ in steps])
-    return [sampling, 1e3 * sampling / answer, *others, whole, questions / whole, max(peak for _, peak in steps) / 1e3]
+    return [sampling, np.median(tokens), *others, whole, questions / whole, max(peak for _, peak in steps) / 1e3]
 
 
 def measured_exact(questions: int) -> list[float]:
@@ -94,7 +106,7 @@ def measured_exact(questions: int) -> list[float]:
     step()
     steps = [with_peak(step) for _ in range(ROUNDS)]
     parts, whole = np.median([each for each, _ in steps], 0), np.median([sum(each) for each, _ in steps])
-    return [0.0, 0.0, *parts, whole, questions / whole, max(peak for _, peak in steps) / 1e3]
+    return [0.0, np.nan, *parts, whole, questions / whole, max(peak for _, peak in steps) / 1e3]
 
 
 def make_full(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
@@ -109,6 +121,8 @@ def make_full(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGen
 
 def free() -> None:
     """Give back the memory of what is no longer used."""
+    torch._dynamo.reset()  # which also holds memory of CUDA graphs
+    counters.clear()
     gc.collect()
     torch.cuda.empty_cache()
 

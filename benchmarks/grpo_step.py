@@ -144,15 +144,18 @@ class Step:
         self.trainer.current_gradient_accumulation_steps = 1
         trained = [weight for weight in self.trainer.model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, 1e-5)
-        self.sampling, sample = 0.0, self.trainer._generate_single_turn
+        self.seconds: dict[str, float] = {}  # of sampling; and, where a group shares it, of the prompt in that
+        for name in ("_generate_single_turn", "_continued"):
+            setattr(self.trainer, name, self._timed(name, getattr(self.trainer, name)))
 
+    def _timed(self, name: str, method: Callable) -> Callable:
         def timed(*args, **kwargs):
             start = now()
-            result = sample(*args, **kwargs)
-            self.sampling = now() - start
+            result = method(*args, **kwargs)
+            self.seconds[name] = now() - start
             return result
 
-        self.trainer._generate_single_turn = timed
+        return timed
 
     def __call__(self) -> tuple[float, float, float]:
         """Return the seconds of sampling, of scoring (with the processor and the rewards) and of the update."""
@@ -162,7 +165,8 @@ class Step:
         self.trainer.compute_loss(self.trainer.model, batch).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return self.sampling, middle - start - self.sampling, now() - middle
+        sampling = self.seconds["_generate_single_turn"]
+        return sampling, middle - start - sampling, now() - middle
 
 
 def make_processor(pixels: int) -> Processor:

@@ -83,7 +83,9 @@ class Settings(Section):
                 yield f"{key}: {', '.join(unknown)} {are} not allowed; data.taxonomy lists {', '.join(known)}"
         if "exact" in self.grpo.ways:
             yield from self._not_exact()
-        if self.grpo.compile_decoding and not self.grpo.share_prefix:
+        if self.grpo.compile_decoding and not (self.answers.reasoning or "sampled" in self.grpo.ways):
+            yield "grpo.compile_decoding: nothing is sampled here, so there is nothing to compile; set it to false"
+        if self.grpo.compile_decoding and not self.grpo.share_prefix and "sampled" in self.grpo.ways:
             yield "grpo.compile_decoding: works with grpo.share_prefix=true only; set one of them otherwise"
         if "sampled" in self.grpo.ways and self.rewards.scoring == "log":
             yield "rewards.scoring: log is a score of distributions; set grpo.answers=exact, or choose quadratic or reward"

@@ -10,12 +10,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate import DistributedType
+from torch.utils._triton import has_triton
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import GRPOConfig
 
 from config.errors import UserError
 from config.settings import Settings
-from config.understanding_settings import Answers, Grpo
+from config.understanding_settings import Answers, Grpo, Understanding
+from runtime.processes import start_process
 from runtime.recipe import settings_of
 from runtime.run_folder import log
 from understanding.callbacks import EvaluationCallback
@@ -40,7 +43,7 @@ from understanding.trainers import (
 )
 from understanding.trl_checkpoints import WholeCheckpoints, newest_checkpoint, run_updates
 
-# What the weights do not depend on. What the two steps may have of their own, a step's recipe says apart.
+# What the weights do not depend on but by rounding. What the two steps may have of their own, a step's recipe says apart.
 WATCHING = {"steps_one", "steps_two", "evaluate_every", "evaluated_questions", "evaluation_batch_size"}
 WATCHING |= {"answers", "answers_two", "learning_rate", "learning_rate_two", "entropy", "compile_decoding"}
 SAMPLING = {"group", "temperature", "share_prefix"}  # without which exact answers alone do
@@ -146,7 +149,7 @@ def train(
         processing_class=processor,
         train_dataset=question_data(questions, data.images, settings.understanding.max_pixels, processor=processor),
         callbacks=[watching],
-        compile_decoding=settings.grpo.compile_decoding and can_compile(),
+        compile_decoding=settings.grpo.compile_decoding and can_compile(settings.understanding),
         **new_adapter(settings.understanding, model),
     )
     if settings.grpo.answers_of(name) == "exact":
@@ -162,14 +165,20 @@ def train(
     run_updates(trainer, newest)
 
 
-def can_compile() -> bool:
+def can_compile(understanding: Understanding) -> bool:
     """Tell whether decoding can be compiled here; the log says why not."""
-    reason = "there is no GPU here" if not torch.cuda.is_available() else ""
-    if is_deepspeed_zero3_enabled():
-        reason = "ZeRO-3 gathers the weights of each layer as it comes to it"
-    if reason:
-        log.warning(f"grpo.compile_decoding: decoding is not compiled, because {reason}")
-    return not reason
+    is_deepspeed = start_process().distributed_type == DistributedType.DEEPSPEED
+    obstacles = {
+        "there is no GPU here": not torch.cuda.is_available(),
+        "Triton is not installed, or does not know the GPU": torch.cuda.is_available() and not has_triton(),
+        "ZeRO-3 gathers the weights of each layer as it comes to it": is_deepspeed_zero3_enabled(),
+        "DeepSpeed hooks into a model whose weights are all trained": is_deepspeed and not understanding.lora_rank,
+        "weights of 4 bits cannot be compiled": understanding.four_bit,
+    }
+    found = [obstacle for obstacle, stands in obstacles.items() if stands]
+    if found:
+        log.warning(f"grpo.compile_decoding: decoding is not compiled, because {found[0]}")
+    return not found
 
 
 def training_arguments(settings: Settings, name: str, questions: int, steps: int, folder: Path) -> GRPOConfig:

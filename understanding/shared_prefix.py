@@ -12,6 +12,7 @@ Left to TRL: rewards, advantages, loss, optimiser, logging, checkpoints. Its buf
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from understanding.packing import (
     take_rows,
 )
 from understanding.processor import Processed
-from understanding.static_prefix import COMPILED, StaticPrefix
+from understanding.static_prefix import COMPILED, StaticPrefix, check_decoding
 
 UNSAID = {"batch_num_images"}  # fields that TRL does not hand on, and without which a model takes a row to have one image
 
@@ -50,7 +51,7 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
 
     share_prefix: False makes it `GRPOTrainer`. compile_decoding: compile the step that samples the next token, where the
     answers share their prompt; transformers does so on a GPU alone. The other arguments are `GRPOTrainer`'s.
-    Raises ValueError where a batch of one process would split a group.
+    Raises ValueError where a batch of one process would split a group, UserError where the compiled step is another one.
     """
 
     def __init__(self, *args: Any, share_prefix: bool = True, compile_decoding: bool = False, **kwargs: Any):
@@ -153,6 +154,8 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
             torch.no_grad(),
             self._dist.summon_full_params(self.model_wrapped, recurse=False),
         ):
+            if self._static and not self._static.rows:
+                check_decoding(model, partial(self._continued, model, inputs, group), self.generation_config, self._is_exact)
             continued = self._continued(model, inputs, group)
             answers = model.generate(**continued, generation_config=self.generation_config)[:, inputs["input_ids"].size(1) :]
         is_end = torch.isin(answers, torch.tensor(self.eos_token_ids, device=answers.device)).int()
@@ -170,7 +173,7 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
         with self.accelerator.autocast():  # which prepares the whole model's forward, not the backbone's
             cache = backbone(model)(**prefix, position_ids=positions[..., :-1], use_cache=True).past_key_values
         if self._static:
-            cache = self._static(cache, group, inputs["input_ids"].size(1) + self.max_completion_length)
+            cache = self._static(cache, group, inputs["input_ids"].size(1) + self.generation_config.max_new_tokens)
         else:
             cache.batch_repeat_interleave(group)
         return {
@@ -236,6 +239,10 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
     def _group(self) -> int:
         return self.num_generations if self.model.training else self.num_generations_eval
 
+    @property
+    def _is_exact(self) -> bool:
+        return self.model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
+
     def _stop_sharing(self, obstacle: str) -> None:
         self.shares_prefix = False
         if self.accelerator.is_main_process:
@@ -281,9 +288,8 @@ class SharedPrefixGRPOTrainer(GRPOTrainer):
         except Exception as error:  # whatever a foreign model makes of a mask or of positions that it does not know
             problem = f" ({type(error).__name__}: {error})"
         self.model.train(was_training)
-        is_exact = self.model.dtype == torch.float32 and self.accelerator.mixed_precision == "no"
         worst, seen = self.accelerator.gather(apart[None]).amax(0).tolist()  # all processes share, or none
-        if worst > (1e-3 if is_exact else 0.1):
+        if worst > (1e-3 if self._is_exact else 0.1):
             return f"log-probabilities differ by {worst:.2g}{problem}"
         return f"an answer changes another's log-probabilities by {seen:.2g}" if seen > LEAK else None
 

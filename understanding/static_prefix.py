@@ -1,14 +1,31 @@
 """Prompts in a key/value cache of fixed size and place, after which decoding can be compiled.
 
-A decoding step of a large model launches some thousand kernels, and a GPU waits for Python between them. `generate` compiles
-the step where its cache is static: with CUDA graphs it is one launch.
+To sample a token, a large model launches some thousand kernels, and a GPU waits for Python between them. `generate` compiles
+a model's step where its cache is static, so that CUDA graphs launch it at once.
 """
 
-from torch import nn
-from transformers import CompileConfig, DynamicCache, StaticCache
+from collections.abc import Callable
+from copy import deepcopy
 
-PLACES = 256  # The cache has a multiple of these, for each other size is compiled anew.
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
+from transformers import CompileConfig, DynamicCache, GenerationConfig, StaticCache
+from transformers.cache_utils import StaticLayer
+
+from config.errors import UserError
+
+PLACES = 128  # The cache has a multiple of these, for each other size is compiled anew.
 COMPILED = CompileConfig(dynamic=False)  # dynamic: a second size would compile a slower step for any
+TOLERANCE = {True: 0.01, False: 0.05}  # by whether all is float32: how far from plain logits, as a share of their norm
+
+
+class FullLayer(StaticLayer):
+    """A static layer of the precision of its first keys: under autocast a model's keys and values differ in theirs."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
+        if self.is_initialized:
+            key_states, value_states = key_states.to(self.dtype), value_states.to(self.dtype)
+        return super().update(key_states, value_states, *args, **kwargs)
 
 
 class StaticPrefix:
@@ -23,7 +40,32 @@ class StaticPrefix:
         if rows != self.rows or tokens > self.places:
             self.rows, self.places = rows, max(self.places, -(-tokens // PLACES) * PLACES)
             self.cache = StaticCache(self.config, max_cache_len=self.places)
+            self.cache.layers = [FullLayer(self.places) for _ in prefix.layers]
         self.cache.reset()
         for number, layer in enumerate(prefix.layers):
             self.cache.update(layer.keys.repeat_interleave(group, 0), layer.values.repeat_interleave(group, 0), number)
         return self.cache
+
+
+def check_decoding(model: nn.Module, inputs: Callable[[], dict], settings: GenerationConfig, is_exact: bool) -> None:
+    """Raise UserError where the compiled step does not give the plain one's logits, or cannot be compiled.
+
+    inputs: makes what `generate` is called with, anew each time. settings: of the generation. is_exact: all is float32.
+    """
+    once, logits = deepcopy(settings), []
+    once.update(max_new_tokens=2, min_new_tokens=2, do_sample=False, output_logits=True, return_dict_in_generate=True)
+    for once.disable_compile in (True, False):
+        once.compile_config = None if once.disable_compile else settings.compile_config
+        try:
+            logits.append(model.generate(**inputs(), generation_config=once).logits[1].float())
+        except TorchDynamoException as error:
+            reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
+            raise UserError(
+                f"grpo.compile_decoding: torch.compile failed ({reason}); set grpo.compile_decoding=false"
+            ) from error
+    apart = ((logits[1] - logits[0]).norm() / logits[0].norm()).item()
+    if not apart <= TOLERANCE[is_exact]:
+        raise UserError(
+            f"grpo.compile_decoding: the compiled step's logits lie {apart:.2g} of their norm from the plain ones, and"
+            f" rounding explains no more than {TOLERANCE[is_exact]}; set grpo.compile_decoding=false"
+        )

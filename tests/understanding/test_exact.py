@@ -310,6 +310,11 @@ def test_rounding_is_refused_in_full_precision_alone(quick, fine_tune, monkeypat
         ({"rewards": {"graded": True}, "grpo": EXACT}, r"rewards\.graded: works with sampled answers only"),
         ({"rewards": {"length": 0.1}, "grpo": EXACT}, r"rewards\.length: works with sampled answers only"),
         ({"grpo": EXACT | {"share_prefix": False}}, r"grpo\.share_prefix: exact answers always share their prompt"),
+        ({"grpo": EXACT | {"compile_decoding": True}}, r"grpo\.compile_decoding: nothing is sampled here"),
+        (
+            {"grpo": {"compile_decoding": True, "share_prefix": False}},
+            r"grpo\.compile_decoding: works with grpo\.share_prefix=true only",
+        ),
         (
             {"rewards": {"length": 0.1, "length_limit": 6}},
             r"rewards\.length_limit: no answer is longer than answers\.tokens, 6",
