@@ -52,18 +52,23 @@ def check_decoding(model: nn.Module, inputs: Callable[[], dict], settings: Gener
 
     inputs: makes what `generate` is called with, anew each time. settings: of the generation. is_exact: all is float32.
     """
-    once, logits = deepcopy(settings), []
+    once = deepcopy(settings)
     once.update(max_new_tokens=2, min_new_tokens=2, do_sample=False, output_logits=True, return_dict_in_generate=True)
-    for once.disable_compile in (True, False):
-        once.compile_config = None if once.disable_compile else settings.compile_config
-        try:
-            logits.append(model.generate(**inputs(), generation_config=once).logits[1].float())
-        except TorchDynamoException as error:
-            reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
-            raise UserError(
-                f"grpo.compile_decoding: torch.compile failed ({reason}); set grpo.compile_decoding=false"
-            ) from error
-    apart = ((logits[1] - logits[0]).norm() / logits[0].norm()).item()
+
+    def logits(compile_config: CompileConfig | None) -> Tensor:
+        """Return the logits (B, V) of the second token, which is the first one of the step that is compiled."""
+        once.disable_compile, once.compile_config = compile_config is None, compile_config
+        return model.generate(**inputs(), generation_config=once).logits[1].float()
+
+    plain = logits(None)
+    try:
+        compiled = logits(settings.compile_config)
+    except TorchDynamoException as error:
+        reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
+        raise UserError(
+            f"grpo.compile_decoding: torch.compile failed ({reason}); set grpo.compile_decoding=false"
+        ) from error
+    apart = ((compiled - plain).norm() / plain.norm()).item()
     if not apart <= TOLERANCE[is_exact]:
         raise UserError(
             f"grpo.compile_decoding: the compiled step's logits lie {apart:.2g} of their norm from the plain ones, and"
