@@ -97,12 +97,15 @@ class FeatureCache:
         for network, images in wanted:
             keys = image_keys(images)
             held = self._held(network, set(keys))
-            for key, path in zip(keys, images["path"], strict=True):
+            paths |= dict(zip(keys, images["path"], strict=True))
+            for key in keys:
                 if key not in held:
-                    paths[key] = path
                     lacking.setdefault(key, {})[network.key] = network
-        keys, size = list(lacking), self.batch_size
-        batches = [keys[first : first + size] for first in range(0, len(keys), size)]
+        # Of all images, whichever are lacking: a killed run resumes with the same batches, whose features are the same to
+        # the bit.
+        keys, size = list(paths), self.batch_size
+        batches = [[key for key in keys[first : first + size] if key in lacking] for first in range(0, len(keys), size)]
+        batches = [batch for batch in batches if batch]
         with shared_work(batches, lambda _: True) as (_, own):
             tasks = [
                 [(paths[key], {name: each.prepare for name, each in lacking[key].items()}) for key in batch] for batch in own

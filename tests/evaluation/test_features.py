@@ -57,6 +57,30 @@ def test_an_image_is_decoded_once_for_all_networks_and_kept_for_itself(images, d
     assert decoded == ["10", "40", "50", "60", "70"]
 
 
+@pytest.mark.parametrize("kill", range(4))
+def test_a_killed_run_resumes_with_the_same_batches(images, tmp_path, kill):
+    """Whose features differ by rounding where a network sees other images beside them."""
+    batches = {"one": [], "second": []}
+
+    def recording(name: str, before: list[int]) -> Network:
+        def run(batch):
+            before.append(0)
+            if len(before) - 1 == kill:
+                raise KeyboardInterrupt
+            batches[name].append([float(np.asarray(image).mean()) for image in batch])
+            return torch.zeros(len(batch), 2)
+
+        return Network(name, run)
+
+    before, images = [], images.iloc[[6, *range(6)]]  # the first one cannot be read, so that it is lacking for ever
+    wanted = [(recording("one", before), images), (recording("second", before), images.iloc[::-1])]
+    cache = FeatureCache(tmp_path / "kept", 4)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill(wanted, "")
+    cache.fill(wanted, "")
+    assert batches == {"one": [[10, 20, 30], [40, 50, 60]], "second": [[10, 20, 30], [40, 50, 60]]}
+
+
 def test_other_processes_decode_and_prepare_and_damaged_files_are_made_again(images, decoded, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "WORTH_IT", 2)
     cache, seen = FeatureCache(tmp_path / "kept", 2, decoders=2), []
