@@ -37,9 +37,9 @@ def fitted_temperature(probabilities: np.ndarray, true: np.ndarray) -> float:
         mean = (scaled * logs).sum(1)
         slope = (mean - (true * logs).sum(1)).mean()
         curvature = ((scaled * logs**2).sum(1) - mean**2).mean()
-        step = slope / max(curvature, LEAST)
+        before, step = sharpness, slope / max(curvature, LEAST)
         sharpness = float(np.clip(sharpness - np.clip(step, -1.0, 1.0), 1 / 20, 20.0))
-        if abs(step) < 1e-6:
+        if abs(sharpness - before) < 1e-6:  # also where it stays at a bound
             break
     return 1 / sharpness
 
