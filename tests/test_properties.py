@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from config.decimal_yaml import Dumper
 from config.loading import dump, load
 from config.section import ROOT
 from config.taxonomy import DEFAULT, read_taxonomy
@@ -53,6 +54,7 @@ def test_a_list_is_its_items_without_the_blanks_around_them(items):
 
 
 @FEW
+@example(0, "0E0", ["1e-3"], 0.0, set())
 @given(
     st.integers(0, 2**32 - 1),
     TYPED,
@@ -64,7 +66,7 @@ def test_a_config_that_was_written_reads_back(tmp_path_factory, seed, negative, 
     given_values = {"seed": seed, "generate": {"negative_prompt": negative, "strength": strength}}
     given_values |= {"evaluate": {"contents": contents}, "data": {"kinds": sorted(kinds)}}
     path = tmp_path_factory.mktemp("config") / "mine.yaml"
-    path.write_text(yaml.safe_dump(given_values, allow_unicode=True), encoding="utf-8")
+    path.write_text(yaml.dump(given_values, Dumper=Dumper, allow_unicode=True), encoding="utf-8")
     loaded = load(["--config", str(path)])
     path.write_text(dump(loaded), encoding="utf-8")
     assert load(["--config", str(path)]) == loaded
