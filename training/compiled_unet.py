@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
-from config.errors import UserError
+from config.errors import UserError, first_line
 from runtime.run_folder import log
 from training.mapper_data import Batch
 
@@ -41,7 +41,7 @@ def check_gradients(module: nn.Module, batch: Batch, accelerator: Accelerator) -
             try:
                 gradients = torch.autograd.grad(SCALE * module(batch)["loss"], weights)
             except TorchDynamoException as error:
-                reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
+                reason = first_line(getattr(error, "inner_exception", error))
                 raise UserError(f"mapper.compile: torch.compile failed ({reason}); set mapper.compile=false") from error
         found.append(torch.cat([gradient.flatten().float() for gradient in gradients]))
     apart = ((found[1] - found[0]).norm() / found[0].norm()).item()

@@ -12,7 +12,7 @@ from torch._dynamo.exc import TorchDynamoException
 from transformers import CompileConfig, DynamicCache, GenerationConfig, StaticCache
 from transformers.cache_utils import StaticLayer
 
-from config.errors import UserError
+from config.errors import UserError, first_line
 
 PLACES = 128  # The cache has a multiple of these, for each other size is compiled anew.
 COMPILED = CompileConfig(dynamic=False)  # dynamic: a second size would compile a slower step for any
@@ -64,7 +64,7 @@ def check_decoding(model: nn.Module, inputs: Callable[[], dict], settings: Gener
     try:
         compiled = logits(settings.compile_config)
     except TorchDynamoException as error:
-        reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
+        reason = first_line(getattr(error, "inner_exception", error))
         raise UserError(
             f"grpo.compile_decoding: torch.compile failed ({reason}); set grpo.compile_decoding=false"
         ) from error
